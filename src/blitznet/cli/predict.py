@@ -1,0 +1,165 @@
+"""`blitznet predict`: photos in; pictures, masks, JSON and a table out."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from blitznet.core.errors import DataError, UsageError
+from blitznet.core.models import DEFAULT
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from blitznet.core.result import Result
+    from blitznet.runtime.predictor import Predictor
+
+ROWS = 50
+"""of the table; all of them are in the JSON"""
+JSON = "predictions.json"
+"""the list's name in the folder of results, unless another is asked for"""
+_MANY = 5
+_QUALITY = 92
+
+
+def _said(metavar: str) -> Any:
+    """How a flag is written in the help where its text tells what happens without it."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Find objects and a class for every pixel in photos.
+
+    Writes an annotated picture and a palette-PNG mask for each photo, and one JSON list for all.
+    """
+
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, _said("[SOURCE ...]")] = ()
+    """Photos, folders (the photos directly in them) and quoted globs ('shots/**/*.jpg'). Not given: the sample
+    photos of the package."""
+    model: str = DEFAULT
+    """Name of a model of the package, an .onnx file, or a .safetensors file or run folder (needs the extra `train`)."""
+    score: float = 0.5
+    """Leave out detections below this, 0 to 1."""
+    out: Path = Path("blitznet-out")
+    """Folder for pictures and masks; made if it is not there."""
+    json: Annotated[Path | None, _said("FILE")] = None
+    """File for the JSON list. Not given: predictions.json in the folder of results."""
+    threads: Annotated[int | None, _said("INT")] = None
+    """Threads of computing. Not given: one for each processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One photo's outcome: its entry in the JSON list, and what the table says of it."""
+
+    entry: dict[str, Any]
+    found: str
+    seconds: float
+    """from the file to the result"""
+
+
+def run(options: Predict) -> int:
+    """Predict every photo; 1 if one of them could not be read, which keeps no other from being done."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from blitznet.api import load
+    from blitznet.runtime.photos import find_photos
+
+    if not 0 <= options.score <= 1:
+        raise UsageError(f"--score: wanted 0 to 1, came {options.score}")
+    photos = find_photos(options.sources)
+    predictor = load(options.model, threads=options.threads)
+    target = options.json or options.out / JSON
+    _make_folders(options.out, target.parent)
+    errors = Console(stderr=True)
+    seen: list[Seen] = []
+    quiet = len(photos) < _MANY or not errors.is_terminal
+    names = _unique_names(photos, options.out)
+    for photo, name in track(list(zip(photos, names, strict=True)), "Photos", console=errors, disable=quiet):
+        try:
+            seen.append(_one(predictor, photo, options, name))
+        except DataError as error:
+            print(f"blitznet: error: {error}", file=sys.stderr)
+    _write_json(target, [one.entry for one in seen])
+    _print_table(Console(), seen, target)
+    print(f"pictures and masks: {options.out}   JSON: {target}")
+    return 0 if len(seen) == len(photos) else 1
+
+
+def _one(predictor: "Predictor", path: Path, options: Predict, name: str) -> Seen:
+    """Predict one photo and write its picture and mask."""
+    from PIL import Image
+
+    from blitznet.core.photo import Photo
+    from blitznet.view.draw import annotate, palette_png
+
+    started = perf_counter()
+    result = predictor(path, score=options.score)
+    seconds = perf_counter() - started
+    picture, mask = _outputs(options.out, name)
+    try:
+        Image.fromarray(annotate(Photo(path).read(), result)).save(picture, quality=_QUALITY)
+        if result.class_map is not None:
+            palette_png(result.class_map).save(mask)
+    except OSError as error:
+        raise UsageError(f"{options.out}: cannot be written to ({error.strerror or error})") from error
+    entry = {"path": str(path), **result.to_dict(), "mask": None if result.class_map is None else str(mask)}
+    return Seen(entry=entry, found=_summary(result), seconds=seconds)
+
+
+def _summary(result: "Result") -> str:
+    """`2 person, cat`: how many of each class, the surest first."""
+    counts = Counter(result.names[label] for label in result.labels)
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items()) or "-"
+
+
+def _outputs(folder: Path, name: str) -> tuple[Path, Path]:
+    """Where a photo's picture and mask go."""
+    return folder / f"{name}.jpg", folder / f"{name}-mask.png"
+
+
+def _unique_names(photos: list[Path], folder: Path) -> Iterator[str]:
+    """A name for each photo's outputs: its own, numbered where two would share it or a photo would be overwritten."""
+    taken = {photo.resolve() for photo in photos}
+    for photo in photos:
+        name, number = photo.stem, 2
+        while taken & {path.resolve() for path in _outputs(folder, name)}:
+            name, number = f"{photo.stem}-{number}", number + 1
+        taken |= {path.resolve() for path in _outputs(folder, name)}
+        yield name
+
+
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}: wanted a folder to write to, but {error.strerror}; choose another") from error
+
+
+def _write_json(path: Path, entries: list[dict[str, Any]]) -> None:
+    try:
+        path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: the JSON list cannot be written ({error.strerror})") from error
+
+
+def _print_table(console: "Console", seen: list[Seen], target: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("photo", "found", "ms", box=None, pad_edge=False)
+    table.columns[2].justify = "right"
+    for one in seen[:ROWS]:
+        table.add_row(Text(one.entry["path"]), Text(one.found), f"{one.seconds * 1000:.0f}")
+    console.print(table)
+    if len(seen) > ROWS:
+        print(f"... and {len(seen) - ROWS} more, all in {target}")

@@ -1,0 +1,5 @@
+"""Values and geometry: what every room shares.
+
+May import: numpy, Pillow (photo.py only). Imports no other room of the house.
+Never comes in: torch, onnxruntime, argument parsing, printing.
+"""

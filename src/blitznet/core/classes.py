@@ -1,0 +1,76 @@
+"""Class names, which of them mean the same, and the colours they are drawn in."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+VOC: tuple[str, ...] = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+"""The 20 classes of Pascal VOC in the order of its class maps (value = index + 1)."""
+
+_COCO_ONLY = (
+    "apple,backpack,banana,baseball bat,baseball glove,bear,bed,bench,book,bowl,broccoli,cake,carrot,"
+    "cell phone,clock,cup,donut,elephant,fire hydrant,fork,frisbee,giraffe,hair drier,handbag,hot dog,"
+    "keyboard,kite,knife,laptop,microwave,mouse,orange,oven,parking meter,pizza,refrigerator,remote,"
+    "sandwich,scissors,sink,skateboard,skis,snowboard,spoon,sports ball,stop sign,suitcase,surfboard,"
+    "teddy bear,tennis racket,tie,toaster,toilet,toothbrush,traffic light,truck,umbrella,vase,"
+    "wine glass,zebra"
+).split(",")
+_COCO_FOR_VOC = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+COCO: tuple[str, ...] = (*(_COCO_FOR_VOC.get(name, name) for name in VOC), *_COCO_ONLY)
+"""The 80 classes of COCO, VOC's first, so that heads can be sliced from COCO to VOC (the release's order)."""
+
+_ALIASES = {
+    "airplane": "aeroplane",
+    "plane": "aeroplane",
+    "bike": "bicycle",
+    "couch": "sofa",
+    "motorcycle": "motorbike",
+    "television": "tvmonitor",
+    "tv": "tvmonitor",
+    "table": "diningtable",
+    "pedestrian": "person",
+    "plant": "pottedplant",
+}
+
+
+def canonical(name: str) -> str:
+    """The key under which names that mean the same class meet: `TV monitor` and `tv` are one."""
+    key = "".join(c for c in name.lower() if c not in " _-")
+    return _ALIASES.get(key, key)
+
+
+def palette() -> NDArray[np.uint8]:
+    """VOC's 256 colours (256, 3): bits of the index dealt to red, green and blue in turn."""
+    index = np.arange(256, dtype=np.int64)
+    colours = np.zeros((256, 3), np.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours.astype(np.uint8)

@@ -1,0 +1,119 @@
+"""The named models: each a function that gives its contract, written out where it differs.
+
+Paper 3 and 4.2 with the numbers of the release; `lite` is ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from blitznet.core.classes import VOC
+from blitznet.core.errors import ModelError
+from blitznet.core.spec import AnchorLayout, Network, Spec
+
+DEFAULT = "blitznet300-lite"
+
+CAFFE_MEAN = (123.151630838 / 255, 115.902882574 / 255, 103.062623801 / 255)
+"""RGB mean of the release's ResNet-50 weights, which came from Caffe; no division by a deviation"""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""torchvision's and EfficientNet's"""
+
+
+def blitznet300_s8() -> Spec:
+    """The paper's network at 300 px, last upscale layer at stride 8: 11,640 anchors."""
+    return Spec(
+        name="blitznet300-s8",
+        classes=VOC,
+        size=(300, 300),
+        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128), first=0.1, low=0.2, high=0.95),
+        network=Network(family="blitznet", encoder="resnet50-caffe", extra=3),
+        mean=CAFFE_MEAN,
+    )
+
+
+def blitznet300_s4() -> Spec:
+    """The paper's network at 300 px, last upscale layer at stride 4: 45,390 anchors."""
+    base = blitznet300_s8()
+    return replace(
+        base,
+        name="blitznet300-s4",
+        anchors=AnchorLayout(strides=(4, 8, 16, 32, 64, 128), first=0.04, low=0.1, high=0.95),
+        network=replace(base.network, segmentation_stride=4),
+    )
+
+
+def blitznet512_s8() -> Spec:
+    """The paper's network at 512 px, last upscale layer at stride 8: 32,766 anchors."""
+    base = blitznet300_s8()
+    return replace(
+        base,
+        name="blitznet512-s8",
+        size=(512, 512),
+        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128, 256), first=0.04, low=0.1, high=0.95),
+        network=replace(base.network, extra=4),
+    )
+
+
+def blitznet512_s4() -> Spec:
+    """The paper's network at 512 px and stride 4, which did not fit its GPU: 131,070 anchors."""
+    base = blitznet512_s8()
+    return replace(
+        base,
+        name="blitznet512-s4",
+        anchors=AnchorLayout(strides=(4, 8, 16, 32, 64, 128, 256), first=0.02, low=0.08, high=0.95),
+        network=replace(base.network, segmentation_stride=4),
+    )
+
+
+def ssd300() -> Spec:
+    """The baseline of Table 1: SSD on the same encoder, no upscale stream, boxes only."""
+    base = blitznet300_s8()
+    return replace(
+        base, name="ssd300", tasks=("detection",), network=replace(base.network, family="ssd", extra=2)
+    )
+
+
+def ssd512() -> Spec:
+    """The baseline at 512 px."""
+    base = blitznet512_s8()
+    return replace(
+        base, name="ssd512", tasks=("detection",), network=replace(base.network, family="ssd", extra=3)
+    )
+
+
+def blitznet300_lite() -> Spec:
+    """The light network for two CPU cores: SSDLite's MobileNetV2 and extra layers, our streams and heads."""
+    return Spec(
+        name="blitznet300-lite",
+        classes=VOC,
+        size=(300, 300),
+        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128), first=0.1, low=0.2, high=0.95),
+        network=Network(
+            family="lite",
+            encoder="mobilenetv2-ssdlite",
+            extra=3,
+            width=128,
+            inner=64,
+            segmentation_width=48,
+            segmentation_stride=4,
+        ),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+MODELS: dict[str, Callable[[], Spec]] = {
+    "blitznet300-lite": blitznet300_lite,
+    "blitznet300-s4": blitznet300_s4,
+    "blitznet300-s8": blitznet300_s8,
+    "blitznet512-s4": blitznet512_s4,
+    "blitznet512-s8": blitznet512_s8,
+    "ssd300": ssd300,
+    "ssd512": ssd512,
+}
+
+
+def named(name: str) -> Spec:
+    """The contract of a named model."""
+    if name not in MODELS:
+        raise ModelError(f"there is no model '{name}'; named models are {', '.join(MODELS)}")
+    return MODELS[name]()

@@ -1,0 +1,118 @@
+"""The one way from a photo to pixels: every command, trainer and engine reads photos here.
+
+Decided for good: EXIF orientation is applied; grey, CMYK, palette and 16-bit become 8-bit RGB; alpha is
+laid on white; a JPEG much larger than wanted is decoded at a fraction of its size (draft mode); pixels
+are resized by antialiased bilinear interpolation (Pillow's), aspect ratio ignored.
+"""
+
+import warnings
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from blitznet.core.arrays import Image, require_shape
+from blitznet.core.errors import DataError
+
+MAX_PIXELS = 100_000_000
+"""larger photos are refused before they are decoded"""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+
+_ORIENTATION = 0x0112
+Source = str | Path | Image | Pillow.Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A photo that is decoded when pixels are asked for: a file, an array (H, W, 3) RGB or a Pillow image."""
+
+    source: Source
+
+    @property
+    def name(self) -> str:
+        """The file's path, or what the photo is instead."""
+        return str(self.source) if isinstance(self.source, (str, Path)) else "<image in memory>"
+
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the upright photo; of a file only the header is read."""
+        with self._opened() as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        return (width, height) if turned else (height, width)
+
+    def read(self) -> Image:
+        """(H, W, 3) uint8 RGB, upright, at its full size."""
+        with self._opened() as image:
+            return np.array(_upright_rgb(image))
+
+    def fit(
+        self, size: tuple[int, int], *, box: tuple[float, float, float, float] | None = None, full: bool = False
+    ) -> Image:
+        """(h, w, 3) uint8: the photo, or the part of it inside `box`, brought to `size` (h, w).
+
+        `box` is x1 y1 x2 y2 in pixels of the upright photo and lies inside it. `full` decodes a JPEG
+        at its full size first: the slow way, to compare with.
+        """
+        height, width = size
+        with self._opened() as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            original = image.size[::-1] if turned else image.size  # (W, H) upright
+            x1, y1, x2, y2 = box or (0.0, 0.0, float(original[0]), float(original[1]))
+            if not full:
+                wanted = (width * original[0] / (x2 - x1), height * original[1] / (y2 - y1))
+                image.draft(None, (int(wanted[turned]), int(wanted[not turned])))
+            upright = _upright_rgb(image)
+            sx, sy = upright.width / original[0], upright.height / original[1]
+            part = (x1 * sx, y1 * sy, min(x2 * sx, upright.width), min(y2 * sy, upright.height))
+            return np.array(upright.resize((width, height), Pillow.Resampling.BILINEAR, box=part))
+
+    @contextmanager
+    def _opened(self) -> Iterator[Pillow.Image]:
+        """The Pillow image, undecoded; whatever goes wrong while it is read is told as a DataError."""
+        source = self.source
+        if isinstance(source, np.ndarray):
+            require_shape(source, (None, None, 3), name="image")
+            if source.dtype != np.uint8:
+                raise DataError(f"image: wanted uint8 RGB, came {source.dtype}")
+            yield Pillow.fromarray(source)
+        elif isinstance(source, Pillow.Image):
+            yield source
+        else:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+                    image = Pillow.open(source, formats=FORMATS)
+                with image:
+                    if image.width * image.height > MAX_PIXELS:
+                        raise DataError(
+                            f"{source}: {image.width}x{image.height} pixels are more than {MAX_PIXELS:,}; make it smaller"
+                        )
+                    yield image
+            except FileNotFoundError as error:
+                raise DataError(f"{source}: there is no such file") from error
+            except UnidentifiedImageError as error:
+                raise DataError(f"{source}: not an image of a known format ({', '.join(FORMATS)})") from error
+            except Pillow.DecompressionBombError as error:
+                raise DataError(f"{source}: more than {MAX_PIXELS:,} pixels; make it smaller") from error
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f"{source}: cannot be decoded ({error}); the file is broken or cut off") from error
+
+
+def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "RGB":
+        return upright
+    if upright.mode.startswith(("I", "F")):  # 16 bits and more, in Pillow's several ways to hold them
+        values = np.asarray(upright)
+        deep = values.max(initial=0) > 255
+        return Pillow.fromarray((values / (257 if deep else 1)).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
+        rgba = upright.convert("RGBA")
+        white = Pillow.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Pillow.alpha_composite(white, rgba).convert("RGB")
+    return upright.convert("RGB")

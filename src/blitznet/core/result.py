@@ -1,0 +1,72 @@
+"""Result: what the network saw in one photo. Outputs: what an engine answers before that."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from blitznet.core.arrays import Boxes, ClassMap, Floats, Labels, Scores, require_shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """Raw answers of the network for a batch; a task that was not asked for is None."""
+
+    offsets: Floats | None
+    """(B, A, 4) corrections to the anchors"""
+    logits: Floats | None
+    """(B, A, C) class logits, background first"""
+    class_map: Floats | None
+    """(B, C, h, w) segmentation logits, background first"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What the network saw in one photo. Boxes are pixels of the upright original."""
+
+    boxes: Boxes
+    """(N, 4) x1 y1 x2 y2, inside the photo"""
+    scores: Scores
+    """(N,) 0..1, falling"""
+    labels: Labels
+    """(N,) index into `names`"""
+    names: tuple[str, ...]
+    """K class names"""
+    size: tuple[int, int]
+    """(H, W) of the original"""
+    class_map: ClassMap | None = None
+    """(H, W): 0 background, label + 1; None if not asked for"""
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        require_shape(self.boxes, (count, 4), name="Result.boxes")
+        require_shape(self.labels, (count,), name="Result.labels")
+        if self.class_map is not None:
+            require_shape(self.class_map, self.size, name="Result.class_map")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, score: float) -> "Result":
+        """Only the detections with at least this score; the class map stays."""
+        keep = self.scores >= np.float32(score)
+        return Result(
+            boxes=self.boxes[keep],
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            names=self.names,
+            size=self.size,
+            class_map=self.class_map,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: width, height and a list of {label, score, box}."""
+        detections = [
+            {
+                "label": self.names[label],
+                "score": round(float(score), 4),
+                "box": [round(float(side), 2) for side in box],
+            }
+            for box, score, label in zip(self.boxes, self.scores, self.labels, strict=True)
+        ]
+        return {"width": self.size[1], "height": self.size[0], "detections": detections}

@@ -1,0 +1,138 @@
+"""Spec: the contract a model carries, as JSON, wherever it goes.
+
+What a runtime needs (classes, size, anchors, limits) and what it takes to build the network again
+(`Network`) stand in one value, so that no file is ever read with the wrong mean, size or classes.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from blitznet.core.errors import ModelError
+
+Task = Literal["detection", "segmentation"]
+Fusion = Literal["resskip", "resskip-plain", "hourglass", "refine"]
+Resize = Literal["bilinear", "nearest", "legacy"]
+Family = Literal["blitznet", "ssd", "lite"]
+
+BOTH: tuple[Task, ...] = ("detection", "segmentation")
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLayout:
+    """Where anchors lie and how large they are, as fractions of the image (paper 3.2, SSD 2.2).
+
+    One map for each stride, finest first, then one map of 1x1: `len(strides) + 1` maps.
+    """
+
+    strides: tuple[int, ...]
+    first: float
+    low: float
+    high: float
+    ratios: tuple[float, ...] = (2.0, 1 / 2, 3.0, 1 / 3)
+    variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+
+    @property
+    def per_cell(self) -> int:
+        """P: the square, one for each ratio, the larger square."""
+        return len(self.ratios) + 2
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What it takes to build the network again.
+
+    `family` says of what blocks: `blitznet` the paper's bottlenecks, `ssd` the baseline without an
+    upscale stream, `lite` depthwise-separable. `extra` counts the downscale stream's blocks.
+    """
+
+    family: Family
+    encoder: str
+    extra: int
+    width: int = 512
+    """D of every map of the upscale stream"""
+    inner: int = 128
+    """D inside a fusion block"""
+    segmentation_width: int = 64
+    """D each map is reduced to before the maps are joined for the class map"""
+    segmentation_stride: int = 8
+    fusion: Fusion = "resskip"
+    fusion_resize: Resize = "bilinear"
+    segmentation_resize: Resize = "bilinear"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How the raw outputs of one image become boxes (paper 3.5)."""
+
+    score: float = 0.01
+    candidates: int = 400
+    """best scores of a class that go into suppression"""
+    iou: float = 0.45
+    per_class: int = 50
+    per_image: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A model's contract: what goes in, what comes out, how it was built, where it comes from."""
+
+    name: str
+    classes: tuple[str, ...]
+    """K names; background is not among them"""
+    size: tuple[int, int]
+    """(height, width) the network was trained at, pixels"""
+    anchors: AnchorLayout
+    network: Network
+    mean: tuple[float, float, float]
+    """RGB, subtracted after division by 255"""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    tasks: tuple[Task, ...] = BOTH
+    limits: Limits = Limits()
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    licence: str = "Apache-2.0"
+    provenance: str = ""
+    """data, recipe and teachers in a sentence"""
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or not self.classes:
+            raise ModelError(f"{self.name}: class names must be there and differ, came {list(self.classes)}")
+        if not 0 < len(self.classes) < 255:
+            raise ModelError(f"{self.name}: 1 to 254 classes fit a class map, came {len(self.classes)}")
+        if not self.tasks or set(self.tasks) - set(BOTH):
+            raise ModelError(f"{self.name}: tasks must be some of {list(BOTH)}, came {list(self.tasks)}")
+
+    @property
+    def channels(self) -> int:
+        """C: the classes and background."""
+        return len(self.classes) + 1
+
+    def to_json(self) -> str:
+        """One line of JSON, keys sorted."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> "Spec":
+        """Read a contract; unknown and missing keys are errors."""
+        try:
+            fields = json.loads(text)
+            fields["anchors"] = _build(AnchorLayout, fields["anchors"])
+            fields["network"] = _build(Network, fields["network"])
+            fields["limits"] = _build(Limits, fields["limits"])
+            spec: Spec = _build(Spec, fields)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ModelError(f"this is not a contract of a blitznet model ({error})") from error
+        return spec
+
+
+def _build(kind: type, fields: dict[str, Any]) -> Any:
+    unknown = set(fields) - {field.name for field in dataclasses.fields(kind)}
+    if unknown:
+        raise ModelError(f"{kind.__name__} has no {sorted(unknown)}; the file is of a newer version, update blitznet")
+    return kind(**{key: _frozen(value) for key, value in fields.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,77 @@
+"""A folder: images/, masks/ with PNGs of the same names, and classes.txt; class maps, no boxes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blitznet.core.errors import DataError
+from blitznet.core.photo import SUFFIXES, Photo
+from blitznet.data.dataset import Listed, photo_paths, read_names, read_text
+from blitznet.data.masks import IndexMask
+
+_MAX_LIST = 64 << 20
+_MAX_CLASSES = 254
+"""0 is background and 255 void"""
+
+
+@dataclass(frozen=True, eq=False)
+class FolderDataset(Listed):
+    """Photos with class maps; no boxes were annotated."""
+
+    masks: tuple[str | None, ...]
+    background: bool
+    """whether mask value 0 is background; otherwise it is the first class"""
+
+    def _mask(self, index: int, photo: Photo) -> IndexMask | None:  # noqa: ARG002
+        path = self.masks[index]
+        if path is None:
+            return None
+        shift = 0 if self.background else 1
+        return IndexMask(path, known=len(self.names) + 1 - shift, shift=shift)
+
+
+def open_folder(root: Path, split: str | None, *, title: str) -> FolderDataset:
+    """The photos under `root`/images; a photo without a PNG in masks/ has no mask.
+
+    Line k of classes.txt names mask value k - 1; a first line `background` is no class but the rest. A split is
+    a list splits/SPLIT.txt of names, or a folder images/SPLIT with masks/SPLIT.
+    """
+    lines = read_names(root / "classes.txt")
+    background = lines[0].lower() == "background"
+    names = lines[1:] if background else lines
+    if not 0 < len(names) <= _MAX_CLASSES:
+        raise DataError(f"{root / 'classes.txt'}: wanted 1 to {_MAX_CLASSES} classes, came {len(names)}")
+    photos = _photos(root, split)
+    pngs = photo_paths(root / "masks", (".png",))
+    if not pngs:
+        raise DataError(f"{root / 'masks'}: wanted PNG masks with the names of the photos, came none")
+    return FolderDataset(
+        title=title,
+        names=names,
+        ids=tuple(photos),
+        photos=tuple(str(path) for path in photos.values()),
+        objects=None,
+        errors={},
+        masks=tuple(str(pngs[name]) if name in pngs else None for name in photos),
+        background=background,
+    )
+
+
+def _photos(root: Path, split: str | None) -> dict[str, Path]:
+    """Name relative to images/ without suffix -> file."""
+    photos = photo_paths(root / "images", SUFFIXES)
+    if split is None:
+        chosen = photos
+    elif (root / "splits" / f"{split}.txt").is_file():
+        listed = read_text(root / "splits" / f"{split}.txt", limit=_MAX_LIST).split()
+        names = [Path(name).with_suffix("").as_posix() if Path(name).suffix in SUFFIXES else name for name in listed]
+        chosen = {name: photos.get(name, root / "images" / f"{name}.jpg") for name in names}
+    elif (root / "images" / split).is_dir():
+        chosen = {name: path for name, path in photos.items() if name.startswith(f"{split}/")}
+    else:
+        lists = {p.stem for p in (root / "splits").glob("*.txt")}
+        folders = {p.name for p in (root / "images").glob("*") if p.is_dir()}
+        there = ", ".join(sorted(lists | folders)) or "none (leave @SPLIT out)"
+        raise DataError(f"{root}: there is no split '{split}'; splits here: {there}")
+    if not chosen:
+        raise DataError(f"{root / 'images'}: wanted photos ({', '.join(SUFFIXES)}), came none")
+    return chosen

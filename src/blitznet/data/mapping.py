@@ -1,0 +1,140 @@
+"""A set's own names onto the model's classes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blitznet.core.arrays import VOID, Flags
+from blitznet.core.classes import canonical
+from blitznet.core.errors import DataError
+from blitznet.core.sample import Sample
+from blitznet.data.dataset import Dataset
+from blitznet.data.masks import RemappedMask
+
+_DROPPED, _VOIDED = -1, -2
+
+
+@dataclass(frozen=True, eq=False)
+class MappedDataset:
+    """A Dataset under the model's names; made by `map_classes`."""
+
+    base: Dataset
+    names: tuple[str, ...]
+    """the model's (K,) classes"""
+    unmapped: tuple[str, ...]
+    """the set's names that are none of the model's and count as background"""
+    void: tuple[str, ...]
+    """the set's names whose objects count for nothing"""
+    annotated: Flags
+    """(K,) the classes that this set annotates"""
+    labels: NDArray[np.int64]
+    """the set's label -> the model's, or a negative mark for dropped and void"""
+    table: NDArray[np.uint8]
+    """(256,) the set's mask value -> the model's"""
+
+    @property
+    def title(self) -> str:
+        """The set as the user typed it, or its path."""
+        return self.base.title
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One for each sample."""
+        return self.base.ids
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.base[index]
+        labels = self.labels[sample.labels]
+        # a box without area has no offsets to learn; `check` names it
+        solid = (sample.boxes[:, 2:] > sample.boxes[:, :2]).all(-1)
+        keep = (labels != _DROPPED) & solid
+        void = labels[keep] == _VOIDED
+        mask = None if sample.mask is None else RemappedMask(sample.mask, self.table)
+        return Sample(
+            id=sample.id,
+            photo=sample.photo,
+            boxes=sample.boxes[keep],
+            labels=np.where(void, 0, labels[keep]),
+            difficult=sample.difficult[keep],
+            crowd=sample.crowd[keep] | void,
+            box_classes=self._flags(sample.box_classes),
+            mask_classes=self._flags(sample.mask_classes),
+            mask=mask,
+        )
+
+    def _flags(self, own: Flags) -> Flags:
+        """Flags of the set's names to flags of the model's classes."""
+        flags = np.zeros(len(self.names), np.bool_)
+        flags[self.labels[own & (self.labels >= 0)]] = True
+        return flags & self.annotated
+
+
+def map_classes(
+    dataset: Dataset,
+    classes: tuple[str, ...],
+    *,
+    annotated: Iterable[str] | None = None,
+    void: Iterable[str] = (),
+) -> MappedDataset:
+    """The set under the model's `classes`; names meet under `core.classes.canonical`.
+
+    Objects of names that the model lacks are background, those of `void` count for nothing (pixels 255, boxes
+    crowds). A sample annotates the model's classes that its set names, or only those in `annotated`.
+    """
+    voided = _chosen(dataset, void, "void")
+    wanted = set(dataset.names) if annotated is None else _chosen(dataset, annotated, "classes")
+    labels = _labels(dataset.names, classes, voided)
+    if (labels == _DROPPED).all():
+        raise DataError(
+            f"{dataset.title}: none of its classes ({_some(dataset.names)}) is one of the model's ({_some(classes)})"
+        )
+    flags = np.zeros(len(classes), np.bool_)
+    flags[[label for name, label in zip(dataset.names, labels, strict=True) if label >= 0 and name in wanted]] = True
+    return MappedDataset(
+        base=dataset,
+        names=classes,
+        unmapped=tuple(name for name, label in zip(dataset.names, labels, strict=True) if label == _DROPPED),
+        void=tuple(name for name, label in zip(dataset.names, labels, strict=True) if label == _VOIDED),
+        annotated=flags,
+        labels=labels,
+        table=_table(labels),
+    )
+
+
+def _labels(names: tuple[str, ...], classes: tuple[str, ...], voided: set[str]) -> NDArray[np.int64]:
+    """The model's label of each of the set's names; the same spelling goes before the same meaning."""
+    exact = {name: label for label, name in enumerate(classes)}
+    alike = {canonical(name): label for label, name in reversed(list(enumerate(classes)))}
+    return np.asarray(
+        [_VOIDED if name in voided else exact.get(name, alike.get(canonical(name), _DROPPED)) for name in names],
+        np.int64,
+    )
+
+
+def _table(labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Mask values: 0 stays, unknown ones and 255 are void."""
+    table = np.full(256, VOID, np.uint8)
+    table[0] = 0
+    values = np.where(labels == _VOIDED, VOID, np.maximum(labels, -1) + 1)
+    table[1 : min(len(labels), 254) + 1] = values[:254]
+    return table
+
+
+def _chosen(dataset: Dataset, names: Iterable[str], option: str) -> set[str]:
+    """Those of the set's names that an option means; refuses one that it lacks, lest a slip teach background."""
+    chosen: set[str] = set()
+    for name in names:
+        found = {name} & set(dataset.names) or {own for own in dataset.names if canonical(own) == canonical(name)}
+        if not found:
+            raise DataError(f"{dataset.title}: {option}={name} is not one of its classes ({_some(dataset.names)})")
+        chosen |= found
+    return chosen
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,179 @@
+"""Class maps from PNGs, polygons and run lengths, read when they are wanted."""
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from blitznet.core.arrays import VOID, ClassMap, Floats
+from blitznet.core.errors import DataError, MissingExtra
+from blitznet.core.photo import MAX_PIXELS
+from blitznet.core.sample import MaskSource
+
+Box = tuple[float, float, float, float]
+
+_FAR = 4
+"""a polygon may leave its photo by this many times the photo's size; farther is a broken file"""
+_MAX_RUNS = 1 << 20
+
+
+class UnknownValueError(DataError):
+    """A mask has a value that names no class."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMask:
+    """A PNG whose pixel values are classes: palette or grey, never converted to colours."""
+
+    path: str
+    known: int
+    """how many values name something, counted from 0"""
+    shift: int = 0
+    """1 where value 0 names the first class, since there is no background"""
+
+    def read(self) -> ClassMap:
+        """(H, W) uint8; refuses other modes and values that name no class."""
+        values = _read_values(self.path)
+        unknown = (values >= self.known) & (values != VOID)
+        if unknown.any():
+            found = ", ".join(map(str, np.unique(values[unknown])[:5]))
+            raise UnknownValueError(
+                f"{self.path}: wanted mask values below {self.known} or {VOID} for void, came {found}"
+            )
+        if not self.shift:
+            return values
+        return np.where(values == VOID, np.uint8(VOID), values + np.uint8(self.shift)).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemappedMask:
+    """Another mask with its values exchanged: a look-up table of 256 entries."""
+
+    inner: MaskSource
+    table: NDArray[np.uint8]
+
+    def read(self) -> ClassMap:
+        """(H, W) uint8."""
+        return self.table[self.inner.read()]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """One object's pixels: polygons, or run lengths, or neither (then only its box is known)."""
+
+    value: int
+    """what is painted: label + 1, or 255 for a crowd"""
+    box: Box
+    polygons: tuple[Floats, ...] = ()
+    """each (2n,) x y x y, pixels"""
+    runs: NDArray[np.int64] | None = None
+    """lengths down the columns, background first, as COCO counts them"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaintedMask:
+    """A class map painted from its objects in their order: where two overlap, the later wins (paper 4.1).
+
+    An object without an outline has its box made void, under all others: its pixels are no background.
+    """
+
+    name: str
+    size: tuple[int, int]
+    shapes: tuple[Shape, ...]
+
+    def read(self) -> ClassMap:
+        """(H, W) uint8."""
+        height, width = self.size
+        if height * width > MAX_PIXELS:
+            raise DataError(f"{self.name}: {width}x{height} pixels are more than {MAX_PIXELS:,}; make it smaller")
+        canvas = np.zeros(self.size, np.uint8)
+        for shape in self.shapes:
+            if not shape.polygons and shape.runs is None:
+                x1, y1, x2, y2 = np.clip(shape.box, 0, [width, height, width, height])
+                canvas[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = VOID
+        for shape in self.shapes:
+            if shape.runs is not None:
+                canvas[decode_runs(shape.runs, self.size, name=self.name)] = shape.value
+            elif shape.polygons:
+                canvas[fill_polygons(shape.polygons, self.size, name=self.name)] = shape.value
+        return canvas
+
+
+def fill_polygons(polygons: Sequence[Floats], size: tuple[int, int], *, name: str) -> NDArray[np.bool_]:
+    """(H, W) bool: the union of polygons (each x y x y ... in pixels), by COCO's own rule."""
+    try:
+        from faster_coco_eval.core import mask as coco
+    except ImportError as error:
+        raise MissingExtra("painting polygons", "data") from error
+    height, width = size
+    side = max(size)
+    for polygon in polygons:
+        if not (np.abs(polygon) <= (_FAR + 1) * side).all():  # also refuses NaN
+            raise DataError(f"{name}: a polygon lies far outside of its photo of {width}x{height}; fix or remove it")
+    encoded = coco.frPyObjects([polygon.astype(np.float64).tolist() for polygon in polygons], height, width)
+    return cast("NDArray[np.bool_]", np.asarray(coco.decode(coco.merge(encoded))).astype(np.bool_))
+
+
+def decode_runs(runs: NDArray[np.int64], size: tuple[int, int], *, name: str) -> NDArray[np.bool_]:
+    """(H, W) bool from run lengths down the columns, background first."""
+    height, width = size
+    if (runs < 0).any() or int(runs.sum()) != height * width:
+        raise DataError(f"{name}: run lengths add up to {int(runs.sum()):,}, wanted {height} x {width} pixels")
+    flags = np.arange(len(runs)) % 2 == 1
+    return np.repeat(flags, runs).reshape(width, height).T
+
+
+def unpack_runs(text: str) -> NDArray[np.int64]:
+    """Run lengths from COCO's compressed text: 5 bits a letter, from the third on differences.
+
+    Written here, not taken from a C library, so that a broken text is refused and not run off its end.
+    """
+    runs: list[int] = []
+    letters = iter([ord(letter) for letter in text])
+    for first in letters:
+        value, bits = 0, 0
+        for letter in itertools.chain([first], letters):
+            code = letter - 48
+            if not 0 <= code < 64 or bits > 40 or len(runs) > _MAX_RUNS:
+                raise DataError("its compressed run lengths are broken")
+            value |= (code & 31) << bits
+            bits += 5
+            if not code & 32:
+                break
+        else:
+            raise DataError("its compressed run lengths are cut off")
+        if code & 16:
+            value -= 1 << bits
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+    return np.asarray(runs, np.int64)
+
+
+def _read_values(path: str) -> NDArray[np.uint8]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            image = Pillow.open(path, formats=("PNG", "BMP", "GIF", "TIFF"))
+        with image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path}: {image.width}x{image.height} pixels are more than {MAX_PIXELS:,}")
+            if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
+                raise DataError(
+                    f"{path}: wanted a palette or grey mask whose values are classes, came mode {image.mode};"
+                    " save the mask as indices"
+                )
+            values = np.asarray(image)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such mask") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not a PNG mask") from error
+    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+        raise DataError(f"{path}: mask cannot be decoded ({error}); the file is broken or cut off") from error
+    if values.dtype != np.bool_ and values.dtype != np.uint8 and (values.min() < 0 or values.max() > VOID):
+        raise UnknownValueError(f"{path}: wanted mask values of 0 to {VOID}, came up to {values.max()}")
+    return values.astype(np.uint8)

@@ -1,0 +1,176 @@
+"""Pascal VOC devkit: JPEGImages, Annotations/*.xml, SegmentationClass/*.png, ImageSets/*/SPLIT.txt."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blitznet.core import classes
+from blitznet.core.errors import DataError, MissingExtra
+from blitznet.core.photo import SUFFIXES, Photo
+from blitznet.data.dataset import MAX_SIDE, Listed, Objects, Row, UnknownClassError, read_names, read_text
+from blitznet.data.masks import IndexMask
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_MAX_XML = 4 << 20
+_MAX_LIST = 64 << 20
+
+Found = list[tuple[str, Row]]
+"""a photo's objects: name, and the rest with label -1"""
+
+
+@dataclass(frozen=True, eq=False)
+class VocDataset(Listed):
+    """A split of a devkit, with the class maps of those photos that have one."""
+
+    masks: tuple[str | None, ...] = ()
+
+    def _mask(self, index: int, photo: Photo) -> IndexMask | None:  # noqa: ARG002
+        path = self.masks[index]
+        return None if path is None else IndexMask(path, known=len(self.names) + 1)
+
+
+def open_voc(root: Path, split: str | None, *, title: str, masks: str | None = None) -> VocDataset:
+    """A split of the devkit under `root` (the folder VOC2012); `masks` names another folder of class maps.
+
+    Every annotation of the split is parsed here, once. Names: the lines of `classes.txt` in the root; else VOC's
+    20 if no other occur in the devkit; else those that occur, in alphabetical order.
+    """
+    ids = _read_split(root, split)
+    found, errors = _read_annotations(root, ids, boxes_wanted=not (root / (masks or "SegmentationClass")).is_dir())
+    names = _names(root, found or [], ids)
+    objects = None if found is None else Objects.pack(_label(found, names, ids, errors, root))
+    photos = _files(root / "JPEGImages", SUFFIXES)
+    mask_folder = root / (masks or "SegmentationClass")
+    if masks and not mask_folder.is_dir():
+        raise DataError(f"{mask_folder}: there is no such folder of masks; folders here: {_folders(root)}")
+    pngs = _files(mask_folder, (".png",))
+    return VocDataset(
+        title=title,
+        names=names,
+        ids=ids,
+        photos=tuple(str(root / "JPEGImages" / photos.get(name, f"{name}.jpg")) for name in ids),
+        objects=objects,
+        errors=errors,
+        masks=tuple(str(mask_folder / pngs[name]) if name in pngs else None for name in ids),
+    )
+
+
+def _read_split(root: Path, split: str | None) -> tuple[str, ...]:
+    lists = root / "ImageSets"
+    if not lists.is_dir():
+        raise DataError(f"{root}: wanted a VOC devkit folder with ImageSets, JPEGImages and Annotations in it")
+    candidates = [lists / part / f"{split}.txt" for part in ("Main", "Segmentation")]
+    path = next((p for p in candidates if p.is_file()), None)
+    if split is None or path is None:
+        there = sorted({p.stem for part in ("Main", "Segmentation") for p in (lists / part).glob("*.txt")})
+        wanted = f"there is no split '{split}'" if split else "wanted a split"
+        raise DataError(f"{root}: {wanted}; splits here: {', '.join(there) or 'none'}; write voc:{root}@SPLIT")
+    lines = read_text(path, limit=_MAX_LIST).splitlines()
+    ids = tuple(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+    if not ids:
+        raise DataError(f"{path}: wanted one photo id a line, came an empty list")
+    return ids
+
+
+def _read_annotations(
+    root: Path, ids: tuple[str, ...], *, boxes_wanted: bool
+) -> tuple[list[Found] | None, dict[int, DataError]]:
+    """The objects of every photo; None where the devkit has no Annotations folder, only masks."""
+    folder = root / "Annotations"
+    if not folder.is_dir():
+        if boxes_wanted:
+            raise DataError(f"{folder}: there is no such folder, and no masks either; is {root} a VOC devkit?")
+        return None, {}
+    found: list[Found] = []
+    errors: dict[int, DataError] = {}
+    for index, name in enumerate(ids):
+        try:
+            found.append(parse_annotation(folder / f"{name}.xml"))
+        except DataError as error:
+            errors[index] = error
+            found.append([])
+    return found, errors
+
+
+def parse_annotation(path: Path) -> Found:
+    """The objects of one XML file; entities, DTDs and oversized files are refused."""
+    try:
+        from defusedxml.common import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, fromstring
+    except ImportError as error:
+        raise MissingExtra("reading VOC annotations", "data") from error
+    try:
+        tree = fromstring(read_text(path, limit=_MAX_XML), forbid_dtd=True)
+    except ParseError as error:
+        raise DataError(f"{path}: not well-formed XML ({error}); fix or remove it") from error
+    except (DefusedXmlException, ValueError) as error:
+        raise DataError(f"{path}: entities and DTDs are refused in annotations; remove them") from error
+    return [_parse_object(node, path, k) for k, node in enumerate(tree.iter("object"), 1)]
+
+
+def _parse_object(node: "Element", path: Path, number: int) -> tuple[str, Row]:
+    name = (node.findtext("name") or "").strip()
+    if not name:
+        raise DataError(f"{path}: object {number} has no name; fix the file")
+    try:
+        sides = [float(node.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")]
+    except ValueError as error:
+        raise DataError(f"{path}: object {number} ('{name}') wants xmin ymin xmax ymax as numbers") from error
+    if not (np.abs(sides) < MAX_SIDE).all():
+        raise DataError(f"{path}: object {number} ('{name}') has coordinates that are no pixels: {sides}")
+    difficult = (node.findtext("difficult") or "0").strip() == "1"
+    x1, y1, x2, y2 = sides
+    # VOC counts pixels from 1 and includes the last one
+    return name, Row(box=(x1 - 1, y1 - 1, x2, y2), label=-1, difficult=difficult)
+
+
+def _names(root: Path, found: list[Found], ids: tuple[str, ...]) -> tuple[str, ...]:
+    if (root / "classes.txt").is_file():
+        names = read_names(root / "classes.txt")
+        return names[1:] if names[0] == "background" else names
+    occurring = {name for objects in found for name, _ in objects}
+    if occurring != set(classes.VOC):
+        # all splits of a devkit must agree on the names, or mask values would mean another class in each
+        occurring |= _names_elsewhere(root / "Annotations", frozenset(ids))
+    return classes.VOC if occurring <= set(classes.VOC) else tuple(sorted(occurring))
+
+
+def _names_elsewhere(folder: Path, ids: frozenset[str]) -> set[str]:
+    """The names in the annotations that are not in the split; what cannot be read says nothing."""
+    names: set[str] = set()
+    for path in folder.glob("*.xml"):
+        if path.stem not in ids:
+            with suppress(DataError):
+                names |= {name for name, _ in parse_annotation(path)}
+    return names
+
+
+def _label(
+    found: list[Found], names: tuple[str, ...], ids: tuple[str, ...], errors: dict[int, DataError], root: Path
+) -> list[list[Row]]:
+    """Names to labels; a photo with an unknown name goes to `errors`."""
+    index = {name: k for k, name in enumerate(names)}
+    labelled: list[list[Row]] = []
+    for at, objects in enumerate(found):
+        unknown = sorted({name for name, _ in objects if name not in index})
+        if unknown:
+            path = root / "Annotations" / f"{ids[at]}.xml"
+            errors[at] = UnknownClassError(f"{path}: '{', '.join(unknown)}' is not a line of {root / 'classes.txt'}")
+            objects = []
+        labelled.append([row._replace(label=index[name]) for name, row in objects])
+    return labelled
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Name without suffix -> file name, of one listing: cheaper than asking for each file."""
+    names = (p.name for p in folder.iterdir()) if folder.is_dir() else iter(())
+    return {Path(name).stem: name for name in names if Path(name).suffix.lower() in suffixes}
+
+
+def _folders(root: Path) -> str:
+    return ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir()))

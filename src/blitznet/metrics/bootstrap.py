@@ -1,0 +1,92 @@
+"""How much of a figure is chance: percentile intervals by drawing the photos again.
+
+Nothing is matched again: a photo drawn twice weighs twice (Efron, 1979).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from blitznet.core.errors import UsageError
+from blitznet.metrics.pairing import Numbers, Reals
+from blitznet.metrics.report import Interval
+
+Statistics: TypeAlias = Callable[[Numbers], Mapping[str, Reals]]
+"""figures (R,) by name from how often each photo counts: weights (R, N)"""
+
+BLOCK = 16
+"""draws that are scored together: bounds the memory"""
+
+
+def once(photos: int) -> Numbers:
+    """Weights (1, N) under which every photo counts once: the figure itself."""
+    return np.ones((1, photos), np.int64)
+
+
+def draws(photos: int, rounds: int, seed: int) -> Iterator[Numbers]:
+    """Weights (r, N), in blocks, of `rounds` draws of N photos out of N with replacement."""
+    if rounds < 1:
+        raise UsageError(f"bootstrap: wanted 1 round or more, came {rounds}")
+    rng = np.random.default_rng(seed)
+    for start in range(0, rounds, BLOCK):
+        picked = rng.integers(photos, size=(min(BLOCK, rounds - start), photos))  # (r, N)
+        yield np.stack([np.bincount(row, minlength=photos) for row in picked]).astype(np.int64)
+
+
+def sampled(statistics: Statistics, photos: int, rounds: int, seed: int) -> dict[str, Reals]:
+    """Every figure under every draw: (rounds,) by name; nan where a draw had nothing to measure."""
+    blocks = [statistics(weights) for weights in draws(photos, rounds, seed)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def interval(values: Reals) -> Interval | None:
+    """Ends of the middle 95 % of what is not nan; None where nothing is."""
+    there = values[~np.isnan(values)]
+    if not len(there):
+        return None
+    low, high = np.percentile(there, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def intervals(statistics: Statistics, photos: int, rounds: int, seed: int = 0) -> dict[str, Interval]:
+    """95 % interval of every figure that can be measured, by name."""
+    if not photos:
+        return {}
+    ends = {name: interval(values) for name, values in sampled(statistics, photos, rounds, seed).items()}
+    return {name: pair for name, pair in ends.items() if pair is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far the second of two predictors is ahead of the first on the same photos."""
+
+    first: float
+    second: float
+    difference: float
+    """second - first"""
+    interval: Interval
+    """95 % interval of the difference"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "first": self.first,
+            "second": self.second,
+            "difference": self.difference,
+            "interval": list(self.interval),
+        }
+
+
+def paired(first: Statistics, second: Statistics, photos: int, rounds: int, seed: int = 0) -> dict[str, Difference]:
+    """Difference of every figure that both have, the same photos drawn for both."""
+    points = first(once(photos)), second(once(photos))
+    values = sampled(first, photos, rounds, seed), sampled(second, photos, rounds, seed)
+    differences = {}
+    for name, point in points[0].items():
+        ends = interval(values[1][name] - values[0][name])
+        a, b = float(point[0]), float(points[1][name][0])
+        if ends is not None and not np.isnan(b - a):
+            differences[name] = Difference(first=a, second=b, difference=b - a, interval=ends)
+    return differences

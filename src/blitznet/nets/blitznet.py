@@ -1,0 +1,54 @@
+"""The network: images -> Heads, in the order of the paper's figure 2.
+
+encoder -> downscale stream -> upscale stream -> detection and segmentation. Fully convolutional:
+any input size, square or not; each halving rounds up.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from blitznet.core.spec import Spec
+from blitznet.nets.lite import parts as lite
+from blitznet.nets.paper import paper, ssd
+from blitznet.nets.parts import Detection, Downscale, Encoder, Heads, Maps, Parts, Segmentation, Upscale
+
+FAMILIES: dict[str, Callable[[Spec], Parts]] = {"blitznet": paper, "ssd": ssd, "lite": lite}
+"""the blocks a network is made of, by `Network.family`"""
+
+
+class BlitzNet(nn.Module):
+    """One network for boxes and a class for every pixel (paper 3.1)."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        downscale: Downscale,
+        upscale: Upscale,
+        detection: Detection | None,
+        segmentation: Segmentation | None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.downscale = downscale
+        self.upscale = upscale
+        self.detection = detection
+        self.segmentation = segmentation
+
+    def forward(self, images: Tensor) -> Heads:
+        """Heads for images (B, 3, H, W), already normalised."""
+        encoded: Maps = self.encoder(images)
+        down: Maps = self.downscale(encoded)
+        up: Maps = self.upscale(down)
+        offsets, logits = (None, None) if self.detection is None else self.detection(up)
+        class_map = None if self.segmentation is None else self.segmentation(up, encoded)
+        return Heads(offsets, logits, class_map)
+
+
+def build(spec: Spec) -> BlitzNet:
+    """The network of a contract, with fresh weights; which heads it has is `spec.tasks`.
+
+    Raises ModelError for an encoder, strides or a task that the family cannot have.
+    """
+    parts = FAMILIES[spec.network.family](spec)
+    return BlitzNet(parts.encoder, parts.downscale, parts.upscale, parts.detection, parts.segmentation)

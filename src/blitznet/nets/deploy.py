@@ -1,0 +1,51 @@
+"""From pixels to raw answers in one module: what exports write down and the torch engine runs."""
+
+import torch
+from torch import Tensor, nn
+
+from blitznet.core.spec import Spec
+from blitznet.nets.parts import Heads
+
+
+def normalise(images: Tensor, spec: Spec) -> Tensor:
+    """Pixels (B, 3, h, w) uint8 RGB -> what the network is fed: (x / 255 - mean) / std, float32."""
+    return _normalise(images, *_constants(spec, images.device))
+
+
+class Deployed(nn.Module):
+    """The network behind its normalisation: uint8 photos in, a tuple of the answers it has out.
+
+    Softmax, decoding and suppression are the finishing step's, which filters before it computes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, spec: Spec) -> None:
+        super().__init__()
+        self.net = net
+        mean, std = _constants(spec, torch.device("cpu"))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, h, w, 3) uint8 RGB -> offsets, logits, class map: those of the network's tasks, in this order."""
+        heads: Heads = self.net(_normalise(images.permute(0, 3, 1, 2), self.mean, self.std))
+        answers = (heads.offsets, heads.logits, heads.class_map)
+        return tuple(answer for answer in answers if answer is not None)
+
+
+def answers(spec: Spec) -> tuple[str, ...]:
+    """Names of what `Deployed` gives, in order: some of offsets, logits and class_map."""
+    boxes = ("offsets", "logits") if "detection" in spec.tasks else ()
+    return (*boxes, "class_map") if "segmentation" in spec.tasks else boxes
+
+
+def _constants(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
+    mean = torch.tensor(spec.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(spec.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    return mean, std
+
+
+def _normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return (images.float() / 255 - mean) / std

@@ -1,0 +1,59 @@
+"""The two heads: boxes and their classes on every map, a class map of all maps together (paper 3.4)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from blitznet.core.spec import Resize
+from blitznet.nets.blocks import begin_normal, begin_xavier
+from blitznet.nets.parts import Detection, Maps, Segmentation
+from blitznet.nets.resize import resize
+
+
+class DetectionHead(Detection):
+    """Two 3x3 convolutions on each map, weights of its own: offsets and class logits. No norm, no ReLU."""
+
+    def __init__(self, channels: Sequence[int], *, per_cell: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.offsets = nn.ModuleList(_biased(wide, per_cell * 4, 3, _begin_small) for wide in channels)
+        self.logits = nn.ModuleList(_biased(wide, per_cell * classes, 3, _begin_small) for wide in channels)
+
+    def forward(self, maps: Maps) -> tuple[Tensor, Tensor]:
+        """Offsets (B, A, 4) and logits (B, A, C)."""
+        offsets = [rows(conv(x), 4) for conv, x in zip(self.offsets, maps, strict=True)]
+        logits = [rows(conv(x), self.classes) for conv, x in zip(self.logits, maps, strict=True)]
+        return torch.cat(offsets, 1), torch.cat(logits, 1)
+
+
+class SegmentationHead(Segmentation):
+    """Each map to a few channels, all resized to the finest, joined, and one 3x3 to the classes."""
+
+    def __init__(self, channels: Sequence[int], *, width: int, classes: int, how: Resize) -> None:
+        super().__init__()
+        self.how = how
+        self.reduce = nn.ModuleList(_biased(wide, width, 1, begin_xavier) for wide in channels)
+        self.classify = _biased(width * len(channels), classes, 3, begin_xavier)
+
+    def forward(self, maps: Maps, encoded: Maps) -> Tensor:  # noqa: ARG002 - lighter heads take detail from it
+        """Logits (B, C, h, w) at the finest map's size."""
+        size = (maps[0].shape[-2], maps[0].shape[-1])
+        reduced = [resize(conv(x).relu(), size, self.how) for conv, x in zip(self.reduce, maps, strict=True)]
+        logits: Tensor = self.classify(torch.cat(reduced, 1))
+        return logits
+
+
+def rows(x: Tensor, values: int) -> Tensor:
+    """(B, P * values, h, w) -> (B, h * w * P, values): row, column, anchor."""
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values)
+
+
+def _begin_small(conv: nn.Conv2d) -> None:
+    begin_normal(conv, 0.1)
+
+
+def _biased(wide_in: int, wide_out: int, kernel: int, begin: Callable[[nn.Conv2d], None]) -> nn.Conv2d:
+    conv = nn.Conv2d(wide_in, wide_out, kernel, padding=kernel // 2)
+    begin(conv)
+    return conv

@@ -1,0 +1,228 @@
+"""The light network: BlitzNet's streams and heads of depthwise-separable pieces, on SSDLite's trunk.
+
+The way through is the paper's (figures 2 and 3); only the blocks are lighter, and the class map takes
+its fine detail from a thin map of the encoder instead of a finer upscale stream.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from blitznet.core.errors import ModelError
+from blitznet.core.spec import Fusion, Network, Spec
+from blitznet.nets.blocks import begin_normal
+from blitznet.nets.efficientnet import EfficientNetLite
+from blitznet.nets.encoder import make_encoder
+from blitznet.nets.fusion import FusionBlock
+from blitznet.nets.heads import rows
+from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
+from blitznet.nets.parts import Detection, Encoder, Maps, Parts, Segmentation, Upscale
+from blitznet.nets.resize import resize
+from blitznet.nets.upscale import UpscaleStream
+
+ENCODERS: dict[str, Callable[[], Encoder]] = {
+    "mobilenetv2-ssdlite": MobileNetV2,
+    "efficientnet-lite0": EfficientNetLite.lite0,
+    "efficientnet-lite2": EfficientNetLite.lite2,
+}
+"""the light encoders by name; the paper's fit as well"""
+
+
+def parts(spec: Spec) -> Parts:
+    """The parts of a light network, with fresh weights.
+
+    Raises ModelError for an encoder that is not there, and for strides that its maps do not have.
+    """
+    network, count = spec.network, len(spec.anchors.strides)
+    encoder = ENCODERS.get(network.encoder, lambda: make_encoder(network.encoder))()
+    downscale = LiteDownscale(encoder, network.extra)
+    if downscale.strides[-count - 1 : -1] != spec.anchors.strides:
+        raise ModelError(
+            f"{spec.name}: {network.encoder} with {network.extra} extra blocks predicts at strides "
+            f"{downscale.strides[-count - 1 : -1]}, the anchors are laid out for {spec.anchors.strides}; "
+            "change `extra` or the anchors"
+        )
+    upscale = LiteUpscale(downscale.channels[-count - 1 :], network)
+    detection = LiteDetection(upscale.channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
+    segmentation = LiteSegmentation(upscale.channels, spec, encoder) if "segmentation" in spec.tasks else None
+    return Parts(encoder, downscale, upscale, detection if "detection" in spec.tasks else None, segmentation)
+
+
+class LiteResSkip(FusionBlock):
+    """ReLU(h + bottleneck(concat[u, skip])), the bottleneck's 3x3 depthwise."""
+
+    def __init__(self, wide_x: int, wide_skip: int, network: Network) -> None:
+        super().__init__(wide_x, network.width, network.fusion_resize)
+        self.residual = _bottleneck(wide_x + wide_skip, network)
+
+    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+        """The sum of h and the residual."""
+        residual: Tensor = self.residual(torch.cat([u, skip], 1))
+        return (h + residual).relu()
+
+
+class LiteResSkipPlain(LiteResSkip):
+    """The same without its residual connection."""
+
+    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
+        """The bottleneck alone."""
+        joined: Tensor = self.residual(torch.cat([u, skip], 1))
+        return joined.relu()
+
+
+class LiteHourglass(FusionBlock):
+    """ReLU(h + a residual unit of the skip)."""
+
+    def __init__(self, wide_x: int, wide_skip: int, network: Network) -> None:
+        super().__init__(wide_x, network.width, network.fusion_resize)
+        same = wide_skip == network.width
+        self.residual = _bottleneck(wide_skip, network)
+        self.shortcut = nn.Identity() if same else LiteConv(wide_skip, network.width, activation=nn.Identity)
+
+    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - only its projection is summed
+        """The sum of h and the skip's unit."""
+        unit: Tensor = self.residual(skip) + self.shortcut(skip)
+        return (h + unit).relu()
+
+
+class LiteRefine(FusionBlock):
+    """A separable 3x3 of concat[u, a separable 3x3 of the skip]."""
+
+    def __init__(self, wide_x: int, wide_skip: int, network: Network) -> None:
+        super().__init__(wide_x, network.width, network.fusion_resize)
+        self.adapt = _separable(wide_skip, network.width)
+        self.merge = _separable(wide_x + network.width, network.width)
+
+    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
+        """The merged map."""
+        merged: Tensor = self.merge(torch.cat([u, self.adapt(skip)], 1))
+        return merged
+
+
+_FUSIONS: dict[Fusion, type[LiteResSkip] | type[LiteHourglass] | type[LiteRefine]] = {
+    "resskip": LiteResSkip,
+    "resskip-plain": LiteResSkipPlain,
+    "hourglass": LiteHourglass,
+    "refine": LiteRefine,
+}
+
+
+class LiteUpscale(UpscaleStream):
+    """The upscale stream of light fusion blocks; the way through it is the paper's."""
+
+    def __init__(self, channels: Sequence[int], network: Network) -> None:
+        Upscale.__init__(self)  # the paper's own blocks are not wanted
+        *skips, deepest = channels
+        self.channels = (network.width,) * len(channels)
+        sources = (*(network.width,) * (len(skips) - 1), deepest)
+        block = _FUSIONS[network.fusion]
+        self.blocks = nn.ModuleList(block(x, skip, network) for x, skip in zip(sources, skips, strict=True))
+
+
+class LiteDetection(Detection):
+    """On each map, weights of its own: depthwise 3x3, then 1x1 to offsets, and the same to class logits."""
+
+    def __init__(self, channels: Sequence[int], *, per_cell: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.offsets = _predictors(channels, per_cell * 4)
+        self.logits = _predictors(channels, per_cell * classes)
+        for predictor in self.logits:
+            final = predictor.get_submodule("1")
+            assert isinstance(final, nn.Conv2d)
+            assert final.bias is not None
+            # 3 of 4 anchors learned from are background (3:1 mining): the first guess says so.
+            nn.init.zeros_(final.bias).view(per_cell, classes)[:, 0].data.fill_(math.log(3 * (classes - 1)))
+
+    def forward(self, maps: Maps) -> tuple[Tensor, Tensor]:
+        """Offsets (B, A, 4) and logits (B, A, C)."""
+        offsets = [rows(predict(x), 4) for predict, x in zip(self.offsets, maps, strict=True)]
+        logits = [rows(predict(x), self.classes) for predict, x in zip(self.logits, maps, strict=True)]
+        return torch.cat(offsets, 1), torch.cat(logits, 1)
+
+
+class LiteSegmentation(Segmentation):
+    """All maps, reduced and joined on the finest one's grid; then, if wanted, detail of a thin encoder map.
+
+    Nearly all of the work is done at the finest predicting map's stride (8); at stride 4 there are only a
+    projection of the encoder's map, one depthwise convolution and the classes.
+    """
+
+    def __init__(self, channels: Sequence[int], spec: Spec, encoder: Encoder) -> None:
+        super().__init__()
+        network = spec.network
+        self.how = network.segmentation_resize
+        self.tap = _tap(spec, encoder)
+        width, thin = network.segmentation_width, network.inner
+        self.reduce = nn.ModuleList(
+            [*(LiteConv(wide, width, activation=nn.ReLU) for wide in channels[:-1]), _biased(channels[-1], width)]
+        )
+        self.join = nn.Sequential(
+            LiteConv(width * len(channels), network.width, activation=nn.ReLU),
+            depthwise(network.width, 5),
+            LiteConv(network.width, thin, activation=nn.ReLU if self.tap is None else nn.Identity),
+        )
+        if self.tap is not None:
+            self.detail = LiteConv(encoder.channels[self.tap], thin, activation=nn.Identity)
+            self.smooth = depthwise(thin)
+        self.classify = nn.Conv2d(thin, spec.channels, 1)
+        begin_normal(self.classify, 0.1)
+
+    def forward(self, maps: Maps, encoded: Maps) -> Tensor:
+        """Logits (B, C, h, w) at the tapped map's size, or the finest predicting map's without a tap."""
+        size = (maps[0].shape[-2], maps[0].shape[-1])
+        reduced = [resize(reduce(x), size, self.how) for reduce, x in zip(self.reduce, maps, strict=True)]
+        x: Tensor = self.join(torch.cat(reduced, 1))
+        if self.tap is not None:
+            fine = encoded[self.tap]
+            x = resize(x, (fine.shape[-2], fine.shape[-1]), self.how)
+            x = self.smooth((x + self.detail(fine)).relu())
+        logits: Tensor = self.classify(x)
+        return logits
+
+
+def _tap(spec: Spec, encoder: Encoder) -> int | None:
+    """Which of the encoder's maps gives the class map its detail; none if it has the finest map's stride."""
+    stride = spec.network.segmentation_stride
+    if stride == spec.anchors.strides[0]:
+        return None
+    if stride > spec.anchors.strides[0] or stride not in encoder.strides:
+        raise ModelError(
+            f"{spec.name}: segmentation_stride must be the finest anchors' {spec.anchors.strides[0]} "
+            f"or a finer one of {spec.network.encoder}'s {encoder.strides}, came {stride}"
+        )
+    return encoder.strides.index(stride)
+
+
+def _bottleneck(inputs: int, network: Network) -> nn.Sequential:
+    inner = network.inner
+    return nn.Sequential(
+        LiteConv(inputs, inner), depthwise(inner), LiteConv(inner, network.width, activation=nn.Identity)
+    )
+
+
+def _separable(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(depthwise(inputs), LiteConv(inputs, outputs, activation=nn.ReLU))
+
+
+def _predictors(channels: Sequence[int], outputs: int) -> nn.ModuleList:
+    """For each map a depthwise 3x3 and a 1x1 to `outputs` channels; for the pooled one no neighbours, no norm."""
+    return nn.ModuleList(
+        nn.Sequential(depthwise(wide) if index < len(channels) - 1 else _biased(wide, wide), _final(wide, outputs))
+        for index, wide in enumerate(channels)
+    )
+
+
+def _biased(inputs: int, outputs: int) -> nn.Sequential:
+    """1x1 with a bias and ReLU6, for the pooled map: its one cell an image is too few for a batch norm."""
+    conv = nn.Conv2d(inputs, outputs, 1)
+    begin_normal(conv, 2.0)
+    return nn.Sequential(conv, nn.ReLU6())
+
+
+def _final(inputs: int, outputs: int) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, 1)
+    begin_normal(conv, 0.1)
+    return conv

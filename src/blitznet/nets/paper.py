@@ -1,0 +1,58 @@
+"""The paper's networks: BlitzNet on bottlenecks, and the baseline SSD on the same encoder."""
+
+from blitznet.core.errors import ModelError
+from blitznet.core.spec import Spec
+from blitznet.nets.downscale import DownscaleStream
+from blitznet.nets.encoder import make_encoder
+from blitznet.nets.heads import DetectionHead, SegmentationHead
+from blitznet.nets.parts import Parts
+from blitznet.nets.upscale import NoUpscale, UpscaleStream
+
+
+def paper(spec: Spec) -> Parts:
+    """The parts of BlitzNet: the map one coarser than the anchors' coarsest starts the upscale stream."""
+    network, count = spec.network, len(spec.anchors.strides)
+    encoder = make_encoder(network.encoder)
+    downscale = DownscaleStream(encoder, network.extra)
+    _require_strides(spec, downscale.strides[-count - 1 : -1])
+    upscale = UpscaleStream(downscale.channels[-count - 1 :], network)
+    return Parts(encoder, downscale, upscale, _detection(spec, upscale.channels), _segmentation(spec, upscale.channels))
+
+
+def ssd(spec: Spec) -> Parts:
+    """The parts of the baseline: heads straight on the downscale stream, boxes only."""
+    if "segmentation" in spec.tasks:
+        raise ModelError(f"{spec.name}: the ssd family has no class map; set tasks to detection only")
+    encoder, count = make_encoder(spec.network.encoder), len(spec.anchors.strides)
+    downscale = DownscaleStream(encoder, spec.network.extra)
+    _require_strides(spec, downscale.strides[-count:])
+    upscale = NoUpscale(downscale.channels[-count:])
+    return Parts(encoder, downscale, upscale, _detection(spec, upscale.channels), None)
+
+
+def _require_strides(spec: Spec, strides: tuple[int, ...]) -> None:
+    if strides != spec.anchors.strides:
+        raise ModelError(
+            f"{spec.name}: {spec.network.encoder} with {spec.network.extra} extra blocks predicts at strides "
+            f"{strides}, the anchors are laid out for {spec.anchors.strides}; change `extra` or the anchors"
+        )
+
+
+def _detection(spec: Spec, channels: tuple[int, ...]) -> DetectionHead | None:
+    if "detection" not in spec.tasks:
+        return None
+    return DetectionHead(channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
+
+
+def _segmentation(spec: Spec, channels: tuple[int, ...]) -> SegmentationHead | None:
+    if "segmentation" not in spec.tasks:
+        return None
+    network = spec.network
+    if network.segmentation_stride != spec.anchors.strides[0]:
+        raise ModelError(
+            f"{spec.name}: this family's class map has the finest map's stride {spec.anchors.strides[0]}, "
+            f"came segmentation_stride {network.segmentation_stride}"
+        )
+    return SegmentationHead(
+        channels, width=network.segmentation_width, classes=spec.channels, how=network.segmentation_resize
+    )

@@ -1,0 +1,91 @@
+"""What every network of the house is put together from.
+
+The five parts of the paper's figure 2, as base classes that say what goes in and out. A family
+(`paper`, `ssd`, `lite`) is a function that makes the five; `BlitzNet` is the one class that runs them.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+Maps: TypeAlias = tuple[Tensor, ...]
+"""feature maps (B, D, h, w), finest first"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What the network answers for a batch; a task that it does not have is None.
+
+    Rows of the first two follow the anchors: map, row, column, anchor; finest map first.
+    """
+
+    offsets: Tensor | None
+    """(B, A, 4) corrections to the anchors"""
+    logits: Tensor | None
+    """(B, A, C) class logits, background first"""
+    class_map: Tensor | None
+    """(B, C, h, w) segmentation logits, background first"""
+
+
+class Encoder(nn.Module):
+    """images (B, 3, H, W), normalised -> Maps. It tells each map's width and stride, so heads never guess."""
+
+    channels: tuple[int, ...]
+    """D of each map, finest first"""
+    strides: tuple[int, ...]
+    """pixels of the image per cell; a map's side is ceil(side / stride)"""
+
+    def forward(self, images: Tensor) -> Maps:
+        """Maps of the images, finest first, one for each of `strides`."""
+        raise NotImplementedError
+
+
+class Downscale(nn.Module):
+    """Maps of the encoder -> the same maps and coarser ones after them."""
+
+    channels: tuple[int, ...]
+    """D of each map given, the encoder's included"""
+    strides: tuple[int, ...]
+
+    def forward(self, maps: Maps) -> Maps:
+        """The maps that came in, and the stream's own after them."""
+        raise NotImplementedError
+
+
+class Upscale(nn.Module):
+    """Maps of the downscale stream -> the maps that predict: one for each anchor stride, then one of 1x1."""
+
+    channels: tuple[int, ...]
+    """D of each map given, the pooled one included"""
+
+    def forward(self, maps: Maps) -> Maps:
+        """The maps that predict, finest first, the pooled one last."""
+        raise NotImplementedError
+
+
+class Detection(nn.Module):
+    """Maps that predict -> offsets (B, A, 4) and class logits (B, A, C)."""
+
+    def forward(self, maps: Maps) -> tuple[Tensor, Tensor]:
+        """Offsets and logits, rows in the order of the anchors."""
+        raise NotImplementedError
+
+
+class Segmentation(nn.Module):
+    """Maps that predict, and the encoder's for fine detail -> segmentation logits (B, C, h, w)."""
+
+    def forward(self, maps: Maps, encoded: Maps) -> Tensor:
+        """Logits at the head's own stride."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The five parts of one network; a task that it does not have is None."""
+
+    encoder: Encoder
+    downscale: Downscale
+    upscale: Upscale
+    detection: Detection | None
+    segmentation: Segmentation | None

@@ -1,0 +1,130 @@
+"""TrainConfig: everything a training run is told, in one frozen value.
+
+A recipe gives a complete one; the command line replaces fields; the run folder keeps what was used.
+The strings under the fields are the command line's help.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from blitznet.core.errors import UsageError
+from blitznet.core.spec import Fusion, Task
+
+Optimizer = Literal["adam", "adamw", "nesterov"]
+Schedule = Literal["drops", "cosine"]
+Precision = Literal["float32", "bfloat16"]
+PolicyName = Literal["ssd", "blitznet", "light", "plain"]
+Start = Literal["random", "encoder", "model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything a training run is told."""
+
+    model: str = "blitznet300-lite"
+    """a named model to build, or a model file to go on from"""
+    start: Start = "encoder"
+    """weights to begin with: random; the encoder's published ones; the whole of `model`"""
+    encoder_weights: Path | None = None
+    """the encoder's state dict where the package brings none (torchvision, Caffe ResNet-50 ...)"""
+    data: tuple[str, ...] = ()
+    """training sets, FORMAT:ROOT@SPLIT,option=value+value"""
+    val: tuple[str, ...] = ()
+    """evaluation sets, same form"""
+    root: Path = Path("data")
+    """folder that {root} in the sets of a recipe stands for"""
+    classes: tuple[str, ...] = ()
+    """classes to learn; none: those of the model, or of the data when fine-tuning"""
+    tasks: tuple[Task, ...] = ("detection", "segmentation")
+    """what to learn"""
+    fusion: Fusion | None = None
+    """fusion block of the upscale stream, where it differs from the model's (Table 8)"""
+    allow_leaks: bool = False
+    """train even though photos of the evaluation sets are among the training sets"""
+    holdout: float = 0.0
+    """share of the training photos kept back by a hash of their id"""
+
+    steps: int = 2000
+    """updates of the weights"""
+    batch: int = 16
+    """photos an update"""
+    accumulate: int = 1
+    """parts a batch is cut into when memory is short"""
+    optimizer: Optimizer = "adamw"
+    """adam: the paper's, decay coupled; adamw: decay on its own; nesterov: momentum 0.9"""
+    lr: float = 1.2e-3
+    """highest learning rate"""
+    encoder_lr: float = 1.0
+    """the encoder's and downscale stream's learning rate as a share of `lr`"""
+    weight_decay: float = 5e-4
+    """on convolution kernels only"""
+    schedule: Schedule = "cosine"
+    """drops: x0.1 after each of `drops`; cosine: one half wave down to `final_lr`"""
+    drops: tuple[int, ...] = ()
+    """steps after which the learning rate falls to a tenth"""
+    final_lr: float = 0.01
+    """share of `lr` at the end of the cosine"""
+    warmup: int = 0
+    """steps of linear rise to `lr`"""
+    clip: float = 0.0
+    """largest norm of the gradient, 0: not clipped"""
+    ema: float = 0.0
+    """decay of the averaged weights that are evaluated and kept, 0: none"""
+    freeze_statistics: bool = False
+    """batch norms keep their running statistics"""
+    policy: PolicyName = "ssd"
+    """augmentation"""
+    repeat: float = 0.0
+    """repeat-factor sampling: classes in a smaller share of the photos are shown more often, 0: off;
+    photos with and without a mask are counted apart, for a class may be common in boxes and rare in masks"""
+    segmentation_weight: float = 1.0
+    """of the class map's loss in the sum; the paper's is 1"""
+    release: bool = False
+    """mine negatives over the batch as the authors' release did"""
+
+    precision: Precision = "float32"
+    """of the forward and backward pass; weights stay float32"""
+    compile: bool = False
+    """torch.compile the network"""
+    workers: int = 1
+    """processes that prepare samples"""
+    threads: int = 0
+    """threads of torch, 0: one a core"""
+    device: str = "auto"
+    """cpu, cuda or auto"""
+    seed: int = 0
+    """of weights, order and augmentation"""
+    save_every: int = 250
+    """steps between resumable checkpoints"""
+    eval_every: int = 0
+    """steps between evaluations, 0: at the end only"""
+    log_every: int = 10
+    """steps between lines of the log"""
+    out: Path = Path("runs/train")
+    """run folder; a run that is there goes on where it was"""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.batch % max(self.accumulate, 1):
+            raise UsageError(
+                f"--steps, --batch must be positive and --batch a multiple of --accumulate, "
+                f"came {self.steps}, {self.batch}, {self.accumulate}"
+            )
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema must lie in 0..1, came {self.ema}")
+        if not 0 <= self.holdout < 1:
+            raise UsageError(f"--holdout must lie in 0..1, came {self.holdout}")
+
+    def sources(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Data-set texts with {root} replaced."""
+        return tuple(text.replace("{root}", str(self.root)) for text in texts)
+
+    def to_json(self) -> str:
+        """Readable JSON of every field."""
+        return json.dumps({f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}, indent=2)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,52 @@
+"""The processes of a run under `torchrun`; alone, a run is the first of one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Which of how many processes this is, and the device it works on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Only the first process writes."""
+        return self.rank == 0
+
+    def total(self, *counts: int) -> list[int]:
+        """Sums of counts over all processes."""
+        if self.world == 1:
+            return list(counts)
+        sums = torch.tensor(counts, dtype=torch.int64, device=self.device)
+        dist.all_reduce(sums)
+        return [int(value) for value in sums.tolist()]
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join(device: str) -> Iterator[Group]:
+    """Join the processes `torchrun` started (NCCL on GPUs, gloo on CPUs) and leave them at the end."""
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    local = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
+    if world == 1:
+        yield Group(0, 1, local)
+        return
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield Group(rank, world, local)
+    finally:
+        dist.destroy_process_group()

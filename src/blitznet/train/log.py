@@ -1,0 +1,77 @@
+"""What a run writes beside its weights: a line of JSON for every report, TensorBoard's events, a plot."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from blitznet.core.errors import MissingExtra
+
+
+class RunLog:
+    """`log.jsonl` and TensorBoard events of a run folder; on resuming, lines after the step are dropped."""
+
+    def __init__(self, folder: Path, *, after: int, leads: bool = True) -> None:
+        self.path = folder / "log.jsonl"
+        self._events: Any = None
+        if not leads:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtra("training", "train") from error
+        kept = [line for line in read_log(self.path) if line["step"] <= after]
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._events is not None:
+            self._events.close()
+
+    def write(self, step: int, **values: float) -> None:
+        """One report: numbers by name; names with a slash are grouped by TensorBoard."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a log; a last line cut off by a crash is left out."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def plot_log(path: Path, to: Path) -> None:
+    """Losses above, scores below, over the steps."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    lines = read_log(path)
+    figure, axes = plt.subplots(2, 1, figsize=(8, 7), sharex=True, constrained_layout=True)
+    for axis, group in zip(axes, ("loss/", "score/"), strict=True):
+        for name in sorted({key for line in lines for key in line if key.startswith(group)}):
+            points = [(line["step"], line[name]) for line in lines if name in line]
+            style = "o-" if group == "score/" else "-"
+            axis.plot(*zip(*points, strict=True), style, label=name.removeprefix(group), linewidth=1)
+        if axis.lines:
+            axis.legend()
+        axis.grid(visible=True, alpha=0.3)
+    axes[0].set_ylabel("loss")
+    axes[0].set_yscale("log")
+    axes[1].set_ylabel("score")
+    axes[1].set_xlabel("step")
+    figure.savefig(to, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,57 @@
+"""Parameter groups and the optimizer: decay on convolution kernels only, a rate of its own for the encoder."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from blitznet.train.config import TrainConfig
+
+
+def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
+    """Four groups: (encoder and downscale stream | the rest) x (kernels, decayed | biases and norms, not)."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        pretrained = name.startswith(("encoder.", "downscale."))
+        groups.setdefault((pretrained, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if kernel else 0.0,
+            "scale": config.encoder_lr if pretrained else 1.0,
+        }
+        for (pretrained, kernel), parameters in groups.items()
+    ]
+
+
+def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer a run asks for; its rate is set at every step by `set_rate`."""
+    groups = parameter_groups(net, config)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.lr)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor the optimizer remembers, as ('3.exp_avg', tensor); numbers as 0-d tensors."""
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            yield f"{index}.{key}", torch.as_tensor(value)
+
+
+def load_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Give back what `state_tensors` took; the groups stay as they were made."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    whole = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})

@@ -1,0 +1,222 @@
+"""Recipes: the paper's training runs, the light model's, and fine-tuning; each a function giving a whole config.
+
+Where the paper and its release differ, these follow the paper (weight decay 5e-4, negatives mined per image);
+`--release` switches. {root} stands for the folder the sets lie in (`--root`). Expected figures are the paper's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from blitznet.core.errors import UsageError
+from blitznet.core.spec import BOTH, Fusion, Task
+from blitznet.train.config import TrainConfig
+
+VOC07 = "voc:{root}/VOCdevkit/VOC2007"
+VOC12 = "voc:{root}/VOCdevkit/VOC2012"
+AUG = f"{VOC12}@train_aug,masks=SegmentationClassAug"
+"""the paper's VOC12-train-seg-aug: 10,582 photos; VOC's own masks where there are any, SBD's elsewhere"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A training run with what it reproduces."""
+
+    config: TrainConfig
+    table: str
+    """where in the paper"""
+    cost: str
+    """what it takes"""
+    expected: str
+    """the paper's figures"""
+
+
+def _paper(name: str, model: str, **fields: Any) -> TrainConfig:
+    """What all runs of the paper share (4.2): Adam, 1e-4, batch 32, decay 5e-4, SSD's augmentation."""
+    base = TrainConfig(
+        model=model,
+        optimizer="adam",
+        lr=1e-4,
+        weight_decay=5e-4,
+        batch=32,
+        schedule="drops",
+        steps=65_000,
+        drops=(35_000, 50_000),
+        policy="ssd",
+        workers=8,
+        save_every=1000,
+        eval_every=10_000,
+    )
+    return replace(base, out=Path(f"runs/{name}"), **fields)
+
+
+_VOC07_TEST = (f"{VOC07}@test",)
+_VOC12_VAL = (f"{VOC12}@Segmentation/val",)
+
+
+def table1(model: str, *, seg: bool) -> TrainConfig:
+    """Table 1: VOC07 + VOC12 trainval, tested on VOC07 test; `seg` adds the masks there are."""
+    masked = (f"{VOC07}@trainval", f"{VOC12}@trainval,masks=SegmentationClassAug")
+    config = _paper(
+        f"table1-{model}{'-seg' if seg else ''}",
+        model,
+        data=masked if seg else (f"{VOC07}@trainval", f"{VOC12}@trainval"),
+        val=_VOC07_TEST,
+        tasks=BOTH if seg else ("detection",),
+    )
+    return replace(config, batch=16, steps=75_000, drops=(45_000, 60_000)) if "512" in model else config
+
+
+def table2(model: str, *, coco: bool) -> TrainConfig:
+    """Table 2: VOC07 + VOC12 with masks, for the VOC12 test server; `coco` goes on from Table 6's model."""
+    config = replace(table1(model, seg=True), val=_VOC12_VAL, out=Path(f"runs/table2-{model}{'-coco' if coco else ''}"))
+    return replace(config, model=f"runs/table6-{model}/last.safetensors", start="model") if coco else config
+
+
+def table3(*tasks: Task) -> TrainConfig:
+    """Table 3: one task or both on train-seg-aug, tested on val-seg."""
+    return _paper(
+        f"table3-{'+'.join(tasks)}",
+        "blitznet300-s4",
+        data=(AUG,),
+        val=_VOC12_VAL,
+        tasks=tasks,
+        steps=40_000,
+        drops=(25_000, 35_000),
+    )
+
+
+def table4(*tasks: Task) -> TrainConfig:
+    """Table 4: as Table 3 with VOC07's boxes added, without its masks."""
+    return _paper(
+        f"table4-{'+'.join(tasks)}",
+        "blitznet300-s4",
+        data=(AUG, f"{VOC07}@trainval,masks=none"),
+        val=_VOC12_VAL,
+        tasks=tasks,
+    )
+
+
+def table5(*tasks: Task) -> TrainConfig:
+    """Table 5: COCO train2014, tested on minival."""
+    return replace(
+        table6("blitznet512-s8"),
+        data=("coco:{root}/coco@train2014",),
+        val=("coco:{root}/coco@minival2014",),
+        tasks=tasks,
+        out=Path(f"runs/table5-{'+'.join(tasks)}"),
+    )
+
+
+def table6(model: str) -> TrainConfig:
+    """Table 6: COCO trainval35k (= train2017), tested on minival (= val2017)."""
+    return _paper(
+        f"table6-{model}",
+        model,
+        data=("coco:{root}/coco@train2017",),
+        val=("coco:{root}/coco@val2017",),
+        batch=16 if "512" in model else 32,
+        steps=700_000,
+        drops=(400_000, 550_000),
+        eval_every=50_000,
+    )
+
+
+def table8(fusion: Fusion) -> TrainConfig:
+    """Table 8: the fusion blocks, on Table 4's data; AP is scored on VOC07 test, masks on VOC12 val."""
+    return replace(table4(*BOTH), fusion=fusion, val=(*_VOC07_TEST, *_VOC12_VAL), out=Path(f"runs/table8-{fusion}"))
+
+
+def lite() -> TrainConfig:
+    """The shipped light model, on photos annotated in five different ways."""
+    return TrainConfig(
+        model="blitznet300-lite",
+        start="encoder",
+        data=(
+            f"{VOC12}@train,weight=1.5",
+            f"{VOC07}@trainval",
+            "coco:{root}/coco@train,weight=2",
+            "coco:{root}/coco@boxes",
+            "voc:{root}/caltech/aeroplane@train,classes=aeroplane,weight=0.2",
+            "voc:{root}/caltech/motorbike@train,classes=motorbike,weight=0.2",
+            "folder:{root}/camvid,classes=car+person,void=bicyclist,weight=0.3",
+        ),
+        val=(f"{VOC12}@val", f"{VOC07}@test", "coco:{root}/coco@rare"),
+        steps=2600,
+        batch=16,
+        optimizer="adamw",
+        lr=1.2e-3,
+        encoder_lr=0.4,
+        warmup=50,
+        ema=0.998,
+        clip=10.0,
+        policy="light",
+        repeat=0.1,
+        segmentation_weight=2.0,
+        precision="bfloat16",
+        save_every=100,
+        out=Path("runs/lite"),
+    )
+
+
+def finetune() -> TrainConfig:
+    """Own data: the default model goes on with the data's own classes."""
+    return TrainConfig(
+        model="blitznet300-lite",
+        start="model",
+        steps=600,
+        batch=16,
+        optimizer="adamw",
+        lr=6e-4,
+        encoder_lr=0.3,
+        warmup=30,
+        ema=0.99,
+        clip=10.0,
+        policy="light",
+        save_every=100,
+        out=Path("runs/finetune"),
+    )
+
+
+_DAYS = "days on one GPU"
+_DET: tuple[Task, ...] = ("detection",)
+_SEG: tuple[Task, ...] = ("segmentation",)
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "lite": lambda: Recipe(lite(), "ours", "2 CPU cores, 75 minutes", "AP50 0.58, mIoU 0.42 on VOC12 val"),
+    "finetune": lambda: Recipe(finetune(), "ours", "2 CPU cores, 15 minutes", "depends on the data"),
+    "table1-ssd300": lambda: Recipe(table1("ssd300", seg=False), "Table 1", _DAYS, "mAP 75.3"),
+    "table1-300-s8": lambda: Recipe(table1("blitznet300-s8", seg=False), "Table 1", _DAYS, "mAP 78.5"),
+    "table1-300-s4": lambda: Recipe(table1("blitznet300-s4", seg=False), "Table 1", _DAYS, "mAP 78.2"),
+    "table1-300-s4-seg": lambda: Recipe(table1("blitznet300-s4", seg=True), "Table 1", _DAYS, "mAP 79.1"),
+    "table1-512-s8": lambda: Recipe(table1("blitznet512-s8", seg=False), "Table 1", _DAYS, "mAP 80.7"),
+    "table1-512-s8-seg": lambda: Recipe(table1("blitznet512-s8", seg=True), "Table 1", _DAYS, "mAP 81.5"),
+    "table2-300": lambda: Recipe(table2("blitznet300-s4", coco=False), "Table 2", _DAYS, "mAP 75.4 (test server)"),
+    "table2-300-coco": lambda: Recipe(table2("blitznet300-s4", coco=True), "Table 2", _DAYS, "mAP 80.2 (test server)"),
+    "table2-512": lambda: Recipe(table2("blitznet512-s8", coco=False), "Table 2", _DAYS, "mAP 79.0 (test server)"),
+    "table2-512-coco": lambda: Recipe(table2("blitznet512-s8", coco=True), "Table 2", _DAYS, "mAP 83.8 (test server)"),
+    "table3-det": lambda: Recipe(table3(*_DET), "Table 3", _DAYS, "mAP 78.9"),
+    "table3-joint": lambda: Recipe(table3(*BOTH), "Table 3", _DAYS, "mAP 80.0, mIoU 72.8"),
+    "table3-seg": lambda: Recipe(table3(*_SEG), "Table 3", _DAYS, "mIoU 72.4"),
+    "table4-det": lambda: Recipe(table4(*_DET), "Table 4", _DAYS, "mAP 83.0"),
+    "table4-joint": lambda: Recipe(table4(*BOTH), "Table 4", _DAYS, "mAP 83.6, mIoU 75.7"),
+    "table4-seg": lambda: Recipe(table4(*_SEG), "Table 4", _DAYS, "mIoU 72.4"),
+    "table5-det": lambda: Recipe(table5(*_DET), "Table 5", "weeks on one GPU", "AP 33.2"),
+    "table5-joint": lambda: Recipe(table5(*BOTH), "Table 5", "weeks on one GPU", "AP 34.1, mIoU 53.5"),
+    "table5-seg": lambda: Recipe(table5(*_SEG), "Table 5", "weeks on one GPU", "mIoU 48.3"),
+    "table6-300": lambda: Recipe(table6("blitznet300-s4"), "Table 6", "weeks on one GPU", "AP 29.7, AP50 49.4"),
+    "table6-512": lambda: Recipe(table6("blitznet512-s8"), "Table 6", "weeks on one GPU", "AP 34.1, AP50 55.1"),
+    "table8-hourglass": lambda: Recipe(table8("hourglass"), "Table 8", _DAYS, "mAP 78.7, mIoU 75.6"),
+    "table8-refine": lambda: Recipe(table8("refine"), "Table 8", _DAYS, "mAP 78.0, mIoU 76.1"),
+    "table8-resskip-plain": lambda: Recipe(table8("resskip-plain"), "Table 8", _DAYS, "mAP 78.4, mIoU 75.3"),
+    "table8-resskip": lambda: Recipe(table8("resskip"), "Table 8", _DAYS, "mAP 79.1, mIoU 75.7"),
+}
+"""Every recipe by name."""
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of this name."""
+    if name not in RECIPES:
+        raise UsageError(f"there is no recipe '{name}'; `blitznet recipes` lists them")
+    return RECIPES[name]()

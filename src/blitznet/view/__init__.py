@@ -1,0 +1,5 @@
+"""Pictures for people: results and truth drawn on photos, contact sheets.
+
+May import: core, numpy, Pillow.
+Never comes in: torch, the network, readers, files being opened or written.
+"""

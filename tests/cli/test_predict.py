@@ -1,0 +1,123 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blitznet.cli.predict import Predict, run
+from blitznet.core.errors import DataError, ModelError, UsageError
+from blitznet.runtime.photos import SAMPLES
+from runtime.fakes import SPEC, write_onnx
+from without_torch import python
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model's file in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    write_onnx(Path("small.onnx"))
+    return "small.onnx"
+
+
+def photo(path: str, *, height: int = 40, width: int = 60) -> str:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(path)
+    return path
+
+
+def test_pictures_masks_and_json(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    photo("shots/a.jpg")
+    photo("shots/b.png", height=30, width=20)
+    assert run(Predict(sources=("shots",), model=model, out=Path("out"), json=Path("deep/list.json"))) == 0
+    entries = json.loads(Path("deep/list.json").read_text(encoding="utf-8"))
+    assert [(entry["path"], entry["width"], entry["height"]) for entry in entries] == [
+        ("shots/a.jpg", 60, 40),
+        ("shots/b.png", 20, 30),
+    ]
+    for entry, name in zip(entries, "ab", strict=True):
+        assert entry.keys() == {"path", "width", "height", "detections", "mask"}
+        size = (entry["width"], entry["height"])
+        with Image.open(f"out/{name}.jpg") as picture:
+            assert picture.size == size
+        assert entry["mask"] == f"out/{name}-mask.png"
+        with Image.open(entry["mask"]) as mask:
+            assert (mask.mode, mask.size) == ("P", size)
+            assert np.asarray(mask).max() <= len(SPEC.classes)
+        for found in entry["detections"]:
+            assert found["label"] in SPEC.classes
+            assert 0.5 <= found["score"] <= 1
+            assert len(found["box"]) == 4
+    said = capsys.readouterr().out
+    assert "shots/a.jpg" in said
+    assert "person" in said
+    assert said.endswith("pictures and masks: out   JSON: deep/list.json\n")
+
+
+def test_score_and_default_places(model: str) -> None:
+    photo("a.jpg")
+    assert run(Predict(sources=("a.jpg",), model=model, score=1.0)) == 0
+    assert json.loads(Path("blitznet-out/predictions.json").read_text(encoding="utf-8"))[0]["detections"] == []
+
+
+def test_without_sources_the_samples(model: str) -> None:
+    assert run(Predict(model=model, out=Path("out"))) == 0
+    entries = json.loads(Path("out/predictions.json").read_text(encoding="utf-8"))
+    assert {Path(entry["path"]).parent for entry in entries} == {SAMPLES}
+
+
+def test_a_broken_photo_keeps_no_other_from_being_done(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    photo("a.jpg")
+    photo("c.jpg")
+    Path("b.jpg").write_bytes(Path("a.jpg").read_bytes()[:300])
+    assert run(Predict(sources=("a.jpg", "b.jpg", "c.jpg"), model=model, out=Path("out"))) == 1
+    entries = json.loads(Path("out/predictions.json").read_text(encoding="utf-8"))
+    assert [entry["path"] for entry in entries] == ["a.jpg", "c.jpg"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("blitznet: error: b.jpg: cannot be decoded")
+
+
+def test_names_do_not_collide(model: str) -> None:
+    sources = tuple(photo(path) for path in ("x/a.jpg", "y/a.png", "z/a.jpg", "x/a-2.jpg"))
+    run(Predict(sources=sources, model=model, out=Path("out")))
+    names = {path.name for path in Path("out").glob("*.jpg")}
+    assert names == {"a.jpg", "a-2.jpg", "a-3.jpg", "a-2-2.jpg"}
+
+
+def test_no_photo_is_overwritten(model: str) -> None:
+    sources = (photo("a.jpg"), photo("a-2-mask.png"))
+    before = [Path(source).read_bytes() for source in sources]
+    run(Predict(sources=sources, model=model, out=Path()))
+    assert [Path(source).read_bytes() for source in sources] == before
+    assert Path("a-3.jpg").is_file()
+
+
+def test_many_photos_are_cut_off_in_the_table(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(52):
+        photo(f"shots/{number:02}.png", height=4, width=4)
+    assert run(Predict(sources=("shots",), model=model, out=Path("out"))) == 0
+    assert "... and 2 more, all in out/predictions.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        (Predict(score=50), UsageError, r"--score: wanted 0 to 1, came 50"),
+        (Predict(sources=("gone.jpg",)), DataError, r"gone\.jpg: there is no such file or folder"),
+        (Predict(model="gone.onnx"), ModelError, r"gone\.onnx: there is no such model file"),
+        (Predict(out=Path("small.onnx/out")), UsageError, r"small\.onnx/out: wanted a folder to write to, but .*"),
+        (Predict(json=Path("folder")), UsageError, r"folder: the JSON list cannot be written \(.*\)"),
+    ],
+)
+def test_options_that_cannot_be_used(model: str, options: Predict, kind: type[Exception], message: str) -> None:
+    Path("folder").mkdir()
+    chosen = options if options.model.startswith("gone") else Predict(**{**vars(options), "model": model})
+    with pytest.raises(kind, match=message):
+        run(chosen)
+
+
+def test_runs_without_torch(model: str) -> None:
+    code = "import sys; from blitznet.cli.predict import Predict, run; sys.exit(run(Predict(model=sys.argv[1])))"
+    assert "photographer.jpg" in python(code, model)
+    assert Path("blitznet-out/cat-mask.png").is_file()

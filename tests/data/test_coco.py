@@ -1,0 +1,120 @@
+"""The COCO reader."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toy
+from blitznet.core.errors import DataError
+from blitznet.data.coco import open_coco
+from blitznet.data.dataset import UnknownClassError
+
+Content = dict[str, Any]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    toy.write_coco(tmp_path, toy.draw(4))
+    return tmp_path
+
+
+def change(root: Path, edit: Callable[[Content], object]) -> None:
+    path = root / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_names_follow_the_sparse_ids(root: Path) -> None:
+    assert open_coco(root, "train", title="t").names == toy.NAMES
+
+
+def test_photos_may_lie_in_images(root: Path) -> None:
+    (root / "images").mkdir()
+    (root / "train").rename(root / "images" / "train")
+    assert open_coco(root, "train", title="t")[0].photo.size() == (96, 120)
+
+
+def test_a_set_without_outlines_has_no_masks(tmp_path: Path) -> None:
+    toy.write_coco(tmp_path, toy.draw(4), outlines=False)
+    dataset = open_coco(tmp_path, "train", title="t")
+    assert all(dataset[k].mask is None and dataset[k].box_classes.all() for k in range(4))
+
+
+def test_a_photo_none_of_whose_objects_has_an_outline_has_no_mask(root: Path) -> None:
+    def strip(content: Content) -> None:
+        for item in content["annotations"]:
+            if item["image_id"] == 100:
+                item["segmentation"] = []
+
+    change(root, strip)
+    dataset = open_coco(root, "train", title="t")
+    assert dataset[0].mask is None
+    assert not dataset[0].mask_classes.any()
+    assert dataset[1].mask is not None
+    empty = dataset[3].class_map()
+    assert empty is not None
+    assert not empty.any()
+
+
+def test_crowds_are_marked_and_void(root: Path) -> None:
+    change(root, lambda content: content["annotations"][0].update(iscrowd=1))
+    sample = open_coco(root, "train", title="t")[0]
+    assert sample.crowd.tolist() == [True] + [False] * (len(sample.labels) - 1)
+    class_map = sample.class_map()
+    assert class_map is not None
+    assert (class_map == 255).any()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"category_id": 6}, "annotation 1 has category 6, which is not in the list"),
+        ({"bbox": [1, 2, 3]}, "annotation 1 wants bbox as four numbers"),
+        ({"bbox": [1, 2, 3, float("nan")]}, "annotation 1 has a bbox that is no pixels"),
+        ({"bbox": [1, 2, 3, 10**400]}, "wants bbox as four numbers"),
+        ({"category_id": [5]}, "which is not in the list"),
+        ({"segmentation": {"counts": [[1], [2]]}}, "wants segmentation as polygons"),
+        ({"segmentation": [["a", 2]]}, "wants segmentation as polygons"),
+        ({"segmentation": [[1, 2, 3]]}, "wants segmentation as polygons"),
+        ({"segmentation": {"counts": "oooooooooooooo"}}, "annotation 1: its compressed run lengths are broken"),
+        ({"segmentation": {"size": [1, 2]}}, "wants segmentation as polygons"),
+    ],
+)
+def test_broken_annotations_are_errors_of_their_photo(edit: Content, message: str, root: Path) -> None:
+    change(root, lambda content: content["annotations"][0].update(edit))
+    dataset = open_coco(root, "train", title="t")
+    assert list(dataset.errors) == [0]
+    assert dataset[1].id == "toy_0001"
+    with pytest.raises(UnknownClassError if "category_id" in edit else DataError, match=message):
+        dataset[0]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.pop("images"), "wanted a list 'images' of objects"),
+        (lambda c: c["annotations"][0].update(image_id=1), "annotation 1 is of image 1, which is not in the list"),
+        (lambda c: c["images"][1].update(id=100), "every image id once"),
+        (lambda c: c["images"][0].pop("file_name"), "image 100 has no file_name"),
+        (lambda c: c["images"][0].update(width="8"), "wants width and height"),
+        (lambda c: c["categories"][0].pop("name"), "every category wants an id and a name"),
+        (lambda c: c["categories"][0].update(name="ell"), "every category id and name once"),
+    ],
+)
+def test_broken_files_are_refused(edit: Callable[[Content], object], message: str, root: Path) -> None:
+    change(root, edit)
+    with pytest.raises(DataError, match=message):
+        open_coco(root, "train", title="t")
+
+
+def test_missing_splits_and_other_files_are_told(root: Path) -> None:
+    with pytest.raises(DataError, match=r"no annotations/instances_val\.json; splits here: train; write coco:"):
+        open_coco(root, "val", title="t")
+    for text, message in [("{", "not a JSON file"), ("[]", "came a list"), ("[" * 100_000, "not a JSON file")]:
+        (root / "annotations" / "instances_train.json").write_text(text)
+        with pytest.raises(DataError, match=message):
+            open_coco(root, "train", title="t")

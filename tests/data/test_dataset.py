@@ -1,0 +1,94 @@
+"""All readers give the same Samples for the same drawn photos; sets are light and picklable."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import toy
+from blitznet.core.errors import DataError
+from blitznet.data.dataset import Objects, Row, read_names, read_text
+from blitznet.data.sources import open_dataset, open_sources, parse_source
+
+WRITERS: dict[str, Callable[[Path, list[toy.Drawing]], str]] = {
+    "voc": toy.write_voc,
+    "coco": toy.write_coco,
+    "yolo": toy.write_yolo,
+    "folder": toy.write_folder,
+}
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_every_reader_gives_the_drawn_samples(form: str, mapped: bool, tmp_path: Path) -> None:
+    drawings = toy.draw(8)
+    text = WRITERS[form](tmp_path, drawings)
+    dataset = open_sources([text], toy.NAMES)[0] if mapped else open_dataset(parse_source(text))
+    assert (dataset.title, dataset.names, tuple(dataset.ids)) == (text, toy.NAMES, tuple(d.id for d in drawings))
+    for drawing, sample in zip(drawings, (dataset[k] for k in range(len(dataset))), strict=True):
+        wanted = drawing.sample
+        assert sample.id == wanted.id
+        np.testing.assert_array_equal(sample.photo.read(), drawing.image)
+        np.testing.assert_array_equal(sample.class_map(), drawing.class_map)
+        assert sample.mask_classes.all()
+        if form == "folder":
+            assert not sample.box_classes.any()
+            assert len(sample.labels) == 0
+            continue
+        np.testing.assert_allclose(sample.boxes, wanted.boxes, atol=1e-4)
+        np.testing.assert_array_equal(sample.labels, wanted.labels)
+        assert sample.box_classes.all()
+        assert not sample.difficult.any()
+        assert not sample.crowd.any()
+        assert [str(a.dtype) for a in (sample.boxes, sample.labels)] == ["float32", "int64"]
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_sets_travel_to_workers(form: str, tmp_path: Path) -> None:
+    dataset = open_sources([WRITERS[form](tmp_path, toy.draw(3))], toy.NAMES)[0]
+    there = pickle.loads(pickle.dumps(dataset))
+    for k in range(3):
+        np.testing.assert_array_equal(there[k].class_map(), dataset[k].class_map())
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(there[k])).boxes, dataset[k].boxes)
+
+
+def test_indices_count_from_the_end_and_stop(tmp_path: Path) -> None:
+    dataset = open_dataset(parse_source(toy.write_voc(tmp_path, toy.draw(3))))
+    assert dataset[-1].id == "toy_0002"
+    with pytest.raises(IndexError):
+        dataset[3]
+
+
+def test_objects_pack_photos_in_flat_arrays() -> None:
+    objects = Objects.pack(
+        [[Row((0, 1, 2, 3), 4)], [], [Row((1, 1, 2, 2), 0, True), Row((0, 0, 9, 9), 1, False, True)]]
+    )
+    assert objects.starts.tolist() == [0, 1, 1, 3]
+    assert objects.labels[objects.span(2)].tolist() == [0, 1]
+    assert objects.difficult.tolist() == [False, True, False]
+    assert objects.crowd.tolist() == [False, False, True]
+    assert objects.boxes[objects.span(1)].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "came an empty file"),
+        (b"a\nb\na\n", "every class name once"),
+        (b"\xff\xfe\x00", "wanted UTF-8"),
+    ],
+)
+def test_bad_class_lists_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_names(tmp_path / "classes.txt")
+
+
+def test_files_have_a_cap(tmp_path: Path) -> None:
+    (tmp_path / "long").write_bytes(b"x" * 100)
+    with pytest.raises(DataError, match="more than 10 bytes"):
+        read_text(tmp_path / "long", limit=10)
+    with pytest.raises(DataError, match="there is no such file"):
+        read_text(tmp_path / "none", limit=10)

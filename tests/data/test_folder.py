@@ -1,0 +1,63 @@
+"""The folder reader."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import toy
+from blitznet.core.errors import DataError
+from blitznet.data.folder import open_folder
+
+
+def test_without_background_value_0_is_the_first_class(tmp_path: Path) -> None:
+    drawings = toy.draw(3)
+    toy.write_folder(tmp_path, drawings, background=False)
+    dataset = open_folder(tmp_path, None, title="t")
+    assert dataset.names == toy.NAMES
+    for k, drawing in enumerate(drawings):
+        wanted = np.where(drawing.class_map == 0, 255, drawing.class_map)
+        np.testing.assert_array_equal(dataset[k].class_map(), wanted)
+
+
+def test_a_photo_without_a_png_has_no_mask(tmp_path: Path) -> None:
+    toy.write_folder(tmp_path, toy.draw(3))
+    (tmp_path / "masks" / "toy_0001.png").unlink()
+    dataset = open_folder(tmp_path, None, title="t")
+    assert [dataset[k].mask is None for k in range(3)] == [False, True, False]
+    assert not dataset[1].mask_classes.any()
+
+
+def test_splits_by_list_and_by_folder(tmp_path: Path) -> None:
+    drawings = toy.draw(4)
+    toy.write_folder(tmp_path, drawings)
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "val.txt").write_text("toy_0002\ntoy_0000.png\n")
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "train").mkdir()
+        (tmp_path / kind / "toy_0001.png").rename(tmp_path / kind / "train" / "toy_0001.png")
+    assert open_folder(tmp_path, "val", title="t").ids == ("toy_0002", "toy_0000")
+    train = open_folder(tmp_path, "train", title="t")
+    assert train.ids == ("train/toy_0001",)
+    np.testing.assert_array_equal(train[0].class_map(), drawings[1].class_map)
+    with pytest.raises(DataError, match="there is no split 'test'; splits here: train, val"):
+        open_folder(tmp_path, "test", title="t")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("images", "wanted photos"), ("masks", "wanted PNG masks"), ("classes.txt", "there is no such file")],
+)
+def test_missing_parts_are_told(missing: str, message: str, tmp_path: Path) -> None:
+    toy.write_folder(tmp_path, toy.draw(2))
+    (tmp_path / missing).rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=message):
+        open_folder(tmp_path, None, title="t")
+
+
+def test_classes_are_counted(tmp_path: Path) -> None:
+    toy.write_folder(tmp_path, toy.draw(2))
+    for lines in (["background"], [f"c{k}" for k in range(255)]):
+        (tmp_path / "classes.txt").write_text("\n".join(lines))
+        with pytest.raises(DataError, match="wanted 1 to 254 classes"):
+            open_folder(tmp_path, None, title="t")

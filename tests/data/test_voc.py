@@ -1,0 +1,139 @@
+"""The Pascal VOC devkit reader."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import toy
+from blitznet.core import classes
+from blitznet.core.errors import DataError
+from blitznet.data.dataset import UnknownClassError, require_no_errors
+from blitznet.data.voc import open_voc, parse_annotation
+
+BOX = "<bndbox><xmin>80.1</xmin><ymin>1</ymin><xmax>288</xmax><ymax>140.5</ymax></bndbox>"
+
+
+def annotate(root: Path, name: str, objects: str) -> None:
+    (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    toy.write_voc(tmp_path, toy.draw(3))
+    return tmp_path
+
+
+def test_boxes_are_brought_to_0_based_continuous_pixels(root: Path) -> None:
+    annotate(root, "toy_0000", f"<object><name>dog</name><difficult>1</difficult>{BOX}</object>")
+    name, row = parse_annotation(root / "Annotations" / "toy_0000.xml")[0]
+    assert (name, row.difficult) == ("dog", True)
+    assert row.box == pytest.approx((79.1, 0, 288, 140.5))
+
+
+def test_names_are_vocs_20_if_no_other_occurs(root: Path) -> None:
+    for k in range(3):
+        annotate(root, f"toy_000{k}", f"<object><name>dog</name>{BOX}</object>")
+    dataset = open_voc(root, "train", title="t")
+    assert dataset.names == classes.VOC
+    assert dataset[0].labels.tolist() == [classes.VOC.index("dog")]
+
+
+def test_all_splits_of_a_devkit_agree_on_the_names(root: Path) -> None:
+    annotate(root, "toy_0000", f"<object><name>dog</name>{BOX}</object>")
+    annotate(root, "toy_0001", f"<object><name>robot</name>{BOX}</object>")
+    annotate(root, "toy_0002", "")
+    (root / "Annotations" / "broken.xml").write_text("<")
+    (root / "ImageSets" / "Main" / "val.txt").write_text("toy_0000\n")
+    for split in ("train", "val"):
+        assert open_voc(root, split, title="t").names == ("dog", "robot")
+
+
+def test_names_are_those_of_a_list_if_there_is_one(root: Path) -> None:
+    (root / "classes.txt").write_text("background\nsquare\nell\ncross\n")
+    dataset = open_voc(root, "train", title="t")
+    assert dataset.names == ("square", "ell", "cross")
+    assert dataset[0].labels.tolist() == [2 - k for k in toy.draw(3)[0].labels]
+
+
+def test_a_name_that_is_not_in_the_list_is_an_error_of_that_photo(root: Path) -> None:
+    (root / "classes.txt").write_text("square\nell\ncross\n")
+    annotate(root, "toy_0001", f"<object><name>blob</name>{BOX}</object>")
+    dataset = open_voc(root, "train", title="t")
+    assert len(dataset[0].labels) > 0
+    with pytest.raises(UnknownClassError, match=r"toy_0001\.xml: 'blob' is not a line of .*classes\.txt"):
+        dataset[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object>", "not well-formed XML"),
+        ('<!DOCTYPE a [<!ENTITY x "xx">]><annotation>&x;</annotation>', "entities and DTDs are refused"),
+        ("<annotation><object><name>dog</name></object></annotation>", "wants xmin ymin xmax ymax as numbers"),
+        (f"<annotation><object>{BOX}</object></annotation>", "object 1 has no name"),
+        (
+            f"<annotation><object><name>dog</name>{BOX.replace('288', 'nan')}</object></annotation>",
+            "coordinates that are no pixels",
+        ),
+        ("<annotation>" + " " * (5 << 20) + "</annotation>", "more than 4,194,304 bytes"),
+    ],
+)
+def test_broken_annotations_are_told_one_by_one(text: str, message: str, root: Path) -> None:
+    (root / "Annotations" / "toy_0001.xml").write_text(text)
+    dataset = open_voc(root, "train", title="t")
+    assert list(dataset.errors) == [1]
+    assert dataset[0].id == "toy_0000"
+    with pytest.raises(DataError, match=message):
+        dataset[1]
+    with pytest.raises(DataError, match=message):
+        require_no_errors(dataset)
+
+
+def test_a_missing_annotation_is_an_error_and_a_missing_mask_is_none(root: Path) -> None:
+    (root / "Annotations" / "toy_0001.xml").unlink()
+    (root / "SegmentationClass" / "toy_0000.png").unlink()
+    dataset = open_voc(root, "train", title="t")
+    assert dataset[0].class_map() is None
+    assert not dataset[0].mask_classes.any()
+    with pytest.raises(DataError, match=r"toy_0001\.xml: there is no such file"):
+        dataset[1]
+
+
+def test_several_errors_are_counted(root: Path) -> None:
+    for k in range(2):
+        (root / "Annotations" / f"toy_000{k}.xml").unlink()
+    with pytest.raises(DataError, match=r"toy_0000.*\(and 1 more; `blitznet data check` lists them\)"):
+        require_no_errors(open_voc(root, "train", title="t"))
+
+
+def test_splits(root: Path) -> None:
+    (root / "ImageSets" / "Segmentation").mkdir()
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("toy_0002 1\n\ntoy_0002 1\n")
+    assert open_voc(root, "val", title="t").ids == ("toy_0002",)
+    with pytest.raises(DataError, match="there is no split 'test'; splits here: train, val; write voc:"):
+        open_voc(root, "test", title="t")
+    with pytest.raises(DataError, match="wanted a split; splits here: train, val"):
+        open_voc(root, None, title="t")
+    with pytest.raises(DataError, match="wanted a VOC devkit folder"):
+        open_voc(root / "JPEGImages", "train", title="t")
+
+
+def test_another_folder_of_masks(root: Path) -> None:
+    toy.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
+    dataset = open_voc(root, "train", title="t", masks="SegmentationClassAug")
+    class_map = dataset[1].class_map()
+    assert class_map is not None
+    assert (class_map == 2).all()
+    assert dataset[0].mask is None
+    with pytest.raises(DataError, match="no such folder of masks; folders here: Annotations, ImageSets, JPEGImages"):
+        open_voc(root, "train", title="t", masks="none")
+
+
+def test_a_devkit_of_masks_only_has_no_boxes(root: Path) -> None:
+    for path in (root / "Annotations").iterdir():
+        path.unlink()
+    (root / "Annotations").rmdir()
+    dataset = open_voc(root, "train", title="t")
+    assert not dataset[0].box_classes.any()
+    assert dataset[0].mask is not None

@@ -1,0 +1,54 @@
+"""A network of three convolutions that fits the small contract."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from blitznet.core.spec import Spec
+from blitznet.nets.parts import Heads
+from runtime.fakes import SPEC
+
+DEEP = 8
+
+
+class Small(nn.Module):
+    """Pools the image to each map of the contract's anchors and answers by 1x1 convolutions."""
+
+    def __init__(self, spec: Spec = SPEC) -> None:
+        super().__init__()
+        anchors = spec.anchors.per_cell
+        self.tasks = spec.tasks
+        self.stem = nn.Conv2d(3, DEEP, 4, stride=4)
+        self.offsets = nn.Conv2d(DEEP, anchors * 4, 1)
+        self.logits = nn.Conv2d(DEEP, anchors * spec.channels, 1)
+        self.class_map = nn.Conv2d(DEEP, spec.channels, 1)
+
+    def forward(self, images: Tensor) -> Heads:
+        deep = self.stem(images * 2 - 1).relu()  # (B, D, 16, 12)
+        maps = [nn.functional.avg_pool2d(deep, side) for side in ((4, 4), (8, 6), (16, 12))]
+        boxes = "detection" in self.tasks
+        return Heads(
+            offsets=_flat(self.offsets, maps, 4) if boxes else None,
+            logits=_flat(self.logits, maps, -1) if boxes else None,
+            class_map=self.class_map(deep) if "segmentation" in self.tasks else None,
+        )
+
+
+def _flat(head: nn.Conv2d, maps: list[Tensor], last: int) -> Tensor:
+    each = last if last > 0 else head.out_channels // SPEC.anchors.per_cell
+    return torch.cat([head(one).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, each)) for one in maps], 1)
+
+
+def small(spec: Spec = SPEC, *, seed: int = 0) -> Small:
+    """The network with weights large enough for clear scores."""
+    torch.manual_seed(seed)
+    net = Small(spec)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    return net.eval()
+
+
+DETECTION = replace(SPEC, tasks=("detection",))
+SEGMENTATION = replace(SPEC, tasks=("segmentation",))

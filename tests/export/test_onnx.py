@@ -1,0 +1,65 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from blitznet.core.errors import MissingExtra, ModelError
+from blitznet.core.spec import Spec
+from blitznet.export.onnx import export_onnx
+from blitznet.nets.engine import TorchEngine
+from blitznet.runtime.onnx import OnnxEngine
+from export.small import DETECTION, SEGMENTATION, small
+from runtime.fakes import SPEC
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "deep" / "small.onnx"
+    export_onnx(small(), SPEC, path)
+    return path
+
+
+def test_answers_as_torch_does_for_any_batch(exported: Path) -> None:
+    engine = OnnxEngine(exported, threads=1)
+    rng = np.random.default_rng(0)
+    for batch in (1, 2, 3):
+        images = rng.integers(0, 256, (batch, *SPEC.size, 3), np.uint8)
+        wanted, came = TorchEngine(small(), SPEC).run(images), engine.run(images)
+        for name in ("offsets", "logits", "class_map"):
+            np.testing.assert_allclose(getattr(came, name), getattr(wanted, name), rtol=1e-4, atol=1e-4)
+
+
+def test_the_file_says_what_it_is(exported: Path) -> None:
+    model = onnx.load(exported, load_external_data=False)
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    assert Spec.from_json(notes["blitznet"]) == SPEC
+    assert notes["names"] == "cat, dog, person"
+    assert notes["licence"] == "Apache-2.0"
+    assert [value.name for value in model.graph.input] == ["images"]
+    assert [value.name for value in model.graph.output] == ["offsets", "logits", "class_map"]
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
+    assert str(Path(__file__).parents[2]) not in model.SerializeToString().decode("latin-1")
+    assert [path.name for path in exported.parent.iterdir()] == ["small.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"), [(DETECTION, ["offsets", "logits"]), (SEGMENTATION, ["class_map"])], ids=["boxes", "map"]
+)
+def test_one_task_alone(tmp_path: Path, spec: Spec, names: list[str]) -> None:
+    export_onnx(small(spec), spec, tmp_path / "a.onnx")
+    outputs = OnnxEngine(tmp_path / "a.onnx", threads=1).run(np.zeros((1, *SPEC.size, 3), np.uint8))
+    assert [name for name in ("offsets", "logits", "class_map") if getattr(outputs, name) is not None] == names
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"file/a\.onnx: cannot be written \(.*\)"):
+        export_onnx(small(DETECTION), DETECTION, tmp_path / "file" / "a.onnx")
+
+
+def test_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingExtra, match=r"export to ONNX needs `pip install 'blitznet\[train\]'`"):
+        export_onnx(small(), SPEC, tmp_path / "a.onnx")

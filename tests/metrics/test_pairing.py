@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from blitznet.core.boxes import iou
+from blitznet.metrics.pairing import (
+    IGNORED,
+    RIGHT,
+    WRONG,
+    Reals,
+    best_objects,
+    candidates,
+    detections_of,
+    join_detections,
+    join_objects,
+    judge,
+    objects_of,
+)
+from metrics.cases import result, sample
+
+A, B = (10, 10, 30, 30), (40, 40, 80, 80)
+
+
+def paired_iou(a: Reals, b: Reals) -> Reals:
+    return np.array([iou(x[None], y[None])[0, 0] for x, y in zip(a, b, strict=True)], np.float64)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "difficult", "crowd", "wanted"),
+    [
+        ([A], [0.9], False, False, [RIGHT]),
+        ([A, A], [0.9, 0.8], False, False, [RIGHT, WRONG]),
+        ([A, A], [0.8, 0.9], False, False, [WRONG, RIGHT]),
+        ([A, A], [0.5, 0.5], False, False, [RIGHT, WRONG]),
+        ([B], [0.9], False, False, [WRONG]),
+        ([A, A], [0.9, 0.8], True, False, [IGNORED, IGNORED]),
+        ([A, A], [0.9, 0.8], False, True, [IGNORED, IGNORED]),
+    ],
+)
+def test_one_object(
+    boxes: list[tuple[int, ...]], scores: list[float], difficult: bool, crowd: bool, wanted: list[int]
+) -> None:
+    found = detections_of(0, result(boxes, [0] * len(boxes), scores), sample("a", box_classes=None))
+    objects = objects_of(0, sample("a", [A], [0], difficult=[difficult], crowd=[crowd]))
+    assert judge(found, objects, paired_iou, lambda share: share >= 0.5).tolist() == wanted
+
+
+def test_only_the_object_overlapped_most_counts() -> None:
+    """The better object is taken: the devkit does not fall back on the other, though it would match."""
+    objects = objects_of(0, sample("a", [(0, 0, 10, 10), (0, 0, 12, 10)], [0, 0]))
+    found = detections_of(0, result([(0, 0, 10, 10), (0, 0, 10.5, 10)], [0, 0], [0.9, 0.8]), sample("a"))
+    assert judge(found, objects, paired_iou, lambda share: share >= 0.5).tolist() == [RIGHT, WRONG]
+
+
+def test_photos_and_classes_do_not_meet() -> None:
+    truth = sample("a", [A, A], [0, 1])
+    found = join_detections((n, detections_of(0, result([A, A], [1, 2], [0.9, 0.8]), truth)) for n in (0, 2))
+    objects = join_objects((n, objects_of(0, truth)) for n in (0, 1))
+    assert [pair.tolist() for pair in candidates(found, objects)] == [[0], [1]]
+    assert best_objects(found, objects, paired_iou)[0].tolist() == [1, -1, -1, -1]
+
+
+def test_classes_not_annotated_are_left_out() -> None:
+    truth = sample("a", [A, B], [0, 1], box_classes=[False, True, True])
+    assert detections_of(0, result([A, B], [0, 1], [0.9, 0.8]), truth).label.tolist() == [1]
+    assert objects_of(0, truth).label.tolist() == [1]
+
+
+def test_nothing_at_all() -> None:
+    found, objects = join_detections([]), join_objects([])
+    assert judge(found, objects, paired_iou, lambda share: share >= 0.5).tolist() == []

@@ -1,0 +1,99 @@
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from blitznet.core.errors import ModelError
+from blitznet.nets.blitznet import BlitzNet, build
+from blitznet.nets.files import KEY, load_model, save_model
+from nets.small import small_spec
+
+
+@pytest.fixture(scope="module")
+def net() -> BlitzNet:
+    torch.manual_seed(3)
+    return build(small_spec())
+
+
+def test_a_model_comes_back_as_it_was(net: BlitzNet, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model.safetensors"
+    for parameter in net.parameters():
+        parameter.data = parameter.data.transpose(0, -1).contiguous().transpose(0, -1)
+    save_model(path, net, small_spec())
+    loaded, spec = load_model(path)
+    assert spec == small_spec()
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in loaded.state_dict().items())
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_half_precision_is_for_kernels(net: BlitzNet, tmp_path: Path) -> None:
+    path = tmp_path / "half.safetensors"
+    save_model(path, net, small_spec(), dtype=torch.float16)
+    kinds = {value.dtype for value in load_file(path).values() if value.ndim > 1}
+    assert kinds == {torch.float16}
+    loaded, _ = load_model(path)
+    for name, value in loaded.state_dict().items():
+        assert value.dtype == net.state_dict()[name].dtype
+        torch.testing.assert_close(value, net.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_weight_too_large_leaves_the_old_file(net: BlitzNet, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    broken = deepcopy(net)
+    broken.state_dict()["encoder.conv1.weight"][0, 0, 0, 0] = 1e6
+    with pytest.raises(ModelError, match=r"encoder\.conv1\.weight: a weight is not finite as torch\.float16"):
+        save_model(path, broken, small_spec(), dtype=torch.float16)
+    assert path.read_bytes() == b"old"
+
+
+def test_a_write_that_fails_leaves_nothing(net: BlitzNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError("disk full")
+
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(path, net, small_spec())
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_that_are_not_models(net: BlitzNet, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ModelError, match="cannot be read as safetensors"):
+        load_model(path)
+    path.write_bytes(b"not a model at all")
+    with pytest.raises(ModelError, match="cannot be read as safetensors"):
+        load_model(path)
+    save_file({"weight": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="carries its contract under 'blitznet', this file has none"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("less", r"misses 1 of the \d+ weights: encoder\.bn1\.bias"),
+        ("more", r"has unknown 1 of the \d+ weights: surplus"),
+        ("classes", r"detection\.logits\.0\.weight: wanted shape \(24, 16, 3, 3\), came \(18, 16, 3, 3\)"),
+    ],
+)
+def test_weights_that_do_not_fit(net: BlitzNet, tmp_path: Path, change: str, message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    weights = {name: value.contiguous() for name, value in net.state_dict().items()}
+    spec = small_spec()
+    if change == "less":
+        del weights["encoder.bn1.bias"]
+    elif change == "more":
+        weights["surplus"] = torch.zeros(1)
+    else:
+        spec = replace(spec, classes=("cat", "dog", "cow"))
+    save_file(weights, path, metadata={KEY: spec.to_json()})
+    with pytest.raises(ModelError, match=message):
+        load_model(path)

@@ -1,0 +1,63 @@
+"""Ours is the authors' network: the same outputs from the same weights, all four configurations."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blitznet.core.models import named
+from blitznet.core.spec import Resize, Spec
+from blitznet.nets.blitznet import BlitzNet
+from blitznet.nets.convert import convert_weights
+from blitznet.nets.files import restore
+from blitznet.nets.parts import Maps
+from nets.golden_files import FOLDER, image, variables
+
+NAMES = ["blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"]
+
+
+def variant(name: str, how: Resize) -> Spec:
+    spec = named(name)
+    return replace(spec, network=replace(spec.network, fusion_resize=how, segmentation_resize="nearest"))
+
+
+def answers(net: BlitzNet, encoded: Maps, down: Maps) -> dict[str, Tensor]:
+    """What the heads say of maps that are known already: both variants share the first two parts."""
+    assert net.detection is not None
+    assert net.segmentation is not None
+    up: Maps = net.upscale(down)
+    offsets, logits = net.detection(up)
+    return {"loc": offsets[0], "conf": logits[0], "seg": net.segmentation(up, encoded)[0].permute(1, 2, 0)}
+
+
+def worst(answer: Tensor, golden: Mapping[str, NDArray[Any]], key: str) -> float:
+    value = golden[f"{key}.value"]
+    assert list(answer.shape) == golden[f"{key}.shape"].tolist()
+    came = answer.numpy().ravel()[golden[f"{key}.at"]]
+    return float(np.abs(came - value).max() / value.std())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_outputs_of_the_authors_graph(name: str) -> None:
+    tag = name.replace("-", "_")
+    spec = variant(name, "legacy")
+    state = convert_weights(variables(tag), spec)
+    pixels = torch.from_numpy(image(spec.size[0])).permute(0, 3, 1, 2)
+    x = (pixels - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(spec.std).view(1, 3, 1, 1)
+    legacy = restore(spec, state, source="golden").eval()
+    halfway = restore(variant(name, "bilinear"), state, source="golden").eval()
+    encoded: Maps = legacy.encoder(x)
+    down: Maps = legacy.downscale(encoded)
+    with np.load(FOLDER / f"{tag}.npz") as golden:
+        for kind, net in (("tf", legacy), ("torch", halfway)):
+            for output, answer in answers(net, encoded, down).items():
+                key = f"{kind}.{output}"
+                assert worst(answer, golden, key) < 1e-4, key
+                total, spread = float(answer.double().sum()), golden[f"{key}.value"].std() * answer.numel() ** 0.5
+                assert abs(total - golden[f"{key}.sum"]) < 1e-2 * spread, key

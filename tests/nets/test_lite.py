@@ -1,0 +1,134 @@
+"""The light network: its shapes, its size and work, its options, and its first guess."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.errors import ModelError
+from blitznet.core.models import blitznet300_lite
+from blitznet.core.spec import Fusion, Spec
+from blitznet.nets.blitznet import BlitzNet, build
+from blitznet.nets.lite import LiteDetection
+
+
+def lite(**changes: Any) -> Spec:
+    base = blitznet300_lite()
+    return replace(base, network=replace(base.network, **changes))
+
+
+@pytest.fixture(scope="module")
+def net() -> BlitzNet:
+    torch.manual_seed(0)
+    return build(lite()).eval()
+
+
+@pytest.mark.parametrize("size", [(300, 300), (225, 385), (64, 96), (33, 47)])
+def test_heads_fit_the_anchors(net: BlitzNet, size: tuple[int, int]) -> None:
+    spec = lite()
+    with torch.inference_mode():
+        heads = net(torch.zeros(2, 3, *size))
+    count = len(make_anchors(spec.anchors, grids(spec.anchors, size)))
+    assert heads.offsets is not None
+    assert heads.logits is not None
+    assert heads.class_map is not None
+    assert heads.offsets.shape == (2, count, 4)
+    assert heads.logits.shape == (2, count, 21)
+    assert heads.class_map.shape == (2, 21, -(-size[0] // 4), -(-size[1] // 4))
+    assert size != (300, 300) or count == 11_640
+
+
+def test_predicting_maps(net: BlitzNet) -> None:
+    with torch.inference_mode():
+        maps = net.upscale(net.downscale(net.encoder(torch.zeros(1, 3, 300, 300))))
+    assert [tuple(x.shape) for x in maps] == [(1, 128, side, side) for side in (38, 19, 10, 5, 3, 1)]
+
+
+def test_size_and_work(net: BlitzNet) -> None:
+    assert sum(p.numel() for p in net.parameters()) <= 3_700_000
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 3, 300, 300))
+    counts = counter.get_flop_counts()
+    million = {name: sum(counts[name].values()) / 2e6 for name in ("BlitzNet", "BlitzNet.segmentation")}
+    assert million["BlitzNet"] < 820
+    assert million["BlitzNet.segmentation"] < 120
+
+
+@pytest.mark.parametrize("fusion", get_args(Fusion))
+@pytest.mark.parametrize("resize", ["bilinear", "nearest", "legacy"])
+def test_every_fusion_learns(fusion: Fusion, resize: str) -> None:
+    torch.manual_seed(0)
+    net = build(lite(fusion=fusion, fusion_resize=resize, segmentation_resize=resize)).train()
+    heads = net(torch.randn(2, 3, 96, 64))
+    outputs: list[Tensor] = [heads.offsets, heads.logits, heads.class_map]
+    torch.stack([x.square().mean() for x in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+    # The paper's h is added in two of the four; elsewhere it still makes the pooled map.
+    idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert idle == []
+
+
+def test_one_image_trains() -> None:
+    """The pooled map has one cell, of which a batch norm could make nothing."""
+    heads = build(lite()).train()(torch.randn(1, 3, 300, 300))
+    assert heads.logits is not None
+    assert heads.logits.isfinite().all()
+
+
+def test_class_map_at_the_finest_maps_stride() -> None:
+    net = build(lite(segmentation_stride=8)).eval()
+    with torch.inference_mode():
+        heads = net(torch.zeros(1, 3, 300, 300))
+    assert heads.class_map is not None
+    assert heads.class_map.shape == (1, 21, 38, 38)
+
+
+@pytest.mark.parametrize(("tasks", "missing"), [(("detection",), "class_map"), (("segmentation",), "logits")])
+def test_one_task(tasks: Any, missing: str) -> None:
+    net = build(replace(lite(), tasks=tasks)).eval()
+    with torch.inference_mode():
+        heads = net(torch.zeros(1, 3, 64, 64))
+    given = {name for name in ("offsets", "logits", "class_map") if getattr(heads, name) is not None}
+    assert missing not in given
+    assert given == ({"offsets", "logits"} if tasks == ("detection",) else {"class_map"})
+
+
+@pytest.mark.parametrize("encoder", ["efficientnet-lite0", "efficientnet-lite2", "resnet18"])
+def test_other_encoders(encoder: str) -> None:
+    net = build(lite(encoder=encoder)).eval()
+    with torch.inference_mode():
+        heads = net(torch.zeros(1, 3, 300, 300))
+    assert heads.logits is not None
+    assert heads.class_map is not None
+    assert heads.logits.shape == (1, 11_640, 21)
+    assert heads.class_map.shape == (1, 21, 75, 75)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"extra": 2}, "predicts at strides .*change `extra` or the anchors"),
+        ({"segmentation_stride": 2}, "segmentation_stride must be the finest anchors' 8 or a finer one of"),
+        ({"segmentation_stride": 16}, "segmentation_stride must be the finest anchors' 8 or a finer one of"),
+        ({"encoder": "vgg16"}, "encoder: wanted one of .*, came 'vgg16'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        build(lite(**changes))
+
+
+def test_first_guess_is_background_for_three_of_four() -> None:
+    torch.manual_seed(0)
+    head = LiteDetection((8, 8), per_cell=6, classes=21).eval()
+    _, logits = head((torch.zeros(1, 8, 4, 4), torch.zeros(1, 8, 1, 1)))
+    background = logits.softmax(-1)[..., 0]
+    torch.testing.assert_close(background, torch.full_like(background, 0.75), rtol=1e-4, atol=0)
+
+
+def test_building_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blitznet.nets.trunk.TRUNK_FILE", None)
+    assert isinstance(build(lite()), nn.Module)

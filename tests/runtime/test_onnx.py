@@ -1,0 +1,58 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blitznet.core.errors import ModelError, UsageError
+from blitznet.runtime.onnx import OnnxEngine, available_threads
+from runtime.fakes import SPEC, write_onnx
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_answers_of_a_file(tmp_path: Path, batch: int) -> None:
+    wanted = write_onnx(tmp_path / "a.onnx")
+    engine = OnnxEngine(tmp_path / "a.onnx", threads=1)
+    outputs = engine.run(np.full((batch, *SPEC.size, 3), 7, np.uint8))
+    assert engine.spec == SPEC
+    for name, shift in (("offsets", 7), ("logits", 0), ("class_map", 0)):
+        answer, one = getattr(outputs, name), getattr(wanted, name)
+        assert answer.dtype == np.float32
+        np.testing.assert_allclose(answer, np.repeat(one + shift, batch, 0), rtol=1e-6)
+
+
+def newer() -> str:
+    return json.dumps({**json.loads(SPEC.to_json()), "depth": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"a\.onnx: not a blitznet model, its metadata has no 'blitznet'; make one with `blitznet export`"),
+        ("{}", r"a\.onnx: this is not a contract of a blitznet model"),
+        ("cats", r"a\.onnx: this is not a contract of a blitznet model"),
+        (newer(), r"a\.onnx: Spec has no \['depth'\]; the file is of a newer version, update blitznet"),
+        (replace(SPEC, version=2).to_json(), r"a\.onnx: wanted a contract of version 1, came 2; update blitznet"),
+    ],
+    ids=["no contract", "empty", "no JSON", "unknown key", "version"],
+)
+def test_a_file_that_is_not_ours(tmp_path: Path, text: str | None, message: str) -> None:
+    write_onnx(tmp_path / "a.onnx", spec=None, text=text)
+    with pytest.raises(ModelError, match=message):
+        OnnxEngine(tmp_path / "a.onnx")
+
+
+def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"this is text")
+    with pytest.raises(ModelError, match=r"a\.onnx: onnxruntime cannot open it, wanted an ONNX model \(.*\)$"):
+        OnnxEngine(tmp_path / "a.onnx")
+    with pytest.raises(ModelError, match=r"b\.onnx: there is no such model file"):
+        OnnxEngine(tmp_path / "b.onnx")
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_threads_that_cannot_be(tmp_path: Path, threads: int) -> None:
+    with pytest.raises(UsageError, match=f"threads: wanted 1 or more, came {threads}"):
+        OnnxEngine(tmp_path / "a.onnx", threads=threads)
+    assert available_threads() >= 1

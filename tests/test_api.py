@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import blitznet
+from blitznet.api import WEIGHTS, find_model, load
+from blitznet.core.errors import ModelError, UsageError
+from blitznet.runtime.photos import SAMPLES
+from runtime.fakes import SPEC, write_onnx
+from without_torch import python
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert blitznet.__all__ == sorted(blitznet.__all__)
+    for name in blitznet.__all__:
+        assert getattr(blitznet, name) is not None
+        assert name in dir(blitznet)
+    with pytest.raises(AttributeError, match="module 'blitznet' has no attribute 'lode'"):
+        _ = blitznet.lode
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, blitznet; print([m for m in ('numpy', 'PIL', 'torch', 'onnxruntime') if m in sys.modules])"
+    assert python(code) == "[]"
+
+
+def test_predicting_needs_no_torch(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "a.onnx")
+    code = "import sys, blitznet; print(len(blitznet.load(sys.argv[1], threads=1)(sys.argv[2])))"
+    assert int(python(code, str(tmp_path / "a.onnx"), str(SAMPLES / "cat.jpg"))) > 0
+
+
+def test_a_torch_model_without_torch_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").touch()
+    code = """
+import sys, blitznet
+try:
+    blitznet.load(sys.argv[1])
+except blitznet.MissingExtra as error:
+    print(error)
+"""
+    said = python(code, str(tmp_path / "a.safetensors"))
+    assert said == f"{tmp_path / 'a.safetensors'}: a .safetensors model needs `pip install 'blitznet[train]'`"
+
+
+def test_a_file(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "a.onnx")
+    predictor = load(tmp_path / "a.onnx", threads=1)
+    assert predictor.spec == SPEC
+    assert predictor(np.zeros((20, 30, 3), np.uint8)).size == (20, 30)
+
+
+@pytest.mark.parametrize(("files", "wanted"), [(("last", "best"), "best"), (("last",), "last")])
+def test_a_run_folder(tmp_path: Path, files: tuple[str, ...], wanted: str) -> None:
+    for name in files:
+        (tmp_path / f"{name}.safetensors").touch()
+    assert find_model(tmp_path) == tmp_path / f"{wanted}.safetensors"
+
+
+def test_a_named_model_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blitznet.api.WEIGHTS", tmp_path)
+    write_onnx(tmp_path / "blitznet300-lite.onnx")
+    assert find_model("blitznet300-lite") == tmp_path / "blitznet300-lite.onnx"
+    with pytest.raises(ModelError, match=r"^'blitznet300-lit' is neither .* \(blitznet300-lite\); did you mean"):
+        find_model("blitznet300-lit")
+    with pytest.raises(ModelError, match=r"^'yolo' is neither a file nor a model of the package \(blitznet300-lite\)$"):
+        find_model("yolo")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("ssd512", "'ssd512' has no weights in the package; train it with `blitznet train` and give the run's folder"),
+        ("gone.onnx", "gone.onnx: there is no such model file"),
+        ("runs/gone", "runs/gone: there is no such model file"),
+        ("a.pt", "a.pt: wanted an .onnx or .safetensors file, came '.pt'"),
+        ("folder", "folder: there is neither best.safetensors nor last.safetensors in this folder"),
+    ],
+)
+def test_models_that_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.pt").touch()
+    with pytest.raises(ModelError) as raised:
+        load(model)
+    assert str(raised.value) == message
+
+
+def test_threads_of_a_torch_model(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").touch()
+    with pytest.raises(UsageError, match="threads: wanted 1 or more, came 0"):
+        load(tmp_path / "a.safetensors", threads=0)
+
+
+@pytest.mark.skipif(not (WEIGHTS / "blitznet300-lite.onnx").is_file(), reason="no weights were built into the package")
+def test_the_default_model_sees_what_the_samples_show() -> None:
+    predictor = load()
+    for photo, wanted in (("astronaut", "person"), ("cat", "cat"), ("photographer", "person")):
+        result = predictor(SAMPLES / f"{photo}.jpg", score=0.5)
+        assert wanted in {result.names[label] for label in result.labels}
+        assert result.class_map is not None
+        assert (result.class_map == result.names.index(wanted) + 1).mean() > 0.05

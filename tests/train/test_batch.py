@@ -1,0 +1,56 @@
+"""Examples become one batch: sizes, owners, types, and pixels that were not copied."""
+
+import numpy as np
+import torch
+
+from blitznet.core.arrays import VOID
+from blitznet.data.example import Example
+from blitznet.train.batch import collate
+
+
+def example(name: str, objects: int, *, classes: int = 3) -> Example:
+    rng = np.random.default_rng(objects)
+    return Example(
+        id=name,
+        image=rng.integers(0, 256, (6, 8, 3), np.uint8),
+        boxes=rng.random((objects, 4), np.float32),
+        labels=rng.integers(0, classes, objects),
+        crowd=rng.random(objects) < 0.5,
+        class_map=np.full((3, 4), VOID, np.uint8),
+        box_classes=np.ones(classes, bool),
+        mask_classes=np.zeros(classes, bool),
+    )
+
+
+def test_collate_lists_objects_with_their_owner() -> None:
+    examples = [example("a", 2), example("b", 0), example("c", 3)]
+    batch = collate(examples)
+    assert len(batch) == 3
+    assert batch.ids == ("a", "b", "c")
+    assert batch.owner.tolist() == [0, 0, 2, 2, 2]
+    for image in range(3):
+        own = batch.owner == image
+        np.testing.assert_array_equal(batch.boxes[own], examples[image].boxes)
+        np.testing.assert_array_equal(batch.labels[own], examples[image].labels)
+        np.testing.assert_array_equal(batch.crowd[own], examples[image].crowd)
+        np.testing.assert_array_equal(batch.images[image].permute(1, 2, 0), examples[image].image)
+
+
+def test_collate_keeps_types_and_shapes() -> None:
+    batch = collate([example("a", 0), example("b", 0)])
+    assert (batch.images.dtype, batch.images.shape) == (torch.uint8, (2, 3, 6, 8))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert (batch.boxes.dtype, batch.boxes.shape) == (torch.float32, (0, 4))
+    assert (batch.labels.dtype, batch.owner.dtype) == (torch.int64, torch.int64)
+    assert (batch.crowd.dtype, batch.crowd.shape) == (torch.bool, (0,))
+    assert (batch.class_map.dtype, batch.class_map.shape) == (torch.uint8, (2, 3, 4))
+    assert (batch.box_classes.dtype, batch.box_classes.shape) == (torch.bool, (2, 3))
+    assert not batch.mask_classes.any()
+
+
+def test_to_moves_every_tensor() -> None:
+    moved = collate([example("a", 2)]).to("meta")
+    assert moved.images.is_meta
+    assert moved.boxes.is_meta
+    assert moved.mask_classes.is_meta
+    assert moved.ids == ("a",)

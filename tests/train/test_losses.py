@@ -1,0 +1,348 @@
+"""Losses against slow versions in plain Python, the reference's worked values, and truths with gaps."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blitznet.core.arrays import VOID
+from blitznet.nets.parts import Heads
+from blitznet.train.batch import Batch
+from blitznet.train.losses import Counts, Losses, Options, count, hard_negatives, losses
+from blitznet.train.matching import IGNORED, Targets
+
+RELEASE = Options(release=True)
+
+
+def targets_of(labels: list[list[int]], *, residuals: Tensor | None = None) -> Targets:
+    """Targets with the given labels; offsets are zero unless given (P, 4)."""
+    tensor = torch.tensor(labels)
+    positives = (tensor.view(-1) > 0).nonzero().flatten()
+    offsets = torch.zeros(len(positives), 4) if residuals is None else residuals
+    return Targets(tensor, positives, torch.zeros_like(positives), offsets)
+
+
+def batch_of(images: int, *, classes: int = 2, size: int = 2) -> Batch:
+    """A batch whose boxes and masks were annotated for all classes, and whose pixels are all void."""
+    return Batch(
+        images=torch.zeros(images, 3, 1, 1, dtype=torch.uint8),
+        boxes=torch.zeros(0, 4),
+        labels=torch.zeros(0, dtype=torch.int64),
+        owner=torch.zeros(0, dtype=torch.int64),
+        crowd=torch.zeros(0, dtype=torch.bool),
+        class_map=torch.full((images, size, size), VOID, dtype=torch.uint8),
+        box_classes=torch.ones(images, classes, dtype=torch.bool),
+        mask_classes=torch.ones(images, classes, dtype=torch.bool),
+        ids=tuple(map(str, range(images))),
+    )
+
+
+def heads_of(labels: Tensor, *, classes: int = 2, size: int = 2, seed: int | None = None) -> Heads:
+    """Heads for labels (B, A) that gather gradients: zero, or random in double precision."""
+    generator = torch.Generator().manual_seed(seed or 0)
+    images, anchors = labels.shape
+    shapes = [(images, anchors, 4), (images, anchors, classes + 1), (images, classes + 1, size, size)]
+    if seed is None:
+        tensors = [torch.zeros(shape) for shape in shapes]
+    else:
+        tensors = [3 * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    return Heads(*(tensor.requires_grad_() for tensor in tensors))
+
+
+def tensors_of(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    assert heads.offsets is not None
+    assert heads.logits is not None
+    assert heads.class_map is not None
+    return heads.offsets, heads.logits, heads.class_map
+
+
+def random_truth(seed: int, *, images: int = 5, anchors: int = 20, classes: int = 4) -> tuple[Batch, Targets]:
+    """Images with and without positives, ignored anchors, masks, and all kinds of partly annotated classes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(1, classes + 1, (images, anchors))
+    labels[rng.random((images, anchors)) < 0.85] = 0
+    labels[rng.random((images, anchors)) < 0.1] = IGNORED
+    labels[seed % images] = IGNORED
+    labels[(seed + 1) % images, labels[(seed + 1) % images] > 0] = 0
+    batch = batch_of(images, classes=classes, size=4)
+    batch.box_classes[:] = torch.from_numpy(rng.random((images, classes)) < 0.7)
+    batch.box_classes[0] = True
+    batch.box_classes[seed % images] = False
+    batch.mask_classes[:] = torch.from_numpy(rng.random((images, classes)) < 0.7)
+    class_map = rng.integers(0, classes + 1, (images, 4, 4))
+    class_map[rng.random(class_map.shape) < 0.3] = VOID
+    class_map[(seed + 2) % images] = VOID
+    batch.class_map[:] = torch.from_numpy(class_map)
+    positives = int((labels > 0).sum())
+    return batch, targets_of(labels.tolist(), residuals=torch.from_numpy(rng.normal(size=(positives, 4))))
+
+
+def slow_cross_entropy(logits: NDArray[Any], label: int, annotated: NDArray[Any]) -> float:
+    """Minus the logarithm of the probability of `label`, or of all that background may be."""
+    odds = np.exp(logits - logits.max())
+    chance = odds / odds.sum()
+    accepted = [label] if label else [0, *(np.flatnonzero(~annotated) + 1)]
+    return -math.log(sum(chance[c] for c in accepted))
+
+
+def slow_classification(logits: NDArray[Any], labels: NDArray[Any], annotated: NDArray[Any]) -> float:
+    """Cross-entropy with three negatives for each positive of an image, over the positives of the batch."""
+    total = 0.0
+    for image, row in enumerate(labels):
+        costs = [slow_cross_entropy(logits[image, a], max(0, label), annotated[image]) for a, label in enumerate(row)]
+        negatives = sorted((cost for cost, label in zip(costs, row, strict=True) if label == 0), reverse=True)
+        positives = [cost for cost, label in zip(costs, row, strict=True) if label > 0]
+        total += sum(positives) + sum(negatives[: 3 * max(1, len(positives))])
+    return float(total / max(1, (labels > 0).sum()))
+
+
+def slow_segmentation(logits: NDArray[Any], class_map: NDArray[Any], annotated: NDArray[Any]) -> float:
+    """Mean cross-entropy over the labelled pixels of the batch."""
+    costs = [
+        slow_cross_entropy(logits[image, :, y, x], class_map[image, y, x], annotated[image])
+        for image, y, x in np.argwhere(class_map != VOID)
+    ]
+    return float(np.mean(costs))
+
+
+def slow_localisation(offsets: NDArray[Any], positives: NDArray[Any], wanted: NDArray[Any]) -> float:
+    total = 0.0
+    for row, target in zip(offsets.reshape(-1, 4)[positives], wanted, strict=True):
+        for d in np.abs(row - target):
+            total += 0.5 * d * d if d < 1 else d - 0.5
+    return total / max(1, len(positives))
+
+
+def values(found: Losses) -> list[float]:
+    return [found.segmentation.item(), found.classification.item(), found.localisation.item()]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_equals_slow_version(seed: int) -> None:
+    batch, targets = random_truth(seed)
+    heads = heads_of(targets.labels, classes=4, size=4, seed=seed + 1)
+    found = losses(heads, batch, targets)
+    offsets, logits, class_map = (tensor.detach().numpy() for tensor in tensors_of(heads))
+    wanted = [
+        slow_segmentation(class_map, batch.class_map.numpy(), batch.mask_classes.numpy()),
+        slow_classification(logits, targets.labels.numpy(), batch.box_classes.numpy()),
+        slow_localisation(offsets, targets.positives.numpy(), targets.offsets.numpy()),
+    ]
+    assert values(found) == pytest.approx(wanted, rel=1e-9)
+    assert found.total.item() == pytest.approx(sum(wanted), rel=1e-9)
+    assert found.counts == Counts(int((targets.labels > 0).sum()), int((batch.class_map != VOID).sum()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "correct", "release"),
+    [
+        pytest.param([[1, 0, 0, 0], [IGNORED] * 4], 4.394449, 4.394449, id="P=1"),
+        pytest.param([[1, 2, 0, 0], [2, 0, 0, 0]], 2.929633, 1.464816, id="P=3"),
+        pytest.param([[1, 2, 1, 0], [1, 2, 0, 0]], 1.757780, 1.098612, id="P=5"),
+        pytest.param([[IGNORED] * 4, [IGNORED] * 4], 0.0, 0.0, id="nothing annotated"),
+        pytest.param([[0] * 4, [0] * 4], 6 * math.log(3), 0.0, id="nothing there"),
+    ],
+)
+def test_worked_values_of_zero_logits(labels: list[list[int]], correct: float, release: float) -> None:
+    targets = targets_of(labels)
+    heads = heads_of(targets.labels)
+    assert losses(heads, batch_of(2), targets).classification.item() == pytest.approx(correct, abs=2e-6)
+    assert losses(heads, batch_of(2), targets, RELEASE).classification.item() == pytest.approx(release, abs=2e-6)
+
+
+def test_worked_value_of_smooth_l1() -> None:
+    targets = targets_of([[1, 0], [0, 0]], residuals=torch.tensor([[0.5, 2, 0, 0]]))
+    assert losses(heads_of(targets.labels), batch_of(2), targets).localisation.item() == pytest.approx(1.625)
+
+
+def test_worked_value_of_uniform_class_map() -> None:
+    batch = batch_of(1, classes=20)
+    batch.class_map[:] = torch.tensor([[0, 20], [VOID, 3]])
+    targets = targets_of([[IGNORED] * 3])
+    found = losses(heads_of(targets.labels, classes=20), batch, targets)
+    assert found.segmentation.item() == pytest.approx(3.044522, abs=1e-6)
+    assert found.counts.labelled_pixels == 3
+
+
+def test_marginal_of_zero_logits_is_a_sum_of_probabilities() -> None:
+    batch = batch_of(1, classes=3)
+    batch.box_classes[0] = torch.tensor([True, False, True])
+    batch.mask_classes[0] = torch.tensor([False, False, True])
+    batch.class_map[:] = 0
+    targets = targets_of([[0, 0, 0]])
+    found = losses(heads_of(targets.labels, classes=3), batch, targets)
+    assert found.classification.item() == pytest.approx(3 * math.log(4 / 2), rel=1e-6)
+    assert found.segmentation.item() == pytest.approx(math.log(4 / 3), rel=1e-6)
+
+
+@pytest.mark.parametrize("options", [Options(), RELEASE], ids=["per image", "release"])
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients(options: Options, seed: int) -> None:
+    batch, targets = random_truth(seed, images=3, anchors=8, classes=3)
+    heads = heads_of(targets.labels, classes=3, size=4, seed=seed + 20)
+
+    def total(offsets: Tensor, logits: Tensor, class_map: Tensor) -> Tensor:
+        return losses(Heads(offsets, logits, class_map), batch, targets, options).total
+
+    assert torch.autograd.gradcheck(total, tensors_of(heads))
+
+
+def test_hard_negatives_follow_the_logits() -> None:
+    targets = targets_of([[1, 0, 0, 0, 0, 0], [0, 0, IGNORED, 0, 0, 0]])
+    logits = torch.zeros(2, 6, 3)
+    logits[0, [1, 3, 5], 2] = torch.tensor([3.0, 2.0, 1.0])
+    logits[1, [1, 2, 4, 5], 1] = torch.tensor([3.0, 9.0, 2.0, 1.0])
+    annotated = batch_of(2).box_classes
+    assert hard_negatives(logits, targets, annotated, Options()).tolist() == [1, 3, 5, 7, 10, 11]
+    logits[0, 2, 1] = 4.0
+    assert hard_negatives(logits, targets, annotated, Options()).tolist() == [2, 1, 3, 7, 10, 11]
+    assert hard_negatives(logits, targets, annotated, Options(negative_ratio=1)).tolist() == [2, 7]
+    assert hard_negatives(logits, targets, annotated, RELEASE).tolist() == [2, 1, 7]
+
+
+def test_hard_negatives_do_not_fear_a_class_that_was_not_annotated() -> None:
+    targets = targets_of([[0, 0, 0, 0, 0]])
+    logits = torch.zeros(1, 5, 3)
+    logits[0, :, 2] = torch.arange(5.0)  # would be hard, were class 2 known to be absent
+    logits[0, 0, 1] = 1.0
+    annotated = torch.tensor([[True, False]])
+    assert hard_negatives(logits, targets, annotated, Options(negative_ratio=1)).tolist() == [0]
+    assert hard_negatives(logits, targets, torch.tensor([[True, True]]), Options(negative_ratio=1)).tolist() == [4]
+
+
+def gradients(heads: Heads) -> list[Tensor]:
+    found = [tensor.grad for tensor in tensors_of(heads) if tensor.grad is not None]
+    assert len(found) == 3
+    return found
+
+
+@pytest.mark.parametrize("options", [Options(), RELEASE], ids=["per image", "release"])
+def test_nothing_annotated_costs_nothing(options: Options) -> None:
+    batch = batch_of(2)
+    batch.box_classes[:] = False
+    batch.mask_classes[:] = False
+    targets = targets_of([[IGNORED] * 4] * 2)
+    heads = heads_of(targets.labels, seed=1)
+    found = losses(heads, batch, targets, options)
+    assert values(found) == [0.0, 0.0, 0.0]
+    found.total.backward()  # type: ignore[no-untyped-call]
+    assert not any(grad.any() for grad in gradients(heads))
+
+
+def test_gradients_stay_with_the_annotated_images() -> None:
+    batch = batch_of(3)
+    batch.class_map[0] = torch.tensor([[0, 1], [2, VOID]])
+    batch.mask_classes[1:] = False
+    batch.box_classes[0] = False
+    targets = targets_of([[IGNORED] * 4, [2, 0, 0, IGNORED], [0] * 4])
+    heads = heads_of(targets.labels, seed=2)
+    losses(heads, batch, targets).total.backward()  # type: ignore[no-untyped-call]
+    offsets, logits, class_map = gradients(heads)
+    assert not class_map[1:].any()
+    assert not class_map[0, :, 1, 1].any()
+    assert class_map[0, :, 0, 0].all()
+    assert not logits[0].any()
+    assert logits[1].any(1).tolist() == [True, True, True, False]
+    assert logits[2].any(1).sum() == 3
+    assert offsets.any(2).nonzero().tolist() == [[1, 0]]
+
+
+def test_class_that_was_not_annotated_is_not_pushed_down() -> None:
+    batch = batch_of(1)
+    batch.class_map[:] = 0
+    batch.box_classes[0, 1] = batch.mask_classes[0, 1] = False
+    targets = targets_of([[0]])
+    heads = heads_of(targets.labels)
+    losses(heads, batch, targets).total.backward()  # type: ignore[no-untyped-call]
+    _, logits, class_map = gradients(heads)
+    assert logits[0, 0, 2] < 0 < logits[0, 0, 1]
+    assert (class_map[0, 2] < 0).all()
+    assert (class_map[0, 1] > 0).all()
+
+
+@pytest.mark.parametrize("missing", ["detection", "segmentation"])
+def test_task_without_heads_adds_nothing(missing: str) -> None:
+    batch, targets = random_truth(3)
+    heads = heads_of(targets.labels, classes=4, size=4, seed=4)
+    both = losses(heads, batch, targets)
+    none: dict[str, Any] = {"class_map": None} if missing == "segmentation" else {"offsets": None, "logits": None}
+    one = losses(replace(heads, **none), batch, targets)
+    if missing == "segmentation":
+        assert values(one) == [0.0, both.classification.item(), both.localisation.item()]
+    else:
+        assert values(one) == [both.segmentation.item(), 0.0, 0.0]
+    assert one.total.item() == pytest.approx(sum(values(one)))
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_heads_are_summed_in_float32(kind: torch.dtype) -> None:
+    batch, targets = random_truth(6)
+    heads = heads_of(targets.labels, classes=4, size=4, seed=5)
+    low = Heads(*(tensor.to(kind) for tensor in tensors_of(heads)))
+    same = Heads(*(tensor.float() for tensor in tensors_of(low)))
+    found, wanted = losses(low, batch, targets), losses(same, batch, targets)
+    assert found.total.dtype == torch.float32
+    assert values(found) == values(wanted)
+
+
+def test_extreme_logits_stay_finite() -> None:
+    batch = batch_of(2)
+    batch.class_map[:] = 1
+    batch.box_classes[1, 0] = False
+    targets = targets_of([[1, 0, 0], [0, 0, 0]])
+    logits = torch.tensor([0.0, -1e4, 1e4]).repeat(2, 3, 1).requires_grad_()
+    class_map = torch.tensor([0.0, -1e4, 1e4])[:, None, None].repeat(2, 1, 2, 2).requires_grad_()
+    found = losses(Heads(None, logits, class_map), batch, targets)
+    found.total.backward()  # type: ignore[no-untyped-call]
+    assert math.isfinite(found.total.item())
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_weights_count_in_the_sum() -> None:
+    batch, targets = random_truth(1)
+    heads = heads_of(targets.labels, classes=4, size=4, seed=2)
+    found = losses(heads, batch, targets, Options(segmentation=2.0, classification=0.5, localisation=0.0))
+    assert found.total.item() == pytest.approx(2 * found.segmentation.item() + 0.5 * found.classification.item())
+    assert found.parts() == pytest.approx(
+        {
+            "segmentation": found.segmentation.item(),
+            "classification": found.classification.item(),
+            "localisation": 0.0 + found.localisation.item(),
+            "total": found.total.item(),
+        }
+    )
+
+
+def test_mean_over_shares_is_the_undivided_loss() -> None:
+    batch, targets = random_truth(2, images=4)
+    heads = heads_of(targets.labels, classes=4, size=4, seed=7)
+    entire = losses(heads, batch, targets)
+    whole = count(batch, targets)
+    shares = [losses(*half(heads, batch, targets, k), whole=whole, shares=2) for k in range(2)]
+    for name in ("segmentation", "classification", "localisation", "total"):
+        mean = sum(getattr(share, name).item() for share in shares) / 2
+        assert mean == pytest.approx(getattr(entire, name).item(), rel=1e-9)
+
+
+def half(heads: Heads, batch: Batch, targets: Targets, k: int) -> tuple[Heads, Batch, Targets]:
+    """Images 0 and 1, or 2 and 3, of four."""
+    rows = slice(2 * k, 2 * k + 2)
+    own = targets.positives // targets.labels.shape[1] // 2 == k
+    cut = replace(
+        batch,
+        class_map=batch.class_map[rows],
+        box_classes=batch.box_classes[rows],
+        mask_classes=batch.mask_classes[rows],
+        ids=batch.ids[rows],
+    )
+    return (
+        Heads(*(tensor[rows] for tensor in tensors_of(heads))),
+        cut,
+        targets_of(targets.labels[rows].tolist(), residuals=targets.offsets[own]),
+    )

@@ -1,0 +1,247 @@
+"""Matching against a greedy dealing in plain Python, the reference's worked values, and its special cases."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blitznet.core import boxes as plain
+from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.models import named
+from blitznet.train import geometry
+from blitznet.train.batch import Batch
+from blitznet.train.matching import IGNORED, Targets, match
+
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
+
+
+def batch_of(
+    boxes: list[list[tuple[float, ...]]],
+    *,
+    labels: list[int] | None = None,
+    crowd: list[bool] | None = None,
+    classes: int = 3,
+) -> Batch:
+    """A batch without pixels: one list of boxes for each image."""
+    flat = [box for own in boxes for box in own]
+    images = len(boxes)
+    return Batch(
+        images=torch.zeros(images, 3, 1, 1, dtype=torch.uint8),
+        boxes=torch.tensor(flat, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels or [0] * len(flat), dtype=torch.int64),
+        owner=torch.repeat_interleave(torch.tensor([len(own) for own in boxes])),
+        crowd=torch.tensor(crowd or [False] * len(flat), dtype=torch.bool),
+        class_map=torch.full((images, 1, 1), 255, dtype=torch.uint8),
+        box_classes=torch.ones(images, classes, dtype=torch.bool),
+        mask_classes=torch.zeros(images, classes, dtype=torch.bool),
+        ids=tuple(map(str, range(images))),
+    )
+
+
+def anchors_of(name: str) -> Tensor:
+    spec = named(name)
+    return torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy())
+
+
+def greedy(overlap: NDArray[Any]) -> list[int]:
+    """The object of each anchor, -1 for none: all pairs by falling IoU, then what is left at 0.5."""
+    objects, anchors = overlap.shape
+    pairs = sorted((-overlap[t, a], t, a) for t in range(objects) for a in range(anchors) if overlap[t, a] > 0)
+    owner, served = [-1] * anchors, set()
+    for _, t, a in pairs:
+        if t not in served and owner[a] < 0:
+            owner[a] = t
+            served.add(t)
+    for a in range(anchors):
+        best = int(overlap[:, a].argmax()) if objects else 0
+        if owner[a] < 0 and objects and overlap[best, a] >= 0.5:
+            owner[a] = best
+    return owner
+
+
+def slow_labels(anchors: Tensor, batch: Batch) -> NDArray[Any]:
+    """(B, A) as the rules say, one image, anchor and object at a time."""
+    corners = geometry.to_corners(anchors)
+    labels = np.zeros((len(batch), len(anchors)), np.int64)
+    for image in range(len(batch)):
+        if not batch.box_classes[image].any():
+            labels[image] = IGNORED
+            continue
+        own = (batch.owner == image) & ~batch.crowd
+        owner = greedy(geometry.iou(batch.boxes[own], corners).numpy())
+        regions = batch.boxes[(batch.owner == image) & batch.crowd].numpy()
+        for a, t in enumerate(owner):
+            corner = corners[a : a + 1].numpy()
+            inside = plain.intersection(regions, corner).max(initial=0) > plain.area(corner)[0] / 2
+            labels[image, a] = batch.labels[own][t] + 1 if t >= 0 else IGNORED if inside else 0
+    return labels
+
+
+def random_boxes(rng: np.random.Generator, count: int, *, spread: float) -> list[tuple[float, ...]]:
+    """Boxes around the middle; the smaller the spread, the more they want the same anchors."""
+    centre = 0.5 + spread * (rng.random((count, 2)) - 0.5)
+    half = 0.05 + 0.15 * rng.random((count, 2))
+    return [tuple(box) for box in np.concatenate([centre - half, centre + half], 1).tolist()]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_greedy_dealing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    anchors = torch.from_numpy(rng.random((40, 4), np.float32)) * torch.tensor([1, 1, 0.5, 0.5])
+    anchors += torch.tensor([0, 0, 0.05, 0.05])
+    counts = [int(n) for n in rng.integers(0, 14, 4)]
+    boxes = [random_boxes(rng, n, spread=rng.choice([0.02, 0.3, 1.0])) for n in counts]
+    boxes[seed % 4] += boxes[seed % 4][:3]  # twins: nothing but their place in the list tells them apart
+    total = sum(map(len, boxes))
+    batch = batch_of(boxes, labels=rng.integers(0, 3, total).tolist(), crowd=(rng.random(total) < 0.2).tolist())
+    batch.box_classes[(seed + 1) % 4] = seed % 2 == 0
+    targets = match(anchors, batch)
+    np.testing.assert_array_equal(targets.labels, slow_labels(anchors, batch))
+    check_positives(targets, anchors, batch)
+
+
+def check_positives(targets: Targets, anchors: Tensor, batch: Batch) -> None:
+    """The short lists say the same as the labels, and the offsets lead to the objects."""
+    count = len(anchors)
+    flat = targets.labels.view(-1)
+    assert targets.positives.tolist() == (flat > 0).nonzero().flatten().tolist()
+    assert flat[targets.positives].tolist() == (batch.labels[targets.objects] + 1).tolist()
+    assert batch.owner[targets.objects].tolist() == (targets.positives // count).tolist()
+    found = plain.decode(targets.offsets.numpy(), anchors[targets.positives % count].numpy(), VARIANCES)
+    np.testing.assert_allclose(found, batch.boxes[targets.objects], atol=1e-5)
+
+
+def test_every_object_of_a_crowded_image_gets_an_anchor() -> None:
+    batch = batch_of([[(0.25, 0.25, 0.75, 0.75)] * 30])
+    targets = match(anchors_of("blitznet300-s8"), batch)
+    assert set(targets.objects.tolist()) == set(range(30))
+
+
+def test_worked_match() -> None:
+    anchors = anchors_of("blitznet300-s8")
+    batch = batch_of([[(0.25, 0.25, 0.75, 0.75)]])
+    targets = match(anchors, batch)
+    assert len(targets.positives) == 12
+    overlap = geometry.iou(batch.boxes, geometry.to_corners(anchors))[0]
+    assert overlap.argmax() == 11502
+    assert overlap.max().item() == pytest.approx(0.756144, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "best", "positives"),
+    [
+        ("blitznet300-s8", 0.925390, 8),
+        ("blitznet300-s4", 0.939850, 8),
+        ("blitznet512-s8", 0.939850, 4),
+        ("blitznet512-s4", 0.961307, 8),
+    ],
+)
+def test_worked_match_of_whole_image(name: str, best: float, positives: int) -> None:
+    anchors = anchors_of(name)
+    batch = batch_of([[(0, 0, 1, 1)]])
+    overlap = geometry.iou(batch.boxes, geometry.to_corners(anchors))[0]
+    assert overlap.argmax() == len(anchors) - 1
+    assert overlap.max().item() == pytest.approx(best, abs=1e-6)
+    assert len(match(anchors, batch).positives) == positives
+
+
+def test_worked_match_of_tiny_object() -> None:
+    anchors = anchors_of("blitznet300-s4")
+    batch = batch_of([[(0.5, 0.5, 0.52, 0.53)]])
+    targets = match(anchors, batch)
+    assert len(targets.positives) == 1
+    overlap = geometry.iou(batch.boxes, geometry.to_corners(anchors))[0]
+    assert overlap[targets.positives].item() == pytest.approx(0.375, abs=1e-5)
+    assert overlap.max() == overlap[targets.positives]
+
+
+GRID = torch.tensor([[0.25, 0.5, 0.3, 0.3], [0.75, 0.5, 0.3, 0.3]])
+"""two anchors side by side"""
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels"),
+    [
+        pytest.param([], [0, 0], id="nothing there"),
+        pytest.param([(0.1, 0.35, 0.4, 0.65)], [1, 0], id="equal to an anchor"),
+        pytest.param([(0.0, 0.0, 0.05, 0.05)], [0, 0], id="touches no anchor"),
+        pytest.param([(0.3, 0.3, 0.3, 0.6)], [0, 0], id="no width"),
+        pytest.param([(0.39, 0.6, 0.6, 0.7)], [1, 0], id="hardly touches"),
+        pytest.param([(0.1, 0.35, 0.4, 0.65), (0.12, 0.35, 0.7, 0.65)], [1, 2], id="loser takes its next best"),
+        pytest.param([(0.2, 0.4, 0.3, 0.6), (0.1, 0.35, 0.4, 0.65)], [2, 0], id="loser has no next best"),
+    ],
+)
+def test_special_cases(boxes: list[tuple[float, ...]], labels: list[int]) -> None:
+    batch = batch_of([boxes], labels=list(range(len(boxes))))
+    targets = match(GRID, batch)
+    assert targets.labels.tolist() == [labels]
+    assert torch.isfinite(targets.offsets).all()
+
+
+def test_image_without_annotated_boxes_is_ignored() -> None:
+    batch = batch_of([[(0.1, 0.35, 0.4, 0.65)], []])
+    batch.box_classes[0] = False
+    targets = match(GRID, batch)
+    assert targets.labels.tolist() == [[IGNORED, IGNORED], [0, 0]]
+    assert not len(targets.positives)
+
+
+@pytest.mark.parametrize(
+    ("crowd", "labels"),
+    [
+        pytest.param((0.0, 0.0, 0.26, 1.0), [IGNORED, 0], id="more than half inside"),
+        pytest.param((0.0, 0.0, 0.24, 1.0), [0, 0], id="less than half inside"),
+        pytest.param((0.1, 0.35, 0.4, 0.65), [IGNORED, 0], id="a crowd is never an object"),
+    ],
+)
+def test_crowds_are_ignored(crowd: tuple[float, ...], labels: list[int]) -> None:
+    assert match(GRID, batch_of([[crowd], []], crowd=[True])).labels.tolist() == [labels, [0, 0]]
+
+
+def test_positive_inside_a_crowd_stays_positive() -> None:
+    batch = batch_of([[(0.1, 0.35, 0.4, 0.65), (0.0, 0.0, 1.0, 1.0)]], labels=[2, 0], crowd=[False, True])
+    assert match(GRID, batch).labels.tolist() == [[3, IGNORED]]
+
+
+def test_release_lets_the_first_object_win() -> None:
+    boxes: list[tuple[float, ...]] = [(0.2, 0.4, 0.3, 0.6), (0.1, 0.35, 0.4, 0.65), (0.0, 0.0, 0.05, 0.05)]
+    batch = batch_of([boxes], labels=[0, 1, 2])
+    assert match(GRID, batch, release=True).labels.tolist() == [[1, 0]]
+    alone = batch_of([boxes[2:]], labels=[2])
+    assert match(GRID, alone, release=True).labels.tolist() == [[3, 0]]  # whatever the IoU
+
+
+def test_order_of_objects_and_images_does_not_matter() -> None:
+    rng = np.random.default_rng(5)
+    boxes = [random_boxes(rng, 6, spread=0.3), random_boxes(rng, 4, spread=0.3)]
+    anchors = torch.from_numpy(rng.random((50, 4), np.float32)) + 0.05
+    forward = match(anchors, batch_of(boxes, labels=[0] * 6 + [1] * 4)).labels
+    back = match(anchors, batch_of([own[::-1] for own in boxes[::-1]], labels=[1] * 4 + [0] * 6)).labels
+    assert torch.equal(forward, back.flip(0))
+
+
+def test_geometry_equals_numpy() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.random((9, 4), np.float32)
+    b = rng.random((7, 4), np.float32)
+    a[0] = b[0] = 0  # both empty
+    np.testing.assert_allclose(geometry.iou(torch.from_numpy(a), torch.from_numpy(b)), plain.iou(a, b), atol=1e-6)
+    centre = rng.random((9, 4), np.float32) + np.float32(0.1)
+    np.testing.assert_allclose(geometry.to_corners(torch.from_numpy(centre)), plain.to_corners(centre), atol=1e-6)
+    low = rng.random((9, 2), np.float32)
+    boxes = np.concatenate([low, low + rng.random((9, 2), np.float32) + np.float32(0.01)], 1)
+    ours = geometry.encode(torch.from_numpy(boxes), torch.from_numpy(centre), VARIANCES)
+    np.testing.assert_allclose(ours, plain.encode(boxes, centre, VARIANCES), rtol=1e-4, atol=1e-5)
+
+
+def test_other_variances_and_threshold() -> None:
+    batch = batch_of([[(0.1, 0.35, 0.4, 0.6)]])
+    one = match(GRID, batch)
+    double = match(GRID, batch, variances=(0.2, 0.2, 0.4, 0.4))
+    torch.testing.assert_close(double.offsets * 2, one.offsets)
+    wide = batch_of([[(0.1, 0.35, 0.9, 0.65)]])
+    assert match(GRID, wide).labels.tolist() == [[1, 0]]
+    assert match(GRID, wide, threshold=0.3).labels.tolist() == [[1, 1]]
