@@ -17,7 +17,7 @@ EPSILON = 1e-3
 class SameConv(nn.Conv2d):
     """A convolution without bias whose output has ceil(side / stride) cells, padded as TensorFlow's SAME.
 
-    At stride 2 an even side is padded at its end by one more than at its start, so the padding is a
+    At stride 2 an even side is padded by one less at its start than at its end, so the padding is a
     matter of the input's size.
     """
 
@@ -28,10 +28,10 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D, ceil(h / stride), ceil(w / stride))."""
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        if stride == 2 and kernel > 1:
-            rows, columns = (kernel - 2 + side % 2 for side in x.shape[2:])
-            x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+        half = self.kernel_size[0] // 2
+        if self.stride[0] == 2 and half:
+            height, width = x.shape[2:]
+            x = F.pad(x, (half - 1 + width % 2, half, half - 1 + height % 2, half))
         return super().forward(x)
 
 

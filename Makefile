@@ -1,0 +1,41 @@
+# Every target does its own set-up in an environment of its own; versions are pinned in constraints.txt.
+PYTHON ?= python3
+PIP = python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO = .venv-demo
+DEV = .venv
+
+.PHONY: demo test check unit slow format clean
+
+demo: $(DEMO)/installed ## predict the sample photos with the embedded model
+	$(DEMO)/bin/blitznet predict --out demo
+
+test: check unit ## all fast checks and tests
+
+check: $(DEV)/installed
+	$(DEV)/bin/ruff format --check src tests benchmarks
+	$(DEV)/bin/ruff check src tests benchmarks
+	$(DEV)/bin/lint-imports --no-logo
+	$(DEV)/bin/mypy
+
+unit: $(DEV)/installed
+	$(DEV)/bin/pytest -q --numprocesses 2
+
+slow: $(DEV)/installed ## tests that need the shared photographs, or minutes
+	$(DEV)/bin/pytest -q -m slow
+
+format: $(DEV)/installed
+	$(DEV)/bin/ruff format src tests benchmarks
+	$(DEV)/bin/ruff check --fix src tests benchmarks
+
+$(DEMO)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/$(PIP) --editable .
+	touch $@
+
+$(DEV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(DEMO) $(DEV) demo build
