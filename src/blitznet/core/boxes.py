@@ -23,16 +23,17 @@ def iou(a: Boxes, b: Boxes) -> Floats:
     """Pairwise intersection over union (N, M), continuous coordinates; 0 where both are empty."""
     inter = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    shares: Floats = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return shares
 
 
 def to_centre(boxes: Boxes) -> Floats:
-    """x1 y1 x2 y2 -> cx cy w h."""
+    """From corners x1 y1 x2 y2 to centre and size cx cy w h."""
     return np.concatenate([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], -1)
 
 
 def to_corners(centre: Floats) -> Boxes:
-    """cx cy w h -> x1 y1 x2 y2."""
+    """From centre and size cx cy w h to corners x1 y1 x2 y2."""
     half = centre[..., 2:] / 2
     return np.concatenate([centre[..., :2] - half, centre[..., :2] + half], -1)
 

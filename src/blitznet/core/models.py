@@ -14,8 +14,25 @@ DEFAULT = "blitznet300-lite"
 
 CAFFE_MEAN = (123.151630838 / 255, 115.902882574 / 255, 103.062623801 / 255)
 """RGB mean of the release's ResNet-50 weights, which came from Caffe; no division by a deviation"""
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""torchvision's and EfficientNet's"""
+
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""mean and deviation, RGB 0..1"""
+_CAFFE: Normalisation = (CAFFE_MEAN, (1.0, 1.0, 1.0))
+_TORCHVISION: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_TENSORFLOW: Normalisation = ((127 / 255,) * 3, (128 / 255,) * 3)
+_HALF: Normalisation = ((0.5,) * 3, (0.5,) * 3)
+
+NORMALISATIONS: dict[str, Normalisation] = {
+    "resnet50-caffe": _CAFFE,
+    "resnet18": _TORCHVISION,
+    "resnet34": _TORCHVISION,
+    "resnet50": _TORCHVISION,
+    "resnet101": _TORCHVISION,
+    "efficientnet-lite0": _TENSORFLOW,
+    "efficientnet-lite2": _TENSORFLOW,
+    "mobilenetv2-ssdlite": _HALF,
+}
+"""what each encoder's published weights were trained with"""
 
 
 def blitznet300_s8() -> Spec:
@@ -67,17 +84,13 @@ def blitznet512_s4() -> Spec:
 def ssd300() -> Spec:
     """The baseline of Table 1: SSD on the same encoder, no upscale stream, boxes only."""
     base = blitznet300_s8()
-    return replace(
-        base, name="ssd300", tasks=("detection",), network=replace(base.network, family="ssd", extra=2)
-    )
+    return replace(base, name="ssd300", tasks=("detection",), network=replace(base.network, family="ssd", extra=2))
 
 
 def ssd512() -> Spec:
     """The baseline at 512 px."""
     base = blitznet512_s8()
-    return replace(
-        base, name="ssd512", tasks=("detection",), network=replace(base.network, family="ssd", extra=3)
-    )
+    return replace(base, name="ssd512", tasks=("detection",), network=replace(base.network, family="ssd", extra=3))
 
 
 def blitznet300_lite() -> Spec:
@@ -96,8 +109,8 @@ def blitznet300_lite() -> Spec:
             segmentation_width=48,
             segmentation_stride=4,
         ),
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
+        mean=_HALF[0],
+        std=_HALF[1],
     )
 
 
@@ -110,6 +123,14 @@ MODELS: dict[str, Callable[[], Spec]] = {
     "ssd300": ssd300,
     "ssd512": ssd512,
 }
+
+
+def with_encoder(spec: Spec, encoder: str) -> Spec:
+    """The same network on another encoder, with the normalisation that encoder's weights want."""
+    if encoder not in NORMALISATIONS:
+        raise ModelError(f"there is no encoder '{encoder}'; encoders are {', '.join(NORMALISATIONS)}")
+    mean, std = NORMALISATIONS[encoder]
+    return replace(spec, network=replace(spec.network, encoder=encoder), mean=mean, std=std)
 
 
 def named(name: str) -> Spec:

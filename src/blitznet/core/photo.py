@@ -6,8 +6,8 @@ are resized by antialiased bilinear interpolation (Pillow's), aspect ratio ignor
 """
 
 import warnings
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 _ORIENTATION = 0x0112
+_TOO_MANY = f"more than {MAX_PIXELS:,}; make it smaller"
 Source = str | Path | Image | Pillow.Image
 
 
@@ -63,7 +64,7 @@ class Photo:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
             original = image.size[::-1] if turned else image.size  # (W, H) upright
             x1, y1, x2, y2 = box or (0.0, 0.0, float(original[0]), float(original[1]))
-            if not full:
+            if not full and image is not self.source:  # a caller's own image would stay shrunken
                 wanted = (width * original[0] / (x2 - x1), height * original[1] / (y2 - y1))
                 image.draft(None, (int(wanted[turned]), int(wanted[not turned])))
             upright = _upright_rgb(image)
@@ -73,34 +74,43 @@ class Photo:
 
     @contextmanager
     def _opened(self) -> Iterator[Pillow.Image]:
-        """The Pillow image, undecoded; whatever goes wrong while it is read is told as a DataError."""
+        """The Pillow image, a file's undecoded; whatever goes wrong while it is read is told as a DataError."""
         source = self.source
         if isinstance(source, np.ndarray):
             require_shape(source, (None, None, 3), name="image")
             if source.dtype != np.uint8:
                 raise DataError(f"image: wanted uint8 RGB, came {source.dtype}")
             yield Pillow.fromarray(source)
-        elif isinstance(source, Pillow.Image):
-            yield source
-        else:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-                    image = Pillow.open(source, formats=FORMATS)
-                with image:
-                    if image.width * image.height > MAX_PIXELS:
-                        raise DataError(
-                            f"{source}: {image.width}x{image.height} pixels are more than {MAX_PIXELS:,}; make it smaller"
-                        )
-                    yield image
-            except FileNotFoundError as error:
-                raise DataError(f"{source}: there is no such file") from error
-            except UnidentifiedImageError as error:
-                raise DataError(f"{source}: not an image of a known format ({', '.join(FORMATS)})") from error
-            except Pillow.DecompressionBombError as error:
-                raise DataError(f"{source}: more than {MAX_PIXELS:,} pixels; make it smaller") from error
-            except (OSError, SyntaxError, ValueError) as error:
-                raise DataError(f"{source}: cannot be decoded ({error}); the file is broken or cut off") from error
+            return
+        with _told(self.name):
+            if isinstance(source, Pillow.Image):
+                yield source
+                return
+            with _open(source) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"{source}: {image.width}x{image.height} pixels are {_TOO_MANY}")
+                yield image
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Pillow's errors as DataErrors that name the photo."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from error
+    except Pillow.DecompressionBombError as error:
+        raise DataError(f"{name}: its pixels are {_TOO_MANY}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{name}: cannot be decoded ({error}); the file is broken or cut off") from error
+
+
+def _open(path: str | Path) -> Pillow.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        return Pillow.open(path, formats=FORMATS)
 
 
 def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
@@ -109,7 +119,7 @@ def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
         return upright
     if upright.mode.startswith(("I", "F")):  # 16 bits and more, in Pillow's several ways to hold them
         values = np.asarray(upright)
-        deep = values.max(initial=0) > 255
+        deep = upright.mode.startswith("I;16") or values.max(initial=0) > 255
         return Pillow.fromarray((values / (257 if deep else 1)).clip(0, 255).round().astype(np.uint8)).convert("RGB")
     if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
         rgba = upright.convert("RGBA")

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +21,7 @@ def save_model(path: Path, net: nn.Module, spec: Spec, *, dtype: torch.dtype = t
     """Write weights and contract; a file that was there stays whole until the new one is.
 
     `dtype` is the kernels'; biases and batch norm stay float32, they are few and sensitive.
-    Raises ModelError where a weight does not fit `dtype` or is not finite.
+    Raises ModelError where a weight does not fit `dtype` or is not finite, and where the file cannot be written.
     """
     weights = {name: _stored(name, value, dtype) for name, value in net.state_dict().items()}
     _write(Path(path), save(weights, metadata={KEY: spec.to_json()}))
@@ -35,15 +35,21 @@ def load_model(path: Path) -> tuple[BlitzNet, Spec]:
     weights, text = _read(Path(path))
     if text is None:
         raise ModelError(f"{path}: a blitznet model carries its contract under '{KEY}', this file has none")
-    spec = Spec.from_json(text)
+    try:
+        spec = Spec.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     return restore(spec, weights, source=str(path)), spec
 
 
 def restore(spec: Spec, weights: dict[str, Tensor], *, source: str) -> BlitzNet:
     """The network of a contract with these weights, which it takes over; `source` is named in errors."""
     # Built without memory or fresh weights: all of them are about to be put in.
-    with torch.device("meta"):
-        net = build(spec)
+    try:
+        with torch.device("meta"):
+            net = build(spec)
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from error
     require_fit(net.state_dict(), weights, source=source)
     net.load_state_dict(weights, assign=True)
     for parameter in net.parameters():
@@ -71,17 +77,20 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    # Opened by its own name: a temporary file would be readable by nobody else, whatever the umask says.
+    written = path.with_name(f".{path.name}.{token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+            with written.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(path)
+        finally:
+            written.unlink(missing_ok=True)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
