@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from report import say
+from numpy.typing import NDArray
 
 from blitznet.core.anchors import grids, make_anchors
 from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
-from blitznet.data.augment import Policy
 from blitznet.data.dataset import Dataset
 from blitznet.metrics.evaluate import evaluate
 from blitznet.metrics.report import Scores
@@ -23,10 +22,14 @@ from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import join
 from blitznet.train.ema import Average
 from blitznet.train.loader import Augmented, make_loader
+from blitznet.train.loop import POLICIES
 from blitznet.train.optimizer import make_optimizer, set_rate
+from blitznet.train.recipes import lite
 from blitznet.train.schedule import ema_decay, learning_rate
+from blitznet.train.start import make_network
 from blitznet.train.step import update
 from blitznet.train.stream import Stream, entries_of, held_out
+from report import say
 
 Change = Callable[[Sample], Sample]
 Enough = Callable[[int, BlitzNet], bool]
@@ -83,7 +86,7 @@ def without_mask(sample: Sample) -> Sample:
     return replace(sample, mask=None, mask_classes=np.zeros_like(sample.mask_classes))
 
 
-def keep_objects(sample: Sample, keep: np.ndarray, box_classes: np.ndarray) -> Sample:
+def keep_objects(sample: Sample, keep: NDArray[np.bool_], box_classes: NDArray[np.bool_]) -> Sample:
     """The sample with these of its objects (M,) bool, and with boxes said to be annotated for `box_classes` (K,)."""
     return replace(
         sample,
@@ -96,20 +99,19 @@ def keep_objects(sample: Sample, keep: np.ndarray, box_classes: np.ndarray) -> S
 
 
 def batches(
-    datasets: Sequence[Dataset], spec: Spec, policy: Policy, config: TrainConfig, weights: Sequence[float] = ()
+    datasets: Sequence[Dataset], spec: Spec, config: TrainConfig, stream: Stream | None = None
 ) -> Iterator[Batch]:
-    """Endless batches as training takes them; `weights` of the sets say how often their photos are shown."""
+    """Endless batches as training takes them; every photo as often as any other where no `stream` says otherwise."""
     entries = entries_of(datasets, config.holdout)
-    shares = np.asarray(weights or [1.0] * len(datasets))[entries[:, 0]]
-    stream = Stream(entries, shares, config.seed)
-    return make_loader(examples(datasets, spec, policy), stream, batch=config.batch, first=0, workers=config.workers)
+    order = stream or Stream(entries, np.ones(len(entries)), config.seed)
+    return make_loader(examples(datasets, spec, config), order, batch=config.batch, first=0, workers=config.workers)
 
 
-def examples(datasets: Sequence[Dataset], spec: Spec, policy: Policy) -> Augmented:
-    """Samples made ready for a network."""
+def examples(datasets: Sequence[Dataset], spec: Spec, config: TrainConfig) -> Augmented:
+    """Samples made ready for a network, augmented as `config` says."""
     stride = spec.network.segmentation_stride
     map_size = (-(-spec.size[0] // stride), -(-spec.size[1] // stride))
-    return Augmented(datasets, policy, size=spec.size, map_size=map_size)
+    return Augmented(datasets, POLICIES[config.policy], size=spec.size, map_size=map_size)
 
 
 def _never(step: int, net: BlitzNet) -> bool:  # noqa: ARG001 - any step, any network
@@ -124,6 +126,8 @@ def learn(
     Gives the averaged network where there is an average (`config.ema`), else the network itself.
     """
     begun = time.perf_counter()
+    if config.threads:
+        torch.set_num_threads(config.threads)
     with join(config.device) as group:
         net.train().to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = Average(net) if config.ema else None
@@ -140,7 +144,10 @@ def learn(
                 say(f"{name}: step {step} of {config.steps}, {seconds:.0f} s, loss {found['total']:.2f}")
             if enough(step, net):
                 break
-    return net if average is None else average.net
+    if average is None:
+        return net
+    assert isinstance(average.net, BlitzNet), "a copy of what was given"
+    return average.net
 
 
 def score(net: BlitzNet, spec: Spec, dataset: Dataset) -> Scores:
@@ -149,3 +156,16 @@ def score(net: BlitzNet, spec: Spec, dataset: Dataset) -> Scores:
     found = evaluate(Predictor(TorchEngine(net, spec)), [dataset]).total
     net.train(training)
     return found
+
+
+def shortened(*, steps: int, batch: int, seed: int, workers: int, threads: int) -> TrainConfig:
+    """The shipped model's recipe for fewer steps; rare classes are not repeated, so that runs differ in truth only."""
+    config = replace(lite(), steps=steps, batch=batch, seed=seed, workers=workers, threads=threads)
+    return replace(config, repeat=0.0, warmup=min(config.warmup, steps // 8), log_every=50)
+
+
+def taught(name: str, sets: Sequence[Dataset], val: Dataset, config: TrainConfig, side: int) -> Scores:
+    """The scores on `val` of the network that learned from the sets, photos `side` pixels wide and high."""
+    net, spec = make_network(config, ())
+    spec = replace(spec, size=(side, side))
+    return score(learn(net, spec, batches(sets, spec, config), config, name=name), spec, val)

@@ -3,19 +3,16 @@
 `python benchmarks/losses.py --json losses.json`
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from blitznet.core.anchors import grids, make_anchors
@@ -28,6 +25,7 @@ from blitznet.nets.parts import Heads
 from blitznet.train.batch import Batch, collate
 from blitznet.train.losses import losses
 from blitznet.train.matching import match
+from report import show, write
 
 Answer = TypeVar("Answer")
 LIMITS = {"blitznet300-s4": 5.0, "blitznet300-lite": 15.0}
@@ -117,31 +115,18 @@ def one_round(net: BlitzNet, images: Tensor, anchors: Tensor, batch: Batch) -> t
     return forward + backward, matching, rest
 
 
-def show(rows: list[Row]) -> None:
-    """Print the rows as a table."""
-    table = Table("model", "batch", "anchors", "network", "matching", "losses", "share", "at most")
-    table.columns[0].no_wrap = True
-    table.title = "matching and losses beside the network, milliseconds"
+def main(options: Options) -> None:
+    """Measure, print, write."""
+    rows = [measure(name, options) for name in options.models]
+    table = []
     for row in rows:
         numbers = (f"{value:.0f}" for value in (row.network, row.matching, row.losses))
         limit = LIMITS.get(row.model)
         most = "" if limit is None else f"{limit:.0f} %"
-        table.add_row(row.model, str(row.batch), f"{row.anchors:,}", *numbers, f"{row.percent:.1f} %", most)
-    Console().print(table)
-
-
-def main(options: Options) -> None:
-    """Measure, print, write."""
-    rows = [measure(name, options) for name in options.models]
-    show(rows)
-    if options.json is not None:
-        report = {
-            "precision": options.precision,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "rows": [asdict(row) for row in rows],
-        }
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        table.append((row.model, str(row.batch), f"{row.anchors:,}", *numbers, f"{row.percent:.1f} %", most))
+    columns = ("model", "batch", "anchors", "network", "matching", "losses", "share", "at most")
+    show("matching and losses beside the network, milliseconds", columns, table)
+    write(options.json, options, rows=rows)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 """the photos, in a folder beside the repository"""
 PACKAGES = ("blitznet", "numpy", "onnxruntime", "pillow", "torch")
 
+FILE_WIDTH = 120
+"""columns of a table that goes into a file"""
+
 
 def require_photos(root: Path) -> None:
     """End the benchmark, without blame, where there are no photos."""
@@ -40,7 +43,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note
         table.add_column(column, justify="right" if place else "left", no_wrap=not place)
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
     console.print(table)
     for note in notes:
         console.print(note, markup=False)

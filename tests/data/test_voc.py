@@ -111,6 +111,15 @@ def test_splits(root: Path) -> None:
     (root / "ImageSets" / "Segmentation").mkdir()
     (root / "ImageSets" / "Segmentation" / "val.txt").write_text("toy_0002 1\n\ntoy_0002 1\n")
     assert open_voc(root, "val", title="t").ids == ("toy_0002",)
+    (root / "ImageSets" / "Main" / "val.txt").write_text("toy_0001\n")
+    assert open_voc(root, "val", title="t").ids == ("toy_0001",)
+    assert open_voc(root, "Segmentation/val", title="t").ids == ("toy_0002",)
+    (root / "ImageSets" / "SegmentationAug").mkdir()
+    (root / "ImageSets" / "SegmentationAug" / "train.txt").write_text("toy_0000\n")
+    assert open_voc(root, "SegmentationAug/train", title="t").ids == ("toy_0000",)
+    wanted = "no split 'Segmentation/train'; splits here: Main/train, Main/val, Segmentation/val, SegmentationAug/train"
+    with pytest.raises(DataError, match=wanted):
+        open_voc(root, "Segmentation/train", title="t")
     with pytest.raises(DataError, match="there is no split 'test'; splits here: train, val; write voc:"):
         open_voc(root, "test", title="t")
     with pytest.raises(DataError, match="wanted a split; splits here: train, val"):
@@ -121,13 +130,29 @@ def test_splits(root: Path) -> None:
 
 def test_another_folder_of_masks(root: Path) -> None:
     toy.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
-    dataset = open_voc(root, "train", title="t", masks="SegmentationClassAug")
+    dataset = open_voc(root, "train", title="t", masks=("SegmentationClassAug",))
     class_map = dataset[1].class_map()
     assert class_map is not None
     assert (class_map == 2).all()
     assert dataset[0].mask is None
     with pytest.raises(DataError, match="no such folder of masks; folders here: Annotations, ImageSets, JPEGImages"):
-        open_voc(root, "train", title="t", masks="none")
+        open_voc(root, "train", title="t", masks=("Masks",))
+
+
+def test_masks_of_several_folders_and_none(root: Path) -> None:
+    toy.write_mask(root / "SegmentationClassAug" / "toy_0000.png", np.full((96, 120), 2, np.uint8))
+    toy.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
+    (root / "SegmentationClass" / "toy_0001.png").unlink()
+    (root / "SegmentationClass" / "toy_0002.png").unlink()
+    dataset = open_voc(root, "train", title="t", masks=("SegmentationClass", "SegmentationClassAug"))
+    first, second, third = (dataset[k].class_map() for k in range(3))
+    np.testing.assert_array_equal(first, toy.draw(3)[0].class_map)
+    assert second is not None
+    assert (second == 2).all()
+    assert third is None
+    bare = open_voc(root, "train", title="t", masks=())
+    assert all(bare[k].mask is None and not bare[k].mask_classes.any() for k in range(3))
+    assert bare[0].box_classes.all()
 
 
 def test_a_devkit_of_masks_only_has_no_boxes(root: Path) -> None:

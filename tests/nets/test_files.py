@@ -1,3 +1,5 @@
+import os
+import stat
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -58,10 +60,50 @@ def test_a_write_that_fails_leaves_nothing(net: BlitzNet, tmp_path: Path, monkey
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"old")
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ModelError, match=r"model\.safetensors: cannot be written \(disk full\)"):
         save_model(path, net, small_spec())
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_a_model_is_the_umasks(net: BlitzNet, tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_model(tmp_path / "model.safetensors", net, small_spec())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode) == mode
+
+
+def test_a_place_that_cannot_be_written_to(net: BlitzNet, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"file/model\.safetensors: cannot be written \(.*\)"):
+        save_model(tmp_path / "file" / "model.safetensors", net, small_spec())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", r"^\S+/model\.safetensors: this is not a contract of a blitznet model \('anchors'\)$"),
+        (
+            replace(small_spec(), network=replace(small_spec().network, encoder="vgg16")).to_json(),
+            r"^\S+/model\.safetensors: .*vgg16",
+        ),
+        (
+            small_spec().to_json().replace('"family": "blitznet"', '"family": "yolo"'),
+            r"^\S+/model\.safetensors: small: wanted a family of blitznet, ssd, lite, came 'yolo'$",
+        ),
+        (
+            small_spec().to_json().replace('"extra": 3', '"extra": 3, "depth": 9'),
+            r"^\S+/model\.safetensors: Network has no \['depth'\]; the file is of a newer version, update blitznet$",
+        ),
+    ],
+)
+def test_contracts_that_are_none_are_told_with_their_file(tmp_path: Path, text: str, message: str) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors", metadata={KEY: text})
+    with pytest.raises(ModelError, match=message):
+        load_model(tmp_path / "model.safetensors")
 
 
 def test_files_that_are_not_models(net: BlitzNet, tmp_path: Path) -> None:

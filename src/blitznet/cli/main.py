@@ -4,6 +4,7 @@ A command is a module with a frozen dataclass, whose fields are its flags, and `
 are imported only for the command that is asked for, so that help and prediction start at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -42,7 +43,16 @@ FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give the exit code: 0 done, 1 findings, 2 a mistake in the call or its input."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed there at exit
+        return FAILED
+    return code
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if words else MISUSED
@@ -57,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BlitzNetError as error:
         print(f"blitznet: error: {error}", file=sys.stderr)
         return MISUSED
+    except SystemExit as stop:  # help was printed, or a flag's value refused
+        return stop.code if isinstance(stop.code, int) else MISUSED
     except KeyboardInterrupt:
         print("blitznet: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -1,6 +1,5 @@
 """`blitznet predict`: photos in; pictures, masks, JSON and a table out."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from blitznet.cli.flags import said
+from blitznet.cli.outputs import make_folders, prepare_files, write_json, written
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.models import DEFAULT
 
@@ -28,11 +29,6 @@ _MANY = 5
 _QUALITY = 92
 
 
-def _said(metavar: str) -> Any:
-    """How a flag is written in the help where its text tells what happens without it."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
-
-
 @dataclass(frozen=True)
 class Predict:
     """Find objects and a class for every pixel in photos.
@@ -40,7 +36,7 @@ class Predict:
     Writes an annotated picture and a palette-PNG mask for each photo, and one JSON list for all.
     """
 
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional, _said("[SOURCE ...]")] = ()
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional, said("[SOURCE ...]")] = ()
     """Photos, folders (the photos directly in them) and quoted globs ('shots/**/*.jpg'). Not given: the sample
     photos of the package."""
     model: str = DEFAULT
@@ -49,9 +45,9 @@ class Predict:
     """Leave out detections below this, 0 to 1."""
     out: Path = Path("blitznet-out")
     """Folder for pictures and masks; made if it is not there."""
-    json: Annotated[Path | None, _said("FILE")] = None
+    json: Annotated[Path | None, said("FILE")] = None
     """File for the JSON list. Not given: predictions.json in the folder of results."""
-    threads: Annotated[int | None, _said("INT")] = None
+    threads: Annotated[int | None, said("INT")] = None
     """Threads of computing. Not given: one for each processor."""
 
 
@@ -78,7 +74,8 @@ def run(options: Predict) -> int:
     photos = find_photos(options.sources)
     predictor = load(options.model, threads=options.threads)
     target = options.json or options.out / JSON
-    _make_folders(options.out, target.parent)
+    make_folders(options.out)
+    prepare_files(target)
     errors = Console(stderr=True)
     seen: list[Seen] = []
     quiet = len(photos) < _MANY or not errors.is_terminal
@@ -88,7 +85,7 @@ def run(options: Predict) -> int:
             seen.append(_one(predictor, photo, options, name))
         except DataError as error:
             print(f"blitznet: error: {error}", file=sys.stderr)
-    _write_json(target, [one.entry for one in seen])
+    write_json(target, [one.entry for one in seen])
     _print_table(Console(), seen, target)
     print(f"pictures and masks: {options.out}   JSON: {target}")
     return 0 if len(seen) == len(photos) else 1
@@ -105,12 +102,10 @@ def _one(predictor: "Predictor", path: Path, options: Predict, name: str) -> See
     result = predictor(path, score=options.score)
     seconds = perf_counter() - started
     picture, mask = _outputs(options.out, name)
-    try:
+    with written(options.out):
         Image.fromarray(annotate(Photo(path).read(), result)).save(picture, quality=_QUALITY)
         if result.class_map is not None:
             palette_png(result.class_map).save(mask)
-    except OSError as error:
-        raise UsageError(f"{options.out}: cannot be written to ({error.strerror or error})") from error
     entry = {"path": str(path), **result.to_dict(), "mask": None if result.class_map is None else str(mask)}
     return Seen(entry=entry, found=_summary(result), seconds=seconds)
 
@@ -135,21 +130,6 @@ def _unique_names(photos: list[Path], folder: Path) -> Iterator[str]:
             name, number = f"{photo.stem}-{number}", number + 1
         taken |= {path.resolve() for path in _outputs(folder, name)}
         yield name
-
-
-def _make_folders(*folders: Path) -> None:
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{folder}: wanted a folder to write to, but {error.strerror}; choose another") from error
-
-
-def _write_json(path: Path, entries: list[dict[str, Any]]) -> None:
-    try:
-        path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: the JSON list cannot be written ({error.strerror})") from error
 
 
 def _print_table(console: "Console", seen: list[Seen], target: Path) -> None:

@@ -20,7 +20,8 @@ from blitznet.core.errors import DataError
 
 MAX_PIXELS = 100_000_000
 """larger photos are refused before they are decoded"""
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""those of Pillow's that are opened; a phone's MPO, a JPEG with more behind it, comes as JPEG"""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 _ORIENTATION = 0x0112

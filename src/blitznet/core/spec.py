@@ -122,7 +122,7 @@ class Spec:
             fields["network"] = _build(Network, fields["network"])
             fields["limits"] = _build(Limits, fields["limits"])
             spec: Spec = _build(Spec, fields)
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ModelError(f"this is not a contract of a blitznet model ({error})") from error
         return spec
 

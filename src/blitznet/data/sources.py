@@ -8,6 +8,7 @@ from pathlib import Path
 from blitznet.core.errors import DataError, UsageError
 from blitznet.data.dataset import Listed, require_no_errors
 from blitznet.data.mapping import MappedDataset, map_classes
+from blitznet.data.voc import LISTS, open_voc
 
 FORMATS = ("voc", "sbd", "coco", "yolo", "folder")
 OPTIONS = ("classes", "void", "weight", "masks")
@@ -27,8 +28,8 @@ class Source:
     """what counts for nothing, instead of as background"""
     weight: float = 1.0
     """2: sampled twice as often"""
-    masks: str | None = None
-    """VOC: another folder of class maps, such as SegmentationClassAug"""
+    masks: tuple[str, ...] | None = None
+    """VOC: folders of class maps instead of SegmentationClass, the first that has a photo's counts; (): no masks"""
     text: str = ""
     """as the user typed it"""
 
@@ -42,16 +43,17 @@ def parse_source(text: str) -> Source:
     """Read FORMAT:ROOT@SPLIT,option=value+value.
 
     Options begin at the first comma; the split stands after the last @ before it, and has no slash, so that a
-    ROOT may have an @ in it.
+    ROOT may have an @ in it; only VOC's may name its list's folder, as in @Segmentation/val.
     """
     head, *options = text.split(",")
     form, colon, place = head.partition(":")
     if not colon or form not in FORMATS:
         raise UsageError(f"'{text}': wanted FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(FORMATS)}; {_example()}")
     root, at, split = place.rpartition("@")
-    if not at or "/" in split or "\\" in split:
+    listed = form == "voc" and split.partition("/")[0] in LISTS and split.count("/") == 1
+    if not at or ("/" in split and not listed) or "\\" in split:
         root, split = place, ""
-    if not root or (at and root != place and not split):
+    if not root or (at and root != place and not split) or split.endswith("/"):
         raise UsageError(f"'{text}': wanted a folder, and a split's name after @; {_example()}")
     values = dict(_parse_option(option, text) for option in options)
     if len(values) < len(options):
@@ -75,8 +77,6 @@ def open_dataset(source: Source) -> Listed:
     root, split, title = source.root, source.split, source.title
     match source.format:
         case "voc":
-            from blitznet.data.voc import open_voc
-
             return open_voc(root, split, title=title, masks=source.masks)
         case "sbd":
             from blitznet.data.sbd import open_sbd
@@ -133,10 +133,12 @@ def _weight(value: str, text: str) -> float:
     return weight
 
 
-def _masks(value: str | None, form: str, text: str) -> str | None:
-    if value is not None and form != "voc":
+def _masks(value: str | None, form: str, text: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if form != "voc":
         raise UsageError(f"'{text}': option 'masks' is for voc only; {_example()}")
-    return value
+    return () if value == "none" else _names(value)
 
 
 def _example() -> str:

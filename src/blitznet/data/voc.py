@@ -16,6 +16,9 @@ from blitznet.data.masks import IndexMask
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+LISTS = ("Main", "Segmentation", "SegmentationAug")
+"""folders of ImageSets, in the order in which a split is looked for; the last is the authors' of 10,582 photos"""
+MASKS = "SegmentationClass"
 _MAX_XML = 4 << 20
 _MAX_LIST = 64 << 20
 
@@ -34,21 +37,19 @@ class VocDataset(Listed):
         return None if path is None else IndexMask(path, known=len(self.names) + 1)
 
 
-def open_voc(root: Path, split: str | None, *, title: str, masks: str | None = None) -> VocDataset:
-    """A split of the devkit under `root` (the folder VOC2012); `masks` names another folder of class maps.
+def open_voc(root: Path, split: str | None, *, title: str, masks: tuple[str, ...] | None = None) -> VocDataset:
+    """A split of the devkit under `root` (the folder VOC2012): `val`, or `Segmentation/val` for that very list.
 
+    `masks` names folders of class maps to use instead of SegmentationClass: the first that has a photo's counts.
     Every annotation of the split is parsed here, once. Names: the lines of `classes.txt` in the root; else VOC's
     20 if no other occur in the devkit; else those that occur, in alphabetical order.
     """
     ids = _read_split(root, split)
-    found, errors = _read_annotations(root, ids, boxes_wanted=not (root / (masks or "SegmentationClass")).is_dir())
+    pngs = _mask_files(root, masks)
+    found, errors = _read_annotations(root, ids, boxes_wanted=not pngs)
     names = _names(root, found or [], ids)
     objects = None if found is None else Objects.pack(_label(found, names, ids, errors, root))
     photos = _files(root / "JPEGImages", SUFFIXES)
-    mask_folder = root / (masks or "SegmentationClass")
-    if masks and not mask_folder.is_dir():
-        raise DataError(f"{mask_folder}: there is no such folder of masks; folders here: {_folders(root)}")
-    pngs = _files(mask_folder, (".png",))
     return VocDataset(
         title=title,
         names=names,
@@ -56,18 +57,31 @@ def open_voc(root: Path, split: str | None, *, title: str, masks: str | None = N
         photos=tuple(str(root / "JPEGImages" / photos.get(name, f"{name}.jpg")) for name in ids),
         objects=objects,
         errors=errors,
-        masks=tuple(str(mask_folder / pngs[name]) if name in pngs else None for name in ids),
+        masks=tuple(pngs.get(name) for name in ids),
     )
+
+
+def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:
+    """Photo id -> the path of its class map."""
+    found: dict[str, str] = {}
+    for name in (MASKS,) if folders is None else folders:
+        folder = root / name
+        if folders and not folder.is_dir():
+            raise DataError(f"{folder}: there is no such folder of masks; folders here: {_folders(root)}")
+        found = {key: str(folder / file) for key, file in _files(folder, (".png",)).items()} | found
+    return found
 
 
 def _read_split(root: Path, split: str | None) -> tuple[str, ...]:
     lists = root / "ImageSets"
     if not lists.is_dir():
         raise DataError(f"{root}: wanted a VOC devkit folder with ImageSets, JPEGImages and Annotations in it")
-    candidates = [lists / part / f"{split}.txt" for part in ("Main", "Segmentation")]
+    exact = split is not None and "/" in split
+    candidates = [lists / f"{split}.txt"] if exact else [lists / part / f"{split}.txt" for part in LISTS]
     path = next((p for p in candidates if p.is_file()), None)
     if split is None or path is None:
-        there = sorted({p.stem for part in ("Main", "Segmentation") for p in (lists / part).glob("*.txt")})
+        found = [p for part in LISTS for p in (lists / part).glob("*.txt")]
+        there = sorted({f"{p.parent.name}/{p.stem}" if exact else p.stem for p in found})
         wanted = f"there is no split '{split}'" if split else "wanted a split"
         raise DataError(f"{root}: {wanted}; splits here: {', '.join(there) or 'none'}; write voc:{root}@SPLIT")
     lines = read_text(path, limit=_MAX_LIST).splitlines()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.lite import parts as lite
 from blitznet.nets.paper import paper, ssd
@@ -48,7 +49,9 @@ class BlitzNet(nn.Module):
 def build(spec: Spec) -> BlitzNet:
     """The network of a contract, with fresh weights; which heads it has is `spec.tasks`.
 
-    Raises ModelError for an encoder, strides or a task that the family cannot have.
+    Raises ModelError for an unknown family, and for an encoder, strides or a task that the family cannot have.
     """
+    if spec.network.family not in FAMILIES:
+        raise ModelError(f"{spec.name}: wanted a family of {', '.join(FAMILIES)}, came '{spec.network.family}'")
     parts = FAMILIES[spec.network.family](spec)
     return BlitzNet(parts.encoder, parts.downscale, parts.upscale, parts.detection, parts.segmentation)

@@ -1,6 +1,6 @@
 """The two heads: boxes and their classes on every map, a class map of all maps together (paper 3.4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ class DetectionHead(Detection):
         logits = [rows(conv(x), self.classes) for conv, x in zip(self.logits, maps, strict=True)]
         return torch.cat(offsets, 1), torch.cat(logits, 1)
 
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The class convolution of each map."""
+        return tuple(convolutions(self.logits))
+
 
 class SegmentationHead(Segmentation):
     """Each map to a few channels, all resized to the finest, joined, and one 3x3 to the classes."""
@@ -42,6 +46,17 @@ class SegmentationHead(Segmentation):
         reduced = [resize(conv(x).relu(), size, self.how) for conv, x in zip(self.reduce, maps, strict=True)]
         logits: Tensor = self.classify(torch.cat(reduced, 1))
         return logits
+
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The last convolution."""
+        return (self.classify,)
+
+
+def convolutions(layers: Iterable[nn.Module]) -> Iterator[nn.Conv2d]:
+    """The same layers, known to be convolutions."""
+    for layer in layers:
+        assert isinstance(layer, nn.Conv2d)
+        yield layer
 
 
 def rows(x: Tensor, values: int) -> Tensor:

@@ -16,7 +16,7 @@ from blitznet.nets.blocks import begin_normal
 from blitznet.nets.efficientnet import EfficientNetLite
 from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionBlock
-from blitznet.nets.heads import rows
+from blitznet.nets.heads import convolutions, rows
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
 from blitznet.nets.parts import Detection, Encoder, Maps, Parts, Segmentation, Upscale
 from blitznet.nets.resize import resize
@@ -129,9 +129,7 @@ class LiteDetection(Detection):
         self.classes = classes
         self.offsets = _predictors(channels, per_cell * 4)
         self.logits = _predictors(channels, per_cell * classes)
-        for predictor in self.logits:
-            final = predictor.get_submodule("1")
-            assert isinstance(final, nn.Conv2d)
+        for final in self.class_layers():
             assert final.bias is not None
             # 3 of 4 anchors learned from are background (3:1 mining): the first guess says so.
             nn.init.zeros_(final.bias).view(per_cell, classes)[:, 0].data.fill_(math.log(3 * (classes - 1)))
@@ -141,6 +139,10 @@ class LiteDetection(Detection):
         offsets = [rows(predict(x), 4) for predict, x in zip(self.offsets, maps, strict=True)]
         logits = [rows(predict(x), self.classes) for predict, x in zip(self.logits, maps, strict=True)]
         return torch.cat(offsets, 1), torch.cat(logits, 1)
+
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The 1x1 to the classes of each map."""
+        return tuple(convolutions(predictor.get_submodule("1") for predictor in self.logits))
 
 
 class LiteSegmentation(Segmentation):
@@ -181,6 +183,10 @@ class LiteSegmentation(Segmentation):
             x = self.smooth((x + self.detail(fine)).relu())
         logits: Tensor = self.classify(x)
         return logits
+
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The last convolution."""
+        return (self.classify,)
 
 
 def _tap(spec: Spec, encoder: Encoder) -> int | None:

@@ -71,12 +71,20 @@ class Detection(nn.Module):
         """Offsets and logits, rows in the order of the anchors."""
         raise NotImplementedError
 
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The convolutions that give logits: channel = anchor * C + class."""
+        raise NotImplementedError
+
 
 class Segmentation(nn.Module):
     """Maps that predict, and the encoder's for fine detail -> segmentation logits (B, C, h, w)."""
 
     def forward(self, maps: Maps, encoded: Maps) -> Tensor:
         """Logits at the head's own stride."""
+        raise NotImplementedError
+
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The convolutions that give logits: channel = class."""
         raise NotImplementedError
 
 

@@ -1,57 +1,67 @@
 """Weights from a model of some classes to one of others: what is named in both is kept."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from blitznet.core.classes import canonical
-from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
+from blitznet.nets.files import require_fit
+
+Rows = list[tuple[int, int]]
+"""channels that carry over: in the old network, in the new one; background first"""
 
 
 def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tuple[str, ...]:
-    """Copy every weight of `old` into `new`; gives the names of the classes that were carried over.
+    """Copy the weights of `old` into `new`; gives the new names of the classes that were carried over.
 
-    Class logits and segmentation logits are copied row by row for background and the classes both know
-    under any of their names; rows of other classes keep their fresh weights.
+    Of the layers that answer logits, the channels of background and of every class that both know, under any of
+    its names, are copied; those of new classes keep their fresh weights. A head that only one of the two has is
+    left out. Raises ModelError where the networks differ in anything else.
     """
-    rows = _shared_rows(old_spec, new_spec)
-    mine, theirs = new.state_dict(), old.state_dict()
+    rows = shared_rows(old_spec.classes, new_spec.classes)
+    counting = class_layers(new)
+    mine, theirs = _shared_weights(new, old), _shared_weights(old, new)
+    carried = {
+        name: _dealt(value, mine[name], rows, old_spec.channels, new_spec.channels)
+        if name in mine and name.rpartition(".")[0] in counting
+        else value
+        for name, value in theirs.items()
+    }
+    require_fit(mine, carried, source=f"{old_spec.name} as the start of {new_spec.name}")
     with torch.no_grad():
-        for name in mine.keys() & theirs.keys():
-            _copy(name, theirs[name], mine[name], rows, old_spec.channels, new_spec.channels)
+        for name, value in carried.items():
+            mine[name].copy_(value)
     return tuple(new_spec.classes[to - 1] for _, to in rows if to)
 
 
-def _shared_rows(old: Spec, new: Spec) -> list[tuple[int, int]]:
-    known = {canonical(name): index for index, name in enumerate(old.classes, start=1)}
-    pairs = [(known.get(canonical(name)), index) for index, name in enumerate(new.classes, start=1)]
-    return [(0, 0), *((row, index) for row, index in pairs if row is not None)]
+def class_layers(net: BlitzNet) -> frozenset[str]:
+    """Names of the layers whose channels count classes, as the heads tell them."""
+    heads = (net.detection, net.segmentation)
+    layers = {layer for head in heads if head is not None for layer in head.class_layers()}
+    return frozenset(name for name, module in net.named_modules() if module in layers)
 
 
-def _copy(name: str, source: Tensor, target: Tensor, rows: list[tuple[int, int]], before: int, after: int) -> None:
-    """Copy one tensor; where only the first dimension differs it counts classes, once or for each anchor."""
-    if source.shape == target.shape and before == after and all(row == to for row, to in rows) and len(rows) == after:
-        target.copy_(source)
-        return
-    if not _counts_classes(name, source, before):
-        if source.shape != target.shape:
-            raise ModelError(
-                f"{name}: wanted shape {tuple(target.shape)}, came {tuple(source.shape)}; the networks differ"
-            )
-        target.copy_(source)
-        return
+def shared_rows(old: tuple[str, ...], new: tuple[str, ...]) -> Rows:
+    """Which class channel of the old network becomes which of the new; equal spelling goes before equal meaning."""
+    exact = {name: channel for channel, name in enumerate(old, start=1)}
+    alike = {canonical(name): channel for channel, name in reversed(list(enumerate(old, start=1)))}
+    found = [exact.get(name, alike.get(canonical(name))) for name in new]
+    return [(0, 0), *((channel, to) for to, channel in enumerate(found, start=1) if channel is not None)]
+
+
+def _shared_weights(net: BlitzNet, other: BlitzNet) -> dict[str, Tensor]:
+    """The weights of those parts that both networks have."""
+    parts = {name for name, _ in net.named_children()} & {name for name, _ in other.named_children()}
+    return {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in parts}
+
+
+def _dealt(source: Tensor, fresh: Tensor, rows: Rows, before: int, after: int) -> Tensor:
+    """The fresh tensor with the rows of known classes put in; the source as it is where that cannot be done."""
+    old, new = source.reshape(-1, before, *source.shape[1:]), fresh.reshape(-1, after, *fresh.shape[1:])  # (P, C, ...)
+    if old.shape[0] != new.shape[0] or old.shape[2:] != new.shape[2:]:
+        return source
     taken, put = (list(column) for column in zip(*rows, strict=True))
-    from_rows = source.view(-1, before, *source.shape[1:])
-    to_rows = target.view(-1, after, *target.shape[1:])
-    to_rows[:, put] = from_rows[:, taken]
-
-
-def _counts_classes(name: str, source: Tensor, classes: int) -> bool:
-    """Whether a tensor belongs to a layer that answers logits: those layers are named `logits`."""
-    return ".logits." in f".{name}." and source.ndim > 0 and source.shape[0] % classes == 0
-
-
-def class_layers(net: nn.Module) -> list[str]:
-    """Names of the layers that answer logits, for tests of the naming rule."""
-    return [name for name, _ in net.named_modules() if name.split(".")[-1] == "logits" or ".logits." in f".{name}."]
+    dealt = new.clone()
+    dealt[:, put] = old[:, taken]
+    return dealt.reshape(fresh.shape)

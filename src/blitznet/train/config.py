@@ -40,10 +40,14 @@ class TrainConfig:
     """classes to learn; none: those of the model, or of the data when fine-tuning"""
     tasks: tuple[Task, ...] = ("detection", "segmentation")
     """what to learn"""
+    encoder: str | None = None
+    """another encoder than the model's: efficientnet-lite0, efficientnet-lite2, resnet18, 34, 50, 50-caffe, 101"""
     fusion: Fusion | None = None
     """fusion block of the upscale stream, where it differs from the model's (Table 8)"""
     allow_leaks: bool = False
     """train even though photos of the evaluation sets are among the training sets"""
+    drop_leaks: bool = False
+    """leave photos of the evaluation sets out of the training sets"""
     holdout: float = 0.0
     """share of the training photos kept back by a hash of their id"""
 
@@ -107,15 +111,16 @@ class TrainConfig:
     """run folder; a run that is there goes on where it was"""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.batch % max(self.accumulate, 1):
-            raise UsageError(
-                f"--steps, --batch must be positive and --batch a multiple of --accumulate, "
-                f"came {self.steps}, {self.batch}, {self.accumulate}"
-            )
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"--ema must lie in 0..1, came {self.ema}")
-        if not 0 <= self.holdout < 1:
-            raise UsageError(f"--holdout must lie in 0..1, came {self.holdout}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name.replace('_', '-')} must be {least} or more, came {getattr(self, name)}")
+        if self.batch % self.accumulate:
+            raise UsageError(f"--batch {self.batch} must be a multiple of --accumulate {self.accumulate}")
+        if not self.lr > 0:
+            raise UsageError(f"--lr must be above 0, came {self.lr}")
+        for name in ("ema", "holdout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"--{name} must lie in 0..1, came {getattr(self, name)}")
 
     def sources(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         """Data-set texts with {root} replaced."""
@@ -123,8 +128,48 @@ class TrainConfig:
 
     def to_json(self) -> str:
         """Readable JSON of every field."""
-        return json.dumps({f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}, indent=2)
+        return json.dumps(self._plain(), indent=2)
+
+    def conflicts(self, written: str) -> tuple[str, ...]:
+        """Fields in which this config and the `written` one (JSON) would not train the same: `--lr 0.1, was 0.2`.
+
+        How long, how fast, where and how often watched may change. What the file does not name has its default.
+        """
+        before = {field.name: _plain(field.default) for field in dataclasses.fields(self)} | json.loads(written)
+        free = _FREE - {"val"} if self.drop_leaks else _FREE
+        return tuple(
+            f"--{name.replace('_', '-')} {json.dumps(value)}, was {json.dumps(before[name])}"
+            for name, value in json.loads(self.to_json()).items()
+            if name not in free and value != before[name]
+        )
+
+    def _plain(self) -> dict[str, Any]:
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+_LEAST = {
+    "steps": 1,
+    "batch": 1,
+    "accumulate": 1,
+    "warmup": 0,
+    "workers": 0,
+    "threads": 0,
+    "save_every": 1,
+    "eval_every": 0,
+    "log_every": 1,
+    "seed": 0,
+}
+"""the least value of each whole number"""
+
+_FREE = {
+    *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "out", "device"),
+    *("root", "val", "allow_leaks"),
+}
+"""fields that may change when a run goes on: what was learned so far stays what it is"""
 
 
 def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    if isinstance(value, tuple):
+        return list(value)
     return str(value) if isinstance(value, Path) else value

@@ -4,9 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+
+_PATIENCE = timedelta(hours=3)
+"""the others wait this long while the first process evaluates"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,10 @@ class Group:
         dist.all_reduce(sums)
         return [int(value) for value in sums.tolist()]
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in some process."""
+        return self.total(int(flag))[0] > 0
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.world > 1:
@@ -45,7 +53,9 @@ def join(device: str) -> Iterator[Group]:
     if world == 1:
         yield Group(0, 1, local)
         return
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    if kind == "cuda":
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Group(rank, world, local)
     finally:

@@ -1,5 +1,6 @@
 """Batches from the stream: samples are read and augmented in workers, and arrive in the stream's order."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -55,10 +56,16 @@ def make_loader(
     parts = parts_of(draws, batch=batch, rank=rank, world=world, accumulate=accumulate)
     loader = DataLoader(
         examples,
-        batch_sampler=parts,  # type: ignore[arg-type] # any iterable of lists of keys does
+        batch_sampler=parts,
         num_workers=workers,
         collate_fn=collate,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_interrupts if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
     return iter(loader)
+
+
+def _leave_interrupts(worker: int) -> None:  # noqa: ARG001 - the loader passes it
+    """Ctrl-C reaches every process of the terminal; the run ends its step first, and needs its workers for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

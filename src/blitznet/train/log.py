@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from blitznet.core.errors import MissingExtra
+from blitznet.train.folder import write_whole
 
 
 class RunLog:
@@ -14,14 +15,15 @@ class RunLog:
     def __init__(self, folder: Path, *, after: int, leads: bool = True) -> None:
         self.path = folder / "log.jsonl"
         self._events: Any = None
+        self._lines: list[dict[str, Any]] = []
         if not leads:
             return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtra("training", "train") from error
-        kept = [line for line in read_log(self.path) if line["step"] <= after]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._lines = [line for line in read_log(self.path) if line["step"] <= after]
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self._lines))
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
 
     def __enter__(self) -> "RunLog":
@@ -33,10 +35,14 @@ class RunLog:
         if self._events is not None:
             self._events.close()
 
+    def scored(self, step: int) -> bool:
+        """Whether the scores of this step were written before the run was taken up again."""
+        return any(line["step"] == step and any(name.startswith("score/") for name in line) for line in self._lines)
+
     def write(self, step: int, **values: float) -> None:
         """One report: numbers by name; names with a slash are grouped by TensorBoard."""
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
+            file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 

@@ -54,4 +54,20 @@ def load_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torc
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     whole = optimizer.state_dict()
-    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if len(parameters) <= max(state, default=0):
+        raise ValueError("the optimizer state is of more parameters")
+    laid_out = {
+        index: {key: _like(value, parameters[index]) for key, value in values.items()}
+        for index, values in state.items()
+    }
+    optimizer.load_state_dict({"state": laid_out, "param_groups": whole["param_groups"]})
+
+
+def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """The value laid out in memory as its parameter, so that the arithmetic goes on bit for bit."""
+    if not value.ndim:
+        return value
+    if value.shape != parameter.shape:
+        raise ValueError(f"wanted shape {tuple(parameter.shape)}, came {tuple(value.shape)}")
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)

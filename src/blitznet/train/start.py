@@ -4,19 +4,26 @@ In this order: a state in the run folder (loop.py reads it over what is made her
 default model, the encoder's published weights, random weights.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.models import MODELS, named
+from blitznet.core.models import MODELS, named, with_encoder
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.convert import load_encoder
+from blitznet.nets.efficientnet import EfficientNetLite, load_efficientnet
 from blitznet.nets.files import load_model
+from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.transfer import transfer
+from blitznet.nets.trunk import load_trunk
 from blitznet.train.config import TrainConfig
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -31,6 +38,8 @@ def make_network(config: TrainConfig, classes: tuple[str, ...]) -> tuple[BlitzNe
         net = build(spec)
         transfer(old, old_spec, net, spec)
         return net, spec
+    if config.model not in MODELS and Path(config.model).is_file():
+        raise UsageError(f"{config.model} is a model file: go on from it with --start model, or name one to build anew")
     spec = _contract(named(config.model), config, classes)
     net = build(spec)
     if config.start == "encoder":
@@ -51,25 +60,33 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     tasks = tuple(task for task in spec.tasks if task in config.tasks)
     if not tasks:
         raise UsageError(f"{spec.name} does {list(spec.tasks)} and the run asks for {list(config.tasks)}")
+    if config.encoder and config.encoder != spec.network.encoder:
+        spec = with_encoder(spec, config.encoder)
     network = replace(spec.network, fusion=config.fusion) if config.fusion else spec.network
     return replace(spec, classes=classes or spec.classes, tasks=tasks, network=network)
 
 
 def _load_encoder(net: BlitzNet, spec: Spec, weights: Path | None) -> None:
-    encoder = spec.network.encoder
-    if weights is not None:
-        state = load_file(weights) if weights.suffix == ".safetensors" else torch.load(weights, weights_only=True)
-        load_encoder(net, state)
-    elif encoder == "mobilenetv2-ssdlite":
-        from blitznet.nets.trunk import load_trunk
-
+    name, encoder = spec.network.encoder, net.encoder
+    if weights is not None and not weights.is_file():
+        raise ModelError(f"--encoder-weights {weights}: there is no such file")
+    if isinstance(encoder, EfficientNetLite):
+        load_efficientnet(encoder, name, weights)
+    elif weights is not None:
+        load_encoder(net, _state_dict(weights))
+    elif isinstance(encoder, MobileNetV2):
         load_trunk(net)
-    elif encoder.startswith("efficientnet"):
-        from blitznet.nets.efficientnet import load_efficientnet
-
-        load_efficientnet(net.encoder, None)
     else:
         raise UsageError(
-            f"{spec.name}: the package brings no weights for {encoder}; give them by --encoder-weights, "
+            f"{spec.name}: the package brings no weights for {name}; give them by --encoder-weights, "
             "or begin from scratch with --start random"
         )
+
+
+def _state_dict(path: Path) -> Mapping[str, Tensor]:
+    try:
+        state: Mapping[str, Tensor]
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        raise ModelError(f"--encoder-weights {path}: wanted a state dict, cannot read it ({error})") from error
+    return state

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -35,11 +35,14 @@ def save_state(
 def load_state(path: Path, *, net: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> int:
     """Read a state back into everything that was saved; gives the step it was saved after."""
     tensors: dict[str, dict[str, torch.Tensor]] = {"net": {}, "optimizer": {}, "average": {}}
-    with safe_open(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
-        for name in file.keys():  # noqa: SIM118 - not a mapping
-            kind, rest = name.split(".", 1)
-            tensors[kind][rest] = file.get_tensor(name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            step = int(file.metadata()["step"])
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                kind, rest = name.split(".", 1)
+                tensors[kind][rest] = file.get_tensor(name)
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: wanted the state of a run, this cannot be read ({error}); remove it") from error
     try:
         net.load_state_dict(tensors["net"])
         load_state_tensors(optimizer, tensors["optimizer"])

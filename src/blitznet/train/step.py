@@ -30,10 +30,10 @@ def update(
     config: TrainConfig,
     group: Group,
 ) -> dict[str, float]:
-    """Learn from this process's share of a batch, cut into `config.accumulate` parts; gives the losses.
+    """Learn from this process's share of a batch, cut into `config.accumulate` parts; gives the share's losses.
 
     What the losses are divided by is counted over all parts and processes first, so that the gradient is
-    that of the undivided batch.
+    that of the undivided batch. Raises NonFiniteLossError before anything is learned from a broken loss.
     """
     targets = [match(anchors, batch, variances=spec.anchors.variances, release=config.release) for batch in batches]
     counts = [count(batch, target) for batch, target in zip(batches, targets, strict=True)]
@@ -49,7 +49,7 @@ def update(
                 heads = net(normalise(batch.images, spec))
             found = losses(heads, batch, target, options, whole=whole, shares=shares)
             _require_finite(found, batch)
-            (found.total / len(batches)).backward()
+            (found.total / len(batches)).backward()  # type: ignore[no-untyped-call]
         for name, value in found.parts().items():
             sums[name] = sums.get(name, 0.0) + value / len(batches)
     if config.clip:

@@ -5,7 +5,7 @@ batches among processes, sees the very same samples with the very same augmentat
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ def repeat_factors(presence: NDArray[np.bool_], threshold: float) -> NDArray[np.
     """
     frequency = presence.mean(0)
     factor = np.sqrt(threshold / np.maximum(frequency, 1e-9)).clip(1)
-    return np.where(presence, factor, 1.0).max(1, initial=1.0)
+    return np.asarray(np.where(presence, factor, 1.0).max(1, initial=1.0), np.float64)
 
 
 def held_out(sample_id: str, share: float) -> bool:
@@ -73,12 +73,14 @@ def held_out(sample_id: str, share: float) -> bool:
     return digest < share * 2**32
 
 
-def entries_of(datasets: Sequence[Dataset], holdout: float) -> NDArray[np.int64]:
-    """(N, 2) data set and index of every sample that is not held out."""
+def entries_of(
+    datasets: Sequence[Dataset], holdout: float, left_out: Collection[tuple[str, str]] = ()
+) -> NDArray[np.int64]:
+    """(N, 2) data set and index of every sample that is not held out, nor `left_out` by its set's title and its id."""
     rows = [
         (number, index)
         for number, dataset in enumerate(datasets)
         for index, sample_id in enumerate(dataset.ids)
-        if not held_out(sample_id, holdout)
+        if not held_out(sample_id, holdout) and (dataset.title, sample_id) not in left_out
     ]
     return np.asarray(rows, np.int64).reshape(-1, 2)

@@ -1,50 +1,95 @@
 """Scores and pictures while a run goes on: the same predictor and the same evaluation as the command's."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 from PIL import Image as Pillow
+from torch import nn
 
+from blitznet.core.photo import Photo
+from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
 from blitznet.data.mapping import MappedDataset
-from blitznet.metrics.evaluate import evaluate
-from blitznet.nets.blitznet import BlitzNet
+from blitznet.metrics.evaluate import Options, evaluate
 from blitznet.nets.engine import TorchEngine
 from blitznet.nets.files import save_model
 from blitznet.runtime.predictor import Predictor
+from blitznet.train.folder import RunFolder, write_whole
 from blitznet.view.draw import annotate
 from blitznet.view.sheet import contact_sheet
 
-PICTURES = 8
+PICTURES, COLUMNS = 8, 4
+SIDE = 420
+"""pixels, the longer side of a photo in the pictures"""
+SCORE = 0.4
+"""detections drawn"""
 
 
-def validate(net: BlitzNet, spec: Spec, datasets: Sequence[MappedDataset], folder: Path, step: int) -> dict[str, float]:
-    """Score the network on the sets, keep it as best.safetensors if it is, and draw some photos."""
-    training = net.training
+def validate(
+    net: nn.Module,
+    spec: Spec,
+    datasets: Sequence[MappedDataset],
+    folder: RunFolder,
+    step: int,
+    *,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Score the network on the sets, keep it as the best if it is, and draw some photos; `between` runs after each.
+
+    The network goes on afterwards in whatever mode each of its layers was.
+    """
     predictor = Predictor(TorchEngine(net, spec))
-    report = evaluate(predictor, datasets)
-    _draw(predictor, datasets, folder / "pictures" / f"{step:07d}.jpg")
-    net.train(training)
+    with modes_kept(net):
+        total = evaluate(predictor, datasets, Options(tasks=spec.tasks), watch=lambda *_: between()).total
+        _draw(predictor, datasets, folder, step)
     scores = {
-        "score/ap50": report.total.detection.ap50_area,
-        "score/ap50_pooled": report.total.detection.ap50_pooled,
-        "score/miou": report.total.segmentation.miou,
+        "score/ap50": total.detection.ap50_area,
+        "score/ap50_pooled": total.detection.ap50_pooled,
+        "score/miou": total.segmentation.miou,
     }
     known = {name: value for name, value in scores.items() if value is not None}
     _keep_best(net, spec, folder, sum(known.values()))
     return known
 
 
-def _keep_best(net: BlitzNet, spec: Spec, folder: Path, score: float) -> None:
-    note = folder / "best.txt"
+@contextmanager
+def modes_kept(net: nn.Module) -> Iterator[None]:
+    """Give every layer back the mode it had: training or evaluation, for frozen batch norms are in the latter."""
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _keep_best(net: nn.Module, spec: Spec, folder: RunFolder, score: float) -> None:
+    note = folder.best_score
     if note.exists() and float(note.read_text()) >= score:
         return
-    save_model(folder / "best.safetensors", net, spec)
-    note.write_text(f"{score:.6f}\n")
+    save_model(folder.best, net, spec)
+    write_whole(note, f"{score!r}\n")
 
 
-def _draw(predictor: Predictor, datasets: Sequence[MappedDataset], to: Path) -> None:
-    samples = [dataset[index] for dataset in datasets for index in range(min(len(dataset), PICTURES))][:PICTURES]
-    tiles = [(sample.id, annotate(sample.photo.read(), predictor(sample.photo).above(0.4))) for sample in samples]
+def _draw(predictor: Predictor, datasets: Sequence[MappedDataset], folder: RunFolder, step: int) -> None:
+    tiles = []
+    for sample in chosen(datasets):
+        height, width = sample.photo.size()
+        scale = min(1.0, SIDE / max(height, width))
+        image = sample.photo.fit((max(1, round(height * scale)), max(1, round(width * scale))))
+        tiles.append((sample.id, annotate(image, predictor(Photo(image), score=SCORE))))
+    to = folder.picture(step)
     to.parent.mkdir(exist_ok=True)
-    Pillow.fromarray(contact_sheet(tiles, 4)).save(to, quality=88)
+    Pillow.fromarray(contact_sheet(tiles, COLUMNS)).save(to, quality=88)
+
+
+def chosen(datasets: Sequence[MappedDataset]) -> list[Sample]:
+    """The same photos at every evaluation, from all over the sets."""
+    share = -(-PICTURES // len(datasets))
+    samples = [
+        dataset[int(index)]
+        for dataset in datasets
+        for index in np.unique(np.linspace(0, len(dataset) - 1, min(share, len(dataset))).astype(int))
+    ]
+    return samples[:PICTURES]

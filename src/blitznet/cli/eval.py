@@ -1,0 +1,153 @@
+"""`blitznet eval`: the scores of a model or of a result file, one table for all sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from blitznet.cli.flags import said
+from blitznet.cli.outputs import prepare_files, write_json, written
+from blitznet.cli.screen import bars, stdout
+from blitznet.cli.sets import open_sets
+from blitznet.core.errors import UsageError
+from blitznet.core.models import DEFAULT
+from blitznet.core.spec import BOTH
+from blitznet.metrics.evaluate import DEFAULTS, Options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from blitznet.metrics.bootstrap import Difference
+    from blitznet.metrics.report import Report, Scores
+
+ROUNDS = 200
+"""draws for the intervals of a comparison, unless told"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Score a model, or predictions written down before, on data sets: each by itself and all as one.
+
+    Average precision of boxes as VOC's development kit counts it, mean IoU of class maps at full resolution.
+    """
+
+    model: Annotated[str | None, tyro.conf.Positional, said("[MODEL]")] = None
+    """Name of a model of the package, an .onnx file, a .safetensors file or run folder (needs the extra `train`),
+    or a .jsonl file that --results wrote, which is scored without a model. Not given: blitznet300-lite."""
+    data: Annotated[tuple[str, ...], said("SET [SET ...]")]
+    """Sets to score on, FORMAT:ROOT@SPLIT,option=value+value."""
+    json: Annotated[Path | None, said("FILE")] = None
+    """File for the scores as JSON."""
+    results: Annotated[Path | None, said("FILE.jsonl")] = None
+    """File to write the predictions to, to be scored again or compared."""
+    compare: Annotated[tuple[Path, Path] | None, said("A B")] = None
+    """Instead of scoring a model: how far result file B is ahead of A, the same photos drawn for both."""
+    per_class: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the scores of every class too."""
+    threads: Annotated[int | None, said("INT")] = None
+    """Threads of computing. Not given: one for each processor."""
+    scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[Options]] = DEFAULTS
+
+
+def run(options: Eval) -> int:
+    """Score, or compare two result files."""
+    prepare_files(options.json, options.results)
+    unknown = set(options.scoring.tasks) - set(BOTH)
+    if unknown:
+        raise UsageError(f"--tasks: wanted some of {', '.join(BOTH)}, came {', '.join(sorted(unknown))}")
+    if options.compare is not None:
+        return _compare(options, *options.compare)
+    stored = options.model is not None and options.model.endswith(".jsonl")
+    report = _score_file(options) if stored else _score_model(options)
+    if options.json is not None:
+        write_json(options.json, report.to_dict())
+    console = stdout()
+    console.print(report.table())
+    if options.per_class:
+        console.print(_class_table(report.total))
+    return 0
+
+
+def _score_model(options: Eval) -> "Report":
+    from blitznet.api import load
+    from blitznet.metrics.evaluate import evaluate
+
+    predictor = load(options.model or DEFAULT, threads=options.threads)
+    datasets = open_sets(options.data, predictor.spec.classes)
+    scoring = _scoring(options.scoring, predictor.spec.tasks)
+    predict = partial(predictor, class_map="segmentation" in scoring.tasks)
+    with bars() as show, written(options.results or Path()):
+        return evaluate(predict, datasets, scoring, results=options.results, watch=partial(show, "photos"))
+
+
+def _score_file(options: Eval) -> "Report":
+    from blitznet.metrics.evaluate import gather, report
+    from blitznet.metrics.results import read_results
+
+    if options.results is not None:
+        raise UsageError("--results: wanted a model to write the predictions of, came a result file; leave it out")
+    stored = read_results(Path(options.model or ""))
+    datasets = open_sets(options.data, stored.names)
+    scoring = _scoring(options.scoring, stored.tasks)
+    with bars() as show:
+        evidence = gather(stored.answer, datasets, scoring, watch=partial(show, "photos"))
+    return report([dataset.title for dataset in datasets], evidence, scoring)
+
+
+def _scoring(scoring: Options, able: Sequence[str]) -> Options:
+    """The options with those of their tasks that the predictor has."""
+    tasks = tuple(task for task in able if task in scoring.tasks)
+    if not tasks:
+        asked = " and ".join(scoring.tasks) or "nothing"
+        raise UsageError(f"--tasks: the predictions are of {' and '.join(able)}, asked was {asked}")
+    return replace(scoring, tasks=tasks)
+
+
+def _compare(options: Eval, first: Path, second: Path) -> int:
+    from blitznet.metrics.evaluate import compare
+    from blitznet.metrics.results import read_results
+
+    if options.model is not None or options.results is not None:
+        raise UsageError("--compare: wanted two result files only; leave out MODEL and --results")
+    datasets = open_sets(options.data, read_results(first).names)
+    rounds = options.scoring.bootstrap or ROUNDS
+    found = compare(first, second, datasets, options.scoring, rounds=rounds)
+    if options.json is not None:
+        write_json(options.json, {name: difference.to_dict() for name, difference in found.items()})
+    stdout().print(_difference_table(found, first, second))
+    return 0
+
+
+def _difference_table(found: "dict[str, Difference]", first: Path, second: Path) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption="percent; all sets as one")
+    table.add_column("figure")
+    for title in (str(first), str(second), "ahead by", "95 % interval"):
+        table.add_column(Text(title), justify="right", overflow="fold")
+    for name, one in found.items():
+        low, high = one.interval
+        values = (f"{100 * one.first:.1f}", f"{100 * one.second:.1f}", f"{100 * one.difference:+.1f}")
+        table.add_row(name, *values, f"{100 * low:+.1f} to {100 * high:+.1f}")
+    return table
+
+
+def _class_table(scores: "Scores") -> "Table":
+    """A row for each class that occurs, background first where class maps were scored."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found, painted = scores.detection.per_class, scores.segmentation.per_class
+    table = Table(caption=f"percent; {scores.title}")
+    table.add_column("class")
+    for title in ("objects", "AP50 area", "photos with it painted", "IoU"):
+        table.add_column(title, justify="right")
+    for name in dict.fromkeys((*painted, *found)):
+        pairs = (found.get(name), painted.get(name))
+        cells = [(str(one.count), f"{100 * one.score:.1f}") if one else ("-", "-") for one in pairs]
+        table.add_row(Text(name), *cells[0], *cells[1])
+    return table

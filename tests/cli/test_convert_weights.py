@@ -1,0 +1,105 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from blitznet.api import load
+from blitznet.cli.main import main
+from blitznet.core.classes import VOC
+from blitznet.core.spec import Spec
+from nets.golden_files import FOLDER
+
+NAME = "blitznet300-s8"
+Arrays = dict[str, NDArray[Any]]
+
+
+def zeros(*, boxes: bool = True, classes: int = 21) -> Arrays:
+    """A checkpoint's variables, all zero and without memory of their own."""
+    value = np.zeros((), np.float32)
+    arrays = {}
+    for line in (FOLDER / "blitznet300_s8.txt").read_text().splitlines():
+        name, shape = line.split()
+        sides = [int(side) for side in shape.split("x")]
+        if name.startswith(("ssd/Conv_6/", "ssd/confidence/")):
+            sides[-1] = sides[-1] // 21 * classes
+        if boxes or not name.startswith(("ssd/location", "ssd/confidence")):
+            arrays[name] = np.broadcast_to(value, sides)
+    return arrays
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder in which every checkpoint is zero."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("blitznet.nets.convert.read_variables", lambda path: zeros())
+    return tmp_path
+
+
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
+    """The contracts of the models that would have been written: a fifth of a gigabyte each."""
+    specs: list[Spec] = []
+
+    def save(path: Path, net: object, spec: Spec) -> None:
+        path.touch()
+        specs.append(spec)
+
+    monkeypatch.setattr("blitznet.nets.files.save_model", save)
+    return specs
+
+
+def test_a_checkpoint_becomes_a_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert-weights", "ckpt.npz", "--model", NAME]) == 0
+    wanted = f"model: {NAME}.safetensors (233.8 MB)   {NAME}, 20 classes, the release's resizing\n"
+    assert capsys.readouterr().out == wanted
+    predictor = load(f"{NAME}.safetensors")
+    Path(f"{NAME}.safetensors").unlink()
+    spec = predictor.spec
+    assert (spec.classes, spec.tasks) == (VOC, ("detection", "segmentation"))
+    assert (spec.network.fusion_resize, spec.network.segmentation_resize) == ("legacy", "nearest")
+    assert spec.provenance == "converted from the checkpoint ckpt.npz"
+
+
+def test_our_own_resizing_where_it_is_asked_for(place: Path, saved: list[Spec]) -> None:
+    words = ["convert-weights", "ckpt.npz", "--model", NAME, "--no-release", "--out", "deep/a.safetensors"]
+    assert main(words) == 0
+    assert Path("deep/a.safetensors").is_file()
+    assert (saved[0].network.fusion_resize, saved[0].network.segmentation_resize) == ("bilinear", "bilinear")
+
+
+def test_classes_and_tasks_of_the_checkpoint(place: Path, saved: list[Spec], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.txt").write_text("cat\ndog\n")
+    monkeypatch.setattr("blitznet.nets.convert.read_variables", lambda path: zeros(boxes=False, classes=3))
+    words = ["convert-weights", "a.npz", "--model", NAME, "--classes", "mine.txt", "--tasks", "segmentation"]
+    assert main(words) == 0
+    assert (saved[0].classes, saved[0].tasks) == (("cat", "dog"), ("segmentation",))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.npz", "--model", "ssd999"], "there is no model 'ssd999'; named models are"),
+        (["a.npz", "--model", "ssd300"], "ssd300: the release has ResSkip networks on resnet50-caffe only"),
+        (["a.npz", "--model", NAME, "--classes", "gone.txt"], "gone.txt: there is no such file"),
+        (["a.npz", "--model", NAME, "--classes", "coco"], "ssd/confidence/"),
+        (["a.npz", "--model", "blitznet300-s4"], "the checkpoint misses "),
+        (["a.npz", "--model", NAME, "--out", "a.onnx"], "--out: wanted a file that ends in .safetensors, came a.onnx"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert-weights", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"blitznet: error: {message}")
+    assert said.count("\n") == 1
+
+
+def test_no_such_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert-weights", str(tmp_path / "gone.npz"), "--model", NAME]) == 2
+    assert "gone.npz: wanted variables as .npz or .safetensors, cannot read them" in capsys.readouterr().err
+
+
+def test_the_model_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert-weights", "a.npz"]) == 2
+    assert "--model" in capsys.readouterr().err

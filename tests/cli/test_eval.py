@@ -1,0 +1,161 @@
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toy
+from blitznet.cli.main import main
+from cli.sets import TOY_SPEC, write_model, write_voc
+from without_torch import python
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a model and two sets."""
+    monkeypatch.chdir(tmp_path)
+    write_model()
+    write_voc()
+    toy.write_coco(Path("coco"), toy.draw(3, seed=1), outlines=False)
+    return tmp_path
+
+
+SETS = ("voc:voc@train", "coco:coco@train")
+
+
+def scores(path: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(Path(path).read_text())
+    return values
+
+
+def test_a_table_and_json_of_several_sets(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "small.onnx", "--data", *SETS, "--json", "deep/s.json", "--bootstrap", "5", "--coco"]) == 0
+    found = scores("deep/s.json")
+    assert found.keys() == {"images", "detection", "segmentation", "intervals", "sets"}
+    assert found["detection"].keys() == {
+        *("ap50_11point", "ap50_area", "ap50_pooled", "coco_ap", "coco_ap50", "per_class"),
+    }
+    assert found["images"] == 7
+    assert 0 <= found["detection"]["coco_ap"] <= found["detection"]["coco_ap50"] <= 1
+    assert set(found["detection"]["per_class"]) <= set(toy.NAMES)
+    assert set(found["segmentation"]["per_class"]) == {"background", *toy.NAMES}
+    assert [found["sets"][text]["images"] for text in SETS] == [4, 3]
+    assert found["sets"][SETS[1]]["segmentation"]["miou"] is None
+    low, high = found["intervals"]["miou"]
+    assert 0 <= low <= high <= 1
+    said = capsys.readouterr()
+    assert all(text in said.out for text in (*SETS, "all as one", "±"))
+    assert said.err == ""
+
+
+def test_classes_one_by_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "small.onnx", "--data", SETS[0], "--per-class"]) == 0
+    rows = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert rows == [SETS[0], "background", *toy.NAMES]
+
+
+def test_results_are_scored_again_without_the_model(place: Path) -> None:
+    first = ["eval", "small.onnx", "--data", *SETS, "--json", "a.json", "--results", "out/a.jsonl", "--bootstrap", "3"]
+    assert main(first) == 0
+    Path("small.onnx").unlink()
+    assert main(["eval", "out/a.jsonl", "--data", *SETS, "--json", "b.json", "--bootstrap", "3"]) == 0
+    assert scores("a.json") == scores("b.json")
+
+
+def test_one_task_of_two(place: Path) -> None:
+    assert main(["eval", "small.onnx", "--data", SETS[0], "--json", "a.json", "--tasks", "segmentation"]) == 0
+    assert scores("a.json")["detection"]["ap50_area"] is None
+    assert scores("a.json")["segmentation"]["miou"] is not None
+
+
+def test_a_model_of_boxes_only(place: Path) -> None:
+    write_model("boxes.onnx", spec=replace(TOY_SPEC, tasks=("detection",)))
+    assert main(["eval", "boxes.onnx", "--data", SETS[0], "--json", "a.json", "--results", "a.jsonl"]) == 0
+    assert scores("a.json")["segmentation"] == {"miou": None, "per_class": {}}
+    assert json.loads(Path("a.jsonl").read_text().splitlines()[1])["class_map"] is None
+
+
+def test_two_result_files_are_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model("other.onnx", seed=1)
+    for name in ("small", "other"):
+        assert main(["eval", f"{name}.onnx", "--data", *SETS, "--results", f"{name}.jsonl"]) == 0
+    capsys.readouterr()
+    words = ["eval", "--compare", "small.jsonl", "other.jsonl", "--data", *SETS, "--json", "d.json", "--bootstrap", "4"]
+    assert main(words) == 0
+    found = scores("d.json")
+    assert {"ap50_area", "miou"} <= found.keys()
+    for one in found.values():
+        assert one["difference"] == pytest.approx(one["second"] - one["first"])
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("small.jsonl", "other.jsonl", "ahead by", "miou", "95 % interval"))
+
+
+def test_names_that_are_not_the_models_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model("cats.onnx", spec=replace(TOY_SPEC, classes=("cat", "cross", "dog")))
+    assert main(["eval", "cats.onnx", "--data", "voc:voc@train,void=square", SETS[1]]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "voc:voc@train,void=square: are none of the model's classes and count as background: ell",
+        "voc:voc@train,void=square: count for nothing: square",
+        "coco:coco@train: are none of the model's classes and count as background: ell, square",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["small.onnx", "--data"], "wanted at least one data set, for example "),
+        (["small.onnx", "--data", "voc:gone@train"], "voc:gone@train: there is no folder gone"),
+        (["small.onnx", "--data", "xml:voc"], "'xml:voc': wanted FORMAT:ROOT@SPLIT"),
+        (["small.onnx", "--data", SETS[0], SETS[0]], "voc:voc@train: the same data set is given twice; name each once"),
+        (["gone.onnx", "--data", SETS[0]], "gone.onnx: there is no such model file"),
+        (["gone.jsonl", "--data", SETS[0]], "gone.jsonl: cannot be read (No such file or directory)"),
+        (
+            ["small.onnx", "--data", SETS[0], "--tasks", "depth"],
+            "--tasks: wanted some of detection, segmentation, came",
+        ),
+        (["small.onnx", "--data", SETS[0], "--tasks"], "--tasks: the predictions are of detection and segmentation, "),
+        (["small.onnx", "--data", SETS[0], "--json", "voc"], "voc: wanted a file to write, came a folder"),
+        (
+            ["small.onnx", "--data", SETS[0], "--results", "small.onnx/a"],
+            "small.onnx: wanted a folder to write to, but",
+        ),
+        (["a.jsonl", "--data", SETS[0], "--results", "b.jsonl"], "--results: wanted a model to write the predictions"),
+        (
+            ["small.onnx", "--data", SETS[0], "--compare", "a", "b"],
+            "--compare: wanted two result files only; leave out",
+        ),
+        (["small.onnx", "--data", SETS[0], "--threads", "0"], "threads: wanted 1 or more, came 0"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"blitznet: error: {message}")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "flags", "message"),
+    [
+        ("defusedxml.common", [], "reading VOC annotations needs `pip install 'blitznet[data]'`"),
+        ("faster_coco_eval", ["--coco"], "COCO's average precision needs `pip install 'blitznet[eval]'`"),
+    ],
+)
+def test_what_is_missing_is_named(
+    package: str,
+    flags: list[str],
+    message: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["eval", "small.onnx", "--data", SETS[0], *flags]) == 2
+    assert capsys.readouterr().err == f"blitznet: error: {message}\n"
+
+
+def test_without_torch(place: Path) -> None:
+    code = "import sys; from blitznet.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    assert SETS[0] in python(code, "eval", "small.onnx", "--data", SETS[0])

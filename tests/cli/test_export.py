@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+import toy
+from blitznet.cli.main import main
+from cli.sets import TOY_SPEC, write_model, write_voc
+from export.small import small
+from runtime.fakes import SPEC
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a run in it, of which every model is the small one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("blitznet.nets.files.load_model", lambda path: (small(), SPEC))
+    Path("run").mkdir()
+    Path("run/best.safetensors").touch()
+    return tmp_path
+
+
+def test_a_run_becomes_one_file_that_answers_the_same(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = write_voc(count=3)
+    assert main(["export", "run", "--verify", text, "voc/JPEGImages/toy_0000.png"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rsplit(maxsplit=2)[0] for line in said[1:6]] == [
+        *(f"{name}, in deviations" for name in ("offsets", "logits", "class_map")),
+        "sides of boxes, pixels",
+        "scores",
+    ]
+    assert said[6].startswith("model: run/best.onnx (0.0 MB)")
+    assert said[6].endswith("compared on 4 photos")
+    assert main(["predict", "--model", "run/best.onnx"]) == 0
+
+
+def test_a_file_that_answers_otherwise_is_not_left_behind(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another(net: object, spec: object, path: Path) -> None:
+        write_model(str(path), spec=SPEC)
+
+    monkeypatch.setattr("blitznet.export.onnx.export_onnx", another)
+    assert main(["export", "run/best.safetensors", "--out", "a.onnx"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("blitznet: error: a.onnx: does not answer as the network does")
+    assert said.endswith("the file was deleted\n")
+    assert not Path("a.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gone.safetensors"], "gone.safetensors: there is no such model file"),
+        (["voc"], "voc: there is neither best.safetensors nor last.safetensors in this folder"),
+        (["ssd512"], "'ssd512' has no trained weights in the package; give a .safetensors file or a run folder"),
+        (["small.onnx"], "small.onnx: wanted a .safetensors file or a run folder, came '.onnx'"),
+        (["run", "--out", "a.pt"], "--out: wanted a file that ends in .onnx, came a.pt"),
+        (["run", "--out", "small.onnx/a.onnx"], "small.onnx: wanted a folder to write to, but"),
+        (["run", "--verify", "gone.jpg"], "gone.jpg: there is no such file or folder"),
+        (["run", "--verify", "voc:gone@train"], "voc:gone@train: there is no folder gone"),
+        (["run", "--verify", "coco:none@train"], "coco:none@train: there is no photo in this set"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(spec=TOY_SPEC)
+    Path("voc").mkdir()
+    toy.write_coco(Path("none"), [])
+    assert main(["export", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"blitznet: error: {message}")
+    assert said.count("\n") == 1

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blitznet.core.arrays import Boxes
+from blitznet.core.boxes import area, decode, encode, intersection, iou, to_centre, to_corners
+
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
+ANCHOR = np.array([[0.5, 0.5, 0.2, 0.4]], np.float32)
+
+
+def boxes(*rows: tuple[float, float, float, float]) -> Boxes:
+    return np.asarray(rows, np.float32).reshape(-1, 4)
+
+
+def slow_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inter = width * height if width > 0 and height > 0 else 0.0
+    union = sum(max(x2 - x1, 0) * max(y2 - y1, 0) for x1, y1, x2, y2 in (a, b)) - inter
+    return inter / union if union > 0 else 0.0
+
+
+def test_encode_as_worked_by_hand() -> None:
+    found = to_corners(np.array([[0.55, 0.45, 0.25, 0.3]], np.float32))
+    assert encode(found, ANCHOR, VARIANCES)[0] == pytest.approx((2.5, -1.25, 1.115718, -1.438410), abs=1e-5)
+
+
+def test_an_object_that_is_its_anchor_is_zero() -> None:
+    assert encode(to_corners(ANCHOR), ANCHOR, VARIANCES)[0] == pytest.approx((0, 0, 0, 0), abs=1e-5)
+
+
+def test_decode_as_worked_by_hand() -> None:
+    placed = decode(np.array([[1, -2, 0.5, -1]], np.float32), ANCHOR, VARIANCES)
+    assert to_centre(placed)[0] == pytest.approx((0.52, 0.42, 0.221034, 0.327492), abs=1e-6)
+    assert placed[0] == pytest.approx((0.409483, 0.256254, 0.630517, 0.583746), abs=1e-6)
+
+
+def test_decode_does_not_clip() -> None:
+    corner = np.array([[0.006667, 0.006667, 0.04, 0.04]], np.float32)
+    placed = decode(np.zeros((1, 4), np.float32), corner, VARIANCES)
+    assert placed[0] == pytest.approx((-0.013333, -0.013333, 0.026667, 0.026667), abs=1e-6)
+
+
+coordinate = st.floats(1 / 128, 0.875, width=32)
+
+
+@given(coordinate, coordinate, coordinate, coordinate)
+def test_decode_inverts_encode(x: float, y: float, w: float, h: float) -> None:
+    truth = boxes((x, y, x + w, y + h))
+    np.testing.assert_allclose(decode(encode(truth, ANCHOR, VARIANCES), ANCHOR, VARIANCES), truth, atol=1e-5)
+
+
+def test_offsets_of_a_batch() -> None:
+    rng = np.random.default_rng(0)
+    anchors = rng.uniform(0.1, 0.9, (7, 4)).astype(np.float32)
+    offsets = rng.normal(size=(3, 7, 4)).astype(np.float32)
+    placed = decode(offsets, anchors, VARIANCES)
+    assert placed.shape == (3, 7, 4)
+    np.testing.assert_array_equal(placed[1], decode(offsets[1], anchors, VARIANCES))
+    assert placed.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"),
+    [
+        ((0, 0, 2, 2), (0, 0, 2, 2), 1.0),
+        ((0, 0, 2, 2), (1, 1, 3, 3), 1 / 7),
+        ((0, 0, 2, 2), (2, 0, 4, 2), 0.0),  # they touch
+        ((0, 0, 4, 4), (1, 1, 3, 3), 0.25),
+        ((1, 1, 1, 1), (1, 1, 1, 1), 0.0),  # both empty
+        ((3, 3, 1, 1), (0, 0, 4, 4), 0.0),  # inverted
+        ((-2, -2, 0.5, 0.5), (0, 0, 1, 1), 0.25 / 7),
+    ],
+)
+def test_iou(a: tuple[float, ...], b: tuple[float, ...], wanted: float) -> None:
+    found = iou(np.asarray([a], np.float32), np.asarray([b], np.float32))
+    assert found[0, 0] == pytest.approx(wanted, abs=1e-6)
+    assert slow_iou(a, b) == pytest.approx(wanted)
+
+
+def test_pairs_against_one_at_a_time() -> None:
+    rng = np.random.default_rng(1)
+    corner = rng.uniform(-1, 1, (9, 2))
+    many = np.concatenate([corner, corner + rng.uniform(-0.2, 1, (9, 2))], 1).astype(np.float32)
+    few = many[:4] + np.float32(0.05)
+    wanted = [[slow_iou(tuple(map(float, a)), tuple(map(float, b))) for b in few] for a in many]
+    np.testing.assert_allclose(iou(many, few), wanted, atol=1e-6)
+    assert intersection(many, few).shape == (9, 4)
+    assert iou(many, few[:0]).shape == (9, 0)
+
+
+def test_area() -> None:
+    assert area(boxes((0, 0, 2, 3), (2, 2, 1, 5), (-1, -1, 1, 1))).tolist() == [6, 0, 4]
+
+
+def test_centre_and_corners_are_inverse() -> None:
+    given_boxes = boxes((0, 0, 2, 3), (-1, 0.5, 4, 2))
+    assert to_centre(given_boxes).tolist() == [[1, 1.5, 2, 3], [1.5, 1.25, 5, 1.5]]
+    np.testing.assert_array_equal(to_corners(to_centre(given_boxes)), given_boxes)

@@ -1,0 +1,59 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from blitznet.core.classes import VOC
+from blitznet.core.errors import ModelError
+from blitznet.core.models import CAFFE_MEAN, DEFAULT, MODELS, named
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_says_its_name(name: str) -> None:
+    spec = named(name)
+    assert spec.name == name
+    assert spec.classes == VOC
+    assert spec.anchors.strides[-1] == 128 * (spec.size[0] // 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "stride", "extra"),
+    [
+        ("blitznet300-s8", 300, 8, 3),
+        ("blitznet300-s4", 300, 4, 3),
+        ("blitznet512-s8", 512, 8, 4),
+        ("blitznet512-s4", 512, 4, 4),
+    ],
+)
+def test_the_papers_networks(name: str, side: int, stride: int, extra: int) -> None:
+    spec = named(name)
+    assert spec.size == (side, side)
+    assert spec.anchors.strides[0] == spec.network.segmentation_stride == stride
+    assert (spec.network.family, spec.network.encoder, spec.network.extra) == ("blitznet", "resnet50-caffe", extra)
+    assert (spec.network.width, spec.network.inner, spec.network.segmentation_width) == (512, 128, 64)
+    assert (spec.mean, spec.std) == (CAFFE_MEAN, (1.0, 1.0, 1.0))
+
+
+def test_the_mean_is_the_releases() -> None:
+    np.testing.assert_allclose(CAFFE_MEAN, (0.482948, 0.454521, 0.404167), atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [300, 512])
+def test_the_baseline_has_the_anchors_of_stride_8_and_boxes_only(side: int) -> None:
+    spec, ours = named(f"ssd{side}"), named(f"blitznet{side}-s8")
+    assert spec.tasks == ("detection",)
+    assert (spec.anchors, spec.size, spec.network.encoder) == (ours.anchors, ours.size, ours.network.encoder)
+
+
+def test_the_default() -> None:
+    spec = named(DEFAULT)
+    assert spec.network.family == "lite"
+    assert spec.anchors == named("blitznet300-s8").anchors
+    assert replace(spec, name="mine").name == "mine"
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(
+        ModelError, match=r"^there is no model 'ssd999'; named models are blitznet300-lite, .*, ssd512$"
+    ):
+        named("ssd999")

@@ -1,0 +1,57 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blitznet.core.errors import BlitzNetError
+from blitznet.core.result import Result
+
+
+def result(**fields: Any) -> Result:
+    values: dict[str, Any] = {
+        "boxes": np.array([[1, 2, 30.126, 40], [0, 0, 9, 9], [5, 5, 6, 6]], np.float32),
+        "scores": np.array([0.912345, 0.5, 0.1], np.float32),
+        "labels": np.array([1, 0, 1]),
+        "names": ("cat", "dog"),
+        "size": (40, 60),
+        "class_map": np.zeros((40, 60), np.uint8),
+    }
+    return Result(**{**values, **fields})
+
+
+def test_plain_values_for_json() -> None:
+    plain = json.loads(json.dumps(result().above(0.5).to_dict()))
+    assert plain == {
+        "width": 60,
+        "height": 40,
+        "detections": [
+            {"label": "dog", "score": 0.9123, "box": [1.0, 2.0, 30.13, 40.0]},
+            {"label": "cat", "score": 0.5, "box": [0.0, 0.0, 9.0, 9.0]},
+        ],
+    }
+
+
+@pytest.mark.parametrize(("score", "count"), [(0, 3), (0.1, 3), (0.11, 2), (0.5, 2), (0.95, 0)])
+def test_above_keeps_what_has_the_score(score: float, count: int) -> None:
+    kept = result().above(score)
+    assert len(kept) == len(kept.boxes) == len(kept.labels) == count
+    assert kept.class_map is not None
+    assert (kept.names, kept.size) == (("cat", "dog"), (40, 60))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"boxes": np.zeros((2, 4), np.float32)}, r"^Result\.boxes: wanted shape \(3, 4\), came \(2, 4\)$"),
+        ({"labels": np.zeros(2, np.int64)}, r"^Result\.labels: wanted shape \(3\), came \(2,\)$"),
+        ({"class_map": np.zeros((60, 40), np.uint8)}, r"^Result\.class_map: wanted shape \(40, 60\), came \(60, 40\)$"),
+    ],
+)
+def test_arrays_must_agree(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(BlitzNetError, match=message):
+        result(**fields)
+
+
+def test_no_class_map_is_no_mistake() -> None:
+    assert result(class_map=None).class_map is None

@@ -1,0 +1,92 @@
+"""Short runs of the tiny network on toy photos, in this process or in one of its own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+import tiny
+import toy
+from blitznet.train.config import TrainConfig
+
+TESTS = Path(__file__).parents[1]
+
+
+def toy_sets(root: Path, *, photos: int = 7) -> tuple[str, str]:
+    """A training and an evaluation set, as typed."""
+    training = toy.write_voc(root / "train", toy.draw(photos, seed=1))
+    return training, toy.write_voc(root / "val", toy.draw(3, seed=2), "val")
+
+
+def tiny_config(data: tuple[str, ...], out: Path, **changes: Any) -> TrainConfig:
+    base = TrainConfig(
+        model="tiny",
+        start="random",
+        data=data,
+        steps=8,
+        batch=4,
+        lr=3e-3,
+        encoder_lr=0.5,
+        warmup=2,
+        ema=0.9,
+        clip=10.0,
+        policy="light",
+        workers=0,
+        threads=1,
+        device="cpu",
+        save_every=3,
+        log_every=1,
+        out=out,
+    )
+    return replace(base, **changes)
+
+
+def own_process(config: TrainConfig, **environment: str) -> "subprocess.Popen[str]":
+    """The same run in a new process."""
+    fields = json.loads(config.to_json())
+    script = f"import sys; sys.path[:0] = {[str(TESTS)]!r}; from train.runs import main; main(sys.argv[1])"
+    return subprocess.Popen(
+        [sys.executable, "-c", script, json.dumps(fields)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def main(fields: str) -> None:
+    from blitznet.train.loop import train
+
+    tiny.register()
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(fields).items()}
+    paths = {name: Path(values[name]) for name in ("root", "out")}
+    train(TrainConfig(**{**values, **paths}))
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def lines(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def assert_equal(first: Path, second: Path) -> None:
+    """The same tensors to the last bit."""
+    mine, theirs = weights(first), weights(second)
+    assert mine.keys() == theirs.keys()
+    different = [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
+    assert not different
