@@ -61,7 +61,7 @@ def test_photos_of_several_sets_alike(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_models_classes(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.txt").write_text("square\nell\n")
     sheet("--classes", "mine.txt")
-    wanted = "voc:voc@train: are none of the model's classes and count as background: cross\n"
+    wanted = "voc:voc@train: names unknown to the model, taken as background: cross\n"
     assert capsys.readouterr().err == wanted
 
 

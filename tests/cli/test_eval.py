@@ -96,9 +96,9 @@ def test_names_that_are_not_the_models_are_told(place: Path, capsys: pytest.Capt
     write_model("cats.onnx", spec=replace(TOY_SPEC, classes=("cat", "cross", "dog")))
     assert main(["eval", "cats.onnx", "--data", "voc:voc@train,void=square", SETS[1]]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        "voc:voc@train,void=square: are none of the model's classes and count as background: ell",
-        "voc:voc@train,void=square: count for nothing: square",
-        "coco:coco@train: are none of the model's classes and count as background: ell, square",
+        "voc:voc@train,void=square: names unknown to the model, taken as background: ell",
+        "voc:voc@train,void=square: names that count for nothing: square",
+        "coco:coco@train: names unknown to the model, taken as background: ell, square",
     ]
 
 

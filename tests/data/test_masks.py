@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_coco_eval.core import mask as coco
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 import toy
+from blitznet.core.arrays import Floats
 from blitznet.core.errors import DataError
 from blitznet.data.masks import (
     IndexMask,
@@ -66,16 +69,32 @@ def test_remapped_masks_look_values_up() -> None:
     assert RemappedMask(toy.ArrayMask(np.asarray([[0, 255]], np.uint8)), table).read().tolist() == [[255, 0]]
 
 
+def _filled(polygons: list[Floats], size: tuple[int, int]) -> NDArray[np.bool_]:
+    whole = np.zeros(size, np.bool_)
+    part, filled = fill_polygons(polygons, size, name="toy")
+    whole[part] = filled
+    return whole
+
+
 def test_level_polygons_fill_to_the_pixel() -> None:
     for drawing in toy.draw(6, seed=3):
         for polygon, piece in zip(drawing.polygons, drawing.pieces, strict=True):
-            filled = fill_polygons([np.asarray(polygon, np.float32)], piece.shape[:2], name="toy")
-            np.testing.assert_array_equal(filled, piece)
+            np.testing.assert_array_equal(_filled([np.asarray(polygon, np.float32)], (96, 120)), piece)
 
 
 def test_polygons_of_one_object_are_united() -> None:
     parts = [np.asarray(p, np.float32) for p in ([0, 0, 2, 0, 2, 2, 0, 2], [4, 0, 6, 0, 6, 1, 4, 1])]
-    assert fill_polygons(parts, (3, 8), name="x").sum() == 4 + 2
+    assert _filled(parts, (3, 8)).sum() == 4 + 2
+
+
+def test_filling_the_part_equals_filling_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        corners = rng.integers(3, 12)
+        centre, reach = rng.uniform(0, 60, 2), rng.uniform(1, 40)
+        polygon = (centre + rng.uniform(-reach, reach, (corners, 2))).astype(np.float32).ravel()
+        [runs] = coco.frPyObjects([polygon.astype(np.float64).tolist()], 50, 64)
+        np.testing.assert_array_equal(_filled([polygon], (50, 64)), coco.decode(runs))
 
 
 @pytest.mark.parametrize("value", [1e9, np.nan])

@@ -21,8 +21,8 @@ TESTS = Path(__file__).parents[1]
 
 def toy_sets(root: Path, *, photos: int = 7) -> tuple[str, str]:
     """A training and an evaluation set, as typed."""
-    training = toy.write_voc(root / "train", toy.draw(photos, seed=1))
-    return training, toy.write_voc(root / "val", toy.draw(3, seed=2), "val")
+    judged = [replace(drawing, id=f"val_{k}") for k, drawing in enumerate(toy.draw(3, seed=2))]
+    return toy.write_voc(root / "train", toy.draw(photos, seed=1)), toy.write_voc(root / "val", judged, "val")
 
 
 def tiny_config(data: tuple[str, ...], out: Path, **changes: Any) -> TrainConfig:

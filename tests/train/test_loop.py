@@ -1,11 +1,10 @@
 """The run: killed at any moment and resumed equals never killed, and what stands in its folder."""
 
-import json
 import os
 import random
 import signal
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,17 @@ import torch
 
 import tiny
 import toy
+from blitznet.cli.train import read
 from blitznet.core.errors import DataError, UsageError
+from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
 from blitznet.nets.files import load_model, save_model
 from blitznet.train import loop, start
+from blitznet.train.config import TrainConfig
 from blitznet.train.interrupts import Stopped
 from blitznet.train.loop import train
 from blitznet.train.step import NonFiniteLossError
-from train.runs import assert_equal, lines, own_process, tiny_config, toy_sets, weights
+from train.runs import assert_equal, lines, own_process, tiny_config, toy_sets
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -32,8 +34,10 @@ FILES = ("state.safetensors", "last.safetensors")
 
 
 @pytest.fixture(autouse=True)
-def _tiny() -> None:
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny network, and no plots: they take longer than its training."""
     tiny.register()
+    monkeypatch.setattr(loop, "plot_log", lambda *_: None)
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def test_stopped_between_checkpoints_and_resumed_equals_never_stopped(
         }
 
 
-def kill_somewhere(config: Any, *, least: int, rng: random.Random) -> None:
+def kill_somewhere(config: TrainConfig, *, least: int, rng: random.Random) -> None:
     """Start the run in a process of its own and kill it at a random moment after `least` lines of its log."""
     process = own_process(config)
     log = config.out / "log.jsonl"
@@ -91,7 +95,6 @@ def kill_somewhere(config: Any, *, least: int, rng: random.Random) -> None:
 def test_killed_at_a_random_moment_and_resumed_equals_never_killed(sets: tuple[str, str], tmp_path: Path) -> None:
     whole = tiny_config(sets[:1], tmp_path / "whole", val=sets[1:], steps=40, save_every=2, eval_every=20)
     train(whole)
-    cut = replace(whole, out=tmp_path / "cut", steps=4000, schedule="drops")
     cut = replace(whole, out=tmp_path / "cut")
     kill_somewhere(cut, least=5, rng=random.Random(os.getpid()))
     assert max(steps_of(cut.out)) <= 40
@@ -115,3 +118,182 @@ def test_killed_many_times_and_resumed_equals_never_killed(sets: tuple[str, str]
     assert steps_of(cut.out) == list(range(1, 151))
     for name in (*FILES, "best.safetensors"):
         assert_equal(whole.out / name, cut.out / name)
+
+
+def test_what_stands_in_the_folder(sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    config = tiny_config(sets[:1], tmp_path / "deep" / "run", val=sets[1:], steps=3, log_every=2, eval_every=2)
+    seen: list[int] = []
+    model = train(config, watch=lambda step, losses: seen.append(step))
+    assert model == config.out / "last.safetensors"
+    assert sorted(path.name for path in config.out.iterdir()) == [
+        *("best.safetensors", "best.txt", "config.json", "last.safetensors", "log.jsonl"),
+        *("pictures", "plot.png", "state.safetensors", "tensorboard"),
+    ]
+    assert seen == [1, 2, 3]
+    assert steps_of(config.out) == [1, 2]
+    assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 3]
+    first = lines(config.out)[0]
+    parts = {f"loss/{name}" for name in ("segmentation", "classification", "localisation", "total")}
+    assert first.keys() == {"step", "gradient", "rate", "photos_per_second", "waited", *parts}
+    net, spec = load_model(model)
+    assert spec == tiny.PAPER
+    assert config.conflicts((config.out / "config.json").read_text()) == ()
+
+
+def test_a_finished_run_is_only_evaluated_anew(sets: tuple[str, str], tmp_path: Path) -> None:
+    config = tiny_config(sets[:1], tmp_path / "run", steps=2)
+    train(config)
+    before = (config.out / "state.safetensors").read_bytes()
+    train(replace(config, val=sets[1:]))
+    train(replace(config, val=sets[1:]))
+    assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2]
+    assert steps_of(config.out) == [1, 2]
+    assert (config.out / "state.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_ends_the_step_and_says_how_to_go_on(
+    sets: tuple[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    whole = tiny_config(sets[:1], tmp_path / "whole", workers=1)
+    train(whole)
+    cut = replace(whole, out=tmp_path / "cut")
+    handler = signal.getsignal(number)
+    wanted = f"stopped after step 5 of 8; the same command goes on from {cut.out}"
+    with pytest.raises(Stopped) as caught:
+        train(cut, watch=lambda step, _: signal.raise_signal(number) if step == 4 else None)
+    assert str(caught.value) == wanted
+    assert signal.getsignal(number) is handler
+    assert steps_of(cut.out) == [1, 2, 3, 4, 5]
+    train(cut, watch=lambda step, _: step > 5 or pytest.fail("a step was done twice"))
+    for name in FILES:
+        assert_equal(whole.out / name, cut.out / name)
+
+
+def test_asked_twice_it_stops_at_once_and_the_last_checkpoint_is_whole(sets: tuple[str, str], tmp_path: Path) -> None:
+    whole = tiny_config(sets[:1], tmp_path / "whole")
+    train(whole)
+    cut = replace(whole, out=tmp_path / "cut")
+
+    def twice(step: int, losses: dict[str, float]) -> None:
+        if step == 5:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(cut, watch=twice)
+    assert not isinstance(caught.value, Stopped)
+    train(cut)
+    assert steps_of(cut.out) == list(range(1, 9))
+    for name in FILES:
+        assert_equal(whole.out / name, cut.out / name)
+
+
+def test_stopped_in_an_evaluation_it_is_evaluated_on_resuming(
+    sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(sets[:1], tmp_path / "run", val=sets[1:], steps=4, eval_every=2)
+    real = loop.validate
+
+    def asked(*given: Any, between: Callable[[], None]) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        between()
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(loop, "validate", asked)
+    with pytest.raises(Stopped, match="stopped after step 2 of 4"):
+        train(config)
+    monkeypatch.setattr(loop, "validate", real)
+    train(config)
+    assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 4]
+    assert steps_of(config.out) == [1, 2, 3, 4]
+
+
+def test_another_config_is_refused_before_anything_is_touched(sets: tuple[str, str], tmp_path: Path) -> None:
+    config = tiny_config(sets[:1], tmp_path / "run", steps=2)
+    train(config)
+    before = {path.name: path.read_bytes() for path in config.out.iterdir() if path.is_file()}
+    with pytest.raises(
+        UsageError, match=r"begun otherwise: --lr 0\.1, was 0\.003; --batch 2, was 4|--batch 2.*--lr 0\.1"
+    ):
+        train(replace(config, lr=0.1, batch=2))
+    assert {path.name: path.read_bytes() for path in config.out.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": ()}, "nothing to learn from: give --data"),
+        ({"batch": 1}, "--batch 1 leaves one photo to each of 1 processes x 1 parts, .* --freeze-statistics"),
+        ({"batch": 3, "accumulate": 3}, "--batch 3 leaves one photo to each of 1 processes x 3 parts"),
+    ],
+)
+def test_what_cannot_be_run_is_told(
+    sets: tuple[str, str], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    config = tiny_config(sets[:1], tmp_path / "run")
+    with pytest.raises(UsageError, match=message):
+        train(replace(config, **changes))
+    assert not config.out.exists()
+
+
+def test_one_photo_is_a_batch_where_statistics_are_frozen(sets: tuple[str, str], tmp_path: Path) -> None:
+    config = tiny_config(sets[:1], tmp_path / "run", batch=1, freeze_statistics=True, ema=0.0, val=sets[1:], steps=4)
+    train(replace(config, eval_every=2))
+    net, _ = load_model(config.out / "last.safetensors")
+    counted = {name: value for name, value in net.named_buffers() if name.endswith("num_batches_tracked")}
+    assert counted
+    assert not any(counted.values()), "evaluations leave the statistics frozen"
+
+
+def test_leaks_are_refused_unless_allowed_or_dropped(sets: tuple[str, str], tmp_path: Path) -> None:
+    leaky = replace(tiny_config(sets[:1], tmp_path / "run", val=sets[:1]), steps=1)
+    with pytest.raises(DataError, match="are trained on too"):
+        train(leaky)
+    with pytest.raises(UsageError, match="hold no photo"):
+        train(replace(leaky, drop_leaks=True))
+    train(replace(leaky, allow_leaks=True))
+
+
+def test_a_broken_loss_ends_the_run_and_leaves_the_last_good_state(sets: tuple[str, str], tmp_path: Path) -> None:
+    config = tiny_config(sets[:1], tmp_path / "run", save_every=2)
+    train(config, stop_after=2)
+    before = (config.out / "state.safetensors").read_bytes()
+    net, spec = load_model(config.out / "last.safetensors")
+    nan = replace(config, out=tmp_path / "nan", lr=1e18, warmup=0, clip=0.0, save_every=100)
+    with pytest.raises(NonFiniteLossError, match=r"the loss is not finite \(segmentation .*\) on toy_.*; lower --lr"):
+        train(nan)
+    assert not (nan.out / "state.safetensors").exists()
+    assert (config.out / "state.safetensors").read_bytes() == before
+
+
+def shipped(folder: Path, spec: Spec) -> None:
+    """A model where the package has its default one."""
+    torch.manual_seed(2)
+    save_model(folder / "blitznet300-lite.safetensors", build(spec), spec, dtype=torch.float16)
+
+
+def test_own_data_fine_tunes_the_default_model(
+    sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
+    shipped(tmp_path, replace(tiny.PAPER, classes=("square", "bird", "ell")))
+    config = read(["--data", sets[0], "--val", sets[1], "--out", str(tmp_path / "run"), "--steps", "2"])
+    assert (config.start, config.model) == ("model", "blitznet300-lite")
+    model = train(replace(config, batch=4, workers=0, threads=1))
+    _, spec = load_model(model)
+    assert spec.classes == toy.NAMES
+    assert any("score/ap50" in line for line in lines(config.out))
+
+
+def test_sets_of_different_classes_teach_their_union(
+    sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
+    shipped(tmp_path, tiny.PAPER)
+    other = toy.write_coco(tmp_path / "coco", [replace(d, id=f"c{k}") for k, d in enumerate(toy.draw(5, seed=9))])
+    data = (f"{sets[0]},classes=square", f"{other},classes=ell+cross")
+    config = tiny_config(data, tmp_path / "run", model="blitznet300-lite", start="model", steps=2)
+    _, spec = load_model(train(config))
+    assert spec.classes == ("square", "ell", "cross")

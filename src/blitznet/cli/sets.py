@@ -27,8 +27,8 @@ def open_sets(texts: Sequence[str], classes: tuple[str, ...] | None) -> "list[Ma
         return [_under_own_names(text) for text in texts]
     datasets = open_sources(texts, classes)
     for dataset in datasets:
-        _tell(dataset.title, dataset.unmapped, "are none of the model's classes and count as background")
-        _tell(dataset.title, dataset.void, "count for nothing")
+        _tell(dataset.title, dataset.unmapped, "names unknown to the model, taken as background")
+        _tell(dataset.title, dataset.void, "names that count for nothing")
     return datasets
 
 

@@ -5,10 +5,10 @@ laid on white; a JPEG much larger than wanted is decoded at a fraction of its si
 are resized by antialiased bilinear interpolation (Pillow's), aspect ratio ignored.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from PIL import ImageOps, UnidentifiedImageError
 from blitznet.core.arrays import Image, require_shape
 from blitznet.core.errors import DataError
 
-MAX_PIXELS = 100_000_000
-"""larger photos are refused before they are decoded"""
+MAX_PIXELS = 89_478_485
+"""larger photos are refused before they are decoded: the size from which Pillow warns of a decompression bomb"""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """those of Pillow's that are opened; a phone's MPO, a JPEG with more behind it, comes as JPEG"""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
@@ -29,7 +29,7 @@ _TOO_MANY = f"more than {MAX_PIXELS:,}; make it smaller"
 Source = str | Path | Image | Pillow.Image
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Photo:
     """A photo that is decoded when pixels are asked for: a file, an array (H, W, 3) RGB or a Pillow image."""
 
@@ -42,6 +42,11 @@ class Photo:
 
     def size(self) -> tuple[int, int]:
         """(H, W) of the upright photo; of a file only the header is read."""
+        return self._size
+
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        """Read once: a sample's photo is asked for it by boxes, mask and augmentation."""
         with self._opened() as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
@@ -60,6 +65,12 @@ class Photo:
         `box` is x1 y1 x2 y2 in pixels of the upright photo and lies inside it. `full` decodes a JPEG
         at its full size first: the slow way, to compare with.
         """
+        return np.array(self.fitted(size, box=box, full=full))
+
+    def fitted(
+        self, size: tuple[int, int], *, box: tuple[float, float, float, float] | None = None, full: bool = False
+    ) -> Pillow.Image:
+        """The same as a Pillow image, for who goes on in Pillow: turning pixels into an array takes 0.1 ms."""
         height, width = size
         with self._opened() as image:
             turned = image.getexif().get(_ORIENTATION, 1) >= 5
@@ -71,7 +82,7 @@ class Photo:
             upright = _upright_rgb(image)
             sx, sy = upright.width / original[0], upright.height / original[1]
             part = (x1 * sx, y1 * sy, min(x2 * sx, upright.width), min(y2 * sy, upright.height))
-            return np.array(upright.resize((width, height), Pillow.Resampling.BILINEAR, box=part))
+            return upright.resize((width, height), Pillow.Resampling.BILINEAR, box=part)
 
     @contextmanager
     def _opened(self) -> Iterator[Pillow.Image]:
@@ -87,7 +98,7 @@ class Photo:
             if isinstance(source, Pillow.Image):
                 yield source
                 return
-            with _open(source) as image:
+            with Pillow.open(source, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{source}: {image.width}x{image.height} pixels are {_TOO_MANY}")
                 yield image
@@ -102,20 +113,15 @@ def _told(name: str) -> Iterator[None]:
         raise DataError(f"{name}: there is no such file") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from error
-    except Pillow.DecompressionBombError as error:
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
         raise DataError(f"{name}: its pixels are {_TOO_MANY}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{name}: cannot be decoded ({error}); the file is broken or cut off") from error
 
 
-def _open(path: str | Path) -> Pillow.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-        return Pillow.open(path, formats=FORMATS)
-
-
 def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
-    upright = ImageOps.exif_transpose(image)
+    turned = image.getexif().get(_ORIENTATION, 1) != 1
+    upright = ImageOps.exif_transpose(image) if turned else image  # Pillow would copy it
     if upright.mode == "RGB":
         return upright
     if upright.mode.startswith(("I", "F")):  # 16 bits and more, in Pillow's several ways to hold them

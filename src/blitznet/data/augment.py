@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from PIL import Image as Pillow
 
 from blitznet.core.arrays import VOID, Boxes, ClassMap, Image
 from blitznet.core.errors import DataError
@@ -109,12 +110,11 @@ def _image(
     """(h, w, 3): the visible part decoded at the size it will have, coloured, on a canvas of padding."""
     top, bottom, y1, y2 = covered(window.y1, window.y2, photo_size[0], size[0])
     left, right, x1, x2 = covered(window.x1, window.x2, photo_size[1], size[1])
-    image = np.empty((*size, 3), np.uint8)
-    image[:] = np.tile(np.asarray(padding, np.uint8), (size[1], 1))  # row by row: filling by pixels takes 0.3 ms
+    image = Pillow.new("RGB", size[::-1], padding)
     if bottom > top and right > left:
-        part = photo.fit((bottom - top, right - left), box=(x1, y1, x2, y2))
-        image[top:bottom, left:right] = paint(part, steps)
-    return np.ascontiguousarray(image[:, ::-1]) if window.flipped else image
+        part = photo.fitted((bottom - top, right - left), box=(x1, y1, x2, y2))
+        image.paste(paint(part, steps), (left, top))
+    return np.array(image.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT) if window.flipped else image)
 
 
 def _class_map(sample: Sample, window: Window, photo_size: tuple[int, int], map_size: tuple[int, int]) -> ClassMap:

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageChops
 
-from blitznet.core.arrays import Image
-
 ColourRule = Literal["ssd", "blitznet", "none"]
 Kind = Literal["brightness", "gain", "contrast", "saturation", "hue"]
 Affine = NDArray[np.float64]
@@ -69,17 +67,15 @@ def _draw_release(rng: np.random.Generator) -> tuple[Step, ...]:
     return tuple(Step(kind, rng.uniform(*_RANGES[kind])) for kind in _ORDERS[rng.integers(len(_ORDERS))])
 
 
-def paint(image: Image, steps: tuple[Step, ...]) -> Image:
-    """The image (h, w, 3) with the steps taken in their order; clipped where a pass ends, not after each step."""
-    if not steps:
-        return image
-    pixels, pending = Pillow.fromarray(image), np.eye(3, 4)
+def paint(pixels: Pillow.Image, steps: tuple[Step, ...]) -> Pillow.Image:
+    """The RGB image with the steps taken in their order; clipped where a pass ends, not after each step."""
+    pending = np.eye(3, 4)
     for step in steps:
         if step.kind == "saturation":
             pixels, pending = _saturate(_pass(pixels, pending), step.amount), np.eye(3, 4)
         else:
             pending = _after(pending, _affine(step, pixels, pending))
-    return np.array(_pass(pixels, pending))
+    return _pass(pixels, pending)
 
 
 def _pass(pixels: Pillow.Image, affine: Affine) -> Pillow.Image:

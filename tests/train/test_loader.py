@@ -1,0 +1,75 @@
+"""Batches: the same whatever the workers, from wherever they begin, and however they are dealt."""
+
+import signal
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import toy
+from blitznet.core.errors import UsageError
+from blitznet.data.augment import LIGHT
+from blitznet.data.sources import open_sources
+from blitznet.train.batch import Batch
+from blitznet.train.loader import Augmented, _leave_interrupts, make_loader
+from blitznet.train.stream import Stream, entries_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Augmented, Stream]:
+    datasets = open_sources([toy.write_voc(tmp_path, toy.draw(7))], toy.NAMES)
+    entries = entries_of(datasets, 0.0)
+    return Augmented(datasets, LIGHT, size=(48, 40), map_size=(6, 5)), Stream(entries, np.ones(len(entries)), 5)
+
+
+def same(first: Batch, second: Batch) -> bool:
+    tensors = ("images", "boxes", "labels", "owner", "crowd", "class_map", "box_classes", "mask_classes")
+    return first.ids == second.ids and all(torch.equal(getattr(first, t), getattr(second, t)) for t in tensors)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(made: tuple[Augmented, Stream], workers: int) -> None:
+    wanted = list(islice(make_loader(*made, batch=3, first=0), 5))
+    found = list(islice(make_loader(*made, batch=3, first=0, workers=workers), 5))
+    assert all(same(*pair) for pair in zip(wanted, found, strict=True))
+
+
+def test_a_later_beginning_gives_the_same_batches(made: tuple[Augmented, Stream]) -> None:
+    wanted = list(islice(make_loader(*made, batch=3, first=0), 6))
+    for first in (1, 2, 5):
+        found = list(islice(make_loader(*made, batch=3, first=first), 6 - first))
+        assert all(same(*pair) for pair in zip(wanted[first:], found, strict=True))
+
+
+def test_parts_make_up_the_batch(made: tuple[Augmented, Stream]) -> None:
+    whole = list(islice(make_loader(*made, batch=8, first=0), 3))
+    dealt = [
+        list(islice(make_loader(*made, batch=8, first=0, rank=rank, world=2, accumulate=2), 6)) for rank in range(2)
+    ]
+    for number, batch in enumerate(whole):
+        parts = [dealt[rank][2 * number + turn] for rank in range(2) for turn in range(2)]
+        assert all(len(part) == 2 for part in parts)
+        ids = [list(zip(part.ids, part.images.flatten(1).sum(1).tolist(), strict=True)) for part in parts]
+        assert sorted(chain(*ids)) == sorted(zip(batch.ids, batch.images.flatten(1).sum(1).tolist(), strict=True))
+        assert sum(len(part.labels) for part in parts) == len(batch.labels)
+
+
+def test_a_batch_that_cannot_be_dealt_is_refused(made: tuple[Augmented, Stream]) -> None:
+    with pytest.raises(UsageError, match="--batch 6 cannot be dealt to 2 processes x 2 parts evenly"):
+        make_loader(*made, batch=6, first=0, world=2, accumulate=2)
+
+
+def test_workers_leave_ctrl_c_to_the_run() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        _leave_interrupts(0)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,91 @@
+"""Which weights decay, which rate they have, and what the optimizer remembers."""
+
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+import tiny
+from blitznet.core.models import named
+from blitznet.nets.blitznet import BlitzNet, build
+from blitznet.train.config import Optimizer, TrainConfig
+from blitznet.train.optimizer import load_state_tensors, make_optimizer, parameter_groups, set_rate, state_tensors
+
+
+def on_meta(name: str) -> BlitzNet:
+    with torch.device("meta"):
+        return build(named(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "terms", "values"),
+    [
+        ("blitznet300-s8", 106, 58_230_848),
+        ("blitznet300-s4", 112, 59_278_208),
+        ("blitznet512-s8", 118, 68_420_480),
+        ("blitznet512-s4", 124, 69_467_840),
+    ],
+)
+def test_what_decays_are_the_kernels_and_nothing_else(name: str, terms: int, values: int) -> None:
+    net = on_meta(name)
+    groups = parameter_groups(net, TrainConfig(weight_decay=5e-4))
+    decayed = {parameter for group in groups if group["weight_decay"] for parameter in _parameters(group)}
+    assert decayed == {module.weight for module in net.modules() if isinstance(module, nn.Conv2d)}
+    assert len(decayed) == terms
+    assert sum(parameter.numel() for parameter in decayed) == values
+    listed = [parameter for group in groups for parameter in _parameters(group)]
+    assert len(listed) == len({*listed}) == len(list(net.parameters()))
+    assert {group["weight_decay"] for group in groups} == {0.0, 5e-4}
+
+
+def _parameters(group: dict[str, object]) -> list[nn.Parameter]:
+    parameters = group["params"]
+    assert isinstance(parameters, list)
+    return parameters
+
+
+@pytest.mark.parametrize("name", ["blitznet300-s8", "blitznet300-lite"])
+def test_encoder_and_downscale_stream_have_their_own_rate(name: str) -> None:
+    net = on_meta(name)
+    optimizer = make_optimizer(net, TrainConfig(encoder_lr=0.25))
+    set_rate(optimizer, 0.4)
+    slow = {parameter for group in optimizer.param_groups for parameter in group["params"] if group["lr"] == 0.1}
+    assert slow == {*net.encoder.parameters(), *net.downscale.parameters()}
+    assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.4}
+
+
+@pytest.mark.parametrize("kind", get_args(Optimizer))
+def test_the_state_goes_through_named_tensors(kind: Optimizer) -> None:
+    first, second = (_learned(kind, seed) for seed in (0, 1))
+    load_state_tensors(second, dict(state_tensors(first)))
+    mine, theirs = first.state_dict()["state"], second.state_dict()["state"]
+    assert mine.keys() == theirs.keys()
+    for index, values in mine.items():
+        assert values.keys() == theirs[index].keys()
+        for key, value in values.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(theirs[index][key]))
+    for group in second.param_groups:
+        for parameter in group["params"]:
+            kept = [value for value in second.state[parameter].values() if torch.as_tensor(value).ndim]
+            assert all(value.stride() == parameter.stride() for value in kept)
+
+
+def _learned(kind: Optimizer, seed: int) -> torch.optim.Optimizer:
+    torch.manual_seed(seed)
+    spec, _ = tiny.specs()
+    net = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(net, TrainConfig(optimizer=kind))
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    return optimizer
+
+
+def test_a_state_of_other_parameters_is_refused() -> None:
+    optimizer = _learned("adam", 0)
+    tensors = dict(state_tensors(optimizer))
+    with pytest.raises(ValueError, match="wanted shape"):
+        load_state_tensors(optimizer, tensors | {"0.exp_avg": torch.zeros(2, 2)})
+    with pytest.raises(ValueError, match="of more parameters"):
+        load_state_tensors(optimizer, tensors | {"9999.exp_avg": torch.zeros(2)})

@@ -1,0 +1,102 @@
+"""Where a run begins: which network, which classes, which weights, and what is told where there are none."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import tiny
+from blitznet.core.classes import VOC
+from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.models import NORMALISATIONS, named
+from blitznet.nets.blitznet import build
+from blitznet.nets.files import save_model
+from blitznet.train import start
+from blitznet.train.config import TrainConfig
+from blitznet.train.start import _contract, make_network, model_file
+
+PAPER, LITE = tiny.specs()
+TINY = TrainConfig(model="tiny", start="random")
+
+
+def test_random_weights_follow_the_seed() -> None:
+    first, spec = make_network(TINY, ())
+    second, _ = make_network(TINY, ())
+    other, _ = make_network(replace(TINY, seed=1), ("a", "b"))
+    assert spec == PAPER
+    assert torch.equal(first.encoder.state_dict()["stem.0.weight"], second.encoder.state_dict()["stem.0.weight"])
+    assert not torch.equal(first.encoder.state_dict()["stem.0.weight"], other.encoder.state_dict()["stem.0.weight"])
+    assert make_network(replace(TINY, seed=1), ("a", "b"))[1].classes == ("a", "b")
+
+
+def test_the_light_network_begins_with_its_trunk() -> None:
+    net, spec = make_network(TrainConfig(), ())
+    assert (spec.name, spec.classes) == ("blitznet300-lite", VOC)
+    norm = net.encoder.get_submodule("stem").get_submodule("norm")
+    assert norm.running_mean is not None
+    assert float(norm.running_mean.abs().sum()) > 0
+
+
+def test_a_model_goes_on_with_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(5)
+    net = build(PAPER)
+    save_model(tmp_path / "blitznet300-lite.safetensors", net, PAPER, dtype=torch.float16)
+    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
+    config = TrainConfig(start="model")
+    found, spec = make_network(config, ("square", "bird"))
+    assert spec == replace(PAPER, classes=("square", "bird"))
+    kernel = net.encoder.state_dict()["stem.0.weight"]
+    assert torch.equal(found.encoder.state_dict()["stem.0.weight"], kernel.half().float())
+    boxes, spec = make_network(
+        replace(config, model=str(tmp_path / "blitznet300-lite.safetensors"), tasks=("detection",)), ()
+    )
+    assert spec == replace(PAPER, tasks=("detection",))
+    assert boxes.segmentation is None
+
+
+def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
+    with pytest.raises(ModelError, match="'ssd300' has no trained weights in the package; start with --start encoder"):
+        model_file("ssd300")
+    with pytest.raises(ModelError, match="there is no model 'nothing'"):
+        make_network(TrainConfig(model="nothing"), ())
+    (tmp_path / "mine.safetensors").touch()
+    with pytest.raises(UsageError, match=r"mine\.safetensors is a model file: go on from it with --start model"):
+        make_network(TrainConfig(model=str(tmp_path / "mine.safetensors")), ())
+    with pytest.raises(UsageError, match="brings no weights for tiny; give them by --encoder-weights"):
+        make_network(TrainConfig(model="tiny"), ())
+    with pytest.raises(ModelError, match=r"--encoder-weights .*nowhere\.pth: there is no such file"):
+        make_network(TrainConfig(model="tiny", encoder_weights=tmp_path / "nowhere.pth"), ())
+    (tmp_path / "broken.pth").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match=r"--encoder-weights .*broken\.pth: wanted a state dict"):
+        make_network(TrainConfig(model="tiny", encoder_weights=tmp_path / "broken.pth"), ())
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_state_dict_of_the_encoder_loads(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(9)
+    state = build(PAPER).encoder.state_dict()
+    path = tmp_path / f"encoder{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    net, _ = make_network(TrainConfig(model="tiny", encoder_weights=path), ())
+    assert all(torch.equal(value, state[name]) for name, value in net.encoder.state_dict().items())
+    del state["stem.0.weight"]
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(ModelError, match=r"encoder weights: misses 1 of the .* stem\.0\.weight"):
+        make_network(TrainConfig(model="tiny", encoder_weights=tmp_path / "other.pth"), ())
+
+
+def test_another_encoder_brings_its_own_normalisation() -> None:
+    spec = _contract(named("blitznet300-lite"), TrainConfig(encoder="efficientnet-lite0"), ())
+    assert spec.network.encoder == "efficientnet-lite0"
+    assert (spec.mean, spec.std) == NORMALISATIONS["efficientnet-lite0"]
+    assert _contract(named("blitznet300-lite"), TrainConfig(encoder="mobilenetv2-ssdlite"), ()) == named(
+        "blitznet300-lite"
+    )
+    with pytest.raises(ModelError, match="there is no encoder 'vgg16'"):
+        _contract(named("blitznet300-lite"), TrainConfig(encoder="vgg16"), ())
