@@ -8,6 +8,7 @@ import pytest
 
 from blitznet.cli.main import COMMANDS, Command, main
 from blitznet.core.errors import DataError
+from blitznet.train.interrupts import Stopped
 from without_torch import python
 
 
@@ -100,6 +101,9 @@ def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys
     told(monkeypatch, KeyboardInterrupt())
     assert main(["recipes"]) == 130
     assert capsys.readouterr().err == "blitznet: interrupted\n"
+    told(monkeypatch, Stopped("stopped after step 5 of 8; the same command goes on from runs/a"))
+    assert main(["recipes"]) == 130
+    assert capsys.readouterr().err == "blitznet: stopped after step 5 of 8; the same command goes on from runs/a\n"
 
 
 def test_a_missing_package_is_named_by_its_extra(

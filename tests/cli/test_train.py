@@ -62,7 +62,9 @@ def test_own_data_end_to_end(
 
 
 def test_only_the_leader_reports(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def train(config: TrainConfig, *, watch: Callable[[int, dict[str, float]], None]) -> Path:
+    def train(
+        config: TrainConfig, *, watch: Callable[[int, dict[str, float]], None], tell: Callable[[str], None]
+    ) -> Path:
         watch(1, {"segmentation": 1.0, "classification": 2.0, "localisation": 3.0})
         return Path("model.safetensors")
 

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from blitznet.core.errors import MissingExtra, ModelError
+from blitznet.core.errors import MissingExtra, UsageError
 from blitznet.core.spec import Spec
 from blitznet.export.onnx import export_onnx
 from blitznet.nets.engine import TorchEngine
@@ -53,9 +53,24 @@ def test_one_task_alone(tmp_path: Path, spec: Spec, names: list[str]) -> None:
     assert [name for name in ("offsets", "logits", "class_map") if getattr(outputs, name) is not None] == names
 
 
+def test_kernels_that_float16_holds_are_stored_in_it(tmp_path: Path) -> None:
+    rounded = small()
+    kernel = rounded.stem.weight
+    kernel.data = kernel.data.half().float()
+    kernel.data[0, 0, 0, 0] = 2.0**-20  # below float16's normal numbers, and still held
+    export_onnx(rounded, SPEC, tmp_path / "a.onnx")
+    stored = [
+        t.dims for t in onnx.load(tmp_path / "a.onnx").graph.initializer if t.data_type == onnx.TensorProto.FLOAT16
+    ]
+    assert stored == [list(kernel.shape)], "the other kernels are not rounded"
+    images = np.random.default_rng(0).integers(0, 256, (1, *SPEC.size, 3), np.uint8)
+    wanted, came = TorchEngine(rounded, SPEC).run(images), OnnxEngine(tmp_path / "a.onnx", threads=1).run(images)
+    np.testing.assert_allclose(came.logits, wanted.logits, rtol=1e-4, atol=1e-4)  # type: ignore[arg-type] # are there
+
+
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"file/a\.onnx: cannot be written \(.*\)"):
+    with pytest.raises(UsageError, match=r"file/a\.onnx: cannot be written \(.*\)"):
         export_onnx(small(DETECTION), DETECTION, tmp_path / "file" / "a.onnx")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from blitznet.core.models import IMAGENET_MEAN, IMAGENET_STD
+from blitznet.core.models import NORMALISATIONS
 from blitznet.core.spec import BOTH, Task
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.deploy import Deployed, answers, normalise
@@ -17,10 +17,10 @@ def photos(count: int, height: int, width: int) -> np.ndarray[tuple[int, ...], n
 
 
 def test_normalise_is_the_contracts() -> None:
-    spec = replace(small_spec(), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    spec = replace(small_spec(), mean=NORMALISATIONS["resnet50"][0], std=NORMALISATIONS["resnet50"][1])
     images = photos(2, 4, 5)
     given = normalise(torch.from_numpy(images).permute(0, 3, 1, 2), spec).numpy().transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(given, (images / 255 - IMAGENET_MEAN) / IMAGENET_STD, atol=1e-6)
+    np.testing.assert_allclose(given, (images / 255 - NORMALISATIONS["resnet50"][0]) / NORMALISATIONS["resnet50"][1], atol=1e-6)
 
 
 @pytest.fixture(scope="module")

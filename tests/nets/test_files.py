@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from blitznet.core.errors import ModelError
+from blitznet.core.errors import ModelError, UsageError
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.files import KEY, load_model, save_model
 from nets.small import small_spec
@@ -60,7 +60,7 @@ def test_a_write_that_fails_leaves_nothing(net: BlitzNet, tmp_path: Path, monkey
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"old")
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ModelError, match=r"model\.safetensors: cannot be written \(disk full\)"):
+    with pytest.raises(UsageError, match=r"model\.safetensors: cannot be written \(disk full\)"):
         save_model(path, net, small_spec())
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
@@ -78,7 +78,7 @@ def test_who_may_read_a_model_is_the_umasks(net: BlitzNet, tmp_path: Path, umask
 
 def test_a_place_that_cannot_be_written_to(net: BlitzNet, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"file/model\.safetensors: cannot be written \(.*\)"):
+    with pytest.raises(UsageError, match=r"file/model\.safetensors: cannot be written \(.*\)"):
         save_model(tmp_path / "file" / "model.safetensors", net, small_spec())
 
 

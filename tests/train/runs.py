@@ -65,9 +65,10 @@ def main(fields: str) -> None:
     from blitznet.train.loop import train
 
     tiny.register()
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(fields).items()}
-    paths = {name: Path(values[name]) for name in ("root", "out")}
-    train(TrainConfig(**{**values, **paths}))
+    values: dict[str, Any] = json.loads(fields)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    values |= {name: Path(values[name]) for name in ("root", "out")}
+    train(TrainConfig(**values))
 
 
 def free_port() -> str:

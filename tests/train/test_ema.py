@@ -28,12 +28,12 @@ def test_the_average_follows_slowly() -> None:
 
 
 def test_the_average_is_a_copy_that_never_trains() -> None:
-    net = nn.Sequential(nn.Linear(2, 2)).train()
+    net = nn.Linear(2, 2).train()
     average = Average(net)
     assert not average.net.training
     assert net.training
     assert not any(parameter.requires_grad for parameter in average.net.parameters())
     assert all(parameter.requires_grad for parameter in net.parameters())
     with torch.no_grad():
-        net[0].weight.add_(1)
-    assert not torch.equal(average.net.state_dict()["0.weight"], net[0].weight)
+        net.weight.add_(1)
+    assert not torch.equal(average.net.state_dict()["weight"], net.weight)

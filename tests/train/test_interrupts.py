@@ -12,9 +12,10 @@ from blitznet.train.interrupts import Interrupts
 def test_the_first_is_noted_and_the_second_acts(number: signal.Signals) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     with Interrupts() as interrupts:
-        assert not interrupts.asked
+        asked = [interrupts.asked]
         signal.raise_signal(number)
-        assert interrupts.asked
+        asked.append(interrupts.asked)
+        assert asked == [False, True]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert {each: signal.getsignal(each) for each in before} == before

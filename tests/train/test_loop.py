@@ -19,11 +19,12 @@ from blitznet.core.errors import DataError, UsageError
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
 from blitznet.nets.files import load_model, save_model
-from blitznet.train import loop, start
+from blitznet.train import start
 from blitznet.train.config import TrainConfig
 from blitznet.train.interrupts import Stopped
 from blitznet.train.loop import train
 from blitznet.train.step import NonFiniteLossError
+from blitznet.train.validate import validate
 from train.runs import assert_equal, lines, own_process, tiny_config, toy_sets
 
 pytestmark = [
@@ -37,7 +38,7 @@ FILES = ("state.safetensors", "last.safetensors")
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny network, and no plots: they take longer than its training."""
     tiny.register()
-    monkeypatch.setattr(loop, "plot_log", lambda *_: None)
+    monkeypatch.setattr("blitznet.train.loop.plot_log", lambda *_: None)
 
 
 @pytest.fixture
@@ -81,12 +82,12 @@ def test_stopped_between_checkpoints_and_resumed_equals_never_stopped(
 
 
 def kill_somewhere(config: TrainConfig, *, least: int, rng: random.Random) -> None:
-    """Start the run in a process of its own and kill it at a random moment after `least` lines of its log."""
+    """Start the run in a process of its own and kill it at a random moment after some lines of its log."""
     process = own_process(config)
     log = config.out / "log.jsonl"
     while process.poll() is None and (not log.exists() or log.read_text().count("\n") < least):
         time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.3))
+    time.sleep(rng.uniform(0, 0.05))
     process.kill()
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors
@@ -96,7 +97,8 @@ def test_killed_at_a_random_moment_and_resumed_equals_never_killed(sets: tuple[s
     whole = tiny_config(sets[:1], tmp_path / "whole", val=sets[1:], steps=40, save_every=2, eval_every=20)
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
-    kill_somewhere(cut, least=5, rng=random.Random(os.getpid()))
+    rng = random.Random(os.getpid())
+    kill_somewhere(cut, least=rng.randrange(2, 25), rng=rng)
     assert max(steps_of(cut.out)) <= 40
     train(cut)
     assert steps_of(cut.out) == list(range(1, 41))
@@ -136,7 +138,7 @@ def test_what_stands_in_the_folder(sets: tuple[str, str], tmp_path: Path, monkey
     first = lines(config.out)[0]
     parts = {f"loss/{name}" for name in ("segmentation", "classification", "localisation", "total")}
     assert first.keys() == {"step", "gradient", "rate", "photos_per_second", "waited", *parts}
-    net, spec = load_model(model)
+    _, spec = load_model(model)
     assert spec == tiny.PAPER
     assert config.conflicts((config.out / "config.json").read_text()) == ()
 
@@ -166,7 +168,9 @@ def test_asked_to_stop_it_ends_the_step_and_says_how_to_go_on(
     assert str(caught.value) == wanted
     assert signal.getsignal(number) is handler
     assert steps_of(cut.out) == [1, 2, 3, 4, 5]
-    train(cut, watch=lambda step, _: step > 5 or pytest.fail("a step was done twice"))
+    seen: list[int] = []
+    train(cut, watch=lambda step, _: seen.append(step))
+    assert seen == [6, 7, 8]
     for name in FILES:
         assert_equal(whole.out / name, cut.out / name)
 
@@ -194,17 +198,16 @@ def test_stopped_in_an_evaluation_it_is_evaluated_on_resuming(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", val=sets[1:], steps=4, eval_every=2)
-    real = loop.validate
 
     def asked(*given: Any, between: Callable[[], None]) -> dict[str, float]:
         signal.raise_signal(signal.SIGINT)
         between()
         pytest.fail("it went on")
 
-    monkeypatch.setattr(loop, "validate", asked)
+    monkeypatch.setattr("blitznet.train.loop.validate", asked)
     with pytest.raises(Stopped, match="stopped after step 2 of 4"):
         train(config)
-    monkeypatch.setattr(loop, "validate", real)
+    monkeypatch.setattr("blitznet.train.loop.validate", validate)
     train(config)
     assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 4]
     assert steps_of(config.out) == [1, 2, 3, 4]
@@ -260,7 +263,6 @@ def test_a_broken_loss_ends_the_run_and_leaves_the_last_good_state(sets: tuple[s
     config = tiny_config(sets[:1], tmp_path / "run", save_every=2)
     train(config, stop_after=2)
     before = (config.out / "state.safetensors").read_bytes()
-    net, spec = load_model(config.out / "last.safetensors")
     nan = replace(config, out=tmp_path / "nan", lr=1e18, warmup=0, clip=0.0, save_every=100)
     with pytest.raises(NonFiniteLossError, match=r"the loss is not finite \(segmentation .*\) on toy_.*; lower --lr"):
         train(nan)
@@ -297,3 +299,15 @@ def test_sets_of_different_classes_teach_their_union(
     config = tiny_config(data, tmp_path / "run", model="blitznet300-lite", start="model", steps=2)
     _, spec = load_model(train(config))
     assert spec.classes == ("square", "ell", "cross")
+
+
+def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) -> None:
+    data = (sets[0], sets[1])
+    config = tiny_config(data, tmp_path / "run", val=sets[1:], classes=("square", "cross"), drop_leaks=True, steps=2)
+    told: list[str] = []
+    train(config, tell=told.append)
+    mapped = [f"{text}: ell: none of the classes learned, so background" for text in (*data, sets[1])]
+    left_out = "3 training photos are in the evaluation sets too and are left out"
+    assert told == [*mapped, left_out]
+    train(config, tell=told.append)
+    assert told[4:] == [*mapped, left_out, f"{config.out}: going on after step 2 of 2"]

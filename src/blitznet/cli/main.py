@@ -69,8 +69,8 @@ def _main(words: list[str]) -> int:
         return MISUSED
     except SystemExit as stop:  # help was printed, or a flag's value refused
         return stop.code if isinstance(stop.code, int) else MISUSED
-    except KeyboardInterrupt:
-        print("blitznet: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # a run says how to go on
+        print(f"blitznet: {str(stop) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -37,12 +37,21 @@ def run(config: TrainConfig) -> int:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
     from blitznet.train.loop import train
+
+    class Rate(ProgressColumn):
+        """Photos a second, over the last steps."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed * config.batch:.1f} photos/s" if task.speed else "")
 
     console = Console(stderr=True)
     leads = os.environ.get("RANK", "0") == "0"
@@ -53,6 +62,7 @@ def run(config: TrainConfig) -> int:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        Rate(),
         TextColumn("{task.fields[losses]}"),
     )
     with Progress(*columns, console=console, disable=not leads) as progress:
@@ -61,7 +71,10 @@ def run(config: TrainConfig) -> int:
         def watch(step: int, losses: dict[str, float]) -> None:
             progress.update(task, completed=step, losses=_short(losses))
 
-        model = train(config, watch=watch)
+        def tell(line: str) -> None:
+            console.print(line, markup=False, highlight=False)
+
+        model = train(config, watch=watch, tell=tell)
     if leads:
         print(f"model: {model}   log, plot and pictures: {config.out}")
     return 0

@@ -18,19 +18,19 @@ class Deployed(nn.Module):
     Softmax, decoding and suppression are the finishing step's, which filters before it computes.
     """
 
-    mean: Tensor
-    std: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, net: nn.Module, spec: Spec) -> None:
         super().__init__()
         self.net = net
         mean, std = _constants(spec, torch.device("cpu"))
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, h, w, 3) uint8 RGB -> offsets, logits, class map: those of the network's tasks, in this order."""
-        heads: Heads = self.net(_normalise(images.permute(0, 3, 1, 2), self.mean, self.std))
+        heads: Heads = self.net(_normalise(images.permute(0, 3, 1, 2), self.pixel_mean, self.pixel_std))
         answers = (heads.offsets, heads.logits, heads.class_map)
         return tuple(answer for answer in answers if answer is not None)
 

@@ -22,7 +22,7 @@ class TorchEngine:
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Raw answers, float32, for images (B, h, w, 3) uint8 RGB of any one size."""
-        device = self._deployed.mean.device
+        device = self._deployed.pixel_mean.device
         with torch.inference_mode():
             given = self._deployed.eval()(torch.from_numpy(np.ascontiguousarray(images)).to(device))
         named = dict(zip(answers(self.spec), (answer.float().cpu().numpy() for answer in given), strict=True))

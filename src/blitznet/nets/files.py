@@ -1,8 +1,6 @@
 """A model's file: safetensors with the contract inside, written whole or not at all."""
 
-import os
 from pathlib import Path
-from secrets import token_hex
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,6 +8,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError
+from blitznet.core.files import write_whole
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet, build
 
@@ -24,7 +23,7 @@ def save_model(path: Path, net: nn.Module, spec: Spec, *, dtype: torch.dtype = t
     Raises ModelError where a weight does not fit `dtype` or is not finite, and where the file cannot be written.
     """
     weights = {name: _stored(name, value, dtype) for name, value in net.state_dict().items()}
-    _write(Path(path), save(weights, metadata={KEY: spec.to_json()}))
+    write_whole(Path(path), save(weights, metadata={KEY: spec.to_json()}))
 
 
 def load_model(path: Path) -> tuple[BlitzNet, Spec]:
@@ -74,23 +73,6 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if stored.is_floating_point() and not stored.isfinite().all():
         raise ModelError(f"{name}: a weight is not finite as {stored.dtype}; nothing was written")
     return stored
-
-
-def _write(path: Path, content: bytes) -> None:
-    # Opened by its own name: a temporary file would be readable by nobody else, whatever the umask says.
-    written = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with written.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            written.replace(path)
-        finally:
-            written.unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:

@@ -42,6 +42,8 @@ POLICIES: dict[str, Policy] = {"ssd": SSD, "blitznet": BLITZNET, "light": LIGHT,
 
 Watch = Callable[[int, dict[str, float]], None]
 """called after every step with its number and losses"""
+Tell = Callable[[str], None]
+"""called with a line that the user should know before the first step"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +72,9 @@ class Run:
         return self.net if self.average is None else self.average.net
 
 
-def train(config: TrainConfig, *, watch: Watch | None = None, stop_after: int | None = None) -> Path:
+def train(
+    config: TrainConfig, *, watch: Watch | None = None, tell: Tell | None = None, stop_after: int | None = None
+) -> Path:
     """Train as told and give the path of the model; goes on where the run folder left off.
 
     `stop_after` ends the run early, as if killed after that step: for tests of resuming. Ctrl-C and SIGTERM end it
@@ -84,6 +88,8 @@ def train(config: TrainConfig, *, watch: Watch | None = None, stop_after: int | 
         run = prepare(config, group)
         if group.leads:
             run.folder.begin(config)
+            for line in _notes(run) if tell else ():
+                tell(line)
         with RunLog(run.folder.path, after=run.done, leads=group.leads) as log, Interrupts() as interrupts:
             _go(run, log, interrupts, watch=watch, stop_after=stop_after)
         group.wait()
@@ -108,6 +114,17 @@ def prepare(config: TrainConfig, group: Group) -> Run:
     learner = _executed(net, config, group)
     anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy()).to(group.device)
     return Run(config, group, folder, sets, spec, net, learner, average, optimizer, anchors, done)
+
+
+def _notes(run: Run) -> Iterator[str]:
+    """What the user should know before the first step."""
+    for dataset in (*run.sets.training, *run.sets.evaluation):
+        if dataset.unmapped:
+            yield f"{dataset.title}: {', '.join(dataset.unmapped)}: none of the classes learned, so background"
+    if run.sets.left_out:
+        yield f"{run.sets.left_out} training photos are in the evaluation sets too and are left out"
+    if run.done:
+        yield f"{run.folder.path}: going on after step {run.done} of {run.config.steps}"
 
 
 def _require_fit(config: TrainConfig, group: Group) -> None:
