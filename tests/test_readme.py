@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy
 from PIL import Image
 
+import toy
 from blitznet.cli.main import main
 
 ROOT = Path(__file__).parents[1]

@@ -17,10 +17,11 @@ def photos(count: int, height: int, width: int) -> np.ndarray[tuple[int, ...], n
 
 
 def test_normalise_is_the_contracts() -> None:
-    spec = replace(small_spec(), mean=NORMALISATIONS["resnet50"][0], std=NORMALISATIONS["resnet50"][1])
+    mean, std = NORMALISATIONS["resnet50"]
+    spec = replace(small_spec(), mean=mean, std=std)
     images = photos(2, 4, 5)
     given = normalise(torch.from_numpy(images).permute(0, 3, 1, 2), spec).numpy().transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(given, (images / 255 - NORMALISATIONS["resnet50"][0]) / NORMALISATIONS["resnet50"][1], atol=1e-6)
+    np.testing.assert_allclose(given, (images / 255 - mean) / std, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from blitznet.nets.blitznet import build
 from blitznet.nets.files import save_model
 from blitznet.train import start
 from blitznet.train.config import TrainConfig
-from blitznet.train.start import _contract, make_network, model_file
+from blitznet.train.start import _contract, make_network, model_file, provenance
 
 PAPER, LITE = tiny.specs()
 TINY = TrainConfig(model="tiny", start="random")
@@ -98,3 +98,13 @@ def test_another_encoder_brings_its_own_normalisation() -> None:
     )
     with pytest.raises(ModelError, match="there is no encoder 'vgg16'"):
         _contract(named("blitznet300-lite"), TrainConfig(encoder="vgg16"), ())
+
+
+def test_a_contract_says_what_was_learned_and_how_the_release_resizes() -> None:
+    config = TrainConfig(
+        model="blitznet300-lite", start="random", data=("voc:{root}/own@train",), steps=7, release=True
+    )
+    spec = make_network(config, ())[1]
+    assert provenance(spec, config) == "learned voc:{root}/own@train in 7 steps"
+    assert provenance(replace(spec, provenance="a trunk"), config).startswith("a trunk; then learned voc:")
+    assert (spec.network.fusion_resize, spec.network.segmentation_resize) == ("legacy", "nearest")

@@ -8,6 +8,9 @@ from blitznet.cli.screen import stdout
 if TYPE_CHECKING:
     from blitznet.train.recipes import Recipe
 
+_LONGEST = len("VOC2012@SegmentationAug/train,")
+"""characters of a set's name that is not to be broken"""
+
 
 @dataclass(frozen=True)
 class Recipes:
@@ -26,6 +29,7 @@ def run(options: Recipes) -> int:  # noqa: ARG001 - it has none
     for title in ("recipe", "paper", "model", "data sets", "steps", "cost", "expected"):
         table.add_column(title, justify="right" if title == "steps" else "left", overflow="fold")
     table.columns[0].no_wrap = True
+    table.columns[3].min_width = _LONGEST
     for name, make in RECIPES.items():
         table.add_row(Text(name, "bold"), *map(Text, _cells(make())))
     stdout().print(table)
@@ -40,4 +44,5 @@ def _cells(recipe: "Recipe") -> tuple[str, ...]:
 
 def _short(text: str) -> str:
     """`VOC2012@train` of `voc:{root}/VOCdevkit/VOC2012@train,weight=2`."""
-    return text.partition(",")[0].rpartition("/")[2]
+    place, at, split = text.partition(",")[0].partition("@")
+    return f"{place.rpartition('/')[2]}{at}{split}"

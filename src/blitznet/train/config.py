@@ -87,7 +87,8 @@ class TrainConfig:
     segmentation_weight: float = 1.0
     """of the class map's loss in the sum; the paper's is 1"""
     release: bool = False
-    """mine negatives over the batch as the authors' release did"""
+    """as the authors' release did: negatives mined over the batch, the first object wins an anchor, maps resized by
+    TensorFlow 1's rule and by nearest neighbours"""
 
     precision: Precision = "float32"
     """of the forward and backward pass; weights stay float32"""

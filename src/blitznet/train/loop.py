@@ -7,7 +7,7 @@ killed at any moment ends as if it had not been.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from blitznet.train.log import RunLog, plot_log
 from blitznet.train.optimizer import make_optimizer, set_rate
 from blitznet.train.schedule import ema_decay, learning_rate
 from blitznet.train.sets import Sets, map_sets, open_all, own_classes
-from blitznet.train.start import make_network
+from blitznet.train.start import make_network, provenance
 from blitznet.train.state import load_state, save_state
 from blitznet.train.step import update
 from blitznet.train.validate import validate
@@ -88,8 +88,9 @@ def train(
         run = prepare(config, group)
         if group.leads:
             run.folder.begin(config)
-            for line in _notes(run) if tell else ():
-                tell(line)
+            if tell is not None:
+                for line in _notes(run):
+                    tell(line)
         with RunLog(run.folder.path, after=run.done, leads=group.leads) as log, Interrupts() as interrupts:
             _go(run, log, interrupts, watch=watch, stop_after=stop_after)
         group.wait()
@@ -104,6 +105,7 @@ def prepare(config: TrainConfig, group: Group) -> Run:
     training, evaluation = open_all(config.sources(config.data)), open_all(config.sources(config.val))
     fine_tuned = config.start == "model" and not config.classes
     net, spec = make_network(config, own_classes(training) if fine_tuned else config.classes)
+    spec = replace(spec, provenance=provenance(spec, config))
     sets = map_sets(training, evaluation, spec.classes, config)
     net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
     average = Average(net) if config.ema else None

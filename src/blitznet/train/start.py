@@ -63,7 +63,15 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     if config.encoder and config.encoder != spec.network.encoder:
         spec = with_encoder(spec, config.encoder)
     network = replace(spec.network, fusion=config.fusion) if config.fusion else spec.network
+    if config.release:
+        network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     return replace(spec, classes=classes or spec.classes, tasks=tasks, network=network)
+
+
+def provenance(spec: Spec, config: TrainConfig) -> str:
+    """What the contract says of where the weights come from: what it said before, and this run."""
+    learned = f"learned {', '.join(config.data)} in {config.steps} steps"
+    return f"{spec.provenance}; then {learned}" if spec.provenance else learned
 
 
 def _load_encoder(net: BlitzNet, spec: Spec, weights: Path | None) -> None:
