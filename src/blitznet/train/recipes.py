@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blitznet.core.classes import COCO
+from blitznet.core.classes import COCO, VOC
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import BOTH, Fusion, Task
 from blitznet.train.config import TrainConfig
@@ -152,7 +152,7 @@ def lite() -> TrainConfig:
             "folder:{root}/camvid,classes=car+person,void=bicyclist,weight=0.3",
         ),
         val=(f"{VOC12}@val", f"{VOC07}@test", "coco:{root}/coco@rare"),
-        steps=2600,
+        steps=2300,
         batch=16,
         optimizer="adamw",
         lr=1.2e-3,
@@ -166,6 +166,23 @@ def lite() -> TrainConfig:
         precision="bfloat16",
         save_every=100,
         out=Path("runs/lite"),
+    )
+
+
+def lite_more() -> TrainConfig:
+    """The second part of the shipped light model's training: boxes count as much as masks again."""
+    first = lite()
+    return replace(
+        first,
+        model=str(first.out / "last.safetensors"),
+        start="model",
+        classes=VOC,
+        data=tuple(text.replace("coco@boxes", "coco@boxes,weight=1.5") for text in first.data),
+        steps=620,
+        lr=6e-4,
+        segmentation_weight=1.0,
+        seed=1,
+        out=Path("runs/lite-more"),
     )
 
 
@@ -193,7 +210,8 @@ _DET: tuple[Task, ...] = ("detection",)
 _SEG: tuple[Task, ...] = ("segmentation",)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "lite": lambda: Recipe(lite(), "ours", "2 CPU cores, 75 minutes", "AP50 0.58, mIoU 0.42 on VOC12 val"),
+    "lite": lambda: Recipe(lite(), "ours", "2 CPU cores, 60 minutes", "AP50 0.57, mIoU 0.48 on VOC12 val"),
+    "lite-more": lambda: Recipe(lite_more(), "ours", "2 CPU cores, 16 minutes", "AP50 0.58, mIoU 0.48 on VOC12 val"),
     "finetune": lambda: Recipe(finetune(), "ours", "2 CPU cores, 15 minutes", "depends on the data"),
     "table1-ssd300": lambda: Recipe(table1("ssd300", seg=False), "Table 1", _DAYS, "mAP 75.3"),
     "table1-300-s8": lambda: Recipe(table1("blitznet300-s8", seg=False), "Table 1", _DAYS, "mAP 78.5"),
