@@ -119,5 +119,5 @@ def test_options_that_cannot_be_used(model: str, options: Predict, kind: type[Ex
 
 def test_runs_without_torch(model: str) -> None:
     code = "import sys; from blitznet.cli.predict import Predict, run; sys.exit(run(Predict(model=sys.argv[1])))"
-    assert "photographer.jpg" in python(code, model)
+    assert "photographer" in python(code, model)  # the table shortens long paths
     assert Path("blitznet-out/cat-mask.png").is_file()

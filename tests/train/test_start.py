@@ -105,6 +105,6 @@ def test_a_contract_says_what_was_learned_and_how_the_release_resizes() -> None:
         model="blitznet300-lite", start="random", data=("voc:{root}/own@train",), steps=7, release=True
     )
     spec = make_network(config, ())[1]
-    assert provenance(spec, config) == "learned voc:{root}/own@train in 7 steps"
+    assert provenance(spec, config) == "learned voc:own@train in 7 steps"
     assert provenance(replace(spec, provenance="a trunk"), config).startswith("a trunk; then learned voc:")
     assert (spec.network.fusion_resize, spec.network.segmentation_resize) == ("legacy", "nearest")

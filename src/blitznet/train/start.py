@@ -17,6 +17,7 @@ from torch import Tensor
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import MODELS, named, with_encoder
 from blitznet.core.spec import Spec
+from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.convert import load_encoder
 from blitznet.nets.efficientnet import EfficientNetLite, load_efficientnet
@@ -69,8 +70,13 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:
-    """What the contract says of where the weights come from: what it said before, and this run."""
-    learned = f"learned {', '.join(config.data)} in {config.steps} steps"
+    """What the contract says of where the weights come from: what it said before, and this run.
+
+    Of the sets' places only the last folder is named: a model is passed on, a machine's paths are nobody's business.
+    """
+    sources = [parse_source(text) for text in config.data]
+    sets = [f"{one.format}:{one.root.name}" + (f"@{one.split}" if one.split else "") for one in sources]
+    learned = f"learned {', '.join(sets)} in {config.steps} steps"
     return f"{spec.provenance}; then {learned}" if spec.provenance else learned
 
 
