@@ -7,7 +7,7 @@ import pytest
 
 from blitznet.core.errors import UsageError
 from blitznet.train.config import TrainConfig
-from blitznet.train.folder import RunFolder, write_whole
+from blitznet.train.folder import RunFolder
 
 
 def test_another_run_is_refused_once_there_is_a_state(tmp_path: Path) -> None:
@@ -44,9 +44,3 @@ def test_a_new_run_forgets_the_best_of_an_older_one(tmp_path: Path) -> None:
     folder.state.unlink()
     folder.begin(TrainConfig())
     assert not folder.best_score.exists()
-
-
-def test_writing_whole_leaves_nothing_beside(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a.txt", "one")
-    write_whole(tmp_path / "a.txt", "two")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "two")]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blitznet.core.errors import UsageError
+from blitznet.core.files import write_whole
 from blitznet.train.config import TrainConfig
 
 
@@ -65,13 +66,6 @@ class RunFolder:
     def begin(self, config: TrainConfig) -> None:
         """Make the folder this config's own."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.config, config.to_json() + "\n")
+        write_whole(self.config, (config.to_json() + "\n").encode())
         if not self.state.exists():
             self.best_score.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is never there in part."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    fresh.write_text(text)
-    fresh.replace(path)

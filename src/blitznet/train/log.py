@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from blitznet.core.errors import MissingExtra
-from blitznet.train.folder import write_whole
+from blitznet.core.files import write_whole
 
 
 class RunLog:
@@ -23,7 +23,7 @@ class RunLog:
         except ImportError as error:
             raise MissingExtra("training", "train") from error
         self._lines = [line for line in read_log(self.path) if line["step"] <= after]
-        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self._lines))
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
 
     def __enter__(self) -> "RunLog":

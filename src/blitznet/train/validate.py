@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image as Pillow
 from torch import nn
 
+from blitznet.core.files import write_whole
 from blitznet.core.photo import Photo
 from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
@@ -15,7 +16,7 @@ from blitznet.metrics.evaluate import Options, evaluate
 from blitznet.nets.engine import TorchEngine
 from blitznet.nets.files import save_model
 from blitznet.runtime.predictor import Predictor
-from blitznet.train.folder import RunFolder, write_whole
+from blitznet.train.folder import RunFolder
 from blitznet.view.draw import annotate
 from blitznet.view.sheet import contact_sheet
 
@@ -69,7 +70,7 @@ def _keep_best(net: nn.Module, spec: Spec, folder: RunFolder, score: float) -> N
     if note.exists() and float(note.read_text()) >= score:
         return
     save_model(folder.best, net, spec)
-    write_whole(note, f"{score!r}\n")
+    write_whole(note, f"{score!r}\n".encode())
 
 
 def _draw(predictor: Predictor, datasets: Sequence[MappedDataset], folder: RunFolder, step: int) -> None:
