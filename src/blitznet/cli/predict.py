@@ -12,6 +12,7 @@ import tyro
 
 from blitznet.cli.flags import said
 from blitznet.cli.outputs import make_folders, prepare_files, write_json, written
+from blitznet.cli.screen import stdout
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.models import DEFAULT
 
@@ -86,7 +87,7 @@ def run(options: Predict) -> int:
         except DataError as error:
             print(f"blitznet: error: {error}", file=sys.stderr)
     write_json(target, [one.entry for one in seen])
-    _print_table(Console(), seen, target)
+    _print_table(stdout(), seen, target)
     print(f"pictures and masks: {options.out}   JSON: {target}")
     return 0 if len(seen) == len(photos) else 1
 
@@ -116,6 +117,11 @@ def _summary(result: "Result") -> str:
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items()) or "-"
 
 
+def _short(path: str) -> str:
+    """The path as one would type it here."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
+
+
 def _outputs(folder: Path, name: str) -> tuple[Path, Path]:
     """Where a photo's picture and mask go."""
     return folder / f"{name}.jpg", folder / f"{name}-mask.png"
@@ -136,10 +142,12 @@ def _print_table(console: "Console", seen: list[Seen], target: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("photo", "found", "ms", box=None, pad_edge=False)
-    table.columns[2].justify = "right"
+    table = Table(box=None, pad_edge=False)
+    table.add_column("photo", overflow="fold")
+    table.add_column("found")
+    table.add_column("ms", justify="right")
     for one in seen[:ROWS]:
-        table.add_row(Text(one.entry["path"]), Text(one.found), f"{one.seconds * 1000:.0f}")
+        table.add_row(Text(_short(one.entry["path"])), Text(one.found), f"{one.seconds * 1000:.0f}")
     console.print(table)
     if len(seen) > ROWS:
         print(f"... and {len(seen) - ROWS} more, all in {target}")

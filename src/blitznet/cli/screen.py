@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Show = Callable[[str, int, int], None]
 """called with what is worked on, how many are done, and of how many"""
 
-_FILE_WIDTH = 160
+_FILE_WIDTH = 200
 """characters of a line where there is no terminal to ask"""
 
 
