@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blitznet.core.arrays import ClassMap
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.result import Result
 
@@ -15,7 +16,7 @@ def result(**fields: Any) -> Result:
         "labels": np.array([1, 0, 1]),
         "names": ("cat", "dog"),
         "size": (40, 60),
-        "class_map": np.zeros((40, 60), np.uint8),
+        "painted": np.zeros((40, 60), np.uint8),
     }
     return Result(**{**values, **fields})
 
@@ -45,7 +46,7 @@ def test_above_keeps_what_has_the_score(score: float, count: int) -> None:
     [
         ({"boxes": np.zeros((2, 4), np.float32)}, r"^Result\.boxes: wanted shape \(3, 4\), came \(2, 4\)$"),
         ({"labels": np.zeros(2, np.int64)}, r"^Result\.labels: wanted shape \(3\), came \(2,\)$"),
-        ({"class_map": np.zeros((60, 40), np.uint8)}, r"^Result\.class_map: wanted shape \(40, 60\), came \(60, 40\)$"),
+        ({"painted": np.zeros((60, 40), np.uint8)}, r"^Result\.painted: wanted shape \(40, 60\), came \(60, 40\)$"),
     ],
 )
 def test_arrays_must_agree(fields: dict[str, Any], message: str) -> None:
@@ -54,4 +55,19 @@ def test_arrays_must_agree(fields: dict[str, Any], message: str) -> None:
 
 
 def test_no_class_map_is_no_mistake() -> None:
-    assert result(class_map=None).class_map is None
+    assert result(painted=None).class_map is None
+
+
+def test_a_class_map_is_made_once_and_only_when_looked_at() -> None:
+    made = list[int]()
+
+    def paint() -> ClassMap:
+        made.append(1)
+        return np.ones((40, 60), np.uint8)
+
+    seen = result(painted=paint)
+    assert not made
+    assert seen.class_map is not None
+    assert seen.class_map is seen.class_map
+    assert seen.above(0.5).class_map is seen.class_map
+    assert made == [1]

@@ -44,6 +44,7 @@ def test_counts() -> None:
         ({"classes": tuple(map(str, range(255)))}, "1 to 254 classes fit a class map, came 255"),
         ({"tasks": ()}, r"tasks must be some of \['detection', 'segmentation'\], came \[\]"),
         ({"tasks": ("depth",)}, r"tasks must be some of .*, came \['depth'\]"),
+        ({"temperature": 0.0}, r"wanted a temperature above 0, came 0\.0"),
     ],
 )
 def test_contracts_that_cannot_be(fields: dict[str, Any], message: str) -> None:

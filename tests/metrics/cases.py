@@ -62,7 +62,7 @@ def result(
         labels=np.asarray(labels, np.int64),
         names=names,
         size=(SIDE, SIDE),
-        class_map=class_map,
+        painted=class_map,
     )
 
 

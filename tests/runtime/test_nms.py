@@ -17,21 +17,25 @@ def one_row(boxes: Boxes, limit: float, keep: int) -> list[int]:
 
 @pytest.mark.parametrize("limit", [0.0, 0.3, 0.45, 1.0])
 @pytest.mark.parametrize("keep", [0, 1, 3, 50])
-def test_every_row_equals_the_plain_way(limit: float, keep: int) -> None:
+def test_every_group_equals_the_plain_way(limit: float, keep: int) -> None:
     rng = np.random.default_rng(7)
-    corners = rng.random((6, 30, 2, 2), np.float32)
-    boxes = np.concatenate([corners.min(2), corners.max(2)], -1)  # (R, N, 4)
-    boxes[:, 3] = boxes[:, 2]  # the same box twice
-    boxes[:, 5, 2:] = boxes[:, 5, :2]  # a box without area
-    lengths = [0, 1, 5, 30, 17, 30]
-    valid = np.arange(30) < np.array(lengths)[:, None]
-    kept = suppress(boxes, valid, iou=limit, keep=keep)
-    for row, length in enumerate(lengths):
-        assert np.flatnonzero(kept[row]).tolist() == one_row(boxes[row, :length], limit, keep)
+    lengths = [1, 5, 30, 17, 30]
+    group = np.repeat([0, 1, 4, 5, 9], lengths)
+    corners = rng.random((len(group), 2, 2), np.float32)
+    boxes = np.concatenate([corners.min(1), corners.max(1)], -1)  # (N, 4)
+    boxes[9:13] = boxes[8]  # the same box again and again
+    boxes[20, 2:] = boxes[20, :2]  # boxes without area
+    boxes[21] = boxes[20]
+    kept = suppress(boxes, group, iou=limit, keep=keep)
+    for row in np.unique(group):
+        assert np.flatnonzero(kept[group == row]).tolist() == one_row(boxes[group == row], limit, keep)
 
 
 def test_an_overlap_at_the_limit_stays() -> None:
-    boxes = np.array([[[0, 0, 2, 1], [1, 0, 2, 1], [0, 0, 2, 1]]], np.float32)  # IoU 0.5, 1
-    valid = np.ones((1, 3), np.bool_)
-    assert suppress(boxes, valid, iou=0.5, keep=9).tolist() == [[True, True, False]]
-    assert suppress(boxes, valid, iou=0.49, keep=9).tolist() == [[True, False, False]]
+    boxes = np.array([[0, 0, 2, 1], [1, 0, 2, 1], [0, 0, 2, 1]], np.float32)  # IoU 0.5, 1
+    assert suppress(boxes, np.zeros(3, np.int64), iou=0.5, keep=9).tolist() == [True, True, False]
+    assert suppress(boxes, np.zeros(3, np.int64), iou=0.49, keep=9).tolist() == [True, False, False]
+
+
+def test_nothing_to_suppress() -> None:
+    assert suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), iou=0.5, keep=9).tolist() == []

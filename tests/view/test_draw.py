@@ -34,7 +34,7 @@ def result(size: tuple[int, int] = SIZE, class_map: ClassMap | None = None) -> R
         labels=np.array([DOG]),
         names=VOC,
         size=size,
-        class_map=class_map,
+        painted=class_map,
     )
 
 

@@ -1,9 +1,12 @@
-"""Result: what the network saw in one photo. Outputs: what an engine answers before that."""
+"""Result: what the network saw in one photo. Outputs and Detections: what an engine answers before that."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blitznet.core.arrays import Boxes, ClassMap, Floats, Labels, Scores, require_shape
 
@@ -21,8 +24,30 @@ class Outputs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Finished answers of a file that has the post-processing inside, for a batch.
+
+    Rows beyond `count` stand for nothing.
+    """
+
+    boxes: Floats
+    """(B, N, 4) x1 y1 x2 y2, fractions of the photo 0..1"""
+    scores: Floats
+    """(B, N) 0..1, falling"""
+    labels: NDArray[np.int64]
+    """(B, N) index into the contract's classes"""
+    count: NDArray[np.int64]
+    """(B,) boxes of each photo"""
+    class_map: NDArray[np.uint8] | None
+    """(B, h, w) 0 background, label + 1, at the size the network saw; None without that task"""
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
-    """What the network saw in one photo. Boxes are pixels of the upright original."""
+    """What the network saw in one photo. Boxes are pixels of the upright original.
+
+    The class map of a large photo takes longer than all else, so it is made when it is first looked at.
+    """
 
     boxes: Boxes
     """(N, 4) x1 y1 x2 y2, inside the photo"""
@@ -34,15 +59,20 @@ class Result:
     """K class names"""
     size: tuple[int, int]
     """(H, W) of the original"""
-    class_map: ClassMap | None = None
-    """(H, W): 0 background, label + 1; None if not asked for"""
+    painted: ClassMap | Callable[[], ClassMap] | None = None
+    """the class map (H, W), or what makes it; None if not asked for"""
 
     def __post_init__(self) -> None:
         count = len(self.scores)
         require_shape(self.boxes, (count, 4), name="Result.boxes")
         require_shape(self.labels, (count,), name="Result.labels")
-        if self.class_map is not None:
-            require_shape(self.class_map, self.size, name="Result.class_map")
+        if self.painted is not None and not callable(self.painted):
+            require_shape(self.painted, self.size, name="Result.painted")
+
+    @cached_property
+    def class_map(self) -> ClassMap | None:
+        """(H, W): 0 background, label + 1; None if not asked for."""
+        return self.painted() if callable(self.painted) else self.painted
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -56,7 +86,7 @@ class Result:
             labels=self.labels[keep],
             names=self.names,
             size=self.size,
-            class_map=self.class_map,
+            painted=vars(self).get("class_map", self.painted),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Task = Literal["detection", "segmentation"]
 Fusion = Literal["resskip", "resskip-plain", "hourglass", "refine"]
 Resize = Literal["bilinear", "nearest", "legacy"]
 Family = Literal["blitznet", "ssd", "lite"]
+Precision = Literal["float32", "bfloat16", "int8"]
 
 BOTH: tuple[Task, ...] = ("detection", "segmentation")
 
@@ -90,7 +91,10 @@ class Spec:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     tasks: tuple[Task, ...] = BOTH
     limits: Limits = Limits()
-    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    temperature: float = 1.0
+    """class logits are divided by it before softmax, so that a score is a probability"""
+    precision: Precision = "float32"
+    """what a file is meant to be computed in"""
     licence: str = "Apache-2.0"
     provenance: str = ""
     """data, recipe and teachers in a sentence"""
@@ -103,6 +107,8 @@ class Spec:
             raise ModelError(f"{self.name}: 1 to 254 classes fit a class map, came {len(self.classes)}")
         if not self.tasks or set(self.tasks) - set(BOTH):
             raise ModelError(f"{self.name}: tasks must be some of {list(BOTH)}, came {list(self.tasks)}")
+        if not 0 < self.temperature < float("inf"):
+            raise ModelError(f"{self.name}: wanted a temperature above 0, came {self.temperature}")
 
     @property
     def channels(self) -> int:

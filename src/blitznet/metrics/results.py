@@ -109,7 +109,7 @@ def _row(path: Path, number: int, line: str, names: tuple[str, ...]) -> tuple[tu
             labels=np.asarray(row["labels"], np.int64),
             names=names,
             size=size,
-            class_map=None if row["class_map"] is None else _from_png(row["class_map"]),
+            painted=None if row["class_map"] is None else _from_png(row["class_map"]),
         )
         if not ((result.labels >= 0) & (result.labels < len(names))).all():
             raise ValueError(f"labels outside 0..{len(names) - 1}")

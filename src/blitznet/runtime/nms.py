@@ -3,40 +3,47 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.arrays import Flags, Floats
+from blitznet.core.arrays import Boxes, Flags, Floats, Labels
 from blitznet.core.boxes import area
 
 
-def suppress(boxes: Floats, valid: Flags, *, iou: float, keep: int) -> Flags:
-    """Which boxes survive greedy suppression within their own row.
+def suppress(boxes: Boxes, group: Labels, *, iou: float, keep: int) -> Flags:
+    """Which boxes survive greedy suppression within their own group.
 
-    boxes (R, N, 4) x1 y1 x2 y2, one row for each class, best score first; valid (R, N) bool, False where a
-    row is shorter. A box goes when its IoU with a better one that stays is greater than `iou`; at most
-    `keep` stay in a row. Gives (R, N) bool. Paper 3.5.
+    boxes (N, 4) x1 y1 x2 y2; group (N,) rising, one number for each class, best score first within a group.
+    A box goes when its IoU with a better one of its group that stays is greater than `iou`; at most `keep`
+    stay in a group. Gives (N,) bool. Paper 3.5.
 
-    Every pass settles the best open box of each row, so there are as many passes as the longest row keeps.
+    Every pass settles the best open box of each group and forgets what it settled, so there are as many
+    passes as the group that keeps most, each over what is still open.
     """
-    open_ = valid.copy()
-    kept = np.zeros_like(valid)
-    areas = area(boxes)  # (R, N)
-    rows = np.flatnonzero(open_.any(1))
+    kept = np.zeros(len(boxes), np.bool_)
+    place, corners, areas = np.arange(len(boxes)), boxes.T.copy(), area(boxes)
     for _ in range(keep):
-        if not len(rows):
+        if not len(place):
             break
-        best = open_[rows].argmax(1)
-        kept[rows, best] = True
-        open_[rows] &= _overlap(boxes, areas, rows, best) <= iou
-        open_[rows, best] = False
-        rows = rows[open_[rows].any(1)]
+        starts = np.ones(len(group), np.bool_)
+        np.not_equal(group[1:], group[:-1], out=starts[1:])
+        first = np.flatnonzero(starts)  # the best open box of each group
+        kept[place[first]] = True
+        best = first[starts.cumsum() - 1]  # for each box, that of its own group
+        open_ = _overlap(corners, areas, best) <= iou
+        open_[first] = False
+        left = np.flatnonzero(open_)
+        place, group, corners, areas = place[left], group[left], corners.take(left, 1), areas[left]
     return kept
 
 
-def _overlap(boxes: Floats, areas: Floats, rows: NDArray[np.intp], best: NDArray[np.intp]) -> Floats:
-    """IoU (r, N) of each row's best box with all of its row; 0 where both are empty."""
-    one = boxes[rows, best][:, None]  # (r, 1, 4)
-    many = boxes[rows]  # (r, N, 4)
-    width = np.minimum(one[..., 2], many[..., 2]) - np.maximum(one[..., 0], many[..., 0])
-    height = np.minimum(one[..., 3], many[..., 3]) - np.maximum(one[..., 1], many[..., 1])
-    inter = np.maximum(width, 0) * np.maximum(height, 0)
-    union = areas[rows, best][:, None] + areas[rows] - inter
-    return np.asarray(np.divide(inter, union, out=np.zeros_like(inter), where=union > 0), np.float32)
+def _overlap(corners: Floats, areas: Floats, other: NDArray[np.intp]) -> Floats:
+    """IoU (N,) of boxes, by corners (4, N) and areas (N,), each with one `other` of them; 0 where both are empty."""
+    x1, y1, x2, y2 = corners
+    inter = np.minimum(x2, x2[other])
+    inter -= np.maximum(x1, x1[other])
+    height = np.minimum(y2, y2[other])
+    height -= np.maximum(y1, y1[other])
+    inter = np.maximum(inter, 0, out=inter)
+    inter *= np.maximum(height, 0, out=height)
+    union = areas + areas[other]
+    union -= inter
+    np.divide(inter, union, out=inter, where=union > 0)  # without a union there is no intersection: 0
+    return inter
