@@ -6,9 +6,13 @@ import pytest
 import blitznet
 from blitznet.api import WEIGHTS, find_model, load
 from blitznet.core.errors import ModelError, UsageError
+from blitznet.runtime.engine import EngineName
 from blitznet.runtime.photos import SAMPLES
 from runtime.fakes import SPEC, write_onnx
 from without_torch import python
+
+ENGINES: tuple[EngineName, ...] = ("torch", "torch-compiled")
+"""those that want weights"""
 
 
 def test_public_names_are_sorted_and_there() -> None:
@@ -31,8 +35,10 @@ def test_predicting_needs_no_torch(tmp_path: Path) -> None:
     assert int(python(code, str(tmp_path / "a.onnx"), str(SAMPLES / "cat.jpg"))) > 0
 
 
-def test_a_torch_model_without_torch_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").touch()
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt2"])
+def test_a_torch_model_without_torch_is_a_sentence(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.touch()
     code = """
 import sys, blitznet
 try:
@@ -40,8 +46,7 @@ try:
 except blitznet.MissingExtra as error:
     print(error)
 """
-    said = python(code, str(tmp_path / "a.safetensors"))
-    assert said == f"{tmp_path / 'a.safetensors'}: a .safetensors model needs `pip install 'blitznet[train]'`"
+    assert python(code, str(path)) == f"{path}: a {suffix} model needs `pip install 'blitznet[train]'`"
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -62,6 +67,10 @@ def test_a_named_model_of_the_package(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("blitznet.api.WEIGHTS", tmp_path)
     write_onnx(tmp_path / "blitznet300-lite.onnx")
     assert find_model("blitznet300-lite") == tmp_path / "blitznet300-lite.onnx"
+    assert find_model("blitznet300-lite", engine="openvino") == tmp_path / "blitznet300-lite.onnx"
+    (tmp_path / "blitznet300-lite.safetensors").touch()
+    for engine in ENGINES:
+        assert find_model("blitznet300-lite", engine=engine) == tmp_path / "blitznet300-lite.safetensors"
     with pytest.raises(ModelError, match=r"^'blitznet300-lit' is neither .* \(blitznet300-lite\); did you mean"):
         find_model("blitznet300-lit")
     with pytest.raises(ModelError, match=r"^'yolo' is neither a file nor a model of the package \(blitznet300-lite\)$"):
@@ -74,7 +83,8 @@ def test_a_named_model_of_the_package(tmp_path: Path, monkeypatch: pytest.Monkey
         ("ssd512", "'ssd512' has no weights in the package; train it with `blitznet train` and give the run's folder"),
         ("gone.onnx", "gone.onnx: there is no such model file"),
         ("runs/gone", "runs/gone: there is no such model file"),
-        ("a.pt", "a.pt: wanted an .onnx or .safetensors file, came '.pt'"),
+        ("gone.pt2", "gone.pt2: there is no such model file"),
+        ("a.pt", "a.pt: wanted an .onnx, .openvino, .pt2 or .safetensors file, came '.pt'"),
         ("folder", "folder: there is neither best.safetensors nor last.safetensors in this folder"),
     ],
 )

@@ -47,6 +47,7 @@ def test_a_table_and_json_of_several_sets(place: Path, capsys: pytest.CaptureFix
     assert 0 <= low <= high <= 1
     said = capsys.readouterr()
     assert all(text in said.out for text in (*SETS, "all as one", "±"))
+    assert said.out.splitlines()[-1].startswith("engine: openvino, float32, ")
     assert said.err == ""
 
 

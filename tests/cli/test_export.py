@@ -4,6 +4,10 @@ import pytest
 
 import toy
 from blitznet.cli.main import main
+from blitznet.core.arrays import Image
+from blitznet.core.photo import Photo
+from blitznet.core.spec import Spec
+from blitznet.export.verify import Check, Parity
 from cli.sets import TOY_SPEC, write_model, write_voc
 from export.small import small
 from runtime.fakes import SPEC
@@ -23,23 +27,55 @@ def test_a_run_becomes_one_file_that_answers_the_same(place: Path, capsys: pytes
     text = write_voc(count=3)
     assert main(["export", "run", "--verify", text, "voc/JPEGImages/toy_0000.png"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line.rsplit(maxsplit=2)[0] for line in said[1:6]] == [
+    assert said[0].split() == ["file", "against", "network", "measured", "allowed"]
+    assert [line.split("  ")[0] for line in said[1:8]] == [
         *(f"{name}, in deviations" for name in ("offsets", "logits", "class_map")),
         "sides of boxes, pixels",
         "scores",
+        "share of boxes that have their like",
+        "share of pixels of the same class",
     ]
-    assert said[6].startswith("model: run/best.onnx (0.0 MB)")
-    assert said[6].endswith("compared on 4 photos")
+    assert [line.split()[-2:] for line in said[4:8]] == [
+        ["<=", "0.5"],
+        ["<=", "0.001"],
+        [">=", "0.97"],
+        [">=", "0.999"],
+    ]
+    assert said[8].startswith("model: run/best.onnx (0.0 MB)")
+    assert said[8].endswith("compared on 4 photos")
     assert main(["predict", "--model", "run/best.onnx"]) == 0
+
+
+def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def export(net: object, spec: Spec, path: Path, to: str, *, nms: bool, images: list[Image]) -> None:
+        seen.extend([spec.precision, spec.size, to, nms, len(images), images[0].shape])
+        path.write_bytes(b"model")
+
+    def verify(path: Path, net: object, spec: Spec, photos: list[Photo], *, nms: bool) -> Parity:
+        seen.extend([str(path), len(photos), nms])
+        return Parity((Check("share", 0.5, 0.4, least=True),))
+
+    monkeypatch.setattr("blitznet.export.formats.export", export)
+    monkeypatch.setattr("blitznet.export.verify.verify", verify)
+    text = write_voc(count=2)
+    words = ["--to", "openvino", "--precision", "int8", "--calibrate", text, "--nms", "--size", "80x64"]
+    assert main(["export", "run", *words]) == 0
+    made = "run/best-int8-80x64-nms.openvino"
+    assert seen == ["int8", (64, 80), "openvino", True, 2, (64, 80, 3), made, 2, True]
+    said = capsys.readouterr().out.splitlines()[1:]
+    assert said[0].split() == ["share", "0.5000", ">=", "0.4"]
+    assert said[1:] == [f"model: {made} (0.0 MB)   compared on 2 photos"]
 
 
 def test_a_file_that_answers_otherwise_is_not_left_behind(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def another(net: object, spec: object, path: Path) -> None:
+    def another(net: object, spec: object, path: Path, *_: object, **__: object) -> None:
         write_model(str(path), spec=SPEC)
 
-    monkeypatch.setattr("blitznet.export.onnx.export_onnx", another)
+    monkeypatch.setattr("blitznet.export.formats.export", another)
     assert main(["export", "run/best.safetensors", "--out", "a.onnx"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("blitznet: error: a.onnx: does not answer as the network does")
@@ -55,6 +91,10 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(
         (["ssd512"], "'ssd512' has no trained weights in the package; give a .safetensors file or a run folder"),
         (["small.onnx"], "small.onnx: wanted a .safetensors file or a run folder, came '.onnx'"),
         (["run", "--out", "a.pt"], "--out: wanted a file that ends in .onnx, came a.pt"),
+        (["run", "--to", "torch", "--out", "a.onnx"], "--out: wanted a file that ends in .pt2, came a.onnx"),
+        (["run", "--size", "320"], "--size: wanted WxH such as 320x240, came '320'"),
+        (["run", "--size", "320x8"], "--size: wanted 32 pixels or more a side, came 320x8"),
+        (["run", "--precision", "int8"], "--calibrate: wanted photos to measure ranges on, came none"),
         (["run", "--out", "small.onnx/a.onnx"], "small.onnx: wanted a folder to write to, but"),
         (["run", "--verify", "gone.jpg"], "gone.jpg: there is no such file or folder"),
         (["run", "--verify", "voc:gone@train"], "voc:gone@train: there is no folder gone"),

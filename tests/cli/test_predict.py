@@ -7,6 +7,7 @@ from PIL import Image
 
 from blitznet.cli.predict import Predict, run
 from blitznet.core.errors import DataError, ModelError, UsageError
+from blitznet.runtime.engine import EngineName
 from blitznet.runtime.photos import SAMPLES
 from runtime.fakes import SPEC, write_onnx
 from without_torch import python
@@ -51,7 +52,18 @@ def test_pictures_masks_and_json(model: str, capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "shots/a.jpg" in said
     assert "person" in said
-    assert said.endswith("pictures and masks: out   JSON: deep/list.json\n")
+    assert said.splitlines()[-1].startswith(
+        "pictures and masks: out   JSON: deep/list.json   engine: openvino, float32, "
+    )
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(("threads", "wanted"), [(1, "1 thread"), (2, "2 threads")])
+def test_engine_and_threads(
+    model: str, engine: EngineName, threads: int, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Predict(model=model, engine=engine, threads=threads)) == 0
+    assert capsys.readouterr().out.endswith(f"   engine: {engine}, float32, {wanted}\n")
 
 
 def test_score_and_default_places(model: str) -> None:
@@ -117,6 +129,12 @@ def test_many_photos_are_cut_off_in_the_table(model: str, capsys: pytest.Capture
         (Predict(score=50), UsageError, r"--score: wanted 0 to 1, came 50"),
         (Predict(sources=("gone.jpg",)), DataError, r"gone\.jpg: there is no such file or folder"),
         (Predict(model="gone.onnx"), ModelError, r"gone\.onnx: there is no such model file"),
+        (
+            Predict(engine="torch"),
+            UsageError,
+            r"small\.onnx: torch does not run \.onnx files; onnxruntime, openvino, .*",
+        ),
+        (Predict(threads=0), UsageError, r"threads: wanted 1 or more, came 0"),
         (Predict(out=Path("small.onnx/out")), UsageError, r"small\.onnx/out: wanted a folder to write to, but .*"),
         (Predict(json=Path("folder")), UsageError, r"folder: wanted a file to write, came a folder"),
     ],

@@ -44,6 +44,10 @@ def test_counts() -> None:
         ({"classes": tuple(map(str, range(255)))}, "1 to 254 classes fit a class map, came 255"),
         ({"tasks": ()}, r"tasks must be some of \['detection', 'segmentation'\], came \[\]"),
         ({"tasks": ("depth",)}, r"tasks must be some of .*, came \['depth'\]"),
+        ({"size": (300,)}, r"wanted a size of height and width in pixels, came \[300\]"),
+        ({"size": (300, 0)}, r"wanted a size of height and width in pixels, came \[300, 0\]"),
+        ({"size": (300.0, 300)}, r"wanted a size of height and width in pixels, came \[300\.0, 300\]"),
+        ({"classes": (1, 2)}, r"class names must be text, came \[1, 2\]"),
         ({"temperature": 0.0}, r"wanted a temperature above 0, came 0\.0"),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from blitznet.core.spec import Spec
+from blitznet.core.spec import Limits, Spec
 from blitznet.nets.parts import Heads
 from runtime.fakes import SPEC
 
@@ -50,5 +50,7 @@ def small(spec: Spec = SPEC, *, seed: int = 0) -> Small:
     return net.eval()
 
 
+BRIEF = replace(SPEC, limits=Limits(score=0.3, per_class=4, per_image=8), temperature=8.0)
+"""few passes of suppression, so a small graph; no scores so near 1 that they are equal, whose order is not sure"""
 DETECTION = replace(SPEC, tasks=("detection",))
 SEGMENTATION = replace(SPEC, tasks=("segmentation",))

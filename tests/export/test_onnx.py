@@ -1,16 +1,22 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.core.result import Detections, Outputs
 from blitznet.core.spec import Spec
 from blitznet.export.onnx import export_onnx
+from blitznet.nets.deploy import Deployed
+from blitznet.nets.detect import Finished, finished_answers
 from blitznet.nets.engine import TorchEngine
 from blitznet.runtime.onnx import OnnxEngine
-from export.small import DETECTION, SEGMENTATION, small
+from blitznet.runtime.predictor import Predictor
+from export.small import BRIEF, DETECTION, SEGMENTATION, small
 from runtime.fakes import SPEC
 
 
@@ -36,12 +42,46 @@ def test_the_file_says_what_it_is(exported: Path) -> None:
     notes = {entry.key: entry.value for entry in model.metadata_props}
     assert Spec.from_json(notes["blitznet"]) == SPEC
     assert notes["names"] == "cat, dog, person"
+    assert notes["precision"] == "float32"
     assert notes["licence"] == "Apache-2.0"
     assert [value.name for value in model.graph.input] == ["images"]
     assert [value.name for value in model.graph.output] == ["offsets", "logits", "class_map"]
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
     assert str(Path(__file__).parents[2]) not in model.SerializeToString().decode("latin-1")
     assert [path.name for path in exported.parent.iterdir()] == ["small.onnx"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "finished.onnx"
+    export_onnx(small(), BRIEF, path, nms=True)
+    return path
+
+
+def test_with_the_post_processing_inside(finished: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, *BRIEF.size, 3), np.uint8)
+    module = Finished(Deployed(small(), BRIEF), BRIEF).eval()
+    for batch in (3, 1):
+        came = OnnxEngine(finished, threads=1).run(images[:batch])
+        assert isinstance(came, Detections)
+        with torch.inference_mode():
+            wanted = [answer.numpy() for answer in module(torch.from_numpy(images[:batch]))]
+        for name, value in zip(finished_answers(BRIEF), wanted, strict=True):
+            assert getattr(came, name).dtype == value.dtype
+            np.testing.assert_allclose(getattr(came, name), value, atol=1e-4)
+
+
+def test_equal_scores_keep_their_order(tmp_path: Path) -> None:
+    net = small(DETECTION)
+    spec = replace(DETECTION, limits=BRIEF.limits)
+    with torch.no_grad():
+        net.logits.weight.zero_()  # every anchor of a shape is as sure as the others
+    export_onnx(net, spec, tmp_path / "a.onnx", nms=True)
+    images = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3), np.uint8)
+    wanted, came = Predictor(TorchEngine(net, spec))(images[0]), Predictor(OnnxEngine(tmp_path / "a.onnx"))(images[0])
+    assert len(wanted)
+    np.testing.assert_allclose(came.boxes, wanted.boxes, atol=1e-2)
+    np.testing.assert_array_equal(came.labels, wanted.labels)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +105,14 @@ def test_kernels_that_float16_holds_are_stored_in_it(tmp_path: Path) -> None:
     assert stored == [list(kernel.shape)], "the other kernels are not rounded"
     images = np.random.default_rng(0).integers(0, 256, (1, *SPEC.size, 3), np.uint8)
     wanted, came = TorchEngine(rounded, SPEC).run(images), OnnxEngine(tmp_path / "a.onnx", threads=1).run(images)
+    assert isinstance(came, Outputs)
     np.testing.assert_allclose(came.logits, wanted.logits, rtol=1e-4, atol=1e-4)  # type: ignore[arg-type] # are there
+
+
+def test_no_boxes_to_finish(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="small: finds no boxes, so there are none to suppress"):
+        export_onnx(small(SEGMENTATION), SEGMENTATION, tmp_path / "a.onnx", nms=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:

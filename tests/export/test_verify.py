@@ -10,13 +10,16 @@ from blitznet.api import WEIGHTS
 from blitznet.core.errors import ModelError
 from blitznet.core.photo import Photo
 from blitznet.core.result import Outputs
+from blitznet.core.spec import Precision
+from blitznet.export.formats import export
 from blitznet.export.onnx import export_onnx
-from blitznet.export.verify import Parity, compare, verify
-from blitznet.nets.engine import TorchEngine
+from blitznet.export.verify import Check, Eager, Parity, compare, engine_for, verify
 from blitznet.nets.files import load_model
+from blitznet.nets.program import ProgramEngine
 from blitznet.runtime.onnx import OnnxEngine
+from blitznet.runtime.openvino import OpenVinoEngine
 from blitznet.runtime.photos import find_photos
-from export.small import small
+from export.small import BRIEF, small
 from runtime.fakes import SPEC, FakeEngine, random_outputs
 
 PHOTOS = [Photo(path) for path in find_photos()]
@@ -33,9 +36,28 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_faithful_file_stays(exported: Path) -> None:
     parity = verify(exported, small(), SPEC, PHOTOS)
     assert exported.is_file()
-    assert max(parity.raw.values()) < 1e-4
-    assert parity.pixels < 0.5
-    assert parity.score < 1e-3
+    assert [check.what for check in parity.checks] == [
+        *(f"{name}, in deviations" for name in ("offsets", "logits", "class_map")),
+        "sides of boxes, pixels",
+        "scores",
+        "share of boxes that have their like",
+        "share of pixels of the same class",
+    ]
+    assert max(check.excess for check in parity.checks) < 1
+
+
+def test_a_finished_file_is_compared_by_its_results(tmp_path: Path) -> None:
+    export_onnx(small(), BRIEF, tmp_path / "a.onnx", nms=True)
+    checks = verify(tmp_path / "a.onnx", small(), BRIEF, PHOTOS, nms=True).checks
+    assert [check.what for check in checks[:2]] == ["sides of boxes, pixels", "scores"]
+    assert checks[0].value < 0.5
+    net = small()
+    with torch.no_grad():
+        net.stem.weight += 0.5
+    with pytest.raises(
+        ModelError, match=r"a\.onnx: does not answer as the network does, sides of boxes, pixels: \S+, wanted"
+    ):
+        verify(tmp_path / "a.onnx", net, BRIEF, PHOTOS, nms=True)
 
 
 def test_a_file_of_another_network_is_deleted(exported: Path, tmp_path: Path) -> None:
@@ -44,7 +66,8 @@ def test_a_file_of_another_network_is_deleted(exported: Path, tmp_path: Path) ->
     with torch.no_grad():
         net.class_map.weight[0, 0, 0, 0] += 1
     with pytest.raises(
-        ModelError, match=r"a\.onnx: does not answer as .*, class_map differ by \S+ of their deviation;"
+        ModelError,
+        match=r"a\.onnx: does not answer as .*, class_map, in deviations: \S+, wanted at most 0\.0001; the file was",
     ):
         verify(path, net, SPEC, PHOTOS)
     assert not path.exists()
@@ -55,6 +78,26 @@ def test_a_file_with_another_contract_is_deleted(exported: Path, tmp_path: Path)
     with pytest.raises(ModelError, match=r"a\.onnx: the contract in the file is not the network's"):
         verify(path, small(), replace(SPEC, mean=(0.1, 0.1, 0.1)), PHOTOS)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "a.openvino", "a.pt2"])
+def test_a_file_that_cannot_be_opened_is_deleted(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("hello")
+    with pytest.raises(ModelError, match=name):
+        verify(tmp_path / name, small(), SPEC, PHOTOS)
+    assert not (tmp_path / name).exists()
+
+
+def test_bfloat16_is_checked_on_the_engine_that_computes_in_it(tmp_path: Path) -> None:
+    spec = replace(SPEC, precision="bfloat16")
+    export(small(), spec, tmp_path / "a.onnx")
+    export(small(), spec, tmp_path / "a.pt2", "torch")
+    assert isinstance(engine_for(tmp_path / "a.onnx", spec), OpenVinoEngine)
+    engine = engine_for(tmp_path / "a.pt2", spec)
+    assert isinstance(engine, ProgramEngine)
+    raw = compare(Eager(small(), spec), engine, PHOTOS[:1]).checks[0]
+    assert raw.value > 1e-4
+    assert raw.bound is None
 
 
 def changed(name: str, amount: float) -> Outputs:
@@ -69,38 +112,48 @@ def changed(name: str, amount: float) -> Outputs:
     [
         (OUTPUTS, None),
         (changed("offsets", 1e-5), None),
-        (changed("offsets", 1e-2), "offsets differ by 0.0"),
-        (changed("logits", 1.0), "logits differ by 0.3"),
-        (changed("class_map", float("nan")), "class_map differ by inf"),
-        (replace(OUTPUTS, class_map=None), "class_map differ by inf"),
+        (changed("offsets", 1e-2), "offsets, in deviations: 0.0"),
+        (changed("logits", 1.0), "logits, in deviations: 0.3"),
+        (changed("class_map", float("nan")), "class_map, in deviations: inf, wanted at most 0.0001"),
+        (replace(OUTPUTS, class_map=None), "class_map, in deviations: inf"),
     ],
     ids=["same", "hardly", "offsets", "logits", "not a number", "missing"],
 )
 def test_the_worst_difference_is_named(other: Outputs, words: str | None) -> None:
     worst = compare(FakeEngine(OUTPUTS), FakeEngine(other), PHOTOS[:1]).worst()
-    assert worst is None if words is None else worst is not None and worst.startswith(words)
+    assert worst is None if words is None else str(worst).startswith(words)
 
 
 @pytest.mark.parametrize(
-    ("parity", "words"),
+    ("checks", "words"),
     [
-        (Parity({"logits": 9e-5}, 0.4, 9e-4), None),
-        (Parity({"logits": 2e-4}, 5.0, 9e-4), "boxes differ by 5 pixels"),
-        (Parity({"logits": 2e-4}, 0.6, 0.1), "scores differ by 0.1"),
-        (Parity({"logits": np.inf}, np.inf, 0.1), "logits differ by inf of their deviation"),
+        ([Check("logits", 9e-5, 1e-4), Check("pixels", 0.4, 0.5), Check("share", 0.98, 0.97, least=True)], None),
+        ([Check("logits", 2e-4, 1e-4), Check("pixels", 5.0, 0.5)], "pixels: 5, wanted at most 0.5"),
+        ([Check("logits", 5.0), Check("share", 0.96, 0.97, least=True)], "share: 0.96, wanted at least 0.97"),
+        ([Check("logits", np.inf, 1e-4), Check("pixels", 5.0, 0.5)], "logits: inf, wanted at most 0.0001"),
+        ([Check("share", np.nan, 0.97, least=True)], "share: nan, wanted at least 0.97"),
     ],
 )
-def test_bounds(parity: Parity, words: str | None) -> None:
-    assert parity.worst() == words
+def test_bounds(checks: list[Check], words: str | None) -> None:
+    worst = Parity(tuple(checks)).worst()
+    assert worst is None if words is None else str(worst) == words
+
+
+@pytest.mark.parametrize(("precision", "least"), [("float32", 0.999), ("bfloat16", 0.99), ("int8", 0.98)])
+def test_each_precision_has_its_bounds(precision: Precision, least: float) -> None:
+    spec = replace(SPEC, precision=precision)
+    bounds = [check.bound for check in compare(FakeEngine(OUTPUTS), FakeEngine(OUTPUTS, spec), PHOTOS[:1]).checks]
+    exact = precision == "float32"
+    assert bounds == [*([1e-4] * 3 if exact else [None] * 3), *([0.5, 1e-3] if exact else [None, None]), 0.97, least]
 
 
 def test_a_detection_that_one_of_them_lacks() -> None:
     logits = np.full_like(OUTPUTS.logits, 0)
     logits[..., 0] = 20
-    assert OUTPUTS.logits is not None
     none = replace(OUTPUTS, logits=logits)
-    parity = compare(FakeEngine(none), FakeEngine(OUTPUTS), PHOTOS[:1])
-    assert parity.pixels == np.inf
+    worst = compare(FakeEngine(none), FakeEngine(OUTPUTS), PHOTOS[:1]).worst()
+    assert worst is not None
+    assert worst.value == np.inf
 
 
 @pytest.mark.skipif(not (WEIGHTS / "blitznet300-lite.onnx").is_file(), reason="no weights were built into the package")
@@ -108,4 +161,4 @@ def test_the_packages_two_files_are_one_model() -> None:
     net, spec = load_model(WEIGHTS / "blitznet300-lite.safetensors")
     engine = OnnxEngine(WEIGHTS / "blitznet300-lite.onnx", threads=1)
     assert engine.spec == spec
-    assert compare(TorchEngine(net, spec), engine, PHOTOS).worst() is None
+    assert compare(Eager(net, spec), engine, PHOTOS).worst() is None

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from blitznet.core.contract import KEY
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.files import KEY, load_model, save_model
+from blitznet.nets.files import load_model, save_model
 from nets.small import small_spec
 
 
@@ -98,6 +99,10 @@ def test_a_place_that_cannot_be_written_to(net: BlitzNet, tmp_path: Path) -> Non
             small_spec().to_json().replace('"extra": 3', '"extra": 3, "depth": 9'),
             r"^\S+/model\.safetensors: Network has no \['depth'\]; the file is of a newer version, update blitznet$",
         ),
+        (
+            replace(small_spec(), version=2).to_json(),
+            r"^\S+/model\.safetensors: wanted a contract of version 1, came 2; update blitznet$",
+        ),
     ],
 )
 def test_contracts_that_are_none_are_told_with_their_file(tmp_path: Path, text: str, message: str) -> None:
@@ -114,7 +119,7 @@ def test_files_that_are_not_models(net: BlitzNet, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read as safetensors"):
         load_model(path)
     save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(ModelError, match="carries its contract under 'blitznet', this file has none"):
+    with pytest.raises(ModelError, match=r"not a blitznet model, its metadata has no 'blitznet'; make one with `.*`"):
         load_model(path)
 
 

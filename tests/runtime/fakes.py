@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from blitznet.core.anchors import grids, make_anchors
 from blitznet.core.arrays import Floats
 from blitznet.core.models import blitznet300_lite
-from blitznet.core.result import Outputs
+from blitznet.core.result import Detections, Outputs
 from blitznet.core.spec import AnchorLayout, Spec
 
 SPEC = replace(
@@ -28,12 +28,14 @@ MAP = (16, 12)
 class FakeEngine:
     """Answers each image with what it was given, shifted by nothing at all."""
 
-    def __init__(self, outputs: Outputs, spec: Spec = SPEC) -> None:
+    name = "fake"
+
+    def __init__(self, outputs: Outputs | Detections, spec: Spec = SPEC) -> None:
         self.spec = spec
         self.outputs = outputs
         self.fed: list[NDArray[np.uint8]] = []
 
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
+    def run(self, images: NDArray[np.uint8]) -> Outputs | Detections:
         self.fed.append(images)
         return self.outputs
 

@@ -1,12 +1,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.runtime.onnx import OnnxEngine, available_threads
+from blitznet.core.result import Outputs
+from blitznet.runtime.onnx import OnnxEngine, providers
 from runtime.fakes import SPEC, write_onnx
 
 
@@ -16,6 +18,8 @@ def test_answers_of_a_file(tmp_path: Path, batch: int) -> None:
     engine = OnnxEngine(tmp_path / "a.onnx", threads=1)
     outputs = engine.run(np.full((batch, *SPEC.size, 3), 7, np.uint8))
     assert engine.spec == SPEC
+    assert engine.name == "onnxruntime"
+    assert isinstance(outputs, Outputs)
     for name, shift in (("offsets", 7), ("logits", 0), ("class_map", 0)):
         answer, one = getattr(outputs, name), getattr(wanted, name)
         assert answer.dtype == np.float32
@@ -29,7 +33,10 @@ def newer() -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, r"a\.onnx: not a blitznet model, its metadata has no 'blitznet'; make one with `blitznet export`"),
+        (
+            None,
+            r"a\.onnx: not a blitznet model, its metadata has no 'blitznet'; make one with `blitznet train`",
+        ),
         ("{}", r"a\.onnx: this is not a contract of a blitznet model"),
         ("cats", r"a\.onnx: this is not a contract of a blitznet model"),
         (newer(), r"a\.onnx: Spec has no \['depth'\]; the file is of a newer version, update blitznet"),
@@ -55,4 +62,29 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
 def test_threads_that_cannot_be(tmp_path: Path, threads: int) -> None:
     with pytest.raises(UsageError, match=f"threads: wanted 1 or more, came {threads}"):
         OnnxEngine(tmp_path / "a.onnx", threads=threads)
-    assert available_threads() >= 1
+
+
+def test_a_file_to_be_computed_in_bfloat16(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "a.onnx", spec=replace(SPEC, precision="bfloat16"))
+    message = r"a\.onnx: is to be computed in bfloat16, which onnxruntime does not do; use `--engine openvino`$"
+    with pytest.raises(ModelError, match=message):
+        OnnxEngine(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_an_engine_that_is_not_installed(
+    tmp_path: Path, name: Literal["onnxruntime-cuda", "onnxruntime-tensorrt"]
+) -> None:
+    write_onnx(tmp_path / "a.onnx")
+    message = f"^engine: this onnxruntime has no {name}, it has onnxruntime; install onnxruntime-gpu for the others$"
+    with pytest.raises(UsageError, match=message):
+        OnnxEngine(tmp_path / "a.onnx", name=name)
+
+
+def test_what_a_graphics_card_cannot_do_the_processors_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    there = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    cuda, tensorrt = providers("onnxruntime-cuda", there), providers("onnxruntime-tensorrt", there)
+    assert [name for name, _ in cuda] == there[1:]
+    assert [name for name, _ in tensorrt] == there
+    assert tensorrt[0][1]["trt_engine_cache_path"] == str(tmp_path / "blitznet" / "onnxruntime-tensorrt")

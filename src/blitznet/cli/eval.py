@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.flags import said
 from blitznet.cli.outputs import prepare_files, write_json, written
 from blitznet.cli.screen import bars, stdout
@@ -35,8 +36,9 @@ class Eval:
     """
 
     model: Annotated[str | None, tyro.conf.Positional, said("[MODEL]")] = None
-    """Name of a model of the package, an .onnx file, a .safetensors file or run folder (needs the extra `train`),
-    or a .jsonl file that --results wrote, which is scored without a model. Not given: blitznet300-lite."""
+    """Name of a model of the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
+    extra `train`), or a .jsonl file that --results wrote, which is scored without a model. Not given:
+    blitznet300-lite."""
     data: Annotated[tuple[str, ...], said("SET [SET ...]")]
     """Sets to score on, FORMAT:ROOT@SPLIT,option=value+value."""
     json: Annotated[Path | None, said("FILE")] = None
@@ -47,7 +49,10 @@ class Eval:
     """Instead of scoring a model: how far result file B is ahead of A, the same photos drawn for both."""
     per_class: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the scores of every class too."""
-    threads: Annotated[int | None, said("INT")] = None
+    engine: EngineFlag = "auto"
+    """What computes: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
+    Not given: the fastest that is installed."""
+    threads: ThreadsFlag = None
     """Threads of computing. Not given: one for each processor."""
     scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[Options]] = DEFAULTS
 
@@ -61,26 +66,30 @@ def run(options: Eval) -> int:
     if options.compare is not None:
         return _compare(options, *options.compare)
     stored = options.model is not None and options.model.endswith(".jsonl")
-    report = _score_file(options) if stored else _score_model(options)
+    report, engine = (_score_file(options), "") if stored else _score_model(options)
     if options.json is not None:
         write_json(options.json, report.to_dict())
     console = stdout()
     console.print(report.table())
     if options.per_class:
         console.print(_class_table(report.total))
+    if engine:
+        print(engine)
     return 0
 
 
-def _score_model(options: Eval) -> "Report":
+def _score_model(options: Eval) -> "tuple[Report, str]":
+    """The scores, and the engine that ran."""
     from blitznet.api import load
     from blitznet.metrics.evaluate import evaluate
 
-    predictor = load(options.model or DEFAULT, threads=options.threads)
+    predictor = load(options.model or DEFAULT, engine=options.engine, threads=options.threads)
     datasets = open_sets(options.data, predictor.spec.classes)
     scoring = _scoring(options.scoring, predictor.spec.tasks)
     predict = partial(predictor, class_map="segmentation" in scoring.tasks)
     with bars() as show, written(options.results or Path()):
-        return evaluate(predict, datasets, scoring, results=options.results, watch=partial(show, "photos"))
+        report = evaluate(predict, datasets, scoring, results=options.results, watch=partial(show, "photos"))
+    return report, ran(predictor, options.threads)
 
 
 def _score_file(options: Eval) -> "Report":

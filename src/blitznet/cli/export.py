@@ -1,8 +1,8 @@
-"""`blitznet export`: a trained model as one ONNX file, and the proof that it answers the same."""
+"""`blitznet export`: a trained model as one file for another runtime, and the proof that it answers the same."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -11,51 +11,63 @@ from blitznet.cli.outputs import prepare_files
 from blitznet.cli.screen import stdout
 from blitznet.core.errors import DataError, ModelError, UsageError
 from blitznet.core.models import MODELS
+from blitznet.core.spec import Precision
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from blitznet.core.photo import Photo
-    from blitznet.core.spec import Spec
     from blitznet.export.verify import Parity
 
-MOST = 20
-"""photos of a data set that are compared"""
+TO_VERIFY, TO_CALIBRATE = 20, 300
+"""photos of a data set, or of a list, that are compared or calibrated on"""
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a trained model as one ONNX file for `predict` and `eval`, which need no torch then.
+    """Write a trained model as one file for `predict`, `eval`, `bench`, or any other runtime.
 
-    The file is kept only if it answers as the network does.
+    The file takes uint8 RGB photos, carries its whole contract, and is kept only if it answers as the network does.
     """
 
     model: Annotated[str, tyro.conf.Positional, said("MODEL")]
     """A .safetensors file, a run folder, or the name of a model of the package."""
-    out: Annotated[Path | None, said("FILE.onnx")] = None
-    """Not given: the model's name with .onnx, beside it; that of a model of the package in the working folder."""
+    to: Literal["onnx", "openvino", "torch"] = "onnx"
+    """.onnx runs on onnxruntime and OpenVINO, .openvino on OpenVINO alone, .pt2 (torch.export) on torch."""
+    precision: Precision = "float32"
+    """What the file is computed in. bfloat16 is for OpenVINO and torch; int8 wants --calibrate."""
+    calibrate: Annotated[tuple[str, ...], said("SOURCE [SOURCE ...]")] = ()
+    """What to measure int8's ranges on: photos, folders, globs, or sets FORMAT:ROOT@SPLIT, of which 300 are taken."""
+    nms: bool = False
+    """Put the post-processing into the file, which then answers boxes, scores, labels, count and class map."""
+    size: Annotated[str, said("WxH")] = ""
+    """Pixels the network is fed. Not given: what it was trained at."""
+    out: Annotated[Path | None, said("FILE")] = None
+    """Not given: the model's name, beside it; that of a model of the package in the working folder."""
     verify: Annotated[tuple[str, ...], said("SOURCE [SOURCE ...]")] = ()
-    """What to compare on: photos, folders, globs, or sets FORMAT:ROOT@SPLIT, of which 20 photos are taken. Not given:
+    """What to compare on, as for --calibrate, of which 20 are taken. Not given: what it was calibrated on, or else
     the sample photos of the package."""
 
 
 def run(options: Export) -> int:
     """Export, verify, and say how close the two are."""
-    from blitznet.export.onnx import export_onnx
+    from blitznet.export.formats import contract, export, require_possible
     from blitznet.export.verify import verify
     from blitznet.nets.files import load_model
 
     weights = _weights(options.model)
-    out = options.out or (Path(weights.name) if options.model in MODELS else weights).with_suffix(".onnx")
-    if out.suffix != ".onnx":
-        raise UsageError(f"--out: wanted a file that ends in .onnx, came {out}")
+    out = _out(options, weights)
     prepare_files(out)
-    photos = _photos(options.verify)
+    size = _size(options.size) if options.size else None
     net, spec = load_model(weights)
-    export_onnx(net, spec, out)
-    parity = verify(out, net, spec, photos)
-    console = stdout()
-    console.print(_parity_table(parity, spec))
+    spec = contract(spec, precision=options.precision, size=size)
+    require_possible(spec, options.to, nms=options.nms, calibrated=bool(options.calibrate))
+    photos = _photos(options.verify or options.calibrate, TO_VERIFY)
+    calibration = _photos(options.calibrate, TO_CALIBRATE) if options.calibrate else []
+    images = [photo.fit(spec.size) for photo in calibration]
+    export(net, spec, out, options.to, nms=options.nms, images=images)
+    parity = verify(out, net, spec, photos, nms=options.nms)
+    stdout().print(_parity_table(parity))
     print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   compared on {len(photos)} photos")
     return 0
 
@@ -71,8 +83,33 @@ def _weights(model: str) -> Path:
     return path
 
 
-def _photos(sources: tuple[str, ...]) -> "list[Photo]":
-    """The photos to compare on; a source that is no file and begins with a format's name is a data set."""
+def _out(options: Export, weights: Path) -> Path:
+    """The file to write: what sets it apart from the plain one is in its name."""
+    from blitznet.export.formats import SUFFIXES
+
+    suffix = SUFFIXES[options.to]
+    if options.out is None:
+        marks = [options.precision if options.precision != "float32" else "", options.size, "nms" * options.nms]
+        name = "-".join([weights.stem, *filter(None, marks)]) + suffix
+        return Path(name) if options.model in MODELS else weights.with_name(name)
+    if options.out.suffix != suffix:
+        raise UsageError(f"--out: wanted a file that ends in {suffix}, came {options.out}")
+    return options.out
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of WxH."""
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size: wanted WxH such as 320x240, came '{text}'")
+    return int(height), int(width)
+
+
+def _photos(sources: tuple[str, ...], most: int) -> "list[Photo]":
+    """The photos of each source, at most so many of each set, the samples if there are none.
+
+    A source that is no file and begins with a format's name is a data set.
+    """
     from blitznet.core.photo import Photo
     from blitznet.data.sources import FORMATS
     from blitznet.runtime.photos import find_photos
@@ -83,34 +120,33 @@ def _photos(sources: tuple[str, ...]) -> "list[Photo]":
     for source in sources:
         form, colon, _ = source.partition(":")
         is_set = colon and form in FORMATS and not Path(source).exists()
-        photos += _photos_of_set(source) if is_set else [Photo(path) for path in find_photos([source])]
-    return photos
+        photos += _photos_of_set(source, most) if is_set else [Photo(path) for path in find_photos([source])]
+    return [photos[number] for number in _evenly(len(photos), most)]
 
 
-def _photos_of_set(text: str) -> "list[Photo]":
-    """Up to `MOST` photos, evenly from the whole set."""
+def _photos_of_set(text: str, most: int) -> "list[Photo]":
     from blitznet.data.sources import open_dataset, parse_source
 
     dataset = open_dataset(parse_source(text))
     if not len(dataset):
         raise DataError(f"{text}: there is no photo in this set")
-    count = min(len(dataset), MOST)
-    return [dataset[number * len(dataset) // count].photo for number in range(count)]
+    return [dataset[number].photo for number in _evenly(len(dataset), most)]
 
 
-def _parity_table(parity: "Parity", spec: "Spec") -> "Table":
-    """The largest differences, each beside what is allowed."""
+def _evenly(length: int, most: int) -> list[int]:
+    """Up to `most` of so many places, evenly over all of them."""
+    count = min(length, most)
+    return [number * length // count for number in range(count)]
+
+
+def _parity_table(parity: "Parity") -> "Table":
+    """What was measured, each beside what is allowed."""
     from rich.table import Table
 
-    from blitznet.export.verify import PIXELS, RAW, SCORE
-    from blitznet.nets.deploy import answers
-
-    table = Table("answer", box=None, pad_edge=False)
-    table.add_column("largest difference", justify="right")
+    table = Table("file against network", box=None, pad_edge=False)
+    table.add_column("measured", justify="right")
     table.add_column("allowed", justify="right")
-    for name in answers(spec):
-        table.add_row(f"{name}, in deviations", f"{parity.raw[name]:.1e}", f"{RAW:.1e}")
-    if "detection" in spec.tasks:
-        table.add_row("sides of boxes, pixels", f"{parity.pixels:.1e}", f"{PIXELS:.1e}")
-        table.add_row("scores", f"{parity.score:.1e}", f"{SCORE:.1e}")
+    for check in parity.checks:
+        bound = "" if check.bound is None else f"{'>=' if check.least else '<='} {check.bound:.4g}"
+        table.add_row(check.what, f"{check.value:.4f}" if check.least else f"{check.value:.1e}", bound)
     return table

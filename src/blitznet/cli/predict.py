@@ -3,24 +3,25 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.flags import said
 from blitznet.cli.outputs import make_folders, prepare_files, write_json, written
 from blitznet.cli.screen import stdout
-from blitznet.core.errors import DataError, UsageError
+from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from blitznet.core.result import Result
-    from blitznet.runtime.predictor import Predictor
+    from blitznet.runtime.stream import Seen
 
 ROWS = 50
 """of the table; all of them are in the JSON"""
@@ -41,29 +42,36 @@ class Predict:
     """Photos, folders (the photos directly in them) and quoted globs ('shots/**/*.jpg'). Not given: the sample
     photos of the package."""
     model: str = DEFAULT
-    """Name of a model of the package, an .onnx file, or a .safetensors file or run folder (needs the extra `train`)."""
+    """Name of a model of the package, an .onnx or .openvino file, or a .pt2 or .safetensors file or run folder (needs
+    the extra `train`)."""
     score: float = 0.5
     """Leave out detections below this, 0 to 1."""
     out: Path = Path("blitznet-out")
     """Folder for pictures and masks; made if it is not there."""
     json: Annotated[Path | None, said("FILE")] = None
     """File for the JSON list. Not given: predictions.json in the folder of results."""
-    threads: Annotated[int | None, said("INT")] = None
+    engine: EngineFlag = "auto"
+    """What computes: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
+    Not given: the fastest that is installed."""
+    threads: ThreadsFlag = None
     """Threads of computing. Not given: one for each processor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Done:
     """One photo's outcome: its entry in the JSON list, and what the table says of it."""
 
     entry: dict[str, Any]
     found: str
     seconds: float
-    """from the file to the result"""
+    """of decoding, network and boxes"""
 
 
 def run(options: Predict) -> int:
-    """Predict every photo; 1 if one of them could not be read, which keeps no other from being done."""
+    """Predict every photo; 1 if one of them could not be read, which keeps no other from being done.
+
+    The next photos are decoded and looked at while one is drawn and written.
+    """
     from rich.console import Console
     from rich.progress import track
 
@@ -73,42 +81,41 @@ def run(options: Predict) -> int:
     if not 0 <= options.score <= 1:
         raise UsageError(f"--score: wanted 0 to 1, came {options.score}")
     photos = find_photos(options.sources)
-    predictor = load(options.model, threads=options.threads)
+    predictor = load(options.model, engine=options.engine, threads=options.threads)
     target = options.json or options.out / JSON
     make_folders(options.out)
     prepare_files(target)
     errors = Console(stderr=True)
-    seen: list[Seen] = []
+    done: list[Done] = []
     quiet = len(photos) < _MANY or not errors.is_terminal
     names = _unique_names(photos, options.out)
-    for photo, name in track(list(zip(photos, names, strict=True)), "Photos", console=errors, disable=quiet):
-        try:
-            seen.append(_one(predictor, photo, options, name))
-        except DataError as error:
-            print(f"blitznet: error: {error}", file=sys.stderr)
-    write_json(target, [one.entry for one in seen])
-    _print_table(stdout(), seen, target)
-    print(f"pictures and masks: {options.out}   JSON: {target}")
-    return 0 if len(seen) == len(photos) else 1
+    with closing(predictor.stream(photos, score=options.score)) as stream:
+        for seen, name in track(zip(stream, names, strict=True), "Photos", len(photos), console=errors, disable=quiet):
+            if seen.result is None:
+                print(f"blitznet: error: {seen.error}", file=sys.stderr)
+            else:
+                done.append(_write(seen, seen.result, options.out, name))
+    write_json(target, [one.entry for one in done])
+    _print_table(stdout(), done, target)
+    print(f"pictures and masks: {options.out}   JSON: {target}   {ran(predictor, options.threads)}")
+    return 0 if len(done) == len(photos) else 1
 
 
-def _one(predictor: "Predictor", path: Path, options: Predict, name: str) -> Seen:
-    """Predict one photo and write its picture and mask."""
+def _write(seen: "Seen", result: "Result", folder: Path, name: str) -> Done:
+    """Write the picture and the mask of one photo."""
     from PIL import Image
 
-    from blitznet.core.photo import Photo
+    from blitznet.runtime.prepare import as_photo
     from blitznet.view.draw import annotate, palette_png
 
-    started = perf_counter()
-    result = predictor(path, score=options.score)
-    seconds = perf_counter() - started
-    picture, mask = _outputs(options.out, name)
-    with written(options.out):
-        Image.fromarray(annotate(Photo(path).read(), result)).save(picture, quality=_QUALITY)
+    photo = as_photo(seen.source)
+    picture, mask = _outputs(folder, name)
+    with written(folder):
+        Image.fromarray(annotate(photo.read(), result)).save(picture, quality=_QUALITY)
         if result.class_map is not None:
             palette_png(result.class_map).save(mask)
-    entry = {"path": str(path), **result.to_dict(), "mask": None if result.class_map is None else str(mask)}
-    return Seen(entry=entry, found=_summary(result), seconds=seconds)
+    entry = {"path": photo.name, **result.to_dict(), "mask": None if result.class_map is None else str(mask)}
+    return Done(entry=entry, found=_summary(result), seconds=seen.seconds)
 
 
 def _summary(result: "Result") -> str:
@@ -138,7 +145,7 @@ def _unique_names(photos: list[Path], folder: Path) -> Iterator[str]:
         yield name
 
 
-def _print_table(console: "Console", seen: list[Seen], target: Path) -> None:
+def _print_table(console: "Console", done: list[Done], target: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -146,8 +153,8 @@ def _print_table(console: "Console", seen: list[Seen], target: Path) -> None:
     table.add_column("photo", overflow="fold")
     table.add_column("found")
     table.add_column("ms", justify="right")
-    for one in seen[:ROWS]:
+    for one in done[:ROWS]:
         table.add_row(Text(_short(one.entry["path"])), Text(one.found), f"{one.seconds * 1000:.0f}")
     console.print(table)
-    if len(seen) > ROWS:
-        print(f"... and {len(seen) - ROWS} more, all in {target}")
+    if len(done) > ROWS:
+        print(f"... and {len(done) - ROWS} more, all in {target}")

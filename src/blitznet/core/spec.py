@@ -101,6 +101,10 @@ class Spec:
     version: int = 1
 
     def __post_init__(self) -> None:
+        if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
+            raise ModelError(f"{self.name}: wanted a size of height and width in pixels, came {list(self.size)}")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise ModelError(f"{self.name}: class names must be text, came {list(self.classes)}")
         if len(set(self.classes)) != len(self.classes) or not self.classes:
             raise ModelError(f"{self.name}: class names must be there and differ, came {list(self.classes)}")
         if not 0 < len(self.classes) < 255:

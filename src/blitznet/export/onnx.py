@@ -2,20 +2,23 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from blitznet.core.contract import KEY
 from blitznet.core.errors import MissingExtra
 from blitznet.core.files import write_whole
 from blitznet.core.spec import Spec
+from blitznet.export.program import example
 from blitznet.nets.deploy import Deployed, answers
-from blitznet.runtime.onnx import INPUT, KEY
+from blitznet.nets.detect import Finishing, finished_answers
+from blitznet.runtime.engine import INPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -23,38 +26,95 @@ if TYPE_CHECKING:
 _WORTH_HALVING = 256
 """numbers; a smaller tensor saves nothing beside its Cast"""
 _LARGEST_HALF = 65504
+_NETWORK = "network."
+"""what names of the network's part begin with in a graph with the post-processing"""
 OPSET = 18
 """the first with all we need; onnxruntime reads it since 1.14"""
 
 
-def export_onnx(net: nn.Module, spec: Spec, path: Path) -> None:
+def export_onnx(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False) -> None:
     """Write the network behind its normalisation: images (B, h, w, 3) uint8 RGB in, its tasks' raw answers out.
 
-    B is free, (h, w) is the contract's size. Names: `images`; `offsets`, `logits`, `class_map`. One file,
-    there whole or not at all. The network is left in evaluation mode, on the CPU.
-    Raises MissingExtra without onnx, UsageError if the file cannot be written.
+    B is free, (h, w) is the contract's size. Names: `images`; `offsets`, `logits`, `class_map`, or with `nms`, which
+    puts the post-processing inside, `boxes`, `scores`, `labels`, `count`, `class_map`. One file, there whole or not
+    at all. The network is left in evaluation mode, on the CPU.
+    Raises MissingExtra without onnx, UsageError if the file cannot be written or there are no boxes to finish.
     """
-    model = _traced(net, spec)
+    model = raw_model(net, spec)
+    write_onnx(with_finishing(model, net, spec) if nms else model, spec, path)
+
+
+def raw_model(net: nn.Module, spec: Spec) -> "ModelProto":
+    """The network and its normalisation as a graph that gives raw answers."""
+    model = _traced(Deployed(net, spec), (example(spec),), [INPUT], answers(spec))
     _halve_kernels(model)
-    _describe(model, spec)
-    _check(model)
+    return model
+
+
+def with_finishing(model: "ModelProto", net: nn.Module, spec: Spec) -> "ModelProto":
+    """The graph that gives raw answers, and after it the post-processing, in whatever precision the first part is."""
+    from onnx import compose
+
+    names = answers(spec)
+    with torch.inference_mode():
+        given = Deployed(net, spec).cpu().eval()(example(spec))
+    inputs = [f"{_NETWORK}{name}" for name in names]
+    after = _traced(Finishing(spec), tuple(answer.clone() for answer in given), inputs, finished_answers(spec))
+    after.ir_version = model.ir_version
+    del after.opset_import[:]  # those of the network's graph hold, where quantising has raised one
+    after.opset_import.extend(model.opset_import)
+    before = compose.add_prefix(model, _NETWORK, rename_inputs=False)  # both name things as they like
+    compose.add_prefix(after, "finish.", rename_inputs=False, rename_outputs=False, inplace=True)
+    return compose.merge_models(before, after, io_map=[(name, name) for name in inputs])
+
+
+def write_onnx(model: "ModelProto", spec: Spec, path: Path) -> None:
+    """Write a graph of ours with its contract; the file is there whole or not at all."""
+    import onnx
+
+    describe(model, spec)
+    onnx.checker.check_model(model)
     write_whole(path, model.SerializeToString())
 
 
-def _traced(net: nn.Module, spec: Spec) -> "ModelProto":
+def describe(model: "ModelProto", spec: Spec) -> None:
+    """Put in the contract for us, and what a stranger wants to read about the file."""
+    model.producer_name = "blitznet"
+    model.doc_string = f"{spec.name}: object boxes and a class for every pixel; images (B, h, w, 3) uint8 RGB"
+    notes = {
+        KEY: spec.to_json(),
+        "name": spec.name,
+        "names": ", ".join(spec.classes),
+        "precision": spec.precision,
+        "licence": spec.licence,
+        "provenance": spec.provenance,
+    }
+    del model.metadata_props[:]
+    for key, value in notes.items():
+        model.metadata_props.add(key=key, value=value)
+    for node in model.graph.node:  # where in our sources each node comes from: nobody's business, and half the graph
+        del node.metadata_props[:]
+        node.doc_string = ""
+
+
+def _traced(
+    module: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
+) -> "ModelProto":
+    """A module as a graph; the first axis of whatever goes in is free."""
     try:
         from onnxscript import optimizer
     except ImportError as error:
         raise MissingExtra("export to ONNX", "train") from error
-    images = torch.zeros((2, *spec.size, 3), dtype=torch.uint8)  # 2: a batch of 1 would be taken for a constant
+    batch = torch.export.Dim("B")
     with _quiet():
         program = torch.onnx.export(
-            Deployed(net, spec).cpu().eval(),
-            (images,),
-            input_names=[INPUT],
-            output_names=list(answers(spec)),
+            module.cpu().eval(),
+            given,
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=OPSET,
-            dynamic_shapes=({0: torch.export.Dim("B")},),
+            dynamic_shapes=tuple({0: batch} for _ in given),
+            custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
             dynamo=True,
             verbose=False,
             optimize=False,
@@ -69,10 +129,12 @@ def _traced(net: nn.Module, spec: Spec) -> "ModelProto":
     return model
 
 
-def _check(model: "ModelProto") -> None:
-    import onnx
+def _stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001
+    """The last axis sorted: ONNX's TopK keeps equal values in their order, which the exporter does not know."""
+    from onnxscript import opset18 as op
 
-    onnx.checker.check_model(model)
+    assert dim == -1
+    return op.TopK(x, op.Shape(x, start=-1), axis=-1, largest=int(descending), sorted=1)
 
 
 def _halve_kernels(model: "ModelProto") -> None:
@@ -95,24 +157,6 @@ def _halve_kernels(model: "ModelProto") -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
-
-
-def _describe(model: "ModelProto", spec: Spec) -> None:
-    """The contract for us, and what a stranger wants to read about the file."""
-    model.producer_name = "blitznet"
-    model.doc_string = f"{spec.name}: object boxes and a class for every pixel; images (B, h, w, 3) uint8 RGB"
-    notes = {
-        KEY: spec.to_json(),
-        "name": spec.name,
-        "names": ", ".join(spec.classes),
-        "licence": spec.licence,
-        "provenance": spec.provenance,
-    }
-    for key, value in notes.items():
-        model.metadata_props.add(key=key, value=value)
-    for node in model.graph.node:  # where in our sources each node comes from: nobody's business, and half the graph
-        del node.metadata_props[:]
-        node.doc_string = ""
 
 
 @contextmanager

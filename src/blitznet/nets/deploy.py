@@ -1,5 +1,7 @@
 """From pixels to raw answers in one module: what exports write down and the torch engine runs."""
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ def normalise(images: Tensor, spec: Spec) -> Tensor:
 
 
 class Deployed(nn.Module):
-    """The network behind its normalisation: uint8 photos in, a tuple of the answers it has out.
+    """The network behind its normalisation: uint8 photos in, a tuple of the answers it has out, float32.
 
     Softmax, decoding and suppression are the finishing step's, which filters before it computes.
     """
@@ -24,21 +26,32 @@ class Deployed(nn.Module):
     def __init__(self, net: nn.Module, spec: Spec) -> None:
         super().__init__()
         self.net = net
+        self.dtype = next(net.parameters()).dtype
         mean, std = _constants(spec, torch.device("cpu"))
         self.register_buffer("pixel_mean", mean, persistent=False)
         self.register_buffer("pixel_std", std, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, h, w, 3) uint8 RGB -> offsets, logits, class map: those of the network's tasks, in this order."""
-        heads: Heads = self.net(_normalise(images.permute(0, 3, 1, 2), self.pixel_mean, self.pixel_std))
+        pixels = _normalise(images.permute(0, 3, 1, 2), self.pixel_mean, self.pixel_std)
+        heads: Heads = self.net(pixels.to(self.dtype))
         answers = (heads.offsets, heads.logits, heads.class_map)
-        return tuple(answer for answer in answers if answer is not None)
+        return tuple(answer.float() for answer in answers if answer is not None)
 
 
 def answers(spec: Spec) -> tuple[str, ...]:
     """Names of what `Deployed` gives, in order: some of offsets, logits and class_map."""
     boxes = ("offsets", "logits") if "detection" in spec.tasks else ()
     return (*boxes, "class_map") if "segmentation" in spec.tasks else boxes
+
+
+def in_bfloat16(net: nn.Module) -> nn.Module:
+    """A copy that convolves in bfloat16; its norms keep their float32 numbers, which are few and sensitive."""
+    copy = deepcopy(net)
+    for module in copy.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(torch.bfloat16)
+    return copy
 
 
 def _constants(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:

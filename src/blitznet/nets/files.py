@@ -7,13 +7,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from blitznet.core.contract import KEY, read_contract
 from blitznet.core.errors import ModelError
 from blitznet.core.files import write_whole
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet, build
-
-KEY = "blitznet"
-"""the metadata key that holds the contract as JSON"""
 
 
 def save_model(path: Path, net: nn.Module, spec: Spec, *, dtype: torch.dtype = torch.float32) -> None:
@@ -32,12 +30,7 @@ def load_model(path: Path) -> tuple[BlitzNet, Spec]:
     Raises ModelError where the file is missing, is not a model of ours, or does not fit its contract.
     """
     weights, text = _read(Path(path))
-    if text is None:
-        raise ModelError(f"{path}: a blitznet model carries its contract under '{KEY}', this file has none")
-    try:
-        spec = Spec.from_json(text)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
+    spec = read_contract(text, source=str(path))
     return restore(spec, weights, source=str(path)), spec
 
 

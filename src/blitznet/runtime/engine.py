@@ -1,20 +1,55 @@
 """The seam between the predictor and whatever computes the network."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 from blitznet.core.arrays import Image
-from blitznet.core.result import Outputs
+from blitznet.core.errors import ModelError
+from blitznet.core.result import Detections, Outputs
 from blitznet.core.spec import Spec
+
+EngineName = Literal[
+    "auto", "onnxruntime", "openvino", "torch", "torch-compiled", "onnxruntime-cuda", "onnxruntime-tensorrt"
+]
+"""`auto` stands for the fastest that is installed and runs the file"""
+
+INPUT = "images"
+"""what a file's input is called"""
+OUTPUTS = ("offsets", "logits", "class_map")
+"""what a file answers, some of them"""
+FINISHED = ("boxes", "scores", "labels", "count")
+"""what a file with the post-processing inside answers instead; and `class_map`, if it has that task"""
 
 
 class Engine(Protocol):
-    """Something that runs a network: onnxruntime, torch, or a fake in a test."""
+    """Something that runs a network: onnxruntime, OpenVINO, torch, or a fake in a test.
+
+    One caller at a time: `run` may be called from any thread, but not from two at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """An `EngineName`, never `auto`."""
+        ...
 
     @property
     def spec(self) -> Spec:
         """The contract of the model inside."""
         ...
 
-    def run(self, images: Image) -> Outputs:
-        """Raw answers to images (B, h, w, 3) uint8 RGB, of the contract's size."""
+    def run(self, images: Image) -> Outputs | Detections:
+        """Answers to images (B, h, w, 3) uint8 RGB, of the contract's size; the arrays are the caller's to keep.
+
+        Detections come from a file that has the post-processing inside.
+        """
         ...
+
+
+def answer(arrays: Mapping[str, Any], *, source: str) -> Outputs | Detections:
+    """What a file answered, by the names of its outputs. `source` is named in errors."""
+    if set(FINISHED) <= arrays.keys():
+        return Detections(class_map=arrays.get("class_map"), **{name: arrays[name] for name in FINISHED})
+    if not arrays.keys() & set(OUTPUTS):
+        came = ", ".join(sorted(arrays)) or "nothing"
+        raise ModelError(f"{source}: wanted some of {', '.join(OUTPUTS)} as answers, came {came}")
+    return Outputs(**{name: arrays.get(name) for name in OUTPUTS})

@@ -37,11 +37,11 @@ def suppress(boxes: Boxes, group: Labels, *, iou: float, keep: int) -> Flags:
 def _overlap(corners: Floats, areas: Floats, other: NDArray[np.intp]) -> Floats:
     """IoU (N,) of boxes, by corners (4, N) and areas (N,), each with one `other` of them; 0 where both are empty."""
     x1, y1, x2, y2 = corners
-    inter = np.minimum(x2, x2[other])
+    inter: Floats = np.minimum(x2, x2[other])
     inter -= np.maximum(x1, x1[other])
     height = np.minimum(y2, y2[other])
     height -= np.maximum(y1, y1[other])
-    inter = np.maximum(inter, 0, out=inter)
+    np.maximum(inter, 0, out=inter)
     inter *= np.maximum(height, 0, out=height)
     union = areas + areas[other]
     union -= inter

@@ -1,34 +1,45 @@
 """OnnxEngine: a model file on onnxruntime. The only file that imports it."""
 
-import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from blitznet.core.arrays import Image
+from blitznet.core.contract import KEY, read_contract
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.result import Outputs
+from blitznet.core.result import Detections, Outputs
 from blitznet.core.spec import Spec
+from blitznet.runtime.cache import cache_folder
+from blitznet.runtime.engine import INPUT, answer
+from blitznet.runtime.threads import threads_for
 
-KEY = "blitznet"
-"""the contract's key in the file's metadata"""
-VERSION = 1
-"""of contracts that this code reads"""
-INPUT = "images"
-OUTPUTS = ("offsets", "logits", "class_map")
+OnnxName = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt"]
+_PROVIDERS: dict[OnnxName, str] = {
+    "onnxruntime": "CPUExecutionProvider",
+    "onnxruntime-cuda": "CUDAExecutionProvider",
+    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
+}
 _ERRORS_ONLY = 3
 
 
 class OnnxEngine:
     """Runs an exported network; the file says itself what it is."""
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int | None = None, *, name: OnnxName = "onnxruntime") -> None:
         """Open the file with `threads` threads of computing, one for each processor if not given.
 
-        Raises ModelError if the file is missing, broken, of another maker or of another version.
+        `name` says on what: the processors, or a graphics card through CUDA or TensorRT, if the onnxruntime
+        that is installed knows them. Raises ModelError if the file is missing, broken, of another maker, of
+        another version or of a precision that onnxruntime does not compute in, UsageError without that engine.
         """
         self.path = Path(path)
-        self._session = _session(self.path, threads)
-        self._spec = _contract(self._session, self.path)
+        self.name = name
+        self._session = _session(self.path, threads_for(threads), name)
+        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        self._spec = read_contract(text, source=str(self.path))
+        if self._spec.precision == "bfloat16":
+            raise ModelError(
+                f"{self.path}: is to be computed in bfloat16, which onnxruntime does not do; use `--engine openvino`"
+            )
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     @property
@@ -36,44 +47,48 @@ class OnnxEngine:
         """The contract found in the file."""
         return self._spec
 
-    def run(self, images: Image) -> Outputs:
-        """Raw answers to images (B, h, w, 3) uint8 RGB."""
-        answers = dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: images}), strict=True))
-        return Outputs(**{name: answers.get(name) for name in OUTPUTS})
+    def run(self, images: Image) -> Outputs | Detections:
+        """Answers to images (B, h, w, 3) uint8 RGB."""
+        arrays = self._session.run(self._outputs, {INPUT: images})
+        return answer(dict(zip(self._outputs, arrays, strict=True)), source=str(self.path))
 
 
-def available_threads() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _session(path: Path, threads: int | None) -> Any:
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads: wanted 1 or more, came {threads}")
+def _session(path: Path, threads: int, name: OnnxName) -> Any:
     if not path.is_file():
         raise ModelError(f"{path}: there is no such model file")
     import onnxruntime
 
+    chosen = providers(name, onnxruntime.get_available_providers())
     options = onnxruntime.SessionOptions()
     # a number, not 0: with 0 onnxruntime pins its threads, which fails loudly where processors are limited
-    options.intra_op_num_threads = threads or available_threads()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Threads without work spin, onnxruntime's default: best for one engine alone, which is what a process has here.
+    # Several live sessions would want session.intra_op.allow_spinning 0.
     options.log_severity_level = _ERRORS_ONLY
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path, options, providers=chosen)
     except Exception as error:  # onnxruntime's own kinds have no common base
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: onnxruntime cannot open it, wanted an ONNX model ({reason})") from error
 
 
-def _contract(session: Any, path: Path) -> Spec:
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if text is None:
-        raise ModelError(f"{path}: not a blitznet model, its metadata has no '{KEY}'; make one with `blitznet export`")
-    try:
-        spec = Spec.from_json(text)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if spec.version != VERSION:
-        raise ModelError(f"{path}: wanted a contract of version {VERSION}, came {spec.version}; update blitznet")
-    return spec
+def providers(name: OnnxName, available: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """What a session computes on, with its settings: each operation on the first that can do it.
+
+    Raises UsageError where the onnxruntime that is installed does not have it.
+    """
+    if _PROVIDERS[name] not in available:
+        there = ", ".join(known for known, provider in _PROVIDERS.items() if provider in available)
+        raise UsageError(
+            f"engine: this onnxruntime has no {name}, it has {there}; install onnxruntime-gpu for the others"
+        )
+    cpu: tuple[str, dict[str, Any]] = (_PROVIDERS["onnxruntime"], {})
+    cuda: tuple[str, dict[str, Any]] = (_PROVIDERS["onnxruntime-cuda"], {"use_tf32": 0})  # float32 is what is promised
+    if name == "onnxruntime":
+        return [cpu]
+    if name == "onnxruntime-cuda":
+        return [cuda, cpu]
+    folder = cache_folder(name)
+    kept: dict[str, Any] = {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(folder)} if folder else {}
+    return [(_PROVIDERS[name], kept), cuda, cpu]

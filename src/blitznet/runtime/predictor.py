@@ -1,7 +1,8 @@
 """Predictor: prepare, run, finish. It cannot tell one engine from another."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -9,8 +10,9 @@ from blitznet.core.errors import UsageError
 from blitznet.core.result import Result
 from blitznet.core.spec import Limits, Spec
 from blitznet.runtime.engine import Engine
-from blitznet.runtime.finish import finish
-from blitznet.runtime.prepare import AnyImage, as_photo, prepare
+from blitznet.runtime.finished import to_result
+from blitznet.runtime.prepare import AnyImage, Fed, feed
+from blitznet.runtime.stream import Seen, stream
 
 
 class Predictor:
@@ -37,17 +39,34 @@ class Predictor:
 
     def batch(self, images: Sequence[AnyImage], score: float | None = None, class_map: bool = True) -> list[Result]:
         """What is in each of several images, which go through the network together."""
-        limits = self.limits if score is None else _raised(self.limits, score)
-        if not images:
+        limits = self._limits(score)
+        return self._look([feed(image, self.spec) for image in images], limits, class_map)
+
+    def stream(
+        self, source: Iterable[AnyImage], *, batch: int = 1, score: float | None = None, class_map: bool = True
+    ) -> Generator[Seen, None, None]:
+        """What is in each image of a source, in its order; the next are decoded and looked at meanwhile.
+
+        The source is read in a thread of its own, a few images ahead: `runtime/stream.py` says how many. An image
+        that cannot be read is told in its place; an error of the source itself comes after what was read before.
+        batch: images that go through the network together. Closing the generator ends its threads; the engine is
+        its own until then.
+        """
+        if batch < 1:
+            raise UsageError(f"batch: wanted 1 or more, came {batch}")
+        look = partial(self._look, limits=self._limits(score), class_map=class_map)
+        return stream(source, partial(feed, spec=self.spec), look, batch=batch)
+
+    def _look(self, fed: Sequence[Fed], limits: Limits, class_map: bool) -> list[Result]:
+        if not fed:
             return []
-        photos = [as_photo(image) for image in images]
-        sizes = [photo.size() for photo in photos]
-        fed = prepare(photos, self.spec)
-        outputs = self.engine.run(fed)
-        return [
-            finish(outputs, i, self.spec, size=size, fed=fed.shape[1:3], limits=limits, class_map=class_map)
-            for i, size in enumerate(sizes)
-        ]
+        images = np.stack([one.pixels for one in fed])  # (B, h, w, 3)
+        given = self.engine.run(images)
+        finished = partial(to_result, given, spec=self.spec, fed=images.shape[1:3], limits=limits, class_map=class_map)
+        return [finished(i, size=one.size) for i, one in enumerate(fed)]
+
+    def _limits(self, score: float | None) -> Limits:
+        return self.limits if score is None else _raised(self.limits, score)
 
 
 def _raised(limits: Limits, score: float) -> Limits:

@@ -1,0 +1,20 @@
+"""The engine that a command computes with: how the help tells of it, and what the last line says."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from blitznet.cli.flags import said
+from blitznet.runtime.engine import EngineName
+
+if TYPE_CHECKING:
+    from blitznet.runtime.predictor import Predictor
+
+EngineFlag = Annotated[EngineName, said("ENGINE")]
+ThreadsFlag = Annotated[int | None, said("INT")]
+
+
+def ran(predictor: "Predictor", threads: int | None) -> str:
+    """`engine: openvino, bfloat16, 2 threads`."""
+    from blitznet.runtime.threads import threads_for
+
+    count = threads_for(threads)
+    return f"engine: {predictor.engine.name}, {predictor.spec.precision}, {count} thread{'s' * (count > 1)}"

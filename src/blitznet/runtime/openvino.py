@@ -1,0 +1,141 @@
+"""OpenVinoEngine: a model file on OpenVINO. The only file of this room that imports it."""
+
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+from blitznet.core.arrays import Image
+from blitznet.core.contract import KEY, read_contract
+from blitznet.core.errors import MissingExtra, ModelError
+from blitznet.core.result import Detections, Outputs
+from blitznet.core.spec import Spec
+from blitznet.runtime.cache import cache_folder
+from blitznet.runtime.engine import INPUT, answer
+from blitznet.runtime.threads import threads_for
+
+SUFFIX = ".openvino"
+"""of one zip that holds what OpenVINO writes as two files, and the contract"""
+GRAPH, WEIGHTS, CONTRACT = "model.xml", "model.bin", "contract.json"
+"""names inside it"""
+_PRECISION = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""what is computed in, by the contract's precision; in an int8 file that is the rest, which was left in float"""
+_KEPT = 3
+"""batch sizes whose compiled models are kept: one photo, the usual batch, what is left at the end"""
+
+
+class OpenVinoEngine:
+    """Runs an exported network on the CPU: an `.onnx` file or an `.openvino` one.
+
+    The network is compiled for each batch size it meets, since one for all sizes takes a sixth longer.
+    """
+
+    name = "openvino"
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        """Open the file with `threads` threads of computing, one for each processor if not given.
+
+        Compiles it for one photo, or takes that from the user's cache folder. Raises ModelError if the file is
+        missing, broken, of another maker or of another version, MissingExtra without openvino.
+        """
+        self.path = Path(path)
+        count = threads_for(threads)
+        if not self.path.is_file():
+            raise ModelError(f"{self.path}: there is no such model file")
+        self._core = import_openvino().Core()
+        self._model, text = _read_zip(self._core, self.path) if self.path.suffix == SUFFIX else _read_onnx(self.path)
+        self._spec = read_contract(text, source=str(self.path))
+        self._settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": count,
+            "INFERENCE_PRECISION_HINT": _PRECISION[self._spec.precision],
+            "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same processors; alone it gains nothing
+        }
+        self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, the least recently used first
+        self._request(1)
+
+    @property
+    def spec(self) -> Spec:
+        """The contract found in the file."""
+        return self._spec
+
+    def run(self, images: Image) -> Outputs | Detections:
+        """Answers to images (B, h, w, 3) uint8 RGB. One caller at a time."""
+        # Copies what comes out, which OpenVINO writes over at the next run; measured no slower than fresh arrays.
+        given = self._request(len(images)).infer({INPUT: images}, share_inputs=True, share_outputs=False)
+        return answer({output.any_name: array for output, array in given.items()}, source=str(self.path))
+
+    def _request(self, batch: int) -> Any:
+        if batch not in self._requests:
+            self._requests[batch] = self._compiled(batch).create_infer_request()
+            if len(self._requests) > _KEPT:
+                self._requests.popitem(last=False)
+        self._requests.move_to_end(batch)
+        return self._requests[batch]
+
+    def _compiled(self, batch: int) -> Any:
+        """The network for one batch size; a cache that does not work is left aside."""
+        shape = self._model.input(INPUT).partial_shape
+        shape[0] = batch
+        _told(self.path, lambda: self._model.reshape({INPUT: shape}))
+        folder = cache_folder(self.name)
+        if folder is not None:
+            try:
+                return self._core.compile_model(self._model, "CPU", {**self._settings, "CACHE_DIR": str(folder)})
+            except RuntimeError:
+                self._core = import_openvino().Core()  # the folder stays with the core
+        return _told(self.path, lambda: self._core.compile_model(self._model, "CPU", self._settings))
+
+
+def import_openvino() -> ModuleType:
+    """The openvino package, which otherwise reports to its maker over the network that it was imported.
+
+    It does so through openvino_telemetry, unless the user refused, and goes without where that is not installed.
+    """
+    cast("dict[str, ModuleType | None]", sys.modules).setdefault("openvino_telemetry", None)
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtra("the engine openvino", "openvino") from error
+    module: ModuleType = openvino
+    return module
+
+
+def _read_onnx(path: Path) -> tuple[Any, str | None]:
+    """The network and its contract's text, None if there is none."""
+    from openvino.frontend import FrontEndManager
+
+    # The one reader by name: asked to find out, OpenVINO lets all of its readers print what they think of the file.
+    reader = FrontEndManager().load_by_framework("onnx")
+    model = _told(path, lambda: reader.convert(reader.load(str(path))))
+    notes = model.get_rt_info()["framework"] if model.has_rt_info("framework") else {}  # the ONNX file's metadata
+    return model, str(model.get_rt_info(["framework", KEY]).value) if KEY in notes else None
+
+
+def _read_zip(core: Any, path: Path) -> tuple[Any, str]:
+    try:
+        with ZipFile(path) as file:
+            if any(part.compress_type != ZIP_STORED for part in file.infolist()):
+                raise BadZipFile("its parts are compressed")  # ours are not, and one that is could unpack to anything
+            graph, weights, text = (file.read(name) for name in (GRAPH, WEIGHTS, CONTRACT))
+    except (OSError, BadZipFile, KeyError, RuntimeError) as error:
+        wanted = f"a zip of {GRAPH}, {WEIGHTS} and {CONTRACT}"
+        raise ModelError(
+            f"{path}: cannot be opened, wanted {wanted} ({error}); make one with `blitznet export`"
+        ) from error
+    return _told(path, lambda: core.read_model(graph, weights)), text.decode("utf-8", "replace")
+
+
+def _told(path: Path, work: Callable[[], Any]) -> Any:
+    """OpenVINO's errors, pages of its sources, as one line."""
+    try:
+        return work()
+    except Exception as error:  # its kinds have no common base
+        reason = re.sub(r"(Exception from|failed at) \S+:\d+:\s", "", " ".join(str(error).split()))[:200]
+        raise ModelError(
+            f"{path}: OpenVINO cannot open it, wanted a model made by `blitznet export` ({reason})"
+        ) from error

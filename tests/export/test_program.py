@@ -1,0 +1,62 @@
+from dataclasses import replace
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+import torch
+
+from blitznet.core.result import Detections, Outputs
+from blitznet.core.spec import Spec
+from blitznet.export.program import export_program
+from blitznet.export.verify import Eager
+from blitznet.nets.program import ProgramEngine
+from export.small import BRIEF, small
+from nets.small import small_spec
+from runtime.fakes import SPEC
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, *SPEC.size, 3), np.uint8)
+
+
+@pytest.mark.parametrize("nms", [False, True], ids=["raw", "finished"])
+def test_answers_as_the_network_does_for_any_batch(tmp_path: Path, nms: bool) -> None:
+    path = tmp_path / "a.pt2"
+    export_program(small(), BRIEF, path, nms=nms)
+    engine = ProgramEngine(path)
+    assert engine.spec == BRIEF
+    for batch in (1, 3):
+        wanted, came = Eager(small(), BRIEF, nms=nms).run(IMAGES[:batch]), engine.run(IMAGES[:batch])
+        assert isinstance(came, Detections if nms else Outputs)
+        for name in came.__slots__:
+            np.testing.assert_allclose(getattr(came, name), getattr(wanted, name), atol=1e-5)
+
+
+def test_bfloat16_is_stored_and_computed(tmp_path: Path) -> None:
+    from blitznet.nets.blitznet import build
+
+    torch.manual_seed(0)
+    net, spec = build(small_spec()), small_spec()
+    images = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3), np.uint8)
+    sizes = []
+    for precision in ("float32", "bfloat16"):
+        path = tmp_path / f"{precision}.pt2"
+        export_program(net, replace(spec, precision=precision), path)
+        with ZipFile(path) as file:
+            sizes.append(sum(entry.file_size for entry in file.infolist() if "/weight_" in entry.filename))
+    assert sizes[1] < 0.51 * sizes[0]
+    assert next(net.parameters()).dtype == torch.float32, "the network itself stays what it is"
+    wanted, came = Eager(net, spec).run(images), ProgramEngine(path).run(images)
+    assert isinstance(wanted, Outputs)
+    assert isinstance(came, Outputs)
+    apart = np.abs(came.class_map - wanted.class_map).max() / wanted.class_map.std()  # type: ignore[operator,union-attr]
+    assert 1e-4 < apart < 0.2
+
+
+def test_nothing_of_our_sources_and_photos_is_inside(tmp_path: Path) -> None:
+    export_program(small(), SPEC, tmp_path / "a.pt2")
+    content = (tmp_path / "a.pt2").read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert b"small.py" not in content
+    with ZipFile(tmp_path / "a.pt2") as file:
+        assert Spec.from_json(file.read("archive/extra/blitznet").decode()) == SPEC
+        assert max(e.file_size for e in file.infolist() if "sample_inputs" in e.filename) < SPEC.size[0] * SPEC.size[1]

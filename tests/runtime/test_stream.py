@@ -1,0 +1,249 @@
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blitznet.core.errors import BlitzNetError, DataError, UsageError
+from blitznet.core.result import Detections, Outputs, Result
+from blitznet.runtime import stream as module
+from blitznet.runtime.predictor import Predictor
+from blitznet.runtime.prepare import AnyImage, Fed
+from blitznet.runtime.stream import Seen, ahead, stream
+from runtime.fakes import FakeEngine, random_outputs
+
+NONE = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+
+
+def feed(image: AnyImage) -> Fed:
+    """Names are numbers here, which stand in the pixels; `bad` ones cannot be read."""
+    number = int(str(image).removeprefix("bad"))
+    if str(image).startswith("bad"):
+        raise DataError(f"{image}: broken")
+    return Fed(np.full((2, 2, 3), number % 256, np.uint8), (number + 1, 1))
+
+
+def look(fed: Sequence[Fed]) -> list[Result]:
+    assert fed or fed == []
+    return [Result(*NONE, names=("cat",), size=one.size) for one in fed]
+
+
+def numbers(seen: Sequence[Seen]) -> list[str | int]:
+    """What came of each: its number, or what is wrong."""
+    return [str(one.error) if one.result is None else one.result.size[0] - 1 for one in seen]
+
+
+def no_threads() -> bool:
+    return not [thread for thread in threading.enumerate() if thread.name.startswith("blitznet")]
+
+
+@pytest.fixture(autouse=True, params=[1, 3], ids=["one decoder", "three decoders"])
+def decoders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(module, "decoders", lambda: request.param)
+    yield
+    assert no_threads()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("slow", ["source", "feed", "look", "caller", "all", "none"])
+def test_order_stays_whatever_takes_long(batch: int, slow: str) -> None:
+    rng = np.random.default_rng(0)
+
+    def wait(who: str) -> None:
+        if slow in (who, "all"):
+            time.sleep(float(rng.random()) * 0.004)
+
+    def source() -> Iterator[str]:
+        for number in range(20):
+            wait("source")
+            yield str(number)
+
+    def feeding(image: AnyImage) -> Fed:
+        wait("feed")
+        return feed(image)
+
+    def looking(fed: Sequence[Fed]) -> list[Result]:
+        wait("look")
+        return look(fed)
+
+    seen = []
+    for one in stream(source(), feeding, looking, batch=batch):
+        wait("caller")
+        seen.append(one)
+    assert numbers(seen) == list(range(20))
+    assert [one.source for one in seen] == [str(number) for number in range(20)]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("bad", [{0}, {5}, {19}, {3, 4, 5}, set(range(20))])
+def test_what_cannot_be_read_is_told_in_its_place(batch: int, bad: set[int]) -> None:
+    names = [f"bad{number}" if number in bad else str(number) for number in range(20)]
+    seen = list(stream(names, feed, look, batch=batch))
+    assert numbers(seen) == [f"bad{number}: broken" if number in bad else number for number in range(20)]
+    assert all(
+        isinstance(one.error, DataError) == one.source.startswith("bad") for one in seen if isinstance(one.source, str)
+    )
+
+
+def test_batches_are_full_but_for_the_last() -> None:
+    sizes: list[int] = []
+
+    def looking(fed: Sequence[Fed]) -> list[Result]:
+        sizes.append(len(fed))
+        return look(fed)
+
+    names = ["bad0", *map(str, range(1, 6)), "bad6", *map(str, range(7, 12))]
+    assert len(list(stream(names, feed, looking, batch=4))) == 12
+    assert sizes == [4, 4, 2]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["", "bad"])
+def test_no_more_are_under_way_than_promised(batch: int, kind: str) -> None:
+    taken = 0
+
+    def source() -> Iterator[str]:
+        nonlocal taken
+        for number in range(200):
+            taken += 1
+            yield f"{kind}{number}"
+
+    most = given = 0
+    for _ in stream(source(), feed, look, batch=batch):
+        time.sleep(0.001)
+        given += 1
+        most = max(most, taken - given)
+    assert given == 200
+    assert batch <= most <= ahead(batch)
+
+
+def test_the_steps_overlap() -> None:
+    """Each step waits until the step before it has begun with the next image, which it would else never do."""
+    fed, looked = [threading.Event() for _ in range(21)], [threading.Event() for _ in range(21)]
+    fed[20].set()
+    looked[20].set()
+
+    def feeding(image: AnyImage) -> Fed:
+        fed[int(str(image))].set()
+        return feed(image)
+
+    def looking(images: Sequence[Fed]) -> list[Result]:
+        number = images[0].size[0] - 1
+        looked[number].set()
+        assert fed[number + 1].wait(60)
+        return look(images)
+
+    for number, one in enumerate(stream(map(str, range(20)), feeding, looking, batch=1)):
+        assert numbers([one]) == [number]
+        assert looked[number + 1].wait(60)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 7])
+def test_closing_early_ends_the_threads(taken: int) -> None:
+    def endless() -> Iterator[str]:
+        number = 0
+        while True:
+            yield str(number)
+            number += 1
+
+    seen = stream(endless(), feed, look, batch=2)
+    assert numbers([next(seen) for _ in range(taken)]) == list(range(taken))
+    seen.close()
+    assert no_threads()
+    for one in stream(endless(), feed, look, batch=2):
+        assert one.result is not None
+        break
+    del one
+    assert no_threads()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_error_of_the_source_comes_after_what_was_read(batch: int) -> None:
+    def source() -> Iterator[str]:
+        yield from map(str, range(6))
+        raise ConnectionError("the camera is gone")
+
+    seen = []
+    with pytest.raises(ConnectionError, match="the camera is gone"):  # noqa: PT012 - what came before it counts
+        for one in stream(source(), feed, look, batch=batch):
+            seen.append(one)
+    assert numbers(seen) == list(range(6))
+
+
+@pytest.mark.parametrize("who", ["feed", "look"])
+def test_an_error_that_is_no_photos_fault_ends_it(who: str) -> None:
+    def broken(*arguments: object) -> Fed:
+        raise MemoryError("all is full")
+
+    def breaking(fed: Sequence[Fed]) -> list[Result]:
+        raise MemoryError("all is full")
+
+    with pytest.raises(MemoryError, match="all is full"):
+        list(stream(["0", "1"], broken if who == "feed" else feed, breaking if who == "look" else look, batch=1))
+
+
+def test_nothing_comes_of_nothing() -> None:
+    assert list(stream([], feed, look, batch=3)) == []
+
+
+class Mean(FakeEngine):
+    """Answers depend on the pixels."""
+
+    def run(self, images: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Outputs | Detections:
+        outputs = random_outputs(1)
+        shift = images.mean((1, 2, 3), keepdims=True).astype(np.float32) / 100  # (B, 1, 1, 1)
+        assert outputs.offsets is not None
+        assert outputs.logits is not None
+        assert outputs.class_map is not None
+        logits = np.sin(outputs.logits + shift[:, 0]) * 5
+        return Outputs(outputs.offsets + shift[:, 0], logits.astype(np.float32), outputs.class_map * shift)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_predictors_stream_is_the_same_as_one_by_one(batch: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    images: list[AnyImage] = [rng.integers(0, 256, (30 + i, 40, 3), np.uint8) for i in range(6)]
+    for i in range(3):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(rng.integers(0, 60 * (i + 1), (50, 40 + i, 3), np.uint8)).save(path)
+        images.append(path)
+    predictor = Predictor(Mean(random_outputs()))
+    seen = list(predictor.stream(iter(images), batch=batch, score=0.3))
+    assert len(seen) == len(images)
+    for image, one in zip(images, seen, strict=True):
+        wanted = predictor(image, score=0.3)
+        assert one.source is image
+        assert one.result is not None
+        assert 0 < one.seconds < 5
+        np.testing.assert_array_equal(one.result.boxes, wanted.boxes)
+        np.testing.assert_array_equal(one.result.scores, wanted.scores)
+        assert one.result.size == wanted.size
+        assert one.result.class_map is not None
+        assert wanted.class_map is not None
+        np.testing.assert_array_equal(one.result.class_map, wanted.class_map)
+
+
+def test_a_predictors_stream_without_class_maps() -> None:
+    seen = next(Predictor(Mean(random_outputs())).stream([np.zeros((9, 9, 3), np.uint8)], class_map=False))
+    assert seen.result is not None
+    assert seen.result.class_map is None
+
+
+def test_images_that_are_none() -> None:
+    seen = list(Predictor(Mean(random_outputs())).stream([np.zeros((9, 9), np.uint8), "gone.jpg"]))
+    assert [str(one.error) for one in seen] == [
+        "image: wanted shape (any, any, 3), came (9, 9)",
+        "gone.jpg: there is no such file",
+    ]
+    assert all(isinstance(one.error, BlitzNetError) for one in seen)
+
+
+def test_mistakes_are_told_at_once() -> None:
+    predictor = Predictor(Mean(random_outputs()))
+    with pytest.raises(UsageError, match=r"^batch: wanted 1 or more, came 0$"):
+        predictor.stream([], batch=0)
+    with pytest.raises(UsageError, match=r"^score: wanted 0 to 1, came 2$"):
+        predictor.stream([], score=2)

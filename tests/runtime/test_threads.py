@@ -1,0 +1,37 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from blitznet.core.errors import UsageError
+from blitznet.runtime.threads import available_threads, threads_for
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("max 100000\n", 64),
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 2),
+        ("50000 100000\n", 1),
+        ("9900000 100000\n", 64),
+        ("nonsense\n", 64),
+        (None, 64),
+    ],
+)
+def test_a_containers_share_of_the_processors(
+    text: str | None, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if text is not None:
+        (tmp_path / "cpu.max").write_text(text)
+    monkeypatch.setattr("blitznet.runtime.threads._QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(64))
+    assert available_threads() == wanted
+    assert threads_for(None) == wanted
+    assert threads_for(3) == 3
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_threads_that_cannot_be(threads: int) -> None:
+    with pytest.raises(UsageError, match=f"^threads: wanted 1 or more, came {threads}$"):
+        threads_for(threads)
