@@ -8,6 +8,7 @@ batched suppression and ONNX's operator, all in one run, taking turns. Class map
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -177,6 +178,9 @@ def verdicts(rows: list[Row]) -> dict[str, bool]:
 
 def main(options: Options) -> None:
     """Time, compare, print, write."""
+    if not options.tensors.is_file():
+        print(f"skipped: there are no answers in {options.tensors}; tensors.py makes them")
+        sys.exit(0)
     torch.set_num_threads(options.threads)
     rows = boxes_rows(options) + paint_rows(options)
     shown = [(row.case, row.way, f"{row.milliseconds:.2f}", f"{row.of_plain:.1f}", f"{row.equal:.2%}") for row in rows]

@@ -1,8 +1,8 @@
 """Raw answers of a network that has learned a little, for timing what comes after the network.
 
 Trains `blitznet300-s4` from random weights for some steps on VOC2012's training photos and writes what it answers
-to eight photos of the validation list, as float16: `benchmarks/tensors.npz` was made so, and finish.py reads it.
-Answers are rounded to sixteenths, which changes nothing for the clock and makes the file a third of its size.
+to eight photos of the validation list, as float16, for finish.py to read.
+Answers are rounded to eighths, which changes nothing for the clock and makes the file a third of its size.
 
 `python benchmarks/tensors.py --out benchmarks/tensors.npz --model runs/s4.safetensors`
 """
@@ -37,7 +37,7 @@ CONFIG = TrainConfig(
     precision="bfloat16",
     log_every=25,
 )
-FINEST = 16
+FINEST = 8
 """parts of one that answers are rounded to"""
 
 
@@ -46,7 +46,7 @@ class Options:
     """How long is learned, and where the answers go."""
 
     out: Path
-    steps: int = 300
+    steps: int = 200
     batch: int = 8
     photos: int = 8
     """of VOC2012@val, evenly spaced"""

@@ -32,6 +32,7 @@ COMMANDS: dict[str, Command] = {
     "data check": Command("data_check", "DataCheck", "what is broken in data sets, before an epoch is wasted", "data"),
     "data show": Command("data_show", "DataShow", "contact sheets of what the network will be fed", "data"),
     "recipes": Command("recipes", "Recipes", "training runs: the paper's tables and ours"),
+    "bench": Command("bench", "Bench", "milliseconds of every stage, on this machine"),
     "export": Command("export", "Export", "a trained model as one ONNX file", "train"),
     "convert-weights": Command("convert_weights", "ConvertWeights", "the authors' checkpoint into a model", "train"),
 }

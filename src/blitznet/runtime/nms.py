@@ -1,7 +1,6 @@
 """Suppression of overlapping boxes, all classes abreast."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blitznet.core.arrays import Boxes, Flags, Floats, Labels
 from blitznet.core.boxes import area
@@ -18,32 +17,34 @@ def suppress(boxes: Boxes, group: Labels, *, iou: float, keep: int) -> Flags:
     passes as the group that keeps most, each over what is still open.
     """
     kept = np.zeros(len(boxes), np.bool_)
-    place, corners, areas = np.arange(len(boxes)), boxes.T.copy(), area(boxes)
+    place, sides = np.arange(len(boxes)), _sides(boxes)
     for _ in range(keep):
         if not len(place):
             break
-        starts = np.ones(len(group), np.bool_)
-        np.not_equal(group[1:], group[:-1], out=starts[1:])
-        first = np.flatnonzero(starts)  # the best open box of each group
+        starts = np.flatnonzero(group[1:] != group[:-1]) + 1
+        first = np.concatenate([[0], starts])  # the best open box of each group
         kept[place[first]] = True
-        best = first[starts.cumsum() - 1]  # for each box, that of its own group
-        open_ = _overlap(corners, areas, best) <= iou
+        best = sides.take(first, 1).repeat(np.concatenate([starts, [len(place)]]) - first, 1)
+        open_ = _overlap(sides, best) <= iou
         open_[first] = False
         left = np.flatnonzero(open_)
-        place, group, corners, areas = place[left], group[left], corners.take(left, 1), areas[left]
+        place, group, sides = place[left], group[left], sides.take(left, 1)
     return kept
 
 
-def _overlap(corners: Floats, areas: Floats, other: NDArray[np.intp]) -> Floats:
-    """IoU (N,) of boxes, by corners (4, N) and areas (N,), each with one `other` of them; 0 where both are empty."""
-    x1, y1, x2, y2 = corners
-    inter: Floats = np.minimum(x2, x2[other])
-    inter -= np.maximum(x1, x1[other])
-    height = np.minimum(y2, y2[other])
-    height -= np.maximum(y1, y1[other])
-    np.maximum(inter, 0, out=inter)
-    inter *= np.maximum(height, 0, out=height)
-    union = areas + areas[other]
+def _sides(boxes: Boxes) -> Floats:
+    """Rows x1, y1, -x2, -y2, area (5, N): the larger of two is a side of what they share, for all four alike."""
+    corners = boxes.T
+    return np.concatenate([corners[:2], -corners[2:], area(boxes)[None]])
+
+
+def _overlap(one: Floats, other: Floats) -> Floats:
+    """IoU (N,) of boxes by their sides (5, N), each with the other of its column; 0 where both are empty."""
+    shared = np.maximum(one[:4], other[:4])
+    less = shared[:2] + shared[2:]  # (2, N) width and height, below 0 where there are any
+    np.minimum(less, 0, out=less)
+    inter: Floats = less[0] * less[1]
+    union = one[4] + other[4]
     union -= inter
     np.divide(inter, union, out=inter, where=union > 0)  # without a union there is no intersection: 0
     return inter

@@ -1,0 +1,156 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+import rivals
+from benchmarks.rival import DETECTOR, PAGE, SEGMENTER, write_home
+from blitznet.core.contract import KEY
+from blitznet.core.errors import UsageError
+from blitznet.core.models import DEFAULT
+from blitznet.core.spec import Precision, Spec
+from blitznet.runtime.timing import Spread
+from blitznet.runtime.turns import take_turns
+from contenders import Contender, Kind, ours, pinned, theirs
+from nets.small import small_spec
+from own import contract, random_network
+from peers import Options, Row, accuracies, evenly, fastest, judge, report_tables
+from rivals import PEERS, Library, Peer, Setup
+from runtime.fakes import SPEC, write_onnx
+from scatter import draw
+from tables import at_least, at_most
+
+SSDLITE, DEEPLAB = PEERS[0], PEERS[-1]
+
+
+def row(title: str, engine: str, precision: str, whole: float, network: float = 1.0, kind: Kind = "ours") -> Row:
+    time = Spread(whole, 2 * whole)
+    return Row(title, kind, engine, precision, Spread(network, network), time, time.per_second, 100.0)
+
+
+def rival(peer: Peer, library: Library, precision: Precision) -> Contender:
+    return theirs([(peer, Setup(library, precision, 1))], [])
+
+
+def test_promises() -> None:
+    alone = [
+        row(DEFAULT, "openvino", "bfloat16", 5.0, network=3.0),
+        row(DEFAULT, "openvino", "float32", 8.0, network=3.0),
+        row("SSDLite", "openvino", "bfloat16", 4.0, network=2.0, kind="detector"),
+        row("SSDLite", "openvino", "float32", 4.0, network=2.5, kind="detector"),
+    ]
+    final = [
+        row(DEFAULT, "openvino", "bfloat16", 5.0),
+        row("SSDLite + DeepLab", "openvino", "bfloat16", 20.0, kind="pair"),
+        row("SSDLite + DeepLab", "onnxruntime", "int8", 16.0, kind="pair"),
+        row("FastestDet + DeepLab", "openvino", "bfloat16", 14.0, kind="pair"),
+    ]
+    speed, pair, best, *networks = judge(alone, final)
+    assert speed.holds
+    assert (
+        speed.line()
+        == f"{DEFAULT}, photo to boxes and full-size class map: 200 frames/s (wanted >= 120 frames/s): holds"
+    )
+    assert (pair.measured, pair.holds) == ("3.2 times", True)
+    assert (best.measured, best.holds) == ("2.8 times", False)
+    assert [(one.measured, one.holds) for one in networks] == [("1.5 times", False), ("1.2 times", True)]
+    assert judge(alone[2:], final[1:]) == []
+    assert (at_least("", 1, 1).holds, at_most("", 1, 1).holds, at_most("", 1.1, 1).holds) == (True, True, False)
+
+
+def test_the_fastest_meet_again() -> None:
+    own = [ours(Path("a.onnx"), library, SPEC, [], 1) for library in ("onnxruntime", "openvino")]
+    settings: list[tuple[Library, Precision]] = [("onnxruntime", "int8"), ("openvino", "float32"), ("openvino", "int8")]
+    others = [rival(peer, *setting) for peer in (SSDLITE, DEEPLAB) for setting in settings]
+    contenders = [*own, *others]
+    times = [3.0, 2.0, 5.0, 7.0, 6.0, 20.0, 11.0, 12.0]
+    alone = [row(one.title, one.engine, one.precision, time) for one, time in zip(contenders, times, strict=True)]
+    found = fastest(contenders, alone, [], rivals.HOME)
+    assert [(one.title, one.engine, one.precision) for one in found] == [
+        ("small", "openvino", "float32"),
+        ("SSDLite + DeepLab", "onnxruntime", "int8"),
+        ("SSDLite + DeepLab", "openvino", "int8 + float32"),
+    ]
+
+
+def test_they_take_turns(tmp_path: Path) -> None:
+    home = write_home(tmp_path / "peers")
+    photo, file = tmp_path / "a.png", tmp_path / "small.onnx"
+    Image.fromarray(np.full((30, 40, 3), 90, np.uint8)).save(photo)
+    write_onnx(file)
+    setup = Setup("onnxruntime", "float32", 1)
+    both = theirs([(DETECTOR, setup), (SEGMENTER, setup)], [photo, photo], home)
+    assert (both.title, both.kind, both.engine, both.precision) == (
+        "Finder + Painter",
+        "pair",
+        "onnxruntime",
+        "float32",
+    )
+    mine = ours(file, "onnxruntime", SPEC, [photo, photo], 1)
+    for turns in take_turns([mine.job, both.job], 1):
+        assert [len(turns[0].network), len(turns[0].whole)] == [2, 2]
+        assert all(0 < network < 1000 for network in turns[0].network)
+        assert turns[0].memory > 10_000_000
+
+
+def test_a_copy_in_another_precision(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "a.onnx")
+    copy = pinned(tmp_path / "a.onnx", "bfloat16", tmp_path / "b.onnx")
+    notes = {note.key: note.value for note in onnx.load(copy).metadata_props}
+    assert Spec.from_json(notes[KEY]).precision == "bfloat16"
+    assert contract(tmp_path / "a.onnx") == SPEC
+
+
+def test_random_weights_see_background() -> None:
+    import torch
+
+    spec = small_spec()
+    with torch.inference_mode():
+        heads = random_network(spec)(torch.rand(1, 3, *spec.size))
+    assert heads.logits is not None
+    assert (heads.logits.argmax(-1) == 0).float().mean() > 0.9
+
+
+def test_accuracies_are_read(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(PAGE)
+    scores = tmp_path / "eval.json"
+    scores.write_text(json.dumps({"detection": {"ap50_pooled": 0.44}, "segmentation": {"miou": 0.49}}))
+    found = accuracies(Options(scores=(f"int8={scores}",), peers=tmp_path))
+    assert found[DEFAULT, "int8"] == (0.44, 0.49)
+    assert found["SSDLite", "float32"] == (0.534, None)
+    assert found["DeepLab", "float32"] == (None, 0.673)
+    assert found["PicoDet-S", "float32"] == (None, None)
+    with pytest.raises(UsageError, match=r"--scores: wanted PRECISION=FILE, came eval\.json"):
+        accuracies(Options(scores=("eval.json",), peers=tmp_path))
+
+
+def test_photos_come_evenly(tmp_path: Path) -> None:
+    lists = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("".join(f"{k}\n" for k in range(10)))
+    assert [path.stem for path in evenly(tmp_path, "val", 4)] == ["0", "2", "5", "7"]
+
+
+def test_tables_and_picture(tmp_path: Path) -> None:
+    rows = [row(DEFAULT, "openvino", "int8", 5.0), row("SSDLite", "openvino", "float32", 4.0, kind="detector")]
+    scored = [replace(one, ap50=0.5, miou=0.4) for one in rows]
+    alone, final = report_tables(scored, rows, Options())
+    assert alone.rows[0] == (
+        DEFAULT,
+        "openvino",
+        "int8",
+        "1.00 / 1.00",
+        "5.00 / 10.00",
+        "200.0",
+        "100",
+        "50.0 %",
+        "40.0 %",
+    )
+    assert final.rows[0][-2:] == ("-", "-")
+    draw(tmp_path / "a.png", [*scored, *rows], rows)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width > 1000
