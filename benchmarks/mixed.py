@@ -28,13 +28,13 @@ KEPT = 0.85
 class Options:
     """How long is learned, and on what."""
 
-    steps: int = 400
+    steps: int = 1600
     batch: int = 16
     alone_batch: int = 8
     """photos a step of the runs that have one half alone"""
-    side: int = 300
+    side: int = 160
     """pixels of the network's image, in training and evaluation"""
-    photos: int = 0
+    photos: int = 600
     """only so many of the training photos, evenly spaced in their list; 0: all"""
     workers: int = 1
     threads: int = 0

@@ -31,9 +31,9 @@ class Options:
 
     name: str = "person"
     """the class"""
-    steps: int = 400
+    steps: int = 500
     batch: int = 16
-    side: int = 300
+    side: int = 224
     """pixels of the network's image, in training and evaluation"""
     workers: int = 1
     threads: int = 0

@@ -33,7 +33,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands_run_in_order(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = [shlex.split(line, comments=True) for line in COMMANDS]
     ours = [words[1:] for words in run if words and words[0] == "blitznet"]
-    assert {words[0] for words in ours} == {"predict", "data", "train", "eval", "export"}
+    assert {words[0] for words in ours} == {"predict", "data", "train", "eval", "export", "bench"}
     for words in ours:
         code = main([*words, *SHORTER] if words[0] == "train" else words)
         assert code == 0, (words, capsys.readouterr())

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -15,12 +16,15 @@ from blitznet.core.spec import Precision
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import nn
 
     from blitznet.core.photo import Photo
+    from blitznet.core.spec import Spec
     from blitznet.export.verify import Parity
+    from blitznet.metrics.evaluate import Dataset
 
-TO_VERIFY, TO_CALIBRATE = 20, 300
-"""photos of a data set, or of a list, that are compared or calibrated on"""
+TO_VERIFY, TO_CALIBRATE, TO_SCORE = 20, 300, 200
+"""photos of a data set, or of a list, that are compared, calibrated or scored on"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Export:
     """What the file is computed in. bfloat16 is for OpenVINO and torch; int8 wants --calibrate."""
     calibrate: Annotated[tuple[str, ...], said("SOURCE [SOURCE ...]")] = ()
     """What to measure int8's ranges on: photos, folders, globs, or sets FORMAT:ROOT@SPLIT, of which 300 are taken."""
+    accuracy: Annotated[tuple[str, ...], said("FORMAT:ROOT@SPLIT [...]")] = ()
+    """Sets to score an int8 file on, beside float32. Not given: 200 photos of each set of --calibrate that were not
+    calibrated on."""
+    allow_drop: bool = False
+    """Keep an int8 file even if it loses more than a point of pooled AP50 or mean IoU."""
     nms: bool = False
     """Put the post-processing into the file, which then answers boxes, scores, labels, count and class map."""
     size: Annotated[str, said("WxH")] = ""
@@ -65,11 +74,41 @@ def run(options: Export) -> int:
     photos = _photos(options.verify or options.calibrate, TO_VERIFY)
     calibration = _photos(options.calibrate, TO_CALIBRATE) if options.calibrate else []
     images = [photo.fit(spec.size) for photo in calibration]
+    judges = _judges(options, spec) if options.precision == "int8" else []
     export(net, spec, out, options.to, nms=options.nms, images=images)
     parity = verify(out, net, spec, photos, nms=options.nms)
     stdout().print(_parity_table(parity))
+    if judges:
+        _judge(net, spec, out, options, judges)
     print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   compared on {len(photos)} photos")
     return 0
+
+
+def _judges(options: Export, spec: "Spec") -> "list[Dataset]":
+    """Labelled photos that an int8 file is scored on: none that it was calibrated on."""
+    from blitznet.cli.accuracy import without
+    from blitznet.data.sources import open_sources
+
+    if options.accuracy:
+        return list(open_sources(options.accuracy, spec.classes))
+    sets = open_sources(tuple(source for source in options.calibrate if _is_set(source)), spec.classes)
+    return [without(one, _evenly(len(one), TO_CALIBRATE), TO_SCORE) for one in sets]
+
+
+def _judge(net: "nn.Module", spec: "Spec", out: Path, options: Export, sets: "list[Dataset]") -> None:
+    """Print what the file loses and gains beside float32; refuse it if it loses too much."""
+    from blitznet.cli.accuracy import accuracy_change, accuracy_table, require_accuracy
+    from blitznet.export.formats import contract, export
+    from blitznet.export.verify import engine_for
+
+    with TemporaryDirectory() as folder:
+        floats = Path(folder, "float32").with_suffix(out.suffix)
+        plain = contract(spec, precision="float32")
+        export(net, plain, floats, options.to, nms=options.nms)
+        change = accuracy_change(engine_for(floats, plain), engine_for(out, spec), sets)
+    stdout().print(accuracy_table(change, "float32", "int8"))
+    if not options.allow_drop:
+        require_accuracy(change, out)
 
 
 def _weights(model: str) -> Path:
@@ -106,22 +145,24 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _photos(sources: tuple[str, ...], most: int) -> "list[Photo]":
-    """The photos of each source, at most so many of each set, the samples if there are none.
-
-    A source that is no file and begins with a format's name is a data set.
-    """
+    """The photos of each source, at most so many of each set, the samples if there are none."""
     from blitznet.core.photo import Photo
-    from blitznet.data.sources import FORMATS
     from blitznet.runtime.photos import find_photos
 
     if not sources:
         return [Photo(path) for path in find_photos()]
     photos: list[Photo] = []
     for source in sources:
-        form, colon, _ = source.partition(":")
-        is_set = colon and form in FORMATS and not Path(source).exists()
-        photos += _photos_of_set(source, most) if is_set else [Photo(path) for path in find_photos([source])]
+        photos += _photos_of_set(source, most) if _is_set(source) else [Photo(path) for path in find_photos([source])]
     return [photos[number] for number in _evenly(len(photos), most)]
+
+
+def _is_set(source: str) -> bool:
+    """What is no file and begins with a format's name is a data set."""
+    from blitznet.data.sources import FORMATS
+
+    form, colon, _ = source.partition(":")
+    return bool(colon) and form in FORMATS and not Path(source).exists()
 
 
 def _photos_of_set(text: str, most: int) -> "list[Photo]":

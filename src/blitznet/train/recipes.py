@@ -186,6 +186,14 @@ def lite_more() -> TrainConfig:
     )
 
 
+def lite_last() -> TrainConfig:
+    """The third part: a little longer, at a lower rate."""
+    before = lite_more()
+    return replace(
+        before, model=str(before.out / "last.safetensors"), steps=300, lr=4e-4, seed=2, out=Path("runs/lite-last")
+    )
+
+
 def finetune() -> TrainConfig:
     """Own data: the default model goes on with the data's own classes."""
     return TrainConfig(
@@ -211,7 +219,8 @@ _SEG: tuple[Task, ...] = ("segmentation",)
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "lite": lambda: Recipe(lite(), "ours", "2 CPU cores, 60 minutes", "AP50 0.57, mIoU 0.48 on VOC12 val"),
-    "lite-more": lambda: Recipe(lite_more(), "ours", "2 CPU cores, 16 minutes", "AP50 0.58, mIoU 0.48 on VOC12 val"),
+    "lite-more": lambda: Recipe(lite_more(), "ours", "2 CPU cores, 16 minutes", "AP50 0.63, mIoU 0.49 on VOC12 val"),
+    "lite-last": lambda: Recipe(lite_last(), "ours", "2 CPU cores, 8 minutes", "AP50 0.64, mIoU 0.51 on VOC12 val"),
     "finetune": lambda: Recipe(finetune(), "ours", "2 CPU cores, 15 minutes", "depends on the data"),
     "table1-ssd300": lambda: Recipe(table1("ssd300", seg=False), "Table 1", _DAYS, "mAP 75.3"),
     "table1-300-s8": lambda: Recipe(table1("blitznet300-s8", seg=False), "Table 1", _DAYS, "mAP 78.5"),

@@ -1,0 +1,91 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from blitznet.core.arrays import Floats
+from blitznet.export.kernels import Kernel, bias_shift, correct_biases, kernel_scales, kernels
+
+RNG = np.random.default_rng(0)
+
+
+def rounded(values: Floats) -> NDArray[np.int64]:
+    """(O, n) the kernel as bytes."""
+    return np.round(values / kernel_scales(values)[:, None, None, None]).astype(np.int64).reshape(len(values), -1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_two_numbers_are_too_large_for_sixteen_bits_together(seed: int) -> None:
+    values = np.random.default_rng(seed).standard_t(2, (8, 5, 3, 3)).astype(np.float32)
+    sizes = np.abs(rounded(values))
+    for channel in sizes:
+        pairs = channel[:, None] + channel[None] - 2 * np.diag(channel)  # but not one with itself
+        assert 255 * pairs.max() <= np.iinfo(np.int16).max
+        assert pairs.max() >= 126  # nor less than there is room for
+
+
+def test_a_depthwise_kernel_takes_the_whole_range() -> None:
+    sizes = np.abs(rounded(RNG.normal(size=(16, 1, 3, 3)).astype(np.float32)))
+    assert (sizes.max(1) == 127).all()
+
+
+def test_a_kernel_of_zeros_stays_one() -> None:
+    assert not rounded(np.zeros((2, 3, 1, 1), np.float32)).any()
+
+
+def test_shift_by_the_slow_way() -> None:
+    values = RNG.normal(size=(6, 4, 3, 3)).astype(np.float32)
+    kernel = Kernel("kernel", "node", 3, values, kernel_scales(values))
+    means = RNG.normal(size=12).astype(np.float32)
+    for out in range(6):
+        scale = float(kernel.scales[out])
+        total = 0.0
+        for inside in range(4):
+            mean = means[out // 2 * 4 + inside]
+            for number in values[out, inside].ravel():
+                total += (round(float(number) / scale) * scale - float(number)) * float(mean)
+        assert bias_shift(kernel, means)[out] == pytest.approx(total, abs=1e-4)
+
+
+def graph(values: Floats, *, bias: bool) -> onnx.ModelProto:
+    """Images (B, h, w, 3) as floats, through one convolution."""
+    tensors = [numpy_helper.from_array(values, "kernel")]
+    if bias:
+        tensors.append(numpy_helper.from_array(np.ones(len(values), np.float32), "bias"))
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["first"], "turn", perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["first", *(tensor.name for tensor in tensors)], ["last"], "conv"),
+    ]
+    inputs = [helper.make_tensor_value_info("images", TensorProto.UINT8, ["B", 8, 8, 3])]
+    outputs = [helper.make_tensor_value_info("last", TensorProto.FLOAT, None)]
+    model = helper.make_model(helper.make_graph(nodes, "one", inputs, outputs, tensors), ir_version=9)
+    model.opset_import[0].version = 18
+    return model
+
+
+def channel_means(model: onnx.ModelProto, images: NDArray[np.uint8]) -> Floats:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    given: Floats = session.run(None, {"images": images})[0]
+    return np.asarray(given.mean((0, 2, 3)))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_with_the_rounded_kernel_each_channel_keeps_its_mean(bias: bool) -> None:
+    values = RNG.normal(size=(6, 3, 1, 1)).astype(np.float32)
+    images = RNG.integers(0, 256, (5, 8, 8, 3), np.uint8)
+    model = graph(values, bias=bias)
+    before = channel_means(model, images)
+    found = kernels(model, set())
+    correct_biases(model, found, {"first": images.mean((0, 1, 2)).astype(np.float32)})
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "kernel")
+    shifted = channel_means(model, images)
+    tensor.CopyFrom(numpy_helper.from_array(values + found[0].error, "kernel"))
+    assert np.abs(shifted - before).max() > 0.1
+    np.testing.assert_allclose(channel_means(model, images), before, atol=1e-3)
+
+
+def test_what_is_spared_has_no_kernel_here() -> None:
+    assert kernels(graph(np.ones((1, 3, 1, 1), np.float32), bias=False), {"conv"}) == []
