@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image as Pillow
 
 import toy
 from blitznet.cli.main import main
@@ -59,14 +60,26 @@ def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], mon
 
     monkeypatch.setattr("blitznet.export.formats.export", export)
     monkeypatch.setattr("blitznet.export.verify.verify", verify)
-    text = write_voc(count=2)
-    words = ["--to", "openvino", "--precision", "int8", "--calibrate", text, "--nms", "--size", "80x64"]
+    Path("shots").mkdir()
+    for number in range(2):
+        Pillow.new("RGB", (90, 70)).save(f"shots/{number}.png")
+    words = ["--to", "openvino", "--precision", "int8", "--calibrate", "shots", "--nms", "--size", "80x64"]
     assert main(["export", "run", *words]) == 0
     made = "run/best-int8-80x64-nms.openvino"
     assert seen == ["int8", (64, 80), "openvino", True, 2, (64, 80, 3), made, 2, True]
     said = capsys.readouterr().out.splitlines()[1:]
     assert said[0].split() == ["share", "0.5000", ">=", "0.4"]
-    assert said[1:] == [f"model: {made} (0.0 MB)   compared on 2 photos"]
+    assert said[1:] == [
+        "accuracy: not measured, name labelled sets with --accuracy",
+        f"model: {made} (0.0 MB)   compared on 2 photos",
+    ]
+
+
+def test_sets_that_int8_is_scored_on_have_the_models_classes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = write_voc(count=2)
+    words = ["export", "run", "--precision", "int8", "--calibrate", text]
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("blitznet: error: voc:voc@train: none of its classes")
 
 
 def test_a_file_that_answers_otherwise_is_not_left_behind(

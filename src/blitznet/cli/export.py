@@ -80,6 +80,8 @@ def run(options: Export) -> int:
     stdout().print(_parity_table(parity))
     if judges:
         _judge(net, spec, out, options, judges)
+    elif options.precision == "int8":
+        print("accuracy: not measured, name labelled sets with --accuracy")
     print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   compared on {len(photos)} photos")
     return 0
 
