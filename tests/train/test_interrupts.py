@@ -9,7 +9,6 @@ import pytest
 
 from blitznet.train.interrupts import Interrupts
 
-
 CODE = """
 import signal, sys
 from blitznet.train.interrupts import Interrupts
