@@ -16,7 +16,7 @@ from blitznet.core.photo import Photo
 from blitznet.core.spec import Precision, Spec
 from blitznet.runtime.timing import peak_memory, timed
 from blitznet.runtime.turns import Job
-from rivals import HOME, SEGMENTER, Library, Peer, Rival, Setup
+from rivals import HOME, SEGMENTER, Peer, Rival, Runtime, Setup
 
 Kind = Literal["ours", "detector", "segmenter", "pair"]
 
@@ -43,10 +43,10 @@ class Contender:
     """the peers it is made of"""
 
 
-def ours(file: Path, library: Library, spec: Spec, photos: Sequence[Path], threads: int) -> Contender:
+def ours(file: Path, runtime: Runtime, spec: Spec, photos: Sequence[Path], threads: int) -> Contender:
     """Our network in this file."""
-    job = partial(_open_ours, file, library, tuple(photos), threads)
-    return Contender(spec.name, "ours", library, spec.precision, job)
+    job = partial(_open_ours, file, runtime, tuple(photos), threads)
+    return Contender(spec.name, "ours", runtime, spec.precision, job)
 
 
 def theirs(parts: Sequence[tuple[Peer, Setup]], photos: Sequence[Path], home: Path = HOME) -> Contender:
@@ -56,7 +56,7 @@ def theirs(parts: Sequence[tuple[Peer, Setup]], photos: Sequence[Path], home: Pa
     return Contender(
         title=" + ".join(peer.title for peer in peers),
         kind=kind,
-        engine=_joined([setup.library for setup in setups]),
+        engine=_joined([setup.runtime for setup in setups]),
         precision=_joined([setup.precision for setup in setups]),
         job=partial(_open_theirs, tuple(parts), tuple(photos), home),
         parts=tuple(parts),
@@ -79,11 +79,11 @@ def _joined(words: Sequence[str]) -> str:
     return " + ".join(words if len(set(words)) > 1 else words[:1])
 
 
-def _open_ours(file: Path, library: Library, photos: Sequence[Path], threads: int) -> Callable[[], Turn]:
+def _open_ours(file: Path, runtime: Runtime, photos: Sequence[Path], threads: int) -> Callable[[], Turn]:
     from blitznet.api import load
     from blitznet.runtime.prepare import as_photo, prepare
 
-    predictor = load(file, engine=library, threads=threads)
+    predictor = load(file, engine=runtime, threads=threads)
 
     def whole(image: Image) -> object:
         return predictor(image).class_map

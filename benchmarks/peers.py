@@ -26,7 +26,7 @@ from blitznet.runtime.threads import available_threads
 from blitznet.runtime.timing import Spread, spread
 from blitznet.runtime.turns import take_turns
 from contenders import Contender, Kind, Turn, ours, theirs
-from rivals import HOME, PEERS, SEGMENTER, Library, Peer, Setup
+from rivals import HOME, PEERS, SEGMENTER, Peer, Runtime, Setup
 from tables import Table, Verdict, at_least, at_most, print_all
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -34,7 +34,7 @@ FRAMES, TIMES_THE_PAIR, TIMES_SSDLITE = 120.0, 3.0, 1.4
 """what is promised of the default model"""
 DETECTOR = PEERS[0]
 """the one whose network, and whose pair with the segmenter, the promises name"""
-SETTINGS: tuple[tuple[Library, Precision], ...] = (
+SETTINGS: tuple[tuple[Runtime, Precision], ...] = (
     ("onnxruntime", "float32"),
     ("onnxruntime", "int8"),
     ("openvino", "float32"),
@@ -112,7 +112,7 @@ def main(options: Options) -> None:
         from scatter import draw
 
         draw(options.picture, alone, final)
-    engines = {name: version(name) for name in get_args(Library)}
+    engines = {name: version(name) for name in get_args(Runtime)}
     write(options.json, options, engines=engines, alone=alone, final=final, verdicts=verdicts, tables=tables)
 
 
@@ -177,9 +177,9 @@ def our_contenders(options: Options, photos: Sequence[Path], folder: Path) -> It
 
     for model in options.models:
         for file, spec in files_of(model, folder):
-            for library, precision in SETTINGS:
+            for runtime, precision in SETTINGS:
                 if precision == spec.precision:
-                    yield ours(file, library, spec, photos, options.threads)
+                    yield ours(file, runtime, spec, photos, options.threads)
 
 
 def their_contenders(options: Options, photos: Sequence[Path], folder: Path) -> Iterator[Contender]:
@@ -190,8 +190,8 @@ def their_contenders(options: Options, photos: Sequence[Path], folder: Path) -> 
     images = [Photo(path).read() for path in evenly(options.root, "train", options.calibrate)]
     for peer in PEERS:
         small = quantise(peer, images, folder / f"{peer.name}-int8.onnx", options.peers)
-        for library, precision in SETTINGS:
-            setup = Setup(library, precision, options.threads, small if precision == "int8" else None)
+        for runtime, precision in SETTINGS:
+            setup = Setup(runtime, precision, options.threads, small if precision == "int8" else None)
             yield theirs([(peer, setup)], photos, options.peers)
 
 

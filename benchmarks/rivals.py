@@ -20,12 +20,12 @@ from blitznet.core.arrays import Floats, Image
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision
 from blitznet.runtime.nms import suppress
-from blitznet.runtime.openvino import import_openvino
+from blitznet.runtime.openvino import shared_core
 
 HOME = Path(__file__).parents[2] / "shared" / "peers"
 """the peers' files, in a folder beside the repository"""
 
-Library = Literal["onnxruntime", "openvino"]
+Runtime = Literal["onnxruntime", "openvino"]
 Arrays = dict[str, Floats]
 CANDIDATES, PER_IMAGE, PER_CLASS, OVERLAP = 400, 200, 50, 0.5
 """of suppression, as the reference has them"""
@@ -56,7 +56,7 @@ SEGMENTER = PEERS[-1]
 class Setup:
     """What a peer's network is run by."""
 
-    library: Library
+    runtime: Runtime
     precision: Precision
     threads: int
     file: Path | None = None
@@ -67,7 +67,7 @@ class Session:
     """Stands where the reference has its onnxruntime session; remembers what the network was last fed."""
 
     def __init__(self, path: Path, setup: Setup) -> None:
-        opened = _onnxruntime if setup.library == "onnxruntime" else _openvino
+        opened = _onnxruntime if setup.runtime == "onnxruntime" else _openvino
         self.input, self._run = opened(path, setup)
         self.fed: Arrays = {}
 
@@ -185,7 +185,7 @@ def _openvino(path: Path, setup: Setup) -> Opened:
         "INFERENCE_PRECISION_HINT": _HINTS[setup.precision],
         "ENABLE_CPU_PINNING": False,
     }
-    compiled = import_openvino().Core().compile_model(str(path), "CPU", options)
+    compiled = shared_core().compile_model(str(path), "CPU", options)
     request, outputs = compiled.create_infer_request(), range(len(compiled.outputs))
 
     def run(feed: Arrays) -> Sequence[NDArray[Any]]:

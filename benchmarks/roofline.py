@@ -255,7 +255,7 @@ def open_openvino(side: int, threads: int, repeats: int) -> Callable[[], Turn]:
     """In its process: a matrix product by OpenVINO, which may lay out one side beforehand, as it does for networks."""
     import numpy as np
 
-    from blitznet.runtime.openvino import import_openvino
+    from blitznet.runtime.openvino import import_openvino, shared_core
 
     openvino = import_openvino()
     opset = openvino.opset13
@@ -269,7 +269,7 @@ def open_openvino(side: int, threads: int, repeats: int) -> Callable[[], Turn]:
         "INFERENCE_PRECISION_HINT": "bf16",
         "ENABLE_CPU_PINNING": False,
     }
-    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+    request = shared_core().compile_model(model, "CPU", options).create_infer_request()
     return partial(_turn, partial(request.infer, [a], share_inputs=True, share_outputs=True), repeats)
 
 

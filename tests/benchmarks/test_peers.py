@@ -19,7 +19,7 @@ from contenders import Contender, Kind, ours, pinned, theirs
 from nets.small import small_spec
 from own import contract, random_network
 from peers import Options, Row, accuracies, evenly, fastest, judge, report_tables
-from rivals import PEERS, Library, Peer, Setup
+from rivals import PEERS, Peer, Runtime, Setup
 from runtime.fakes import SPEC, write_onnx
 from scatter import draw
 from tables import at_least, at_most
@@ -32,8 +32,8 @@ def row(title: str, engine: str, precision: str, whole: float, network: float = 
     return Row(title, kind, engine, precision, Spread(network, network), time, time.per_second, 100.0)
 
 
-def rival(peer: Peer, library: Library, precision: Precision) -> Contender:
-    return theirs([(peer, Setup(library, precision, 1))], [])
+def rival(peer: Peer, runtime: Runtime, precision: Precision) -> Contender:
+    return theirs([(peer, Setup(runtime, precision, 1))], [])
 
 
 def test_promises() -> None:
@@ -63,8 +63,8 @@ def test_promises() -> None:
 
 
 def test_the_fastest_meet_again() -> None:
-    own = [ours(Path("a.onnx"), library, SPEC, [], 1) for library in ("onnxruntime", "openvino")]
-    settings: list[tuple[Library, Precision]] = [("onnxruntime", "int8"), ("openvino", "float32"), ("openvino", "int8")]
+    own = [ours(Path("a.onnx"), runtime, SPEC, [], 1) for runtime in ("onnxruntime", "openvino")]
+    settings: list[tuple[Runtime, Precision]] = [("onnxruntime", "int8"), ("openvino", "float32"), ("openvino", "int8")]
     others = [rival(peer, *setting) for peer in (SSDLITE, DEEPLAB) for setting in settings]
     contenders = [*own, *others]
     times = [3.0, 2.0, 5.0, 7.0, 6.0, 20.0, 11.0, 12.0]

@@ -11,11 +11,8 @@ from benchmarks.rival import DETECTOR, SEGMENTER, SIDE, write_home
 from blitznet.core.errors import UsageError
 from peers import evenly
 from quantise import quantise
-from rivals import HOME, PEERS, Library, Rival, Setup, reference
+from rivals import HOME, PEERS, Rival, Runtime, Setup, reference
 from rivals import SEGMENTER as DEEPLAB
-
-pytestmark = pytest.mark.slow
-"""after these a process dies of the first signal that Python handles, for a reason not yet found: `make slow` alone"""
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -49,9 +46,9 @@ def overlap(a: Any, b: Any) -> float:
     return inter / float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inter)
 
 
-@pytest.mark.parametrize("library", get_args(Library))
-def test_a_detector_answers_as_the_reference_does(home: Path, image: NDArray[np.uint8], library: Library) -> None:
-    boxes, scores, labels = Rival(DETECTOR, Setup(library, "float32", 1), home)(image)
+@pytest.mark.parametrize("runtime", get_args(Runtime))
+def test_a_detector_answers_as_the_reference_does(home: Path, image: NDArray[np.uint8], runtime: Runtime) -> None:
+    boxes, scores, labels = Rival(DETECTOR, Setup(runtime, "float32", 1), home)(image)
     module = reference(home)
     session = Rival(DETECTOR, Setup("onnxruntime", "float32", 1), home).session
     as_it_is: dict[str, Any] = {
@@ -67,9 +64,9 @@ def test_a_detector_answers_as_the_reference_does(home: Path, image: NDArray[np.
     assert np.allclose(boxes, [box for _, _, box in wanted], atol=1e-3)
 
 
-@pytest.mark.parametrize("library", get_args(Library))
-def test_a_segmenter_and_what_it_was_fed(home: Path, image: NDArray[np.uint8], library: Library) -> None:
-    rival = Rival(SEGMENTER, Setup(library, "bfloat16" if library == "openvino" else "float32", 1), home)
+@pytest.mark.parametrize("runtime", get_args(Runtime))
+def test_a_segmenter_and_what_it_was_fed(home: Path, image: NDArray[np.uint8], runtime: Runtime) -> None:
+    rival = Rival(SEGMENTER, Setup(runtime, "bfloat16" if runtime == "openvino" else "float32", 1), home)
     found = rival(image)
     assert found.shape == (SIDE, SIDE)
     assert rival.session.fed["image"].shape == (1, 3, SIDE, SIDE)

@@ -161,3 +161,28 @@ print([name for name in sys.modules if name.startswith("openvino_telemetry") and
     )
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"a.onnx", ".cache"}
+
+
+SIGNALLED = """
+import gc, signal, sys
+from blitznet.runtime.openvino import OpenVinoEngine
+first = OpenVinoEngine(sys.argv[1])
+second = OpenVinoEngine(sys.argv[1])
+del first
+gc.collect()
+del second
+gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_heard_after_engines_are_gone(tmp_path: Path, home: Path) -> None:
+    write_onnx(tmp_path / "a.onnx")
+    # in a process of its own, which at worst dies of it
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(tmp_path / "a.onnx")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

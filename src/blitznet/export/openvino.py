@@ -8,7 +8,7 @@ from zipfile import ZipFile
 
 from blitznet.core.files import write_whole
 from blitznet.core.spec import Spec
-from blitznet.runtime.openvino import CONTRACT, GRAPH, WEIGHTS, import_openvino
+from blitznet.runtime.openvino import CONTRACT, GRAPH, WEIGHTS, import_openvino, shared_core
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -24,7 +24,7 @@ def write_openvino(model: "ModelProto", spec: Spec, path: Path) -> None:
     with TemporaryDirectory() as folder:
         graph = Path(folder, GRAPH)
         # Read and written as it is: the converter would fold batch norms and Casts into kernels, twice as large then.
-        openvino.serialize(openvino.Core().read_model(model.SerializeToString(), b""), graph, Path(folder, WEIGHTS))
+        openvino.serialize(shared_core().read_model(model.SerializeToString(), b""), graph, Path(folder, WEIGHTS))
         parts = {
             CONTRACT: spec.to_json().encode(),
             GRAPH: graph.read_bytes(),

@@ -4,6 +4,8 @@ import re
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -46,8 +48,8 @@ class OpenVinoEngine:
         count = threads_for(threads)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: there is no such model file")
-        self._core = import_openvino().Core()
-        self._model, text = _read_zip(self._core, self.path) if self.path.suffix == SUFFIX else _read_onnx(self.path)
+        import_openvino()
+        self._model, text = _read_zip(self.path) if self.path.suffix == SUFFIX else _read_onnx(self.path)
         self._spec = read_contract(text, source=str(self.path))
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -84,11 +86,21 @@ class OpenVinoEngine:
         _told(self.path, lambda: self._model.reshape({INPUT: shape}))
         folder = cache_folder(self.name)
         if folder is not None:
-            try:
-                return self._core.compile_model(self._model, "CPU", {**self._settings, "CACHE_DIR": str(folder)})
-            except RuntimeError:
-                self._core = import_openvino().Core()  # the folder stays with the core
-        return _told(self.path, lambda: self._core.compile_model(self._model, "CPU", self._settings))
+            with suppress(RuntimeError):
+                settings = {**self._settings, "CACHE_DIR": str(folder)}
+                return shared_core(cached=True).compile_model(self._model, "CPU", settings)
+        return _told(self.path, lambda: shared_core().compile_model(self._model, "CPU", self._settings))
+
+
+@cache
+def shared_core(*, cached: bool = False) -> Any:  # noqa: ARG001 - it tells two cores apart
+    """OpenVINO's core, one for the whole process: for models that are kept compiled on disk, or for the others.
+
+    Each core lays the main thread's signals a stack of their own and, when it goes, puts back the one before it,
+    which with several may be gone by then: the next Ctrl-C would end the process with a segmentation fault.
+    Cores that stay do not. Raises MissingExtra without openvino.
+    """
+    return import_openvino().Core()
 
 
 def import_openvino() -> ModuleType:
@@ -116,7 +128,7 @@ def _read_onnx(path: Path) -> tuple[Any, str | None]:
     return model, str(model.get_rt_info(["framework", KEY]).value) if KEY in notes else None
 
 
-def _read_zip(core: Any, path: Path) -> tuple[Any, str]:
+def _read_zip(path: Path) -> tuple[Any, str]:
     try:
         with ZipFile(path) as file:
             if any(part.compress_type != ZIP_STORED for part in file.infolist()):
@@ -127,7 +139,7 @@ def _read_zip(core: Any, path: Path) -> tuple[Any, str]:
         raise ModelError(
             f"{path}: cannot be opened, wanted {wanted} ({error}); make one with `blitznet export`"
         ) from error
-    return _told(path, lambda: core.read_model(graph, weights)), text.decode("utf-8", "replace")
+    return _told(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
 
 
 def _told(path: Path, work: Callable[[], Any]) -> Any:
