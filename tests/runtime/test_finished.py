@@ -9,9 +9,8 @@ from blitznet.core.errors import UsageError
 from blitznet.core.result import Detections
 from blitznet.core.spec import Limits
 from blitznet.runtime.finish import finish
-from blitznet.runtime.finished import to_result
 from blitznet.runtime.predictor import Predictor
-from runtime.fakes import SPEC, FakeEngine, random_outputs
+from runtime.fakes import SPEC, FakeEngine
 
 RNG = np.random.default_rng(0)
 MAP = RNG.integers(0, 4, (2, *SPEC.size), np.uint8)
@@ -24,19 +23,9 @@ FOUND = Detections(
 )
 
 
-def test_raw_answers_are_finished() -> None:
-    outputs = random_outputs(2)
-    a = to_result(outputs, 1, SPEC, size=(90, 70))
-    b = finish(outputs, 1, SPEC, size=(90, 70))
-    np.testing.assert_array_equal(a.boxes, b.boxes)
-    assert a.class_map is not None
-    assert b.class_map is not None
-    np.testing.assert_array_equal(a.class_map, b.class_map)
-
-
 @pytest.mark.parametrize("index", [0, 1])
 def test_finished_answers_are_brought_to_the_photos_size(index: int) -> None:
-    result = to_result(FOUND, index, SPEC, size=(90, 70))
+    result = finish(FOUND, index, SPEC, size=(90, 70))
     count = FOUND.count[index]
     assert len(result) == count
     np.testing.assert_allclose(result.boxes, FOUND.boxes[index, :count] * [70, 90, 70, 90], rtol=1e-6)
@@ -52,17 +41,17 @@ def test_class_maps_are_brought_to_the_photos_size_by_nearest_pixels(size: tuple
         for outside, inside in zip(size, SPEC.size, strict=True)
     )
     wanted = MAP[1][y][:, x]
-    painted = to_result(FOUND, 1, SPEC, size=size).class_map
+    painted = finish(FOUND, 1, SPEC, size=size).class_map
     assert painted is not None
     np.testing.assert_array_equal(painted, wanted)
-    assert to_result(FOUND, 1, SPEC, size=size, class_map=False).class_map is None
-    assert to_result(replace(FOUND, class_map=None), 1, SPEC, size=size).class_map is None
+    assert finish(FOUND, 1, SPEC, size=size, class_map=False).class_map is None
+    assert finish(replace(FOUND, class_map=None), 1, SPEC, size=size).class_map is None
 
 
 def test_limits_raise_the_score_and_leave_out_boxes() -> None:
     limits = replace(SPEC.limits, score=0.45, per_image=2)
-    assert to_result(FOUND, 0, SPEC, size=(9, 9), limits=limits).scores.tolist() == pytest.approx([0.9, 0.5])
-    assert len(to_result(FOUND, 1, SPEC, size=(9, 9), limits=limits)) == 2
+    assert finish(FOUND, 0, SPEC, size=(9, 9), limits=limits).scores.tolist() == pytest.approx([0.9, 0.5])
+    assert len(finish(FOUND, 1, SPEC, size=(9, 9), limits=limits)) == 2
     results = Predictor(FakeEngine(FOUND)).batch([np.zeros((9, 9, 3), np.uint8)] * 2, score=0.5)
     assert [len(result) for result in results] == [2, 3]
 
@@ -72,4 +61,4 @@ def test_limits_that_the_file_cannot_go_back_to(limits: Limits) -> None:
     with pytest.raises(
         UsageError, match=r"^small: its file has suppressed by Limits\(.*\), wanted Limits\(.*without --nms$"
     ):
-        to_result(FOUND, 0, SPEC, size=(9, 9), limits=limits)
+        finish(FOUND, 0, SPEC, size=(9, 9), limits=limits)

@@ -7,14 +7,15 @@ import numpy as np
 from blitznet.core.anchors import Grid, grids, make_anchors
 from blitznet.core.arrays import ClassMap, Floats
 from blitznet.core.errors import ModelError
-from blitznet.core.result import Outputs, Result
+from blitznet.core.result import Detections, Outputs, Result
 from blitznet.core.spec import Limits, Spec
-from blitznet.runtime.detect import detections, nothing
+from blitznet.runtime.detect import Found, detections, nothing
+from blitznet.runtime.finished import chosen, nearest
 from blitznet.runtime.paint import paint
 
 
 def finish(
-    outputs: Outputs,
+    given: Outputs | Detections,
     index: int,
     spec: Spec,
     *,
@@ -23,18 +24,18 @@ def finish(
     limits: Limits | None = None,
     class_map: bool = True,
 ) -> Result:
-    """The Result of image `index` of a batch.
+    """The Result of image `index` of a batch, of raw answers or of those of a file with this step inside.
 
     size (H, W) of the original photo; fed (h, w) of what the network saw, the contract's size if not given;
     limits instead of the contract's. A class map is there if asked for and if the network answers one; it is
-    made when it is first looked at.
+    made when it is first looked at. Raises UsageError for limits that a file with this step inside cannot go
+    back to.
     """
-    boxes, scores, labels = nothing()
-    if outputs.offsets is not None and outputs.logits is not None:
-        anchors = _anchors(spec, fed or spec.size, count=outputs.logits.shape[1])
-        boxes, scores, labels = detections(
-            outputs.offsets[index], outputs.logits[index], anchors, spec, limits or spec.limits
-        )
+    limits = limits or spec.limits
+    if isinstance(given, Detections):
+        boxes, scores, labels = chosen(given, index, spec, limits)
+    else:
+        boxes, scores, labels = _detected(given, index, spec, fed or spec.size, limits)
     height, width = size
     return Result(
         boxes=boxes * np.asarray((width, height, width, height), np.float32),
@@ -42,16 +43,23 @@ def finish(
         labels=labels,
         names=spec.classes,
         size=size,
-        painted=_painter(outputs, index, size) if class_map else None,
+        painted=_painter(given, index, size) if class_map else None,
     )
 
 
-def _painter(outputs: Outputs, index: int, size: Grid) -> "partial[ClassMap] | None":
+def _detected(outputs: Outputs, index: int, spec: Spec, fed: Grid, limits: Limits) -> Found:
+    if outputs.offsets is None or outputs.logits is None:
+        return nothing()
+    anchors = _anchors(spec, fed, count=outputs.logits.shape[1])
+    return detections(outputs.offsets[index], outputs.logits[index], anchors, spec, limits)
+
+
+def _painter(given: Outputs | Detections, index: int, size: Grid) -> "partial[ClassMap] | None":
     """Makes the class map of one image, holding no more of the batch than it needs."""
-    if outputs.class_map is None:
+    if given.class_map is None:
         return None
-    logits = outputs.class_map[index]
-    return partial(paint, logits if len(outputs.class_map) == 1 else logits.copy(), size)
+    small = given.class_map[index] if len(given.class_map) == 1 else given.class_map[index].copy()
+    return partial(nearest if isinstance(given, Detections) else paint, small, size)
 
 
 def _anchors(spec: Spec, fed: Grid, *, count: int) -> Floats:

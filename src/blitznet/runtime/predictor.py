@@ -10,7 +10,7 @@ from blitznet.core.errors import UsageError
 from blitznet.core.result import Result
 from blitznet.core.spec import Limits, Spec
 from blitznet.runtime.engine import Engine
-from blitznet.runtime.finished import to_result
+from blitznet.runtime.finish import finish
 from blitznet.runtime.prepare import AnyImage, Fed, feed
 from blitznet.runtime.stream import Seen, stream
 
@@ -62,7 +62,7 @@ class Predictor:
             return []
         images = np.stack([one.pixels for one in fed])  # (B, h, w, 3)
         given = self.engine.run(images)
-        finished = partial(to_result, given, spec=self.spec, fed=images.shape[1:3], limits=limits, class_map=class_map)
+        finished = partial(finish, given, spec=self.spec, fed=images.shape[1:3], limits=limits, class_map=class_map)
         return [finished(i, size=one.size) for i, one in enumerate(fed)]
 
     def _limits(self, score: float | None) -> Limits:
