@@ -4,7 +4,7 @@ Boxes: raw answers of `blitznet300-s4` (45,390 anchors, 21 channels) that has le
 worst case in which every anchor passes for every class; ours in numpy and in torch beside a plain loop, OpenCV's
 batched suppression and ONNX's operator, all in one run, taking turns. Class map: stride-4 logits to 1920x1080.
 
-`python benchmarks/finish.py --json finish.json` (needs `pip install opencv-python-headless` for OpenCV's row)
+`python benchmarks/finish.py --json finish.json` (OpenCV's row needs `pip install opencv-python-headless`)
 """
 
 import statistics
@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -90,13 +92,15 @@ def ways() -> dict[str, Way]:
         boxes, scores, labels, count = (part[0].numpy() for part in found)
         return boxes[:count], scores[:count], labels[:count]
 
-    return {
+    every: dict[str, Way] = {
         "plain loop": lambda offsets, logits: plain(offsets, logits, ANCHORS, SPEC, LIMITS),
         "numpy, ours": lambda offsets, logits: detections(offsets, logits, ANCHORS, SPEC, LIMITS),
         "torch, ours": with_torch,
-        "OpenCV": lambda offsets, logits: with_opencv(offsets, logits, ANCHORS, SPEC, LIMITS),
         "ONNX operator": lambda offsets, logits: with_onnx(offsets, logits, ANCHORS, SPEC, LIMITS),
     }
+    if find_spec("cv2"):
+        every["OpenCV"] = lambda offsets, logits: with_opencv(offsets, logits, ANCHORS, SPEC, LIMITS)
+    return every
 
 
 def timed(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -130,10 +134,7 @@ def boxes_rows(options: Options) -> list[Row]:
             name: statistics.mean(same(way(*image), one) for image, one in zip(images, wanted, strict=True))
             for name, way in every.items()
         }
-        each = [
-            timed({name: lambda way=way, image=image: way(*image) for name, way in every.items()}, options.rounds)  # type: ignore[misc] # mypy cannot see through defaults of a lambda
-            for image in images
-        ]
+        each = [timed({name: partial(way, *image) for name, way in every.items()}, options.rounds) for image in images]
         times = {name: statistics.median(one[name] for one in each) for name in every}
         rows += [Row(case, name, times[name], times["plain loop"] / times[name], equal[name]) for name in every]
     return rows
@@ -155,7 +156,7 @@ def paint_rows(options: Options) -> list[Row]:
     for case, logits in {"class map, learned": learned, "class map, noise": noise}.items():
         wanted = plain_paint(logits, options.size)
         equal = {name: float((way(logits) == wanted).mean()) for name, way in ways.items()}
-        times = timed({name: lambda way=way, x=logits: way(x) for name, way in ways.items()}, options.rounds)  # type: ignore[misc] # as above
+        times = timed({name: partial(way, logits) for name, way in ways.items()}, options.rounds)
         rows += [Row(case, name, times[name], times["plain, numpy"] / times[name], equal[name]) for name in ways]
     return rows
 

@@ -163,7 +163,7 @@ def finish(device: torch.device) -> None:
 
 def network(spec: Spec, batch: int, precision: Precision, way: Way, device: torch.device) -> Work:
     """The network from pixels to raw answers."""
-    net = build(spec).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = build(spec).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
     images = torch.randint(0, 256, (batch, *spec.size, 3), dtype=torch.uint8, device=device)
     return in_this_way(Deployed(net, spec).to(device).eval(), (images,), precision, way)
 
@@ -192,7 +192,7 @@ def in_this_way(module: nn.Module, given: tuple[Tensor, ...], precision: Precisi
 
 def captured(run: Work) -> Work:
     """The same as a CUDA graph."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call] # torch's has no types
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM):
@@ -212,7 +212,8 @@ def captured(run: Work) -> Work:
 def step(spec: Spec, batch: int, precision: Precision, device: torch.device) -> Work:
     """A training step on a batch that lies ready."""
     config = replace(lite(), precision=precision)
-    net = build(spec).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net = build(spec).train()
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
     optimizer = make_optimizer(net, config)
     rng = np.random.default_rng(0)
     examples = collate([example(spec, rng, partly=False) for _ in range(batch)]).to(device)

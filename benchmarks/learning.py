@@ -129,7 +129,7 @@ def learn(
     if config.threads:
         torch.set_num_threads(config.threads)
     with join(config.device) as group:
-        net.train().to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.train().to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
         average = Average(net) if config.ema else None
         optimizer = make_optimizer(net, config)
         anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy()).to(group.device)

@@ -92,7 +92,7 @@ def measure(name: str, options: Options) -> Row:
     rng = np.random.default_rng(options.seed)
     batch = collate([example(spec, rng, partly=k < options.partly * options.batch) for k in range(options.batch)])
     anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy())
-    net = build(spec).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = build(spec).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
     images = batch.images.float().div_(255)
     with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
         rounds = [one_round(net, images, anchors, batch) for _ in range(options.rounds + 1)][1:]

@@ -6,7 +6,6 @@ Softmax and decoding of everything, a loop over classes and a loop over boxes; a
 from functools import cache
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -41,6 +40,8 @@ def _one_class(boxes: Boxes, scores: Scores, label: int, limits: Limits) -> Foun
 
 def with_opencv(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: Limits) -> Found:
     """The same with OpenCV's batched suppression; without the cut before it, it takes minutes in the worst case."""
+    import cv2  # only who times this way needs it
+
     boxes, scores = _cut(offsets, logits, anchors, spec, limits)
     label, row = np.nonzero(scores > limits.score)
     if not len(row):

@@ -78,7 +78,7 @@ class Bench:
         config = replace(lite(), root=options.root, batch=options.batch, workers=options.workers, seed=options.seed)
         self.config = replace(config, precision=options.precision)
         net, self.spec = make_network(self.config, ())
-        self.net = net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
         self.average, self.optimizer = Average(self.net), make_optimizer(self.net, self.config)
         self.group = Group(0, 1, torch.device("cpu"))
         anchors = make_anchors(self.spec.anchors, grids(self.spec.anchors, self.spec.size))

@@ -74,7 +74,7 @@ def test_the_state_goes_through_named_tensors(kind: Optimizer) -> None:
 def _learned(kind: Optimizer, seed: int) -> torch.optim.Optimizer:
     torch.manual_seed(seed)
     spec, _ = tiny.specs()
-    net = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
     optimizer = make_optimizer(net, TrainConfig(optimizer=kind))
     for parameter in net.parameters():
         parameter.grad = torch.randn_like(parameter)

@@ -23,7 +23,7 @@ Made = tuple[BlitzNet, torch.optim.Optimizer, Average]
 
 def make(seed: int, spec: Spec = PAPER, *, learned: bool = True) -> Made:
     torch.manual_seed(seed)
-    net = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
     optimizer, average = make_optimizer(net, TrainConfig()), Average(net)
     if learned:
         for parameter in net.parameters():

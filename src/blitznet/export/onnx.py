@@ -129,7 +129,7 @@ def _traced(
     return model
 
 
-def _stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001
+def _stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001 - torch's
     """The last axis sorted: ONNX's TopK keeps equal values in their order, which the exporter does not know."""
     from onnxscript import opset18 as op
 
