@@ -28,12 +28,13 @@ class Deployed(nn.Module):
         self.net = net
         self.dtype = next(net.parameters()).dtype
         mean, std = _constants(spec, torch.device("cpu"))
-        self.register_buffer("pixel_mean", mean, persistent=False)
-        self.register_buffer("pixel_std", std, persistent=False)
+        self.register_buffer("pixel_mean", _last(mean), persistent=False)
+        self.register_buffer("pixel_std", _last(std), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, h, w, 3) uint8 RGB -> offsets, logits, class map: those of the network's tasks, in this order."""
-        pixels = _normalise(images.permute(0, 3, 1, 2), self.pixel_mean, self.pixel_std)
+        # Channels stay last in memory until the first convolution, which wants them so: runtimes then turn nothing round.
+        pixels = _normalise(images, self.pixel_mean, self.pixel_std).permute(0, 3, 1, 2)
         heads: Heads = self.net(pixels.to(self.dtype))
         answers = (heads.offsets, heads.logits, heads.class_map)
         return tuple(answer.float() for answer in answers if answer is not None)
@@ -58,6 +59,12 @@ def _constants(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
     mean = torch.tensor(spec.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
     std = torch.tensor(spec.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
     return mean, std
+
+
+def _last(constants: Tensor) -> Tensor:
+    """(1, 3, 1, 1) for pixels whose channels come last; one number where they are all alike, which runs fastest."""
+    alike = bool((constants == constants[0, 0]).all())
+    return constants[0, 0, 0, 0] if alike else constants.view(3)
 
 
 def _normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
