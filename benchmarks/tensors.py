@@ -7,11 +7,14 @@ Answers are rounded to eighths, which changes nothing for the clock and makes th
 `python benchmarks/tensors.py --out benchmarks/tensors.npz --model runs/s4.safetensors`
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import ZIP_LZMA, ZipFile
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from blitznet.core.arrays import Floats
 from blitznet.core.models import named
@@ -69,6 +72,14 @@ def answers(engine: Engine, photos: Dataset, count: int) -> dict[str, Floats]:
     return {name: array for name, array in named_arrays.items() if array is not None}
 
 
+def save(path: Path, arrays: Mapping[str, NDArray[np.float16]]) -> None:
+    """An .npz of half the size of numpy's own: LZMA instead of deflate, which `np.load` reads as well."""
+    with ZipFile(path, "w", ZIP_LZMA) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w") as part:
+                np.lib.format.write_array(part, array, allow_pickle=False)
+
+
 def main(options: Options) -> None:
     """Train, answer, write."""
     require_photos(options.root)
@@ -84,7 +95,7 @@ def main(options: Options) -> None:
         name: (np.round(array * FINEST) / FINEST).astype(np.float16)
         for name, array in answers(TorchEngine(net, spec), val, options.photos).items()
     }
-    np.savez_compressed(options.out, allow_pickle=False, **rounded)
+    save(options.out, rounded)
     say(f"{options.out}: {options.photos} photos, {options.out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from blitznet.core.arrays import Floats
-from blitznet.export.kernels import Kernel, bias_shift, correct_biases, kernel_scales, kernels
+from blitznet.export.kernels import Kernel, bias_shift, correct_biases, kernel_scales, kernels, nearest, set_kernels
 
 RNG = np.random.default_rng(0)
 
@@ -37,7 +37,8 @@ def test_a_kernel_of_zeros_stays_one() -> None:
 
 def test_shift_by_the_slow_way() -> None:
     values = RNG.normal(size=(6, 4, 3, 3)).astype(np.float32)
-    kernel = Kernel("kernel", "node", 3, values, kernel_scales(values))
+    scales = kernel_scales(values)
+    kernel = Kernel("kernel", "node", 3, values, scales, nearest(values, scales))
     means = RNG.normal(size=12).astype(np.float32)
     for out in range(6):
         scale = float(kernel.scales[out])
@@ -80,9 +81,8 @@ def test_with_the_rounded_kernel_each_channel_keeps_its_mean(bias: bool) -> None
     before = channel_means(model, images)
     found = kernels(model, set())
     correct_biases(model, found, {"first": images.mean((0, 1, 2)).astype(np.float32)})
-    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "kernel")
     shifted = channel_means(model, images)
-    tensor.CopyFrom(numpy_helper.from_array(values + found[0].error, "kernel"))
+    set_kernels(model, found)
     assert np.abs(shifted - before).max() > 0.1
     np.testing.assert_allclose(channel_means(model, images), before, atol=1e-3)
 

@@ -1,9 +1,30 @@
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from blitznet.core.arrays import Boxes
 from blitznet.core.boxes import iou
-from blitznet.runtime.nms import suppress
+from blitznet.runtime.nms import MODEL, suppress
+
+
+def operator_alone() -> onnx.ModelProto:
+    """NonMaxSuppression of boxes (G, n, 4) and scores (G, 1, n), of which 0 stands for no box."""
+    least = numpy_helper.from_array(np.array([0.5], np.float32), "least")
+    node = helper.make_node("NonMaxSuppression", ["boxes", "scores", "keep", "iou", "least"], ["chosen"])
+    inputs = [
+        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["G", "n", 4]),
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["G", 1, "n"]),
+        helper.make_tensor_value_info("keep", TensorProto.INT64, [1]),
+        helper.make_tensor_value_info("iou", TensorProto.FLOAT, [1]),
+    ]
+    outputs = [helper.make_tensor_value_info("chosen", TensorProto.INT64, ["M", 3])]
+    graph = helper.make_graph([node], "suppress", inputs, outputs, [least])
+    return helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def test_the_file_is_the_operator_alone() -> None:
+    assert onnx.load(MODEL) == operator_alone()
 
 
 def one_row(boxes: Boxes, limit: float, keep: int) -> list[int]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blitznet.core.arrays import Floats, Image
 from blitznet.runtime.engine import INPUT
@@ -17,6 +18,8 @@ INSIDE = 0.95
 """share of the photos whose least and greatest values a range holds; one odd photo would make it too wide"""
 _MEASURES = ("Min", "Max", "Mean")
 _ERRORS_ONLY = 3
+Moments: TypeAlias = NDArray[np.float64]
+"""(D, D) sums of products of channels"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +50,20 @@ def observe(model: "ModelProto", names: Iterable[str], images: Sequence[Image]) 
     return seen
 
 
+def second_moments(model: "ModelProto", names: Iterable[str], images: Sequence[Image]) -> dict[str, Moments]:
+    """How the channels (D, D) of each of these tensors (1, D, h, w) go together: sums of products over all places.
+
+    Over images (h, w, 3) uint8 RGB.
+    """
+    tensors = sorted(set(names))
+    outputs = [f"{name}.moments" for name in tensors]
+    session = _session(_multiplying(model, tensors))
+    sums: list[Moments] = [np.zeros(())] * len(tensors)
+    for image in images:
+        sums = [one + more for one, more in zip(sums, session.run(outputs, {INPUT: image[None]}), strict=True)]
+    return dict(zip(tensors, sums, strict=True))
+
+
 def _measuring(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
     """The graph that answers each tensor's least, greatest and mean value of each channel."""
     import onnx
@@ -63,6 +80,25 @@ def _measuring(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
             measuring.graph.node.append(helper.make_node(f"Reduce{measure}", [name, axes.name], [output], keepdims=0))
             measuring.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
     return measuring
+
+
+def _multiplying(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
+    """The graph that answers each tensor's sums of products of its channels."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    multiplying = onnx.ModelProto()
+    multiplying.CopyFrom(model)
+    graph = multiplying.graph
+    del graph.output[:]
+    for name in names:
+        channels_first, flat, turned, output = (f"{name}.{part}" for part in ("channels", "flat", "turned", "moments"))
+        graph.node.append(helper.make_node("Transpose", [name], [channels_first], perm=[1, 0, 2, 3]))
+        graph.node.append(helper.make_node("Flatten", [channels_first], [flat], axis=1))  # (D, places)
+        graph.node.append(helper.make_node("Transpose", [flat], [turned], perm=[1, 0]))
+        graph.node.append(helper.make_node("MatMul", [flat, turned], [output]))
+        graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    return multiplying
 
 
 def _session(model: "ModelProto") -> Any:

@@ -1,4 +1,4 @@
-"""Kernels in 8 bits: their scales, and biases that make up for what rounding shifts."""
+"""Kernels in 8 bits: their scales, how their numbers are rounded, and biases that make up for what that shifts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,16 +26,22 @@ class Kernel:
     """(O, I, kh, kw), I being those of one group"""
     scales: Floats
     """(O,)"""
+    rounded: Floats
+    """(O, I, kh, kw) what is computed with: whole multiples of the scales"""
 
     @property
     def error(self) -> Floats:
         """(O, I, kh, kw) what rounding to 8 bits adds."""
-        scales = self.scales[:, None, None, None]
-        return np.round(self.values / scales) * scales - self.values
+        return self.rounded - self.values
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is a matrix (O, I): 1x1, in one group."""
+        return self.groups == 1 and self.values.shape[2:] == (1, 1)
 
 
 def kernels(model: "ModelProto", spared: set[str]) -> list[Kernel]:
-    """The kernel of each convolution that is not spared, with its scales."""
+    """The kernel of each convolution that is not spared, with its scales, rounded to the nearest."""
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -44,8 +50,15 @@ def kernels(model: "ModelProto", spared: set[str]) -> list[Kernel]:
         if node.op_type == "Conv" and node.name not in spared:
             values = numpy_helper.to_array(tensors[node.input[1]])
             groups = next((int(one.i) for one in node.attribute if one.name == "group"), 1)
-            found.append(Kernel(node.input[1], node.name, groups, values, kernel_scales(values)))
+            scales = kernel_scales(values)
+            found.append(Kernel(node.input[1], node.name, groups, values, scales, nearest(values, scales)))
     return found
+
+
+def nearest(values: Floats, scales: Floats) -> Floats:
+    """A kernel (O, I, kh, kw), each number rounded to the nearest multiple of its channel's scale (O,)."""
+    steps = scales[:, None, None, None]
+    return np.asarray(np.round(values / steps) * steps, np.float32)
 
 
 def kernel_scales(values: Floats) -> Floats:
@@ -59,6 +72,15 @@ def kernel_scales(values: Floats) -> Floats:
     depthwise = values.shape[1] == 1
     limit = sizes.max(1) if depthwise else np.sort(sizes, 1)[:, -2:].sum(1)
     return np.asarray(np.maximum(limit, _TINY) / _LARGEST, np.float32)
+
+
+def set_kernels(model: "ModelProto", found: Sequence[Kernel]) -> None:
+    """Put the rounded kernels into the graph."""
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for kernel in found:
+        tensors[kernel.name].CopyFrom(numpy_helper.from_array(kernel.rounded, kernel.name))
 
 
 def correct_biases(model: "ModelProto", found: Sequence[Kernel], means: Mapping[str, Floats]) -> None:

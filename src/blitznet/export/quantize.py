@@ -14,10 +14,11 @@ import numpy as np
 from blitznet.core.arrays import Image, require_shape
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Spec
-from blitznet.export.calibrate import Seen, observe
+from blitznet.export.calibrate import Moments, Seen, observe, second_moments
 from blitznet.export.folding import folded
-from blitznet.export.kernels import Kernel, correct_biases, kernels
+from blitznet.export.kernels import Kernel, correct_biases, kernels, set_kernels
 from blitznet.export.onnx import write_onnx
+from blitznet.export.rounding import compensated
 from blitznet.runtime.engine import INPUT
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 OPERATIONS = ("Conv", "Add", "Concat", "Resize", "Clip", "Relu", "MaxPool", "AveragePool")
 """what is computed in 8 bits; all else is float, between its neighbours' 8 bits"""
+MOMENTS = 100
+"""photos at most that 1x1 kernels are rounded for; each shows hundreds of places"""
 
 
 def quantize_onnx(source: Path, target: Path, images: Sequence[Image], spec: Spec) -> None:
@@ -40,9 +43,10 @@ def quantize_onnx(source: Path, target: Path, images: Sequence[Image], spec: Spe
         require_shape(image, (*spec.size, 3), name="image to calibrate on")
     model = folded(source)
     spared = spared_nodes(model)
-    found = kernels(model, spared)
     seen = observe(model, _tensors(model, spared), images)
+    found = _compensated(model, kernels(model, spared), images)
     correct_biases(model, found, {name: one.means for name, one in seen.items()})
+    set_kernels(model, found)
     write_onnx(_quantized(model, spared, found, seen), replace(spec, precision="int8"), target)
 
 
@@ -97,6 +101,17 @@ def _tensors(model: "ModelProto", spared: set[str]) -> list[str]:
     maps -= {tensor.name for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type in OPERATIONS and node.name not in spared]
     return sorted({name for node in nodes for name in (*node.input, *node.output)} & maps)
+
+
+def _compensated(model: "ModelProto", found: Sequence[Kernel], images: Sequence[Image]) -> list[Kernel]:
+    """The kernels, the 1x1 ones rounded so that on these photos their answers change least."""
+    inputs = {node.name: node.input[0] for node in model.graph.node}
+    matrices = [(kernel.name, inputs[kernel.node]) for kernel in found if kernel.pointwise]
+    moments = second_moments(model, [tensor for _, tensor in matrices], images[:: -(-len(images) // MOMENTS)])
+    total: dict[str, Moments] = {}
+    for name, tensor in matrices:  # a kernel may be used in several places
+        total[name] = total.get(name, np.zeros(())) + moments[tensor]
+    return compensated(found, total)
 
 
 def _quantized(

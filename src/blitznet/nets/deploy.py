@@ -33,7 +33,7 @@ class Deployed(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images (B, h, w, 3) uint8 RGB -> offsets, logits, class map: those of the network's tasks, in this order."""
-        # Channels stay last in memory until the first convolution, which wants them so: runtimes then turn nothing round.
+        # Channels stay last in memory until the first convolution, which wants them so: runtimes then reorder nothing.
         pixels = _normalise(images, self.pixel_mean, self.pixel_std).permute(0, 3, 1, 2)
         heads: Heads = self.net(pixels.to(self.dtype))
         answers = (heads.offsets, heads.logits, heads.class_map)

@@ -6,8 +6,6 @@ the best candidates alone give as many boxes as an image may have, the others ar
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
-from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +19,8 @@ _SLACK = 1e-3
 """the prefilter may let too much pass, never too little: more than float32 loses between logits and softmax"""
 _SAMPLED = 17
 """one anchor in so many tells how high scores are; no multiple of the shapes at a place"""
-_CANDIDATES = (8, 12, 20)
-"""for each box an image may have, on the first looks; most photos need fewer than the first"""
+_CANDIDATES = ((8, 1.75), (12, 2.5), (20, 4.0))
+"""on the first looks, for each box an image may have, and for each candidate a class may have; most photos need one"""
 
 Found = tuple[Boxes, Scores, Labels]
 Rows = NDArray[np.intp]
@@ -36,8 +34,11 @@ def detections(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, lim
     `per_image` of all. Order: falling score; equal scores by class, then by anchor.
     """
     found = nothing()
-    for score in _looks(logits, limits, spec.temperature):
-        found = _above(offsets, logits, anchors, spec, replace(limits, score=score))
+    for bars in _looks(logits, limits, spec.temperature):
+        picked = _candidates(logits, bars, limits, spec.temperature)
+        if picked is None:
+            continue
+        found = _suppressed(*picked, offsets, anchors, spec, limits)
         if len(found[0]) == limits.per_image:
             break
     return found
@@ -48,26 +49,32 @@ def nothing() -> Found:
     return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
 
 
-def _looks(logits: Floats, limits: Limits, temperature: float) -> Iterator[float]:
-    """Score limits to try: those that will leave enough, as far as some of the anchors tell; then the true one."""
+def _looks(logits: Floats, limits: Limits, temperature: float) -> Iterator[Floats]:
+    """Score limits (K,) to try: those that will leave enough, as far as some of the anchors tell; then the true one.
+
+    Enough for the image, and of a class that has more than its candidates enough for these.
+    """
     sample = -_scores(logits[::_SAMPLED], temperature)  # (K, n)
     most = limits.candidates // _SAMPLED
-    if 0 < most < sample.shape[1]:
-        sample = np.partition(sample, most, axis=1)[:, :most]  # what a class has beyond its candidates does not count
-    for candidates in _CANDIDATES:
-        wanted = candidates * limits.per_image // _SAMPLED
-        if 0 < wanted < sample.size:
-            guess = -float(np.partition(sample.ravel(), wanted)[wanted])
+    rooms = [min(int(share * most), sample.shape[1] - 1) for _, share in _CANDIDATES]
+    if 0 < most <= rooms[0]:
+        sample.partition((most, *rooms), axis=1)
+        counting = sample[:, :most]  # what a class has beyond its candidates does not count
+    else:
+        counting, rooms = sample, []
+    for number, (boxes, _) in enumerate(_CANDIDATES):
+        wanted = boxes * limits.per_image // _SAMPLED
+        if 0 < wanted < counting.size:
+            guess = -np.partition(counting.ravel(), wanted)[wanted]
             if guess > limits.score:
-                yield guess
-    yield limits.score
+                yield np.maximum(guess, -sample[:, rooms[number]]) if rooms else np.full(len(sample), guess)
+    yield np.full(len(sample), limits.score, np.float32)
 
 
-def _above(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: Limits) -> Found:
-    """What `detections` promises, in one look at everything above the score limit."""
-    anchor, label, score = _candidates(logits, limits, spec.temperature)
-    if not len(anchor):
-        return nothing()
+def _suppressed(
+    anchor: Rows, label: Labels, score: Scores, offsets: Floats, anchors: Floats, spec: Spec, limits: Limits
+) -> Found:
+    """The best boxes that are left of the candidates."""
     with np.errstate(over="ignore"):  # an endless box is clipped like any other
         placed = np.clip(decode(offsets[anchor], anchors[anchor], spec.anchors.variances), 0, 1)
     kept = np.flatnonzero(suppress(placed, label, iou=limits.iou, keep=limits.per_class))
@@ -75,12 +82,18 @@ def _above(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits:
     return placed[best], score[best], label[best]
 
 
-def _candidates(logits: Floats, limits: Limits, temperature: float) -> tuple[Rows, Labels, Scores]:
-    """Anchor, label and score of what goes into suppression, by label, falling score, anchor."""
-    rows = _possible(logits, limits.score, temperature)
+def _candidates(logits: Floats, bars: Floats, limits: Limits, temperature: float) -> tuple[Rows, Labels, Scores] | None:
+    """Anchor, label and score of what goes into suppression, by label, falling score, anchor.
+
+    Of each class (K,) what is above its bar. None where a bar above the true limit hides some of a class's best.
+    """
+    rows = _possible(logits, bars, temperature)
     table = _scores(logits[rows], temperature)  # (K, n)
-    passing = table > limits.score
-    many = np.flatnonzero(passing.sum(1) > limits.candidates)
+    passing = table > bars[:, None]
+    counts = passing.sum(1)
+    if (counts[bars > bars.min()] < limits.candidates).any():
+        return None
+    many = np.flatnonzero(counts > limits.candidates)
     if len(many):
         passing[many] &= _best(table[many], limits.candidates)
     place = np.flatnonzero(passing)
@@ -102,18 +115,24 @@ def _best(table: Scores, count: int) -> Flags:
     return np.asarray(best | equal)
 
 
-def _possible(logits: Floats, score: float, temperature: float) -> Rows:
-    """Anchors of which some class may have a probability above `score`, rising.
+def _possible(logits: Floats, bars: Floats, temperature: float) -> Rows:
+    """Anchors of which some class may have a probability above its bar (K,), rising.
 
     Softmax over C classes gives a class at most what softmax over it and background alone would.
     """
-    if not 0 < score < 1:
-        return np.arange(len(logits)) if score <= 0 else np.zeros(0, np.intp)
-    least = np.float32(temperature * (log(score / (1 - score)) - _SLACK))
-    passing = logits[:, 1:] > logits[:, :1] + least  # (A, K)
+    if not 0 < bars.min() <= bars.max() < 1:
+        return np.arange(len(logits)) if bars.min() <= 0 else np.zeros(0, np.intp)
+    least = (temperature * (np.log(bars / (1 - bars)) - _SLACK)).astype(np.float32)
+    # One bar for all first, along whole memory: numpy is slow at short rows.
+    lowest = np.repeat(logits[:, 0] + least.min(), logits.shape[1]).reshape(logits.shape)
+    lowest[:, 0] = np.inf
+    passing = logits > lowest
     if np.count_nonzero(passing) > len(logits):
-        return np.flatnonzero(passing.any(1))
-    rows: Rows = np.flatnonzero(passing) // passing.shape[1]  # where few pass, half the time of `any` over short rows
+        return np.flatnonzero((logits[:, 1:] > logits[:, :1] + least).any(1))
+    place = np.flatnonzero(passing)
+    rows: Rows
+    rows, channel = np.divmod(place, logits.shape[1])
+    rows = rows[logits.ravel()[place] > logits[rows, 0] + least[channel - 1]]
     return rows[np.flatnonzero(np.diff(rows, prepend=-1))]
 
 

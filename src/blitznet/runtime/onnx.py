@@ -1,4 +1,4 @@
-"""OnnxEngine: a model file on onnxruntime. The only file that imports it."""
+"""OnnxEngine: a model file on onnxruntime."""
 
 from pathlib import Path
 from typing import Any, Literal
