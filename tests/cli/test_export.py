@@ -54,8 +54,8 @@ def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], mon
         seen.extend([spec.precision, spec.size, to, nms, len(images), images[0].shape])
         path.write_bytes(b"model")
 
-    def verify(path: Path, net: object, spec: Spec, photos: list[Photo], *, nms: bool) -> Parity:
-        seen.extend([str(path), len(photos), nms])
+    def verify(path: Path, net: object, spec: Spec, photos: list[Photo], *, nms: bool, forgive: bool) -> Parity:
+        seen.extend([str(path), len(photos), nms, forgive])
         return Parity((Check("share", 0.5, 0.4, least=True),))
 
     monkeypatch.setattr("blitznet.export.formats.export", export)
@@ -66,7 +66,7 @@ def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], mon
     words = ["--to", "openvino", "--precision", "int8", "--calibrate", "shots", "--nms", "--size", "80x64"]
     assert main(["export", "run", *words]) == 0
     made = "run/best-int8-80x64-nms.openvino"
-    assert seen == ["int8", (64, 80), "openvino", True, 2, (64, 80, 3), made, 2, True]
+    assert seen == ["int8", (64, 80), "openvino", True, 2, (64, 80, 3), made, 2, True, False]
     said = capsys.readouterr().out.splitlines()[1:]
     assert said[0].split() == ["share", "0.5000", ">=", "0.4"]
     assert said[1:] == [

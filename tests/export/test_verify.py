@@ -73,6 +73,24 @@ def test_a_file_of_another_network_is_deleted(exported: Path, tmp_path: Path) ->
     assert not path.exists()
 
 
+@pytest.mark.parametrize("forgive", [False, True])
+def test_only_lower_precisions_are_forgiven(forgive: bool, exported: Path, tmp_path: Path) -> None:
+    net, rounded = small(), replace(SPEC, precision="bfloat16")
+    with torch.no_grad():
+        net.class_map.bias += torch.randn_like(net.class_map.bias)
+    floats = Path(shutil.copy(exported, tmp_path / "a.onnx"))
+    with pytest.raises(ModelError, match=r"wanted at most 0\.0001; the file was deleted$"):
+        verify(floats, net, SPEC, PHOTOS, forgive=forgive)
+    export(small(), rounded, floats)
+    if forgive:
+        parity = verify(floats, net, rounded, PHOTOS, forgive=True)
+        assert parity.worst() is not None
+    else:
+        with pytest.raises(ModelError, match=r"the file was deleted, keep one with --allow-drop$"):
+            verify(floats, net, rounded, PHOTOS)
+    assert floats.exists() == forgive
+
+
 def test_a_file_with_another_contract_is_deleted(exported: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(exported, tmp_path / "a.onnx"))
     with pytest.raises(ModelError, match=r"a\.onnx: the contract in the file is not the network's"):

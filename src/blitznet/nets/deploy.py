@@ -64,7 +64,7 @@ def _constants(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
 def _last(constants: Tensor) -> Tensor:
     """(1, 3, 1, 1) for pixels whose channels come last; one number where they are all alike, which runs fastest."""
     alike = bool((constants == constants[0, 0]).all())
-    return constants[0, 0, 0, 0] if alike else constants.view(3)
+    return (constants[0, 0, 0, 0] if alike else constants.view(3)).clone()  # memory of its own, as exporters want it
 
 
 def _normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
