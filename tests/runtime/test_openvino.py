@@ -41,10 +41,14 @@ def test_answers_as_onnxruntime_does_in_any_batch_size(tmp_path: Path) -> None:
     assert engine.spec == other.spec == SPEC
 
 
-@pytest.mark.parametrize(("precision", "wanted"), [("float32", "f32"), ("bfloat16", "bf16"), ("int8", "f32")])
+@pytest.mark.parametrize(
+    ("precision", "able", "wanted"),
+    [("float32", ["BF16"], "f32"), ("bfloat16", [], "bf16"), ("int8", [], "f32"), ("int8", ["BF16", "INT8"], "bf16")],
+)
 def test_precision_and_threads_are_the_contracts_and_the_callers(
     tmp_path: Path,
     precision: Literal["float32", "bfloat16", "int8"],
+    able: list[str],
     wanted: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -52,6 +56,7 @@ def test_precision_and_threads_are_the_contracts_and_the_callers(
     asked: list[dict[str, Any]] = []
     core = import_openvino().Core
     compiled = core.compile_model
+    monkeypatch.setattr(core, "get_property", lambda _, device, name: able if "CAPABILITIES" in name else [device])
 
     def noting(self: Any, model: Any, device: str, settings: dict[str, Any]) -> Any:
         asked.append(settings)

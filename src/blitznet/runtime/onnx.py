@@ -63,8 +63,8 @@ def _session(path: Path, threads: int, name: OnnxName) -> Any:
     # a number, not 0: with 0 onnxruntime pins its threads, which fails loudly where processors are limited
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads without work spin, onnxruntime's default: best for one engine alone, which is what a process has here.
-    # Several live sessions would want session.intra_op.allow_spinning 0.
+    # Threads without work spin as long as the network runs, which is fastest, and no longer: then others have work.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = _ERRORS_ONLY
     try:
         return onnxruntime.InferenceSession(path, options, providers=chosen)

@@ -15,7 +15,7 @@ from blitznet.core.arrays import Image
 from blitznet.core.contract import KEY, read_contract
 from blitznet.core.errors import MissingExtra, ModelError
 from blitznet.core.result import Detections, Outputs
-from blitznet.core.spec import Spec
+from blitznet.core.spec import Precision, Spec
 from blitznet.runtime.cache import cache_folder
 from blitznet.runtime.engine import INPUT, answer
 from blitznet.runtime.threads import threads_for
@@ -24,8 +24,8 @@ SUFFIX = ".openvino"
 """of one zip that holds what OpenVINO writes as two files, and the contract"""
 GRAPH, WEIGHTS, CONTRACT = "model.xml", "model.bin", "contract.json"
 """names inside it"""
-_PRECISION = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-"""what is computed in, by the contract's precision; in an int8 file that is the rest, which was left in float"""
+_PRECISION: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
+"""what is computed in, by the contract's precision; of int8 see `_precision`"""
 _KEPT = 3
 """batch sizes whose compiled models are kept: one photo, the usual batch, what is left at the end"""
 
@@ -54,7 +54,7 @@ class OpenVinoEngine:
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": count,
-            "INFERENCE_PRECISION_HINT": _PRECISION[self._spec.precision],
+            "INFERENCE_PRECISION_HINT": _precision(self._spec),
             "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same processors; alone it gains nothing
         }
         self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, the least recently used first
@@ -115,6 +115,17 @@ def import_openvino() -> ModuleType:
         raise MissingExtra("the engine openvino", "openvino") from error
     module: ModuleType = openvino
     return module
+
+
+def _precision(spec: Spec) -> str:
+    """What is computed in; of an int8 file that is the rest, which was left in float.
+
+    This may be bfloat16 on processors made for it, a twelfth less time for the default: next to what 8 bits lose, what
+    bfloat16 does is nothing.
+    """
+    if spec.precision == "int8":
+        return "bf16" if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    return _PRECISION[spec.precision]
 
 
 def _read_onnx(path: Path) -> tuple[Any, str | None]:

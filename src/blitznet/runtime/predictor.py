@@ -11,6 +11,7 @@ from blitznet.core.result import Result
 from blitznet.core.spec import Limits, Spec
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.finish import finish
+from blitznet.runtime.memory import keep_freed_memory
 from blitznet.runtime.prepare import AnyImage, Fed, feed
 from blitznet.runtime.stream import Seen, stream
 
@@ -20,6 +21,7 @@ class Predictor:
 
     def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
         """Look through `engine`; `limits` instead of those of the model's contract."""
+        keep_freed_memory()
         self.engine = engine
         self.limits = limits or engine.spec.limits
 
@@ -40,7 +42,11 @@ class Predictor:
     def batch(self, images: Sequence[AnyImage], score: float | None = None, class_map: bool = True) -> list[Result]:
         """What is in each of several images, which go through the network together."""
         limits = self._limits(score)
-        return self._look([feed(image, self.spec) for image in images], limits, class_map)
+        return self._look([self.feed(image) for image in images], limits, class_map)
+
+    def feed(self, image: AnyImage) -> Fed:
+        """One image as the network is fed it. Raises DataError if it cannot be read."""
+        return feed(image, self.spec)
 
     def stream(
         self, source: Iterable[AnyImage], *, batch: int = 1, score: float | None = None, class_map: bool = True

@@ -17,7 +17,7 @@ from blitznet.core.photo import Photo
 from blitznet.core.result import Result
 from blitznet.runtime.finish import finish
 from blitznet.runtime.predictor import Predictor
-from blitznet.runtime.prepare import as_photo, prepare
+from blitznet.runtime.prepare import as_photo
 
 STAGES = ("decode", "resize", "network", "post-processing", "mask", "total")
 """in order; total is from an array to a Result with its class map, measured by itself and without decode"""
@@ -65,9 +65,9 @@ def time_stages(predictor: Predictor, one: Shot) -> Times:
     engine, spec, photo = predictor.engine, predictor.spec, as_photo(one.pixels)
     times: Times = {}
     _, times["decode"] = timed(partial(_decode, one.jpeg))
-    fed, times["resize"] = timed(partial(prepare, [photo], spec))
-    outputs, times["network"] = timed(partial(engine.run, fed))
-    finishing = partial(finish, size=photo.size(), fed=fed.shape[1:3], limits=predictor.limits)
+    fed, times["resize"] = timed(partial(predictor.feed, photo))
+    outputs, times["network"] = timed(partial(engine.run, fed.pixels[None]))
+    finishing = partial(finish, size=fed.size, fed=fed.pixels.shape[:2], limits=predictor.limits)
     result, times["post-processing"] = timed(partial(finishing, outputs, 0, spec))
     if "segmentation" in spec.tasks:
         _, times["mask"] = timed(partial(_class_map, result))
