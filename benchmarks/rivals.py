@@ -19,8 +19,9 @@ from PIL import Image as Pillow
 from blitznet.core.arrays import Floats, Image
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision
+from blitznet.runtime.memory import keep_freed_memory
 from blitznet.runtime.nms import suppress
-from blitznet.runtime.openvino import shared_core
+from blitznet.runtime.openvino import inference_precision, shared_core
 
 HOME = Path(__file__).parents[2] / "shared" / "peers"
 """the peers' files, in a folder beside the repository"""
@@ -30,7 +31,6 @@ Arrays = dict[str, Floats]
 CANDIDATES, PER_IMAGE, PER_CLASS, OVERLAP = 400, 200, 50, 0.5
 """of suppression, as the reference has them"""
 _ERRORS_ONLY = 3
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ class Rival:
 
     def __init__(self, peer: Peer, setup: Setup, home: Path = HOME) -> None:
         """Open it. Raises UsageError where the peers' files are missing."""
+        keep_freed_memory()
         session = Session(setup.file or home / peer.file, setup)
         self.session = session
         module = reference(home)
@@ -174,6 +175,7 @@ def _onnxruntime(path: Path, setup: Setup) -> Opened:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = setup.threads, 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return session.get_inputs()[0].name, lambda feed: session.run(None, feed)
 
@@ -182,7 +184,7 @@ def _openvino(path: Path, setup: Setup) -> Opened:
     options = {  # those of our own engine
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": setup.threads,
-        "INFERENCE_PRECISION_HINT": _HINTS[setup.precision],
+        "INFERENCE_PRECISION_HINT": inference_precision(setup.precision),
         "ENABLE_CPU_PINNING": False,
     }
     compiled = shared_core().compile_model(str(path), "CPU", options)

@@ -42,6 +42,21 @@ def test_heads_fit_the_anchors(net: BlitzNet, size: tuple[int, int]) -> None:
     assert size != (300, 300) or count == 11_640
 
 
+@pytest.mark.parametrize("size", [(300, 300), (225, 385), (33, 47)])
+def test_logits_from_the_downscale_stream_are_added(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    net = build(lite(side=True)).eval()
+    images = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        whole = net(images).logits
+        down = net.downscale(net.encoder(images))
+        up = net.upscale(down)
+        assert net.detection is not None
+        assert net.side is not None
+        torch.testing.assert_close(whole, net.detection(up)[1] + net.side(down, up))
+    assert sum(p.numel() for p in net.side.parameters()) < 500_000
+
+
 def test_predicting_maps(net: BlitzNet) -> None:
     with torch.inference_mode():
         maps = net.upscale(net.downscale(net.encoder(torch.zeros(1, 3, 300, 300))))

@@ -17,7 +17,7 @@ from blitznet.core.models import blitznet300_lite
 from blitznet.core.photo import Photo
 from blitznet.nets.blitznet import build
 from blitznet.nets.mobilenet import LiteConv
-from blitznet.nets.trunk import TRUNK_FILE, Trunk, load_trunk, port_trunk, read_tfjs, save_trunk
+from blitznet.nets.trunk import TRUNK_FILE, Trunk, load_trunk, port_trunk, read_tfjs, recall_trunk, save_trunk
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 ORIGINAL = SHARED / "peers" / "ssdlite_mnv2_coco_300.onnx"
@@ -104,6 +104,23 @@ def test_network_starts_from_the_trunk(trunk: Trunk) -> None:
     net = build(blitznet300_lite())
     load_trunk(net)
     torch.testing.assert_close(dict(net.state_dict()), {**net.state_dict(), **trunk.state_dict()}, rtol=0, atol=0)
+
+
+def test_half_of_the_trunk_comes_back(trunk: Trunk) -> None:
+    torch.manual_seed(1)
+    net = build(blitznet300_lite())
+    load_trunk(net)
+    with torch.no_grad():
+        for value in net.parameters():
+            value += 1
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    recall_trunk(net, 0.25)
+    after, packaged = net.state_dict(), trunk.state_dict()
+    for name, value in before.items():
+        if name in packaged and value.is_floating_point():
+            torch.testing.assert_close(after[name], 0.75 * value + 0.25 * packaged[name])
+        else:
+            torch.testing.assert_close(after[name], value)
 
 
 def test_save_and_load(trunk: Trunk, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import NORMALISATIONS, named
 from blitznet.nets.blitznet import build
 from blitznet.nets.files import save_model
+from blitznet.nets.lite import LiteSide
 from blitznet.train import start
 from blitznet.train.config import TrainConfig
 from blitznet.train.start import _contract, make_network, model_file, provenance
@@ -35,6 +36,36 @@ def test_the_light_network_begins_with_its_trunk() -> None:
     net, spec = make_network(TrainConfig(), ())
     assert (spec.name, spec.classes) == ("blitznet300-lite", VOC)
     assert net.encoder.state_dict()["stem.norm.running_mean"].abs().sum() > 0
+
+
+def test_a_model_goes_on_with_ssdlites_predictors_beside_its_own(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    old_spec = named("blitznet300-lite")
+    old = build(old_spec)
+    save_model(tmp_path / "old.safetensors", old, old_spec)
+    config = TrainConfig(model=str(tmp_path / "old.safetensors"), start="model", side=True, recall=0.5)
+    net, spec = make_network(config, ())
+    assert spec.network.side
+    assert isinstance(net.side, LiteSide)
+    begun = make_network(TrainConfig(side=True), ())[0]
+    assert isinstance(begun.side, LiteSide)
+    torch.testing.assert_close(2 * net.side.finest.weight, begun.side.finest.weight)
+    kernel, trunk = "blocks.3.expand.conv.weight", begun.encoder.state_dict()
+    mixed = (old.encoder.state_dict()[kernel] + trunk[kernel]) / 2
+    torch.testing.assert_close(net.encoder.state_dict()[kernel], mixed)
+    assert old.detection is not None
+    assert net.detection is not None
+    torch.testing.assert_close(net.detection.state_dict(), old.detection.state_dict())
+    save_model(tmp_path / "new.safetensors", net, spec)  # whose side is its own from then on
+    again, spec = make_network(replace(config, model=str(tmp_path / "new.safetensors"), side=False, recall=0), ())
+    assert spec.network.side
+    torch.testing.assert_close(again.state_dict(), net.state_dict())
+
+
+def test_a_side_without_ssdlites_trunk_begins_afresh() -> None:
+    net, spec = make_network(replace(TINY, model="tiny-lite", side=True), ())
+    assert spec.network.side
+    assert net.side is not None
 
 
 def test_a_model_goes_on_with_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

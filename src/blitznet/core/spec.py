@@ -58,6 +58,8 @@ class Network:
     segmentation_width: int = 64
     """D each map is reduced to before the maps are joined for the class map"""
     segmentation_stride: int = 8
+    side: bool = False
+    """whether class logits from the downscale stream, as SSD has them, are added to those of the upscale stream"""
     fusion: Fusion = "resskip"
     fusion_resize: Resize = "bilinear"
     segmentation_resize: Resize = "bilinear"

@@ -12,7 +12,7 @@ from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.lite import parts as lite
 from blitznet.nets.paper import paper, ssd
-from blitznet.nets.parts import Detection, Downscale, Encoder, Heads, Maps, Parts, Segmentation, Upscale
+from blitznet.nets.parts import Detection, Downscale, Encoder, Heads, Maps, Parts, Segmentation, Side, Upscale
 
 FAMILIES: dict[str, Callable[[Spec], Parts]] = {"blitznet": paper, "ssd": ssd, "lite": lite}
 """the blocks a network is made of, by `Network.family`"""
@@ -28,6 +28,7 @@ class BlitzNet(nn.Module):
         upscale: Upscale,
         detection: Detection | None,
         segmentation: Segmentation | None,
+        side: Side | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -35,6 +36,7 @@ class BlitzNet(nn.Module):
         self.upscale = upscale
         self.detection = detection
         self.segmentation = segmentation
+        self.side = side
 
     def forward(self, images: Tensor) -> Heads:
         """Heads for images (B, 3, H, W), already normalised."""
@@ -42,6 +44,8 @@ class BlitzNet(nn.Module):
         down: Maps = self.downscale(encoded)
         up: Maps = self.upscale(down)
         offsets, logits = (None, None) if self.detection is None else self.detection(up)
+        if logits is not None and self.side is not None:
+            logits = logits + self.side(down, up)
         class_map = None if self.segmentation is None else self.segmentation(up, encoded)
         return Heads(offsets, logits, class_map)
 
@@ -54,4 +58,4 @@ def build(spec: Spec) -> BlitzNet:
     if spec.network.family not in FAMILIES:
         raise ModelError(f"{spec.name}: wanted a family of {', '.join(FAMILIES)}, came '{spec.network.family}'")
     parts = FAMILIES[spec.network.family](spec)
-    return BlitzNet(parts.encoder, parts.downscale, parts.upscale, parts.detection, parts.segmentation)
+    return BlitzNet(parts.encoder, parts.downscale, parts.upscale, parts.detection, parts.segmentation, parts.side)

@@ -18,7 +18,7 @@ from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionBlock
 from blitznet.nets.heads import convolutions, rows
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
-from blitznet.nets.parts import Detection, Encoder, Maps, Parts, Segmentation, Upscale
+from blitznet.nets.parts import Detection, Encoder, Maps, Parts, Segmentation, Side, Upscale
 from blitznet.nets.resize import resize
 from blitznet.nets.upscale import UpscaleStream
 
@@ -47,7 +47,15 @@ def parts(spec: Spec) -> Parts:
     upscale = LiteUpscale(downscale.channels[-count - 1 :], network)
     detection = LiteDetection(upscale.channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
     segmentation = LiteSegmentation(upscale.channels, spec, encoder) if "segmentation" in spec.tasks else None
-    return Parts(encoder, downscale, upscale, detection if "detection" in spec.tasks else None, segmentation)
+    side = LiteSide(downscale.channels[-count:], per_cell=spec.anchors.per_cell, classes=spec.channels)
+    return Parts(
+        encoder,
+        downscale,
+        upscale,
+        detection if "detection" in spec.tasks else None,
+        segmentation,
+        side if network.side and "detection" in spec.tasks else None,
+    )
 
 
 class LiteResSkip(FusionBlock):
@@ -143,6 +151,35 @@ class LiteDetection(Detection):
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The 1x1 to the classes of each map."""
         return tuple(convolutions(predictor.get_submodule("1") for predictor in self.logits))
+
+
+class LiteSide(Side):
+    """SSDLite's class predictors on the downscale stream: on each map a depthwise 3x3, then 1x1 to class logits.
+
+    The finest map that predicts has no predictor of its own there: it takes what the next coarser one says in its
+    place, by a 1x1 of its own. The pooled one has the mean over the coarsest.
+    """
+
+    def __init__(self, channels: Sequence[int], *, per_cell: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.features = nn.ModuleList(depthwise(wide) for wide in channels)
+        self.logits = nn.ModuleList(_final(wide, per_cell * classes) for wide in channels)
+        self.finest = _final(channels[0], per_cell * classes)
+
+    def forward(self, down: Maps, up: Maps) -> Tensor:
+        """Logits (B, A, C)."""
+        maps = down[-len(self.features) :]
+        seen = [feature(x) for feature, x in zip(self.features, maps, strict=True)]
+        fine = up[0]
+        answers = [resize(self.finest(seen[0]), (fine.shape[-2], fine.shape[-1]), "nearest")]
+        answers += [predict(x) for predict, x in zip(self.logits, seen, strict=True)]
+        answers[-1] = answers[-1].mean((2, 3), keepdim=True)
+        return torch.cat([rows(x, self.classes) for x in answers], 1)
+
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The 1x1 to the classes of each map."""
+        return tuple(convolutions((self.finest, *self.logits)))
 
 
 class LiteSegmentation(Segmentation):

@@ -1,7 +1,7 @@
 """What every network of the house is put together from.
 
-The five parts of the paper's figure 2, as base classes that say what goes in and out. A family
-(`paper`, `ssd`, `lite`) is a function that makes the five; `BlitzNet` is the one class that runs them.
+The five parts of the paper's figure 2, and one beside them, as base classes that say what goes in and out. A family
+(`paper`, `ssd`, `lite`) is a function that makes them; `BlitzNet` is the one class that runs them.
 """
 
 from dataclasses import dataclass
@@ -76,6 +76,18 @@ class Detection(nn.Module):
         raise NotImplementedError
 
 
+class Side(nn.Module):
+    """Maps of the downscale stream -> class logits (B, A, C) that are added to the detection head's."""
+
+    def forward(self, down: Maps, up: Maps) -> Tensor:
+        """Logits, rows in the order of the anchors; of the upscale stream's maps only the sizes are looked at."""
+        raise NotImplementedError
+
+    def class_layers(self) -> tuple[nn.Conv2d, ...]:
+        """The convolutions that give logits: channel = anchor * C + class."""
+        raise NotImplementedError
+
+
 class Segmentation(nn.Module):
     """Maps that predict, and the encoder's for fine detail -> segmentation logits (B, C, h, w)."""
 
@@ -90,10 +102,11 @@ class Segmentation(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The five parts of one network; a task that it does not have is None."""
+    """The parts of one network; a task that it does not have is None."""
 
     encoder: Encoder
     downscale: Downscale
     upscale: Upscale
     detection: Detection | None
     segmentation: Segmentation | None
+    side: Side | None = None

@@ -37,7 +37,7 @@ def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tu
 
 def class_layers(net: BlitzNet) -> frozenset[str]:
     """Names of the layers whose channels count classes, as the heads tell them."""
-    heads = (net.detection, net.segmentation)
+    heads = (net.detection, net.segmentation, net.side)
     layers = {layer for head in heads if head is not None for layer in head.class_layers()}
     return frozenset(name for name, module in net.named_modules() if module in layers)
 

@@ -125,6 +125,22 @@ def load_trunk(net: nn.Module, path: Path = TRUNK_FILE) -> None:
     net.load_state_dict({name: value.float() for name, value in state.items() if name in wanted}, strict=False)
 
 
+def recall_trunk(net: nn.Module, share: float, path: Path = TRUNK_FILE) -> None:
+    """Mix `share` of the trained trunk into a network's own, which was made from it: a mean of weights.
+
+    What fine-tuning on few photos washed out comes back, and what it learned stays for the most part.
+    Wortsman et al., Robust fine-tuning of zero-shot models, 2022.
+    """
+    own = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    load_trunk(net, path)
+    mixed = {
+        name: torch.lerp(own[name], value, share)
+        for name, value in net.state_dict().items()
+        if value.is_floating_point()
+    }
+    net.load_state_dict(mixed, strict=False)
+
+
 def _layers(trunk: Trunk) -> Iterator[tuple[str, LiteConv]]:
     for name, module in trunk.named_modules():
         if isinstance(module, LiteConv):

@@ -24,8 +24,6 @@ SUFFIX = ".openvino"
 """of one zip that holds what OpenVINO writes as two files, and the contract"""
 GRAPH, WEIGHTS, CONTRACT = "model.xml", "model.bin", "contract.json"
 """names inside it"""
-_PRECISION: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
-"""what is computed in, by the contract's precision; of int8 see `_precision`"""
 _KEPT = 3
 """batch sizes whose compiled models are kept: one photo, the usual batch, what is left at the end"""
 
@@ -54,7 +52,7 @@ class OpenVinoEngine:
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": count,
-            "INFERENCE_PRECISION_HINT": _precision(self._spec),
+            "INFERENCE_PRECISION_HINT": inference_precision(self._spec.precision),
             "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same processors; alone it gains nothing
         }
         self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, the least recently used first
@@ -92,6 +90,17 @@ class OpenVinoEngine:
         return _told(self.path, lambda: shared_core().compile_model(self._model, "CPU", self._settings))
 
 
+def inference_precision(precision: Precision) -> str:
+    """What a file of this precision is computed in, OpenVINO's name; of an int8 one that is the rest, left in float.
+
+    It may be bfloat16 on processors made for it, a twelfth less time for the default: next to what 8 bits lose, what
+    bfloat16 does is nothing.
+    """
+    if precision == "int8":
+        return "bf16" if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    return "bf16" if precision == "bfloat16" else "f32"
+
+
 @cache
 def shared_core(*, cached: bool = False) -> Any:  # noqa: ARG001 - it tells two cores apart
     """OpenVINO's core, one for the whole process: for models that are kept compiled on disk, or for the others.
@@ -115,17 +124,6 @@ def import_openvino() -> ModuleType:
         raise MissingExtra("the engine openvino", "openvino") from error
     module: ModuleType = openvino
     return module
-
-
-def _precision(spec: Spec) -> str:
-    """What is computed in; of an int8 file that is the rest, which was left in float.
-
-    This may be bfloat16 on processors made for it, a twelfth less time for the default: next to what 8 bits lose, what
-    bfloat16 does is nothing.
-    """
-    if spec.precision == "int8":
-        return "bf16" if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-    return _PRECISION[spec.precision]
 
 
 def _read_onnx(path: Path) -> tuple[Any, str | None]:

@@ -42,6 +42,12 @@ class TrainConfig:
     """what to learn"""
     encoder: str | None = None
     """another encoder than the model's: efficientnet-lite0, efficientnet-lite2, resnet18, 34, 50, 50-caffe, 101"""
+    side: bool = False
+    """add class logits from the downscale stream, begun with SSDLite's own predictors where its encoder is"""
+    recall: float = 0.0
+    """share of the encoder's published weights in what `--start model` begins with: what fine-tuning washed out"""
+    pseudo: Path | None = None
+    """folder of class maps that a teacher painted, for photos without a mask"""
     fusion: Fusion | None = None
     """fusion block of the upscale stream, where it differs from the model's (Table 8)"""
     allow_leaks: bool = False
@@ -119,7 +125,7 @@ class TrainConfig:
             raise UsageError(f"--batch {self.batch} must be a multiple of --accumulate {self.accumulate}")
         if not self.lr > 0:
             raise UsageError(f"--lr must be above 0, came {self.lr}")
-        for name in ("ema", "holdout"):
+        for name in ("ema", "holdout", "recall"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"--{name} must lie in 0..1, came {getattr(self, name)}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from blitznet.core.errors import UsageError
 from blitznet.data.dataset import Dataset, require_no_errors
 from blitznet.data.leaks import find_leaks, refuse_leaks
 from blitznet.data.mapping import MappedDataset, map_classes
+from blitznet.data.pseudo import PseudoMasked, with_pseudo_masks
 from blitznet.data.sources import Source, open_dataset, parse_source
 from blitznet.data.statistics import class_presence
 from blitznet.train.config import TrainConfig
@@ -29,7 +31,7 @@ class Opened:
 class Sets:
     """The sets of a run under the classes that it learns."""
 
-    training: list[MappedDataset]
+    training: list[MappedDataset] | list[PseudoMasked]
     evaluation: list[MappedDataset]
     stream: Stream
     """the order in which the training photos are seen"""
@@ -60,7 +62,7 @@ def map_sets(
     training: Sequence[Opened], evaluation: Sequence[Opened], classes: tuple[str, ...], config: TrainConfig
 ) -> Sets:
     """Both kinds of sets under the `classes`, no photo in both unless that is allowed."""
-    seen, judged = _mapped(training, classes), _mapped(evaluation, classes)
+    seen, judged = _taught(training, classes, config.pseudo), _mapped(evaluation, classes)
     if config.drop_leaks:
         left_out = {(leak.titles[1], leak.evaluation) for leak in find_leaks(judged, seen)}
     else:
@@ -75,8 +77,17 @@ def _mapped(opened: Sequence[Opened], classes: tuple[str, ...]) -> list[MappedDa
     return [map_classes(one.dataset, classes, annotated=one.source.classes, void=one.source.void) for one in opened]
 
 
+def _taught(
+    opened: Sequence[Opened], classes: tuple[str, ...], folder: Path | None
+) -> list[MappedDataset] | list[PseudoMasked]:
+    mapped = _mapped(opened, classes)
+    if folder is None:
+        return mapped
+    return [with_pseudo_masks(dataset, one.source, folder) for dataset, one in zip(mapped, opened, strict=True)]
+
+
 def _stream(
-    datasets: Sequence[MappedDataset],
+    datasets: Sequence[Dataset],
     weights: NDArray[np.float64],
     left_out: Collection[tuple[str, str]],
     config: TrainConfig,

@@ -22,11 +22,14 @@ from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.convert import load_encoder
 from blitznet.nets.efficientnet import EfficientNetLite, load_efficientnet
 from blitznet.nets.files import load_model
+from blitznet.nets.lite import LiteSide
 from blitznet.nets.mobilenet import MobileNetV2
+from blitznet.nets.predictors import load_predictors
 from blitznet.nets.transfer import transfer
-from blitznet.nets.trunk import load_trunk
+from blitznet.nets.trunk import load_trunk, recall_trunk
 from blitznet.train.config import TrainConfig
 
+_HALF = 0.5
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -38,6 +41,10 @@ def make_network(config: TrainConfig, classes: tuple[str, ...]) -> tuple[BlitzNe
         spec = _contract(old_spec, config, classes)
         net = build(spec)
         transfer(old, old_spec, net, spec)
+        if config.recall:
+            recall_trunk(net, config.recall)
+        if net.side is not None and old.side is None:
+            _load_predictors(net, spec, share=_HALF)  # the detection head has its say already
         return net, spec
     if config.model not in MODELS and Path(config.model).is_file():
         raise UsageError(f"{config.model} is a model file: go on from it with --start model, or name one to build anew")
@@ -45,6 +52,8 @@ def make_network(config: TrainConfig, classes: tuple[str, ...]) -> tuple[BlitzNe
     net = build(spec)
     if config.start == "encoder":
         _load_encoder(net, spec, config.encoder_weights)
+        if net.side is not None:
+            _load_predictors(net, spec, share=1.0)
     return net, spec
 
 
@@ -64,6 +73,7 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     if config.encoder and config.encoder != spec.network.encoder:
         spec = with_encoder(spec, config.encoder)
     network = replace(spec.network, fusion=config.fusion) if config.fusion else spec.network
+    network = replace(network, side=network.side or config.side)
     if config.release:
         network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     return replace(spec, classes=classes or spec.classes, tasks=tasks, network=network)
@@ -95,6 +105,12 @@ def _load_encoder(net: BlitzNet, spec: Spec, weights: Path | None) -> None:
             f"{spec.name}: the package brings no weights for {name}; give them by --encoder-weights, "
             "or begin from scratch with --start random"
         )
+
+
+def _load_predictors(net: BlitzNet, spec: Spec, *, share: float) -> None:
+    """SSDLite's, if the trunk is its; others begin afresh."""
+    if isinstance(net.encoder, MobileNetV2) and isinstance(net.side, LiteSide):
+        load_predictors(net.side, spec.classes, share=share)
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
