@@ -41,6 +41,7 @@ EVALUATION = (
         ("voc:a@b,masks=c+d", Source("voc", Path("a"), "b", masks=("c", "d"))),
         ("voc:a@b,masks=none", Source("voc", Path("a"), "b", masks=())),
         ("voc:a@b", Source("voc", Path("a"), "b", masks=None)),
+        ("voc:a@b,masked=0.25", Source("voc", Path("a"), "b", masked=0.25)),
         ("voc:a/VOC2012@Segmentation/val", Source("voc", Path("a/VOC2012"), "Segmentation/val")),
         ("voc:a@SegmentationAug/train,weight=2", Source("voc", Path("a"), "SegmentationAug/train", weight=2)),
         ("voc:/home/me@Main/val@Main/val", Source("voc", Path("/home/me@Main/val"), "Main/val")),
@@ -56,7 +57,7 @@ EVALUATION = (
 def test_the_grammar(text: str, wanted: Source) -> None:
     source = parse_source(text)
     assert source.title == source.text == text
-    for field in ("format", "root", "split", "classes", "void", "weight", "masks"):
+    for field in ("format", "root", "split", "classes", "void", "weight", "masks", "masked"):
         assert getattr(source, field) == getattr(wanted, field), field
 
 
@@ -69,7 +70,7 @@ def test_the_grammar(text: str, wanted: Source) -> None:
         ("voc:@train", "wanted a folder"),
         ("voc:a@", "a split's name after @"),
         ("voc:a@Main/", "a split's name after @"),
-        ("voc:a@b,speed=2", "no option 'speed'; options are classes, void, weight, masks"),
+        ("voc:a@b,speed=2", "no option 'speed'; options are classes, void, weight, masks, masked"),
         ("voc:a@b,classes", "option 'classes' wants a value"),
         ("voc:a@b,classes=a++b", "option 'classes' wants a value"),
         ("voc:a@b,weight=2,weight=3", "an option stands there twice"),
@@ -77,6 +78,9 @@ def test_the_grammar(text: str, wanted: Source) -> None:
         ("voc:a@b,weight=nan", "weight=nan is not a number above 0"),
         ("voc:a@b,weight=x", "weight=x is not a number above 0"),
         ("coco:a@b,masks=x", "option 'masks' is for voc only"),
+        ("coco:a@b,masked=0.5", "option 'masked' is for voc only"),
+        ("voc:a@b,masked=2", "masked=2 is not a number of 0..1"),
+        ("voc:a@b,masked=few", "masked=few is not a number of 0..1"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_an_example(text: str, message: str) -> None:

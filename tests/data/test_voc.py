@@ -155,6 +155,23 @@ def test_masks_of_several_folders_and_none(root: Path) -> None:
     assert bare[0].box_classes.all()
 
 
+def test_a_share_of_the_masks(root: Path) -> None:
+    def masked(share: float) -> set[str]:
+        dataset = open_voc(root, "train", title="t", masked=share)
+        samples = [dataset[k] for k in range(len(dataset))]
+        assert all(sample.box_classes.all() for sample in samples)
+        return {sample.id for sample in samples if sample.mask is not None}
+
+    toy.write_voc(root, toy.draw(20, size=(40, 48)))
+    everyone = masked(1.0)
+    assert len(everyone) == 20
+    assert masked(0) == set()
+    assert 4 < len(masked(0.5)) < 16
+    assert masked(0.5) < everyone
+    assert masked(0.2) <= masked(0.5)
+    assert masked(0.5) == masked(0.5)
+
+
 def test_a_devkit_of_masks_only_has_no_boxes(root: Path) -> None:
     for path in (root / "Annotations").iterdir():
         path.unlink()

@@ -120,6 +120,13 @@ def test_a_state_dict_of_the_encoder_loads(tmp_path: Path, suffix: str) -> None:
         make_network(TrainConfig(model="tiny", encoder_weights=tmp_path / "other.pth"), ())
 
 
+def test_another_size_than_the_models() -> None:
+    assert make_network(replace(TINY, size=96), ())[1].size == (96, 96)
+    assert make_network(TINY, ())[1].size == PAPER.size
+    with pytest.raises(UsageError, match="--size must be 0 or more, came -1"):
+        replace(TINY, size=-1)
+
+
 def test_another_encoder_brings_its_own_normalisation() -> None:
     spec = _contract(named("blitznet300-lite"), TrainConfig(encoder="efficientnet-lite0"), ())
     assert spec.network.encoder == "efficientnet-lite0"

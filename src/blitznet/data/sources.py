@@ -11,7 +11,7 @@ from blitznet.data.mapping import MappedDataset, map_classes
 from blitznet.data.voc import LISTS, open_voc
 
 FORMATS = ("voc", "sbd", "coco", "yolo", "folder")
-OPTIONS = ("classes", "void", "weight", "masks")
+OPTIONS = ("classes", "void", "weight", "masks", "masked")
 EXAMPLE = "voc:VOCdevkit/VOC2012@train,classes=car+person,weight=2"
 
 
@@ -30,6 +30,8 @@ class Source:
     """2: sampled twice as often"""
     masks: tuple[str, ...] | None = None
     """VOC: folders of class maps instead of SegmentationClass, the first that has a photo's counts; (): no masks"""
+    masked: float = 1.0
+    """VOC: share of the photos whose masks are used, chosen by a hash of the id"""
     text: str = ""
     """as the user typed it"""
 
@@ -66,6 +68,7 @@ def parse_source(text: str) -> Source:
         void=_names(values.get("void", "")),
         weight=_weight(values.get("weight", "1"), text),
         masks=_masks(values.get("masks"), form, text),
+        masked=_masked(values.get("masked"), form, text),
         text=text,
     )
 
@@ -77,7 +80,7 @@ def open_dataset(source: Source) -> Listed:
     root, split, title = source.root, source.split, source.title
     match source.format:
         case "voc":
-            return open_voc(root, split, title=title, masks=source.masks)
+            return open_voc(root, split, title=title, masks=source.masks, masked=source.masked)
         case "sbd":
             from blitznet.data.sbd import open_sbd
 
@@ -139,6 +142,20 @@ def _masks(value: str | None, form: str, text: str) -> tuple[str, ...] | None:
     if form != "voc":
         raise UsageError(f"'{text}': option 'masks' is for voc only; {_example()}")
     return () if value == "none" else _names(value)
+
+
+def _masked(value: str | None, form: str, text: str) -> float:
+    if value is None:
+        return 1.0
+    if form != "voc":
+        raise UsageError(f"'{text}': option 'masked' is for voc only; {_example()}")
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"'{text}': masked={value} is not a number of 0..1; {_example()}")
+    return share
 
 
 def _example() -> str:

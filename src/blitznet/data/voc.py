@@ -1,5 +1,6 @@
 """Pascal VOC devkit: JPEGImages, Annotations/*.xml, SegmentationClass/*.png, ImageSets/*/SPLIT.txt."""
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,13 @@ class VocDataset(Listed):
         return None if path is None else IndexMask(path, known=len(self.names) + 1)
 
 
-def open_voc(root: Path, split: str | None, *, title: str, masks: tuple[str, ...] | None = None) -> VocDataset:
+def open_voc(
+    root: Path, split: str | None, *, title: str, masks: tuple[str, ...] | None = None, masked: float = 1.0
+) -> VocDataset:
     """A split of the devkit under `root` (the folder VOC2012): `val`, or `Segmentation/val` for that very list.
 
     `masks` names folders of class maps to use instead of SegmentationClass: the first that has a photo's counts.
+    `masked` is the share of the photos whose masks are used; the others are as if they had none.
     Every annotation of the split is parsed here, once. Names: the lines of `classes.txt` in the root; else VOC's
     20 if no other occur in the devkit; else those that occur, in alphabetical order.
     """
@@ -57,8 +61,14 @@ def open_voc(root: Path, split: str | None, *, title: str, masks: tuple[str, ...
         photos=tuple(str(root / "JPEGImages" / photos.get(name, f"{name}.jpg")) for name in ids),
         objects=objects,
         errors=errors,
-        masks=tuple(pngs.get(name) for name in ids),
+        masks=tuple(pngs.get(name) if _keeps_mask(name, masked) else None for name in ids),
     )
+
+
+def _keeps_mask(name: str, share: float) -> bool:
+    """Whether a photo's mask is among the share that is used: by a hash of its id, so a larger share holds it too."""
+    digest = int.from_bytes(hashlib.sha256(f"mask of {name}".encode()).digest()[:4], "little")
+    return digest < share * 2**32
 
 
 def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:

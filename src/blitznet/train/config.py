@@ -42,6 +42,8 @@ class TrainConfig:
     """what to learn"""
     encoder: str | None = None
     """another encoder than the model's: efficientnet-lite0, efficientnet-lite2, resnet18, 34, 50, 50-caffe, 101"""
+    size: int = 0
+    """side of the network's input in pixels, 0: the model's"""
     side: bool = False
     """add class logits from the downscale stream, begun with SSDLite's own predictors where its encoder is"""
     recall: float = 0.0
@@ -163,6 +165,7 @@ _LEAST = {
     "threads": 0,
     "save_every": 1,
     "eval_every": 0,
+    "size": 0,
     "log_every": 1,
     "seed": 0,
 }

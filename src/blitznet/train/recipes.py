@@ -194,6 +194,26 @@ def lite_last() -> TrainConfig:
     )
 
 
+def lite_taught() -> TrainConfig:
+    """The fourth part: SSDLite's class predictors come in, half of its trunk comes back, and DeepLab paints masks.
+
+    `python benchmarks/teach.py --out runs/deeplab` paints them.
+    """
+    before = lite_last()
+    return replace(
+        before,
+        model=str(before.out / "last.safetensors"),
+        side=True,
+        recall=0.5,
+        pseudo=Path("runs/deeplab"),
+        steps=2700,
+        lr=8e-4,
+        encoder_lr=0.3,
+        seed=3,
+        out=Path("runs/lite-taught"),
+    )
+
+
 def finetune() -> TrainConfig:
     """Own data: the default model goes on with the data's own classes."""
     return TrainConfig(
@@ -221,6 +241,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lite": lambda: Recipe(lite(), "ours", "2 CPU cores, 60 minutes", "AP50 0.57, mIoU 0.48 on VOC12 val"),
     "lite-more": lambda: Recipe(lite_more(), "ours", "2 CPU cores, 16 minutes", "AP50 0.63, mIoU 0.49 on VOC12 val"),
     "lite-last": lambda: Recipe(lite_last(), "ours", "2 CPU cores, 8 minutes", "AP50 0.64, mIoU 0.51 on VOC12 val"),
+    "lite-taught": lambda: Recipe(lite_taught(), "ours", "2 CPU cores, 60 minutes", "see docs/experiments.md"),
     "finetune": lambda: Recipe(finetune(), "ours", "2 CPU cores, 15 minutes", "depends on the data"),
     "table1-ssd300": lambda: Recipe(table1("ssd300", seg=False), "Table 1", _DAYS, "mAP 75.3"),
     "table1-300-s8": lambda: Recipe(table1("blitznet300-s8", seg=False), "Table 1", _DAYS, "mAP 78.5"),

@@ -76,7 +76,8 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     network = replace(network, side=network.side or config.side)
     if config.release:
         network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
-    return replace(spec, classes=classes or spec.classes, tasks=tasks, network=network)
+    size = (config.size, config.size) if config.size else spec.size
+    return replace(spec, classes=classes or spec.classes, tasks=tasks, network=network, size=size)
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:
