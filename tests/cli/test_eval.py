@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_a_table_and_json_of_several_sets(place: Path, capsys: pytest.CaptureFix
     found = scores("deep/s.json")
     assert found.keys() == {"images", "detection", "segmentation", "intervals", "sets"}
     assert found["detection"].keys() == {
-        *("ap50_11point", "ap50_area", "ap50_pooled", "coco_ap", "coco_ap50", "per_class"),
+        *("ap50_11point", "ap50_area", "ap50_pooled", "coco_ap", "coco_ap50", "calibration_error", "per_class"),
     }
     assert found["images"] == 7
     assert 0 <= found["detection"]["coco_ap"] <= found["detection"]["coco_ap50"] <= 1
@@ -65,6 +66,14 @@ def test_results_are_scored_again_without_the_model(place: Path) -> None:
     assert scores("a.json") == scores("b.json")
 
 
+def test_pixels_are_calibrated_if_asked(place: Path) -> None:
+    assert main(["eval", "small.onnx", "--data", SETS[0], "--json", "a.json"]) == 0
+    assert main(["eval", "small.onnx", "--data", SETS[0], "--json", "b.json", "--calibration"]) == 0
+    assert scores("a.json")["segmentation"]["calibration_error"] is None
+    assert 0 < scores("b.json")["segmentation"]["calibration_error"] < 1
+    assert 0 < scores("a.json")["detection"]["calibration_error"] < 1
+
+
 def test_one_task_of_two(place: Path) -> None:
     assert main(["eval", "small.onnx", "--data", SETS[0], "--json", "a.json", "--tasks", "segmentation"]) == 0
     assert scores("a.json")["detection"]["ap50_area"] is None
@@ -74,7 +83,7 @@ def test_one_task_of_two(place: Path) -> None:
 def test_a_model_of_boxes_only(place: Path) -> None:
     write_model("boxes.onnx", spec=replace(TOY_SPEC, tasks=("detection",)))
     assert main(["eval", "boxes.onnx", "--data", SETS[0], "--json", "a.json", "--results", "a.jsonl"]) == 0
-    assert scores("a.json")["segmentation"] == {"miou": None, "per_class": {}}
+    assert scores("a.json")["segmentation"] == {"miou": None, "calibration_error": None, "per_class": {}}
     assert json.loads(Path("a.jsonl").read_text().splitlines()[1])["class_map"] is None
 
 
@@ -127,6 +136,11 @@ def test_names_that_are_not_the_models_are_told(place: Path, capsys: pytest.Capt
             ["small.onnx", "--data", SETS[0], "--compare", "a", "b"],
             "--compare: wanted two result files only; leave out",
         ),
+        (
+            ["--report", "page", "--data", SETS[0], "--compare", "a", "b"],
+            "--compare: wanted two result files only; leave out",
+        ),
+        (["small.onnx", "--data", SETS[0], "--report", "small.onnx"], "small.onnx: wanted a folder to write to, but"),
         (["small.onnx", "--data", SETS[0], "--threads", "0"], "threads: wanted 1 or more, came 0"),
     ],
 )
@@ -160,3 +174,56 @@ def test_what_is_missing_is_named(
 def test_without_torch(place: Path) -> None:
     code = "import sys; from blitznet.cli.main import main; sys.exit(main(sys.argv[1:]))"
     assert SETS[0] in python(code, "eval", "small.onnx", "--data", SETS[0])
+
+
+def test_a_page_that_shows_the_errors(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", "small.onnx", "--data", *SETS, "--report", "deep/page", "--bootstrap", "3", "--results", "a.jsonl"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-2] == "page: deep/page/index.html"
+    assert said.err == ""
+    text = Path("deep/page/index.html").read_text()
+    titles = re.findall("<h2>(.*?)</h2>", text)
+    assert titles == [
+        *("Scores", "Kinds of error", "Precision and recall", "Confusion of boxes", "Sizes of objects"),
+        *("Reliability of scores", "Confusion of pixels", "The worst photos"),
+    ]
+    assert all(word in text for word in (*SETS, "all as one", "±", *toy.NAMES, "classification", "rule: devkit"))
+    assert text.count("data:image/jpeg") == 2 * text.count("prediction for ")
+    assert f"prediction for {SETS[1]} toy_0000" in text
+    assert len(text) < 500_000
+
+    Path("small.onnx").unlink()
+    assert main(["eval", "a.jsonl", "--data", *SETS, "--report", "again", "--bootstrap", "3"]) == 0
+    again = Path("again/index.html").read_text()
+    assert re.sub("a.jsonl", "small.onnx", again) == re.sub(r"engine: [^·]* · ", "", text)
+
+
+def test_a_page_of_one_task_and_one_set(place: Path) -> None:
+    write_model("boxes.onnx", spec=replace(TOY_SPEC, tasks=("detection",)))
+    assert main(["eval", "boxes.onnx", "--data", SETS[1], "--report", "."]) == 0
+    text = Path("index.html").read_text()
+    assert "Confusion of boxes" in text
+    assert "Confusion of pixels" not in text
+    assert "all as one" not in text
+
+
+def test_a_page_without_the_photos(place: Path) -> None:
+    """A result file is scored without them; the page says which one is not there, and shows the rest."""
+    assert main(["eval", "small.onnx", "--data", SETS[1], "--results", "a.jsonl"]) == 0
+    Path("coco/train/toy_0000.png").unlink()
+    assert main(["eval", "a.jsonl", "--data", SETS[1], "--report", "page"]) == 0
+    text = Path("page/index.html").read_text()
+    assert "coco/train/toy_0000.png: there is no such file" in text
+    assert "prediction for toy_0001" in text
+
+
+def test_a_page_of_a_class_with_a_name_like_markup(place: Path) -> None:
+    names = ("<b>", *toy.NAMES[1:])
+    for path in (*Path("voc/Annotations").glob("*.xml"), Path("voc/classes.txt")):
+        path.write_text(path.read_text().replace("cross", "&lt;b&gt;" if path.suffix == ".xml" else "<b>"))
+    write_model("evil.onnx", spec=replace(TOY_SPEC, classes=names))
+    assert main(["eval", "evil.onnx", "--data", SETS[0], "--report", "page"]) == 0
+    text = Path("page/index.html").read_text()
+    assert '<th scope="row">&lt;b&gt;</th>' in text
+    assert "<b>" not in text

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blitznet.core.arrays import ClassMap
+from blitznet.core.arrays import ClassMap, Floats
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.result import Result
 
@@ -71,3 +71,20 @@ def test_a_class_map_is_made_once_and_only_when_looked_at() -> None:
     assert seen.class_map is seen.class_map
     assert seen.above(0.5).class_map is seen.class_map
     assert made == [1]
+
+
+def test_certainty_is_made_once_and_only_when_looked_at() -> None:
+    made = list[int]()
+
+    def look() -> Floats:
+        made.append(1)
+        return np.ones((40, 60), np.float32)
+
+    seen = result(sure=look)
+    assert not made
+    assert seen.certainty is not None
+    assert seen.above(0.5).certainty is seen.certainty
+    assert made == [1]
+    assert result().certainty is None
+    with pytest.raises(BlitzNetError, match=r"^Result\.sure: wanted shape \(40, 60\)"):
+        result(sure=np.ones((60, 40), np.float32))

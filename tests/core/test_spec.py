@@ -49,6 +49,7 @@ def test_counts() -> None:
         ({"size": (300.0, 300)}, r"wanted a size of height and width in pixels, came \[300\.0, 300\]"),
         ({"classes": (1, 2)}, r"class names must be text, came \[1, 2\]"),
         ({"temperature": 0.0}, r"wanted a temperature above 0, came 0\.0"),
+        ({"map_temperature": -1.0}, r"wanted a temperature above 0, came -1\.0"),
     ],
 )
 def test_contracts_that_cannot_be(fields: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ from blitznet.core.arrays import ClassMap
 from blitznet.core.photo import Photo
 from blitznet.core.result import Result
 from blitznet.core.sample import Sample
+from blitznet.metrics.evidence import Collector, Evidence
 
 SIDE = 100
 NAMES = ("cat", "dog", "cow")
@@ -108,3 +109,10 @@ class Set:
 
     def __getitem__(self, index: int, /) -> Sample:
         return self.samples[index]
+
+
+def evidence_of(pairs: Sequence[tuple[Result, Sample]]) -> Evidence:
+    collector = Collector(names=NAMES)
+    for found, truth in pairs:
+        collector.update(found, truth)
+    return collector.evidence()

@@ -8,7 +8,11 @@ ONE = Scores(
     title="voc:a@val",
     images=3,
     detection=DetectionScores(
-        ap50_11point=0.5, ap50_area=0.6, ap50_pooled=0.7, per_class={"cat": ClassScore(score=0.6, count=2)}
+        ap50_11point=0.5,
+        ap50_area=0.6,
+        ap50_pooled=0.7,
+        calibration_error=0.05,
+        per_class={"cat": ClassScore(score=0.6, count=2)},
     ),
     segmentation=SegmentationScores(miou=0.4, per_class={"background": ClassScore(score=0.4, count=3)}),
     intervals={"ap50_area": (0.5, 0.7)},
@@ -25,9 +29,14 @@ def test_one_set_lies_at_the_top() -> None:
             "ap50_pooled": 0.7,
             "coco_ap": None,
             "coco_ap50": None,
+            "calibration_error": 0.05,
             "per_class": {"cat": {"score": 0.6, "count": 2}},
         },
-        "segmentation": {"miou": 0.4, "per_class": {"background": {"score": 0.4, "count": 3}}},
+        "segmentation": {
+            "miou": 0.4,
+            "calibration_error": None,
+            "per_class": {"background": {"score": 0.4, "count": 3}},
+        },
         "intervals": {"ap50_area": [0.5, 0.7]},
     }
 
@@ -35,7 +44,7 @@ def test_one_set_lies_at_the_top() -> None:
 def test_several_sets_lie_under_their_titles() -> None:
     values = Report(total=ONE, sets=(ONE, TWO)).to_dict()
     assert list(values["sets"]) == ["voc:a@val", "voc:b@val"]
-    assert values["sets"]["voc:b@val"]["segmentation"] == {"miou": None, "per_class": {}}
+    assert values["sets"]["voc:b@val"]["segmentation"] == {"miou": None, "calibration_error": None, "per_class": {}}
     assert values["detection"] == values["sets"]["voc:a@val"]["detection"]
 
 
@@ -47,4 +56,5 @@ def test_table() -> None:
     assert len(lines) == 3
     assert "60.0 ±10.0" in lines[0]
     assert "40.0" in lines[0]
+    assert " 5.0 " in lines[0]
     assert "-" in lines[1]

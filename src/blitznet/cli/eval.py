@@ -21,8 +21,9 @@ from blitznet.metrics.evaluate import DEFAULTS, Options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from blitznet.cli.eval_report import Scored
     from blitznet.metrics.bootstrap import Difference
-    from blitznet.metrics.report import Report, Scores
+    from blitznet.metrics.report import Scores
 
 ROUNDS = 200
 """draws for the intervals of a comparison, unless told"""
@@ -45,6 +46,8 @@ class Eval:
     """File for the scores as JSON."""
     results: Annotated[Path | None, said("FILE.jsonl")] = None
     """File to write the predictions to, to be scored again or compared."""
+    report: Annotated[Path | None, said("DIR")] = None
+    """Folder for a page that shows the errors: curves, confusions, kinds of error, the worst photos."""
     compare: Annotated[tuple[Path, Path] | None, said("A B")] = None
     """Instead of scoring a model: how far result file B is ahead of A, the same photos drawn for both."""
     per_class: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -59,40 +62,59 @@ class Eval:
 
 def run(options: Eval) -> int:
     """Score, or compare two result files."""
-    prepare_files(options.json, options.results)
+    page = None if options.report is None else options.report / "index.html"
+    prepare_files(options.json, options.results, page)
     unknown = set(options.scoring.tasks) - set(BOTH)
     if unknown:
         raise UsageError(f"--tasks: wanted some of {', '.join(BOTH)}, came {', '.join(sorted(unknown))}")
     if options.compare is not None:
         return _compare(options, *options.compare)
     stored = options.model is not None and options.model.endswith(".jsonl")
-    report, engine = (_score_file(options), "") if stored else _score_model(options)
+    scored = _score_file(options) if stored else _score_model(options)
     if options.json is not None:
-        write_json(options.json, report.to_dict())
+        write_json(options.json, scored.report.to_dict())
+    table, classes = scored.report.table(), _class_table(scored.report.total)
     console = stdout()
-    console.print(report.table())
+    console.print(table)
     if options.per_class:
-        console.print(_class_table(report.total))
-    if engine:
-        print(engine)
+        console.print(classes)
+    if page is not None:
+        _write_page(page, options.model or DEFAULT, scored, [table, classes])
+    if scored.engine:
+        print(scored.engine)
     return 0
 
 
-def _score_model(options: Eval) -> "tuple[Report, str]":
-    """The scores, and the engine that ran."""
+def _write_page(path: Path, title: str, scored: "Scored", tables: "Sequence[Table]") -> None:
+    from blitznet.cli.eval_report import write_page
+
+    with bars() as show:
+        write_page(path, title, scored, tables, partial(show, "pictures"))
+    print(f"page: {path}")
+
+
+def _score_model(options: Eval) -> "Scored":
     from blitznet.api import load
-    from blitznet.metrics.evaluate import evaluate
+    from blitznet.cli.eval_report import Scored
+    from blitznet.metrics.evaluate import asking, look, report
 
     predictor = load(options.model or DEFAULT, engine=options.engine, threads=options.threads)
     datasets = open_sets(options.data, predictor.spec.classes)
     scoring = _scoring(options.scoring, predictor.spec.tasks)
     predict = partial(predictor, class_map="segmentation" in scoring.tasks)
     with bars() as show, written(options.results or Path()):
-        report = evaluate(predict, datasets, scoring, results=options.results, watch=partial(show, "photos"))
-    return report, ran(predictor, options.threads)
+        evidence = look(predict, datasets, scoring, results=options.results, watch=partial(show, "photos"))
+    return Scored(
+        report=report([dataset.title for dataset in datasets], evidence, scoring),
+        evidence=evidence,
+        datasets=datasets,
+        answer=asking(predict),
+        engine=ran(predictor, options.threads),
+    )
 
 
-def _score_file(options: Eval) -> "Report":
+def _score_file(options: Eval) -> "Scored":
+    from blitznet.cli.eval_report import Scored
     from blitznet.metrics.evaluate import gather, report
     from blitznet.metrics.results import read_results
 
@@ -103,7 +125,12 @@ def _score_file(options: Eval) -> "Report":
     scoring = _scoring(options.scoring, stored.tasks)
     with bars() as show:
         evidence = gather(stored.answer, datasets, scoring, watch=partial(show, "photos"))
-    return report([dataset.title for dataset in datasets], evidence, scoring)
+    return Scored(
+        report=report([dataset.title for dataset in datasets], evidence, scoring),
+        evidence=evidence,
+        datasets=datasets,
+        answer=stored.answer,
+    )
 
 
 def _scoring(scoring: Options, able: Sequence[str]) -> Options:
@@ -119,8 +146,8 @@ def _compare(options: Eval, first: Path, second: Path) -> int:
     from blitznet.metrics.evaluate import compare
     from blitznet.metrics.results import read_results
 
-    if options.model is not None or options.results is not None:
-        raise UsageError("--compare: wanted two result files only; leave out MODEL and --results")
+    if options.model is not None or options.results is not None or options.report is not None:
+        raise UsageError("--compare: wanted two result files only; leave out MODEL, --results and --report")
     datasets = open_sets(options.data, read_results(first).names)
     rounds = options.scoring.bootstrap or ROUNDS
     found = compare(first, second, datasets, options.scoring, rounds=rounds)

@@ -61,6 +61,8 @@ class Result:
     """(H, W) of the original"""
     painted: ClassMap | Callable[[], ClassMap] | None = None
     """the class map (H, W), or what makes it; None if not asked for"""
+    sure: Floats | Callable[[], Floats] | None = None
+    """`certainty` (H, W), or what makes it; None if it is not to be had"""
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -68,11 +70,21 @@ class Result:
         require_shape(self.labels, (count,), name="Result.labels")
         if self.painted is not None and not callable(self.painted):
             require_shape(self.painted, self.size, name="Result.painted")
+        if self.sure is not None and not callable(self.sure):
+            require_shape(self.sure, self.size, name="Result.sure")
 
     @cached_property
     def class_map(self) -> ClassMap | None:
         """(H, W): 0 background, label + 1; None if not asked for."""
         return self.painted() if callable(self.painted) else self.painted
+
+    @cached_property
+    def certainty(self) -> Floats | None:
+        """(H, W) probability of each pixel's class in the class map, made when first looked at, which is slow.
+
+        None without a class map, and of a file with the post-processing inside, which keeps its probabilities.
+        """
+        return self.sure() if callable(self.sure) else self.sure
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -87,6 +99,7 @@ class Result:
             names=self.names,
             size=self.size,
             painted=vars(self).get("class_map", self.painted),
+            sure=vars(self).get("certainty", self.sure),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -95,6 +95,8 @@ class Spec:
     limits: Limits = Limits()
     temperature: float = 1.0
     """class logits are divided by it before softmax, so that a score is a probability"""
+    map_temperature: float = 1.0
+    """segmentation logits are divided by it before softmax, so that a pixel's certainty is a probability"""
     precision: Precision = "float32"
     """what a file is meant to be computed in"""
     licence: str = "Apache-2.0"
@@ -113,8 +115,9 @@ class Spec:
             raise ModelError(f"{self.name}: 1 to 254 classes fit a class map, came {len(self.classes)}")
         if not self.tasks or set(self.tasks) - set(BOTH):
             raise ModelError(f"{self.name}: tasks must be some of {list(BOTH)}, came {list(self.tasks)}")
-        if not 0 < self.temperature < float("inf"):
-            raise ModelError(f"{self.name}: wanted a temperature above 0, came {self.temperature}")
+        for temperature in (self.temperature, self.map_temperature):
+            if not 0 < temperature < float("inf"):
+                raise ModelError(f"{self.name}: wanted a temperature above 0, came {temperature}")
 
     @property
     def channels(self) -> int:

@@ -15,6 +15,7 @@ from blitznet.core.result import Result
 from blitznet.core.sample import Sample
 from blitznet.metrics import miou, voc_ap
 from blitznet.metrics.bootstrap import Difference, intervals, once, paired
+from blitznet.metrics.calibration import box_bins, calibration_error
 from blitznet.metrics.coco_ap import coco_ap
 from blitznet.metrics.evidence import Collector, Evidence, pooled
 from blitznet.metrics.means import mean
@@ -58,6 +59,8 @@ class Options:
     """what the predictor was asked for; the figures of the other are None"""
     coco: bool = False
     """COCO's average precision as well (needs faster-coco-eval)"""
+    calibration: bool = False
+    """count how certain pixels are too, which is slow; boxes' calibration comes for nothing"""
     bootstrap: int = 0
     """draws for the 95 % intervals; 0 for none"""
     seed: int = 0
@@ -79,13 +82,25 @@ def evaluate(
 
     The sets must have the predictor's class names. `results` is a file to write the predictions to.
     """
+    titles = _titles(datasets)
+    return report(titles, look(predict, datasets, options, results=results, watch=watch), options)
+
+
+def look(
+    predict: Predict,
+    datasets: Sequence[Dataset],
+    options: Options = DEFAULTS,
+    *,
+    results: Path | None = None,
+    watch: Watch | None = None,
+) -> list[Evidence]:
+    """Predict every photo of the sets and keep the evidence of each set; `results` as above."""
     with ExitStack() as stack:
-        titles, names, answer = _titles(datasets), _common_names(datasets), _asking(predict)
+        names, answer = _common_names(datasets), asking(predict)
         if results is not None:
             writer = stack.enter_context(writing(results, names, options.tasks))
             answer = _noting(answer, writer.add)
-        evidence = gather(answer, datasets, options, watch=watch)
-    return report(titles, evidence, options)
+        return gather(answer, datasets, options, watch=watch)
 
 
 def evaluate_file(path: Path, datasets: Sequence[Dataset], options: Options = DEFAULTS) -> Report:
@@ -116,6 +131,7 @@ def gather(
             rule=options.rule,
             detection="detection" in options.tasks,
             segmentation="segmentation" in options.tasks,
+            calibration=options.calibration,
         )
         for sample in _samples(dataset):
             collector.update(answer(dataset.title, sample), sample)
@@ -165,6 +181,7 @@ def _detection(evidence: Evidence, options: Options) -> DetectionScores:
         ap50_pooled=_mean(areas[several]),
         coco_ap=coco and coco[0],
         coco_ap50=coco and coco[1],
+        calibration_error=calibration_error(box_bins(evidence.found, evidence.objects, evidence.rule)),
         per_class={
             evidence.names[label]: ClassScore(score=float(areas[label]), count=len(curves[label].objects))
             for label in voc_ap.occurring(curves)
@@ -179,6 +196,7 @@ def _segmentation(evidence: Evidence) -> SegmentationScores:
     shown = (evidence.tables.sum(2) > 0).sum(0)  # (C,) photos
     return SegmentationScores(
         miou=_mean(shares),
+        calibration_error=calibration_error(evidence.certain.sum(0)),
         per_class={
             name: ClassScore(score=float(share), count=int(count))
             for name, share, count in zip(("background", *evidence.names), shares, shown, strict=True)
@@ -224,7 +242,9 @@ def _samples(dataset: Dataset) -> Iterator[Sample]:
         yield dataset[index]
 
 
-def _asking(predict: Predict) -> Answer:
+def asking(predict: Predict) -> Answer:
+    """The predictor's answers."""
+
     def answer(title: str, sample: Sample) -> Result:
         del title  # a predictor sees the photo only
         return predict(sample.photo)

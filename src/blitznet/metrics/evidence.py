@@ -10,6 +10,7 @@ from blitznet.core.errors import DataError
 from blitznet.core.result import Result
 from blitznet.core.sample import Sample
 from blitznet.metrics import miou, voc_ap
+from blitznet.metrics.calibration import BINS, pixel_bins
 from blitznet.metrics.means import mean
 from blitznet.metrics.pairing import (
     Detections,
@@ -41,6 +42,8 @@ class Evidence:
     """photos whose class map could be compared (F,)"""
     tables: Numbers
     """(F, C, C) their confusions"""
+    certain: Reals
+    """(F, 3, BINS) how certain their painted pixels are; (0, 3, BINS) where nobody asked or it was not to be had"""
     rule: voc_ap.Rule = "devkit"
 
     @cached_property
@@ -71,6 +74,7 @@ def pooled(parts: Sequence[Evidence]) -> Evidence:
         objects=join_objects((start, part.objects) for start, part in zip(starts, parts, strict=True)),
         mapped=np.concatenate([part.mapped + start for start, part in zip(starts, parts, strict=True)]),
         tables=np.concatenate([part.tables for part in parts]),
+        certain=np.concatenate([part.certain for part in parts]),
         rule=parts[0].rule,
     )
 
@@ -85,12 +89,15 @@ class Collector:
     """boxes were asked of the predictor"""
     segmentation: bool = True
     """class maps were asked of the predictor"""
+    calibration: bool = False
+    """count how certain pixels are too"""
     _sizes: list[tuple[int, int]] = field(default_factory=list, repr=False)
     _boxed: bool = field(default=False, repr=False)
     _found: list[tuple[int, Detections]] = field(default_factory=list, repr=False)
     _objects: list[tuple[int, Objects]] = field(default_factory=list, repr=False)
     _mapped: list[int] = field(default_factory=list, repr=False)
     _tables: list[Numbers] = field(default_factory=list, repr=False)
+    _certain: list[Reals] = field(default_factory=list, repr=False)
 
     def update(self, result: Result, sample: Sample) -> None:
         """Add one photo; DataError if the answer's classes or the class map's size are not the truth's."""
@@ -118,6 +125,8 @@ class Collector:
             raise DataError(f"{sample.id}: {error}") from error
         self._mapped.append(number)
         self._tables.append(table.astype(np.int32))  # a photo has fewer than 2**31 pixels
+        if self.calibration and result.certainty is not None:
+            self._certain.append(pixel_bins(truth, result.class_map, result.certainty, sample.mask_classes))
 
     def evidence(self) -> Evidence:
         """What was collected so far."""
@@ -131,6 +140,7 @@ class Collector:
             objects=join_objects(self._objects),
             mapped=np.asarray(self._mapped, np.int64),
             tables=np.concatenate([np.zeros((0, side, side), np.int64), *(t[None] for t in self._tables)]),
+            certain=np.concatenate([np.zeros((0, 3, BINS)), *(t[None] for t in self._certain)]),
             rule=self.rule,
         )
 

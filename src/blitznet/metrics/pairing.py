@@ -116,8 +116,16 @@ def best_objects(found: Detections, objects: Objects, overlap: Overlap) -> tuple
     Of objects that overlap equally the first counts, as in the devkit.
     """
     detection, thing = candidates(found, objects)
-    best, most = np.full(len(found.photo), -1, np.int64), np.zeros(len(found.photo))
     shared = overlap(found.boxes[detection], objects.boxes[thing])  # (P,)
+    return closest(detection, thing, shared, len(found.photo))
+
+
+def closest(detection: Numbers, thing: Numbers, shared: Reals, detections: int) -> tuple[Numbers, Reals]:
+    """For each of Q detections its pair of most overlap: the object (Q,) and how much (Q,); -1 and 0 without a pair.
+
+    Pairs (P,) are a detection, an object and their overlap, detections rising.
+    """
+    best, most = np.full(detections, -1, np.int64), np.zeros(detections)
     rank = np.lexsort((thing, -shared, detection))
     leads = rank[np.flatnonzero(np.diff(detection[rank], prepend=-1))]
     best[detection[leads]], most[detection[leads]] = thing[leads], shared[leads]

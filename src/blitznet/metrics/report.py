@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]
 """ends of a 95 % bootstrap interval"""
 
+_MAPS = ("mIoU", "pixel ECE")
+"""columns of class maps; ECE is the expected calibration error"""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
@@ -34,6 +37,8 @@ class DetectionScores:
     """area rule, mean over the classes with at least 20 counted objects"""
     coco_ap: float | None = None
     coco_ap50: float | None = None
+    calibration_error: float | None = None
+    """how far scores of 0.3 and more are from the share of right ones, 0..1"""
     per_class: Mapping[str, ClassScore] = field(default_factory=dict)
     """AP50 by the area rule of every class that occurs"""
 
@@ -45,6 +50,7 @@ class DetectionScores:
             "ap50_pooled": self.ap50_pooled,
             "coco_ap": self.coco_ap,
             "coco_ap50": self.coco_ap50,
+            "calibration_error": self.calibration_error,
             "per_class": {name: score.to_dict() for name, score in self.per_class.items()},
         }
 
@@ -54,12 +60,18 @@ class SegmentationScores:
     """Mean IoU, a fraction 0..1; None was not measured."""
 
     miou: float | None = None
+    calibration_error: float | None = None
+    """how far the certainty of pixels painted as a class is from the share of right ones, 0..1"""
     per_class: Mapping[str, ClassScore] = field(default_factory=dict)
     """IoU of every class that occurs in the truth, "background" first"""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"miou": self.miou, "per_class": {name: score.to_dict() for name, score in self.per_class.items()}}
+        return {
+            "miou": self.miou,
+            "calibration_error": self.calibration_error,
+            "per_class": {name: score.to_dict() for name, score in self.per_class.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,7 @@ class Report:
 
         table = Table(caption="percent; ± is half of the 95 % interval" if self.total.intervals else "percent")
         table.add_column("set", overflow="fold")
-        for title in ("photos", "AP50 area", "AP50 11-point", "AP50 pooled", "COCO AP", "COCO AP50", "mIoU"):
+        for title in ("photos", "AP50 area", "AP50 11-point", "AP50 pooled", "COCO AP", "COCO AP50", "box ECE", *_MAPS):
             table.add_column(title, justify="right")
         for scores in self.sets:
             table.add_row(*_row(scores))
@@ -125,7 +137,9 @@ def _row(scores: Scores) -> list[str]:
         _percent(found.ap50_pooled, scores.intervals.get("ap50_pooled")),
         _percent(found.coco_ap),
         _percent(found.coco_ap50),
+        _percent(found.calibration_error),
         _percent(scores.segmentation.miou, scores.intervals.get("miou")),
+        _percent(scores.segmentation.calibration_error),
     ]
 
 

@@ -55,15 +55,16 @@ def overlap(found: Reals, truth: Reals, rule: Rule) -> Reals:
     return _paired_iou(found if raw else _to_devkit(found), _to_devkit(truth), 1.0)
 
 
+def enough(share: Reals, rule: Rule) -> NDArray[np.bool_]:
+    """Which overlaps are a match under a rule, any one shape."""
+    return share > 0.5 if rule == "continuous" else share >= 0.5
+
+
 def verdicts(found: Detections, objects: Objects, rule: Rule) -> Numbers:
     """Verdict (Q,) on every detection under a rule: RIGHT, WRONG or IGNORED."""
     if rule not in RULES:
         raise UsageError(f"rule: wanted one of {', '.join(RULES)}, came '{rule}'")
-
-    def enough(share: Reals) -> NDArray[np.bool_]:
-        return share > 0.5 if rule == "continuous" else share >= 0.5
-
-    return judge(found, objects, lambda a, b: overlap(a, b, rule), enough)
+    return judge(found, objects, lambda a, b: overlap(a, b, rule), lambda share: enough(share, rule))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +76,8 @@ class Curve:
 
     photo: Numbers
     """(Q,) photo of every detection that is not ignored"""
+    score: NDArray[np.float32]
+    """(Q,) falling"""
     right: NDArray[np.bool_]
     """(Q,) it found an object"""
     steps: Numbers
@@ -92,7 +95,11 @@ class Curve:
 
 def curves(found: Detections, objects: Objects, classes: int, rule: Rule = "devkit") -> tuple[Curve, ...]:
     """One curve for each of the K classes."""
-    verdict = verdicts(found, objects, rule)
+    return judged_curves(found, objects, verdicts(found, objects, rule), classes)
+
+
+def judged_curves(found: Detections, objects: Objects, verdict: Numbers, classes: int) -> tuple[Curve, ...]:
+    """One curve for each of the K classes, of detections whose verdict (Q,) is known."""
     return tuple(_curve(found, objects, verdict, label) for label in range(classes))
 
 
@@ -103,15 +110,19 @@ def _curve(found: Detections, objects: Objects, verdict: Numbers, label: int) ->
     ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)) if len(rows) else np.zeros(0, np.int64)
     risen = np.diff(np.cumsum(right)[ends], prepend=0) > 0
     counted = (objects.label == label) & ~objects.ignored
-    return Curve(photo=found.photo[rows], right=right, steps=ends[risen], objects=objects.photo[counted])
+    return Curve(photo=found.photo[rows], score=score, right=right, steps=ends[risen], objects=objects.photo[counted])
 
 
 def area(curve: Curve, weights: Numbers) -> Reals:
     """Area (R,) under the interpolated curve (VOC2010 and later); weights (R, N); nan where nothing is to find."""
     found, precision, total = curve.points(weights)
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # (R, S) from here on
     gained = np.diff(found, axis=1, prepend=0)
-    return ratio((gained * best).sum(1), total)
+    return ratio((gained * highest(precision)).sum(1), total)
+
+
+def highest(precision: Reals) -> Reals:
+    """The best precision (R, S) from each step on, of precisions (R, S): the interpolated curve."""
+    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
 
 def eleven_point(curve: Curve, weights: Numbers) -> Reals:

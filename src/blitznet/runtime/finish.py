@@ -1,14 +1,17 @@
 """From raw outputs to a Result: what the paper's 3.5 does after the network."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blitznet.core.anchors import Grid, grids, make_anchors
-from blitznet.core.arrays import ClassMap, Floats
+from blitznet.core.arrays import Floats
 from blitznet.core.errors import ModelError
 from blitznet.core.result import Detections, Outputs, Result
 from blitznet.core.spec import Limits, Spec
+from blitznet.runtime.certainty import certainty
 from blitznet.runtime.detect import Found, detections, nothing
 from blitznet.runtime.finished import chosen, nearest
 from blitznet.runtime.paint import paint
@@ -36,6 +39,8 @@ def finish(
         boxes, scores, labels = chosen(given, index, spec, limits)
     else:
         boxes, scores, labels = _detected(given, index, spec, fed or spec.size, limits)
+    small = _small(given, index) if class_map else None
+    finished = isinstance(given, Detections)
     height, width = size
     return Result(
         boxes=boxes * np.asarray((width, height, width, height), np.float32),
@@ -43,7 +48,8 @@ def finish(
         labels=labels,
         names=spec.classes,
         size=size,
-        painted=_painter(given, index, size) if class_map else None,
+        painted=None if small is None else partial(nearest if finished else paint, small, size),
+        sure=None if small is None or finished else partial(certainty, small, size, spec.map_temperature),
     )
 
 
@@ -54,12 +60,12 @@ def _detected(outputs: Outputs, index: int, spec: Spec, fed: Grid, limits: Limit
     return detections(outputs.offsets[index], outputs.logits[index], anchors, spec, limits)
 
 
-def _painter(given: Outputs | Detections, index: int, size: Grid) -> "partial[ClassMap] | None":
-    """Makes the class map of one image, holding no more of the batch than it needs."""
+def _small(given: Outputs | Detections, index: int) -> NDArray[Any] | None:
+    """What the class map of one image is made of, holding no more of the batch than it needs."""
     if given.class_map is None:
         return None
-    small = given.class_map[index] if len(given.class_map) == 1 else given.class_map[index].copy()
-    return partial(nearest if isinstance(given, Detections) else paint, small, size)
+    small: NDArray[Any] = given.class_map[index]
+    return small if len(given.class_map) == 1 else small.copy()
 
 
 def _anchors(spec: Spec, fed: Grid, *, count: int) -> Floats:

@@ -26,7 +26,7 @@ def paint(logits: Floats, size: Grid) -> ClassMap:
 
     Half-pixel centres, as torch's `align_corners=False`. Of equal channels the first wins.
     """
-    rows, columns = _between(logits.shape[1], size[0]), _between(logits.shape[2], size[1])
+    rows, columns = between(logits.shape[1], size[0]), between(logits.shape[2], size[1])
     best = _best(logits)
     painted = best[:, columns.low][rows.low]
     y, x = np.nonzero(_mixed(best) & (rows.length > 0)[:, None] & (columns.length > 0))
@@ -37,7 +37,7 @@ def paint(logits: Floats, size: Grid) -> ClassMap:
     return painted
 
 
-class _Side(NamedTuple):
+class Side(NamedTuple):
     """A side of the photo: where its pixels lie between the map's places."""
 
     low: Rows
@@ -68,12 +68,13 @@ class _Cells(NamedTuple):
     """(n, r)"""
 
 
-def _between(inside: int, outside: int) -> _Side:
+def between(inside: int, outside: int) -> Side:
+    """Where `outside` pixels lie between `inside` places, half-pixel centres."""
     place = (np.arange(outside) + 0.5) * (inside / outside) - 0.5
     place = place.clip(0, inside - 1)
     low = place.astype(np.intp)
     cuts = np.searchsorted(low, np.arange(inside + 1))
-    return _Side(low, (place - low).astype(np.float32), cuts[:-1], np.diff(cuts))
+    return Side(low, (place - low).astype(np.float32), cuts[:-1], np.diff(cuts))
 
 
 def _best(logits: Floats) -> ClassMap:
