@@ -60,6 +60,8 @@ class Network:
     segmentation_stride: int = 8
     side: bool = False
     """whether class logits from the downscale stream, as SSD has them, are added to those of the upscale stream"""
+    guide: bool = False
+    """whether the class logits of boxes have a say in the class map"""
     fusion: Fusion = "resskip"
     fusion_resize: Resize = "bilinear"
     segmentation_resize: Resize = "bilinear"

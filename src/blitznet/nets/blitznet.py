@@ -12,7 +12,7 @@ from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.lite import parts as lite
 from blitznet.nets.paper import paper, ssd
-from blitznet.nets.parts import Detection, Downscale, Encoder, Heads, Maps, Parts, Segmentation, Side, Upscale
+from blitznet.nets.parts import Detection, Downscale, Encoder, Guide, Heads, Maps, Parts, Segmentation, Side, Upscale
 
 FAMILIES: dict[str, Callable[[Spec], Parts]] = {"blitznet": paper, "ssd": ssd, "lite": lite}
 """the blocks a network is made of, by `Network.family`"""
@@ -29,6 +29,7 @@ class BlitzNet(nn.Module):
         detection: Detection | None,
         segmentation: Segmentation | None,
         side: Side | None = None,
+        guide: Guide | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -37,6 +38,7 @@ class BlitzNet(nn.Module):
         self.detection = detection
         self.segmentation = segmentation
         self.side = side
+        self.guide = guide
 
     def forward(self, images: Tensor) -> Heads:
         """Heads for images (B, 3, H, W), already normalised."""
@@ -46,8 +48,17 @@ class BlitzNet(nn.Module):
         offsets, logits = (None, None) if self.detection is None else self.detection(up)
         if logits is not None and self.side is not None:
             logits = logits + self.side(down, up)
-        class_map = None if self.segmentation is None else self.segmentation(up, encoded)
-        return Heads(offsets, logits, class_map)
+        return Heads(offsets, logits, self._class_map(logits, up, encoded))
+
+    def _class_map(self, logits: Tensor | None, up: Maps, encoded: Maps) -> Tensor | None:
+        if self.segmentation is None:
+            return None
+        features = self.segmentation.features(up, encoded)
+        class_map: Tensor = self.segmentation.classify(features)
+        if self.guide is None or logits is None:
+            return class_map
+        guided: Tensor = class_map + self.guide(logits, up, features)
+        return guided
 
 
 def build(spec: Spec) -> BlitzNet:
@@ -58,4 +69,12 @@ def build(spec: Spec) -> BlitzNet:
     if spec.network.family not in FAMILIES:
         raise ModelError(f"{spec.name}: wanted a family of {', '.join(FAMILIES)}, came '{spec.network.family}'")
     parts = FAMILIES[spec.network.family](spec)
-    return BlitzNet(parts.encoder, parts.downscale, parts.upscale, parts.detection, parts.segmentation, parts.side)
+    return BlitzNet(
+        parts.encoder,
+        parts.downscale,
+        parts.upscale,
+        parts.detection,
+        parts.segmentation,
+        parts.side,
+        parts.guide,
+    )

@@ -40,16 +40,11 @@ class SegmentationHead(Segmentation):
         self.reduce = nn.ModuleList(_biased(wide, width, 1, begin_xavier) for wide in channels)
         self.classify = _biased(width * len(channels), classes, 3, begin_xavier)
 
-    def forward(self, maps: Maps, encoded: Maps) -> Tensor:  # noqa: ARG002 - lighter heads take detail from it
-        """Logits (B, C, h, w) at the finest map's size."""
+    def features(self, maps: Maps, encoded: Maps) -> Tensor:  # noqa: ARG002 - lighter heads take detail from it
+        """All maps side by side (B, D, h, w), at the finest one's size."""
         size = (maps[0].shape[-2], maps[0].shape[-1])
         reduced = [resize(conv(x).relu(), size, self.how) for conv, x in zip(self.reduce, maps, strict=True)]
-        logits: Tensor = self.classify(torch.cat(reduced, 1))
-        return logits
-
-    def class_layers(self) -> tuple[nn.Conv2d, ...]:
-        """The last convolution."""
-        return (self.classify,)
+        return torch.cat(reduced, 1)
 
 
 def convolutions(layers: Iterable[nn.Module]) -> Iterator[nn.Conv2d]:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError
-from blitznet.core.spec import Fusion, Network, Spec
+from blitznet.core.spec import BOTH, Fusion, Network, Spec
 from blitznet.nets.blocks import begin_normal
 from blitznet.nets.efficientnet import EfficientNetLite
 from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionBlock
 from blitznet.nets.heads import convolutions, rows
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
-from blitznet.nets.parts import Detection, Encoder, Maps, Parts, Segmentation, Side, Upscale
+from blitznet.nets.parts import Detection, Encoder, Guide, Maps, Parts, Segmentation, Side, Upscale
 from blitznet.nets.resize import resize
 from blitznet.nets.upscale import UpscaleStream
 
@@ -55,6 +55,7 @@ def parts(spec: Spec) -> Parts:
         detection if "detection" in spec.tasks else None,
         segmentation,
         side if network.side and "detection" in spec.tasks else None,
+        LiteGuide(upscale.channels, network, per_cell=spec.anchors.per_cell) if _guided(spec) else None,
     )
 
 
@@ -162,7 +163,7 @@ class LiteSide(Side):
 
     def __init__(self, channels: Sequence[int], *, per_cell: int, classes: int) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.per_cell = classes, per_cell
         self.features = nn.ModuleList(depthwise(wide) for wide in channels)
         self.logits = nn.ModuleList(_final(wide, per_cell * classes) for wide in channels)
         self.finest = _final(channels[0], per_cell * classes)
@@ -209,8 +210,8 @@ class LiteSegmentation(Segmentation):
         self.classify = nn.Conv2d(thin, spec.channels, 1)
         begin_normal(self.classify, 0.1)
 
-    def forward(self, maps: Maps, encoded: Maps) -> Tensor:
-        """Logits (B, C, h, w) at the tapped map's size, or the finest predicting map's without a tap."""
+    def features(self, maps: Maps, encoded: Maps) -> Tensor:
+        """(B, D, h, w) at the tapped map's size, or the finest predicting map's without a tap."""
         size = (maps[0].shape[-2], maps[0].shape[-1])
         reduced = [resize(reduce(x), size, self.how) for reduce, x in zip(self.reduce, maps, strict=True)]
         x: Tensor = self.join(torch.cat(reduced, 1))
@@ -218,12 +219,45 @@ class LiteSegmentation(Segmentation):
             fine = encoded[self.tap]
             x = resize(x, (fine.shape[-2], fine.shape[-1]), self.how)
             x = self.smooth((x + self.detail(fine)).relu())
-        logits: Tensor = self.classify(x)
-        return logits
+        return x
 
-    def class_layers(self) -> tuple[nn.Conv2d, ...]:
-        """The last convolution."""
-        return (self.classify,)
+
+class LiteGuide(Guide):
+    """By how much a cell's anchors prefer a class to background, where the head's features see an object's pixels.
+
+    What tells objects from background, and on which map they are found, is the same for all classes: so a class
+    that was learned from boxes alone, or from hardly a mask, is painted as well as the others' masks teach.
+    """
+
+    def __init__(self, channels: Sequence[int], network: Network, *, per_cell: int) -> None:
+        super().__init__()
+        self.per_cell = per_cell
+        self.weigh = nn.Conv2d(channels[0], len(channels), 1)
+        self.gate = nn.Conv2d(network.inner, 1, 1)
+        for conv, often in ((self.weigh, 0.0), (self.gate, -2.0)):
+            begin_normal(conv, 0.1)
+            assert conv.bias is not None
+            nn.init.constant_(conv.bias, often)
+
+    def forward(self, logits: Tensor, up: Maps, features: Tensor) -> Tensor:
+        """(B, C, h, w) of logits (B, A, C); boxes do not learn from it, for masks would bend their scores."""
+        margins, channels = (logits - logits[..., :1]).detach(), logits.shape[2]
+        size = (up[0].shape[-2], up[0].shape[-1])
+        shares, first, said = self.weigh(up[0]).sigmoid(), 0, []
+        for index, x in enumerate(up):
+            height, width = x.shape[-2], x.shape[-1]
+            count = height * width * self.per_cell
+            cells = margins[:, first : first + count].reshape(-1, height, width, self.per_cell, channels)
+            best = cells.amax(3).permute(0, 3, 1, 2).relu()  # (B, C, h, w)
+            said.append(shares[:, index : index + 1] * resize(best, size, "bilinear"))
+            first += count
+        total = torch.stack(said).sum(0)
+        here: Tensor = self.gate(features).sigmoid()
+        return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear")
+
+
+def _guided(spec: Spec) -> bool:
+    return spec.network.guide and spec.tasks == BOTH
 
 
 def _tap(spec: Spec, encoder: Encoder) -> int | None:

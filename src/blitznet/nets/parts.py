@@ -1,6 +1,6 @@
 """What every network of the house is put together from.
 
-The five parts of the paper's figure 2, and one beside them, as base classes that say what goes in and out. A family
+The five parts of the paper's figure 2, and two beside them, as base classes that say what goes in and out. A family
 (`paper`, `ssd`, `lite`) is a function that makes them; `BlitzNet` is the one class that runs them.
 """
 
@@ -91,12 +91,28 @@ class Side(nn.Module):
 class Segmentation(nn.Module):
     """Maps that predict, and the encoder's for fine detail -> segmentation logits (B, C, h, w)."""
 
+    classify: nn.Conv2d
+    """features -> logits"""
+
+    def features(self, maps: Maps, encoded: Maps) -> Tensor:
+        """What the classes are told from (B, D, h, w), at the head's own stride."""
+        raise NotImplementedError
+
     def forward(self, maps: Maps, encoded: Maps) -> Tensor:
         """Logits at the head's own stride."""
-        raise NotImplementedError
+        logits: Tensor = self.classify(self.features(maps, encoded))
+        return logits
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The convolutions that give logits: channel = class."""
+        return (self.classify,)
+
+
+class Guide(nn.Module):
+    """What the boxes' class logits say of the class map: (B, C, h, w), added to the segmentation logits."""
+
+    def forward(self, logits: Tensor, up: Maps, features: Tensor) -> Tensor:
+        """Of class logits (B, A, C), the maps they stand on, and the segmentation head's features."""
         raise NotImplementedError
 
 
@@ -110,3 +126,4 @@ class Parts:
     detection: Detection | None
     segmentation: Segmentation | None
     side: Side | None = None
+    guide: Guide | None = None

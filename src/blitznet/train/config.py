@@ -46,6 +46,8 @@ class TrainConfig:
     """side of the network's input in pixels, 0: the model's"""
     side: bool = False
     """add class logits from the downscale stream, begun with SSDLite's own predictors where its encoder is"""
+    guide: bool = False
+    """let the class logits of boxes have a say in the class map"""
     recall: float = 0.0
     """share of the encoder's published weights in what `--start model` begins with: what fine-tuning washed out"""
     pseudo: Path | None = None
@@ -94,6 +96,8 @@ class TrainConfig:
     photos with and without a mask are counted apart, for a class may be common in boxes and rare in masks"""
     segmentation_weight: float = 1.0
     """of the class map's loss in the sum; the paper's is 1"""
+    distillation: float = 0.0
+    """weight of the difference to what SSDLite's class predictors say of the same photo, 0: off"""
     release: bool = False
     """as the authors' release did: negatives mined over the batch, the first object wins an anchor, maps resized by
     TensorFlow 1's rule and by nearest neighbours"""

@@ -22,6 +22,7 @@ from blitznet.core.spec import Spec
 from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD, Policy
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.files import save_model
+from blitznet.nets.ssdlite import SSDLiteTeacher
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import Group, join
@@ -65,6 +66,7 @@ class Run:
     """(A, 4)"""
     done: int
     """steps that were done before"""
+    teacher: SSDLiteTeacher | None = None
 
     @property
     def kept(self) -> nn.Module:
@@ -115,7 +117,8 @@ def prepare(config: TrainConfig, group: Group) -> Run:
         done = load_state(folder.state, net=net, optimizer=optimizer, average=average)
     learner = _executed(net, config, group)
     anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy()).to(group.device)
-    return Run(config, group, folder, sets, spec, net, learner, average, optimizer, anchors, done)
+    teacher = SSDLiteTeacher(spec).to(group.device) if config.distillation else None
+    return Run(config, group, folder, sets, spec, net, learner, average, optimizer, anchors, done, teacher)
 
 
 def _notes(run: Run) -> Iterator[str]:
@@ -194,7 +197,14 @@ def _advance(run: Run, batches: Iterator[Batch], step: int) -> tuple[dict[str, f
     parts = [batch.to(run.group.device) for batch in islice(batches, config.accumulate)]
     waited = time.perf_counter() - begun
     found = update(
-        run.learner, parts, run.optimizer, anchors=run.anchors, spec=run.spec, config=config, group=run.group
+        run.learner,
+        parts,
+        run.optimizer,
+        anchors=run.anchors,
+        spec=run.spec,
+        config=config,
+        group=run.group,
+        teacher=run.teacher,
     )
     if run.average is not None:
         run.average.update(run.net, ema_decay(config, step))

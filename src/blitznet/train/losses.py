@@ -16,6 +16,10 @@ from blitznet.train.batch import Batch
 from blitznet.train.matching import Targets
 
 
+_HARDLY = 0.02
+"""a teacher's probability of any object from which on it is listened to"""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How the parts are counted."""
@@ -25,9 +29,20 @@ class Options:
     segmentation: float = 1.0
     classification: float = 1.0
     localisation: float = 1.0
+    distillation: float = 0.0
     """weights in the sum"""
     release: bool = False
     """mine as the authors' code: over the whole batch, and no more than anchors of an image minus positives"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a teacher says of a batch's anchors."""
+
+    logits: Tensor
+    """(B, A', c) of the last A' anchors"""
+    channels: Tensor
+    """(c,) int64: which class logits of the network they are for, background first"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +60,17 @@ class Losses:
     segmentation: Tensor
     classification: Tensor
     localisation: Tensor
+    distillation: Tensor | None
+    """None without a teacher"""
     total: Tensor
     counts: Counts
     """of this batch"""
 
     def parts(self) -> dict[str, float]:
         """The values as plain numbers, for logs."""
-        names = ("segmentation", "classification", "localisation", "total")
-        return {name: float(getattr(self, name).detach()) for name in names}
+        names = ("segmentation", "classification", "localisation", "distillation", "total")
+        found = {name: getattr(self, name) for name in names}
+        return {name: float(value.detach()) for name, value in found.items() if value is not None}
 
 
 def count(batch: Batch, targets: Targets) -> Counts:
@@ -66,6 +84,7 @@ def losses(
     targets: Targets,
     options: Options | None = None,
     *,
+    lesson: Lesson | None = None,
     whole: Counts | None = None,
     shares: int = 1,
 ) -> Losses:
@@ -80,14 +99,19 @@ def losses(
     boxes = max(1, norm.positives) / shares
     nothing = torch.zeros((), device=batch.boxes.device)
     classes = places = pixels = nothing
+    taught: Tensor | None = None
     if heads.logits is not None:
         classes = classification(heads.logits, targets, batch.box_classes, options) / boxes
+        if lesson is not None:
+            taught = distillation(heads.logits, lesson) / boxes
     if heads.offsets is not None:
         places = localisation(heads.offsets, targets) / boxes
     if heads.class_map is not None:
         pixels = segmentation(heads.class_map, batch) / (max(1, norm.labelled_pixels) / shares)
     total = options.segmentation * pixels + options.classification * classes + options.localisation * places
-    return Losses(pixels, classes, places, total, own)
+    if taught is not None:
+        total = total + options.distillation * taught
+    return Losses(pixels, classes, places, taught, total, own)
 
 
 def classification(logits: Tensor, targets: Targets, box_classes: Tensor, options: Options) -> Tensor:
@@ -131,6 +155,21 @@ def localisation(offsets: Tensor, targets: Targets) -> Tensor:
     """Smooth L1 summed over the positives and their four coordinates; offsets (B, A, 4)."""
     found = _precise(offsets.flatten(0, 1)[targets.positives])  # (P, 4)
     return F.smooth_l1_loss(found, targets.offsets.to(found.dtype), reduction="sum")
+
+
+def distillation(logits: Tensor, lesson: Lesson) -> Tensor:
+    """Kullback-Leibler divergence from a teacher's classes, summed over its anchors; logits (B, A, C).
+
+    An anchor counts as much as the teacher sees an object there, those where it hardly sees any not at all: background
+    is what the truth says best. Hinton et al., Distilling the knowledge in a neural network, 2015.
+    """
+    wanted = _precise(lesson.logits).log_softmax(2)  # (B, A', c)
+    objects = -wanted[:, :, 0].expm1()  # (B, A')
+    image, anchor = (objects > _HARDLY).nonzero(as_tuple=True)  # (n,) each
+    first = logits.shape[1] - wanted.shape[1]
+    found = _precise(logits[image, first + anchor])[:, lesson.channels].log_softmax(1)  # (n, c)
+    wanted, objects = wanted[image, anchor], objects[image, anchor]
+    return ((wanted.exp() * (wanted - found)).sum(1) * objects).sum()
 
 
 def segmentation(class_map: Tensor, batch: Batch) -> Tensor:

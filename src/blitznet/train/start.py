@@ -73,7 +73,7 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     if config.encoder and config.encoder != spec.network.encoder:
         spec = with_encoder(spec, config.encoder)
     network = replace(spec.network, fusion=config.fusion) if config.fusion else spec.network
-    network = replace(network, side=network.side or config.side)
+    network = replace(network, side=network.side or config.side, guide=network.guide or config.guide)
     if config.release:
         network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     size = (config.size, config.size) if config.size else spec.size

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.spec import Spec
 from blitznet.nets.deploy import normalise
+from blitznet.nets.ssdlite import SSDLiteTeacher
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import Group
-from blitznet.train.losses import Counts, Losses, Options, count, losses
+from blitznet.train.losses import Counts, Lesson, Losses, Options, count, losses
 from blitznet.train.matching import match
 
 
@@ -29,6 +30,7 @@ def update(
     spec: Spec,
     config: TrainConfig,
     group: Group,
+    teacher: SSDLiteTeacher | None = None,
 ) -> dict[str, float]:
     """Learn from this process's share of a batch, cut into `config.accumulate` parts; gives the share's losses.
 
@@ -38,7 +40,7 @@ def update(
     targets = [match(anchors, batch, variances=spec.anchors.variances, release=config.release) for batch in batches]
     counts = [count(batch, target) for batch, target in zip(batches, targets, strict=True)]
     positives, pixels = group.total(sum(c.positives for c in counts), sum(c.labelled_pixels for c in counts))
-    options = Options(segmentation=config.segmentation_weight, release=config.release)
+    options = Options(segmentation=config.segmentation_weight, distillation=config.distillation, release=config.release)
     whole, shares = Counts(positives, pixels), group.world * len(batches)
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
@@ -46,8 +48,10 @@ def update(
         last = batch is batches[-1]
         with nullcontext() if last or group.world == 1 else net.no_sync():  # type: ignore[operator] # of DDP
             with torch.autocast(group.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                heads = net(normalise(batch.images, spec))
-            found = losses(heads, batch, target, options, whole=whole, shares=shares)
+                images = normalise(batch.images, spec)
+                heads = net(images)
+                lesson = None if teacher is None else Lesson(teacher(images), teacher.known)
+            found = losses(heads, batch, target, options, lesson=lesson, whole=whole, shares=shares)
             _require_finite(found, batch)
             (found.total / len(batches)).backward()  # type: ignore[no-untyped-call]
         for name, value in found.parts().items():
