@@ -32,7 +32,7 @@ def answers(net: BlitzNet, encoded: Maps, down: Maps) -> dict[str, Tensor]:
     assert net.segmentation is not None
     up: Maps = net.upscale(down)
     offsets, logits = net.detection(up)
-    return {"loc": offsets[0], "conf": logits[0], "seg": net.segmentation(up, encoded)[0].permute(1, 2, 0)}
+    return {"loc": offsets[0], "conf": logits[0], "seg": net.segmentation(up, encoded)[1][0].permute(1, 2, 0)}
 
 
 def worst(answer: Tensor, golden: Mapping[str, NDArray[Any]], key: str) -> float:

@@ -51,7 +51,7 @@ def test_maps_follow_each_other_finest_first() -> None:
 def test_class_map_has_the_finest_maps_size(how: Resize) -> None:
     head = SegmentationHead((4, 8), width=5, classes=3, how=how)
     fine, coarse = torch.randn(1, 4, 5, 7), torch.randn(1, 8, 1, 1)
-    given = head((fine, coarse), ())
+    _, given = head((fine, coarse), ())
     spread = head.reduce[1](coarse).relu().expand(1, 5, 5, 7)
     wanted = head.classify(torch.cat([head.reduce[0](fine).relu(), spread], 1))
     torch.testing.assert_close(given, wanted)

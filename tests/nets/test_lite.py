@@ -11,9 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from blitznet.core.anchors import grids, make_anchors
 from blitznet.core.errors import ModelError
 from blitznet.core.models import blitznet300_lite
-from blitznet.core.spec import Fusion, Spec
+from blitznet.core.spec import BOTH, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.lite import LiteDetection
+from blitznet.nets.resize import resize
 
 
 def lite(**changes: Any) -> Spec:
@@ -55,6 +56,52 @@ def test_logits_from_the_downscale_stream_are_added(size: tuple[int, int]) -> No
         assert net.side is not None
         torch.testing.assert_close(whole, net.detection(up)[1] + net.side(down, up))
     assert sum(p.numel() for p in net.side.parameters()) < 500_000
+
+
+def test_class_map_takes_what_boxes_say() -> None:
+    """Against a slow version: at each pixel of each map the best margin over background, weighed, gated."""
+    torch.manual_seed(0)
+    net = build(lite(side=True, guide=True)).eval()
+    assert net.guide is not None
+    images, per_cell = torch.rand(2, 3, 90, 130), 6
+    with torch.inference_mode():
+        encoded = net.encoder(images)
+        up = net.upscale(net.downscale(encoded))
+        assert net.segmentation is not None
+        features, plain = net.segmentation(up, encoded)
+        heads = net(images)
+        logits = heads.logits
+        shares, total, first = net.guide.weigh(up[0]).sigmoid(), torch.zeros(2, 21, *up[0].shape[-2:]), 0
+        for index, x in enumerate(up):
+            said = torch.zeros(2, 21, *x.shape[-2:])
+            for row in range(x.shape[-2]):
+                for column in range(x.shape[-1]):
+                    anchors = logits[:, first : first + per_cell]  # (B, P, C)
+                    said[:, :, row, column] = (anchors - anchors[..., :1]).max(1).values.clamp(min=0)
+                    first += per_cell
+            total += shares[:, index, None] * resize(said, (up[0].shape[-2], up[0].shape[-1]), "bilinear")
+        assert first == logits.shape[1]
+        said = resize(total, (plain.shape[-2], plain.shape[-1]), "bilinear")
+        torch.testing.assert_close(heads.class_map, plain + net.guide.gate(features).sigmoid() * said)
+        assert (heads.class_map != plain).any()
+
+
+def test_masks_do_not_bend_the_scores_of_boxes() -> None:
+    net = build(lite(side=True, guide=True)).train()
+    assert isinstance(net.detection, LiteDetection)
+    for final in net.detection.class_layers():
+        assert final.bias is not None
+        nn.init.zeros_(final.bias)  # so that some anchors prefer a class
+    net(torch.randn(2, 3, 96, 64)).class_map.square().mean().backward()
+    assert net.side is not None
+    assert net.guide is not None
+    assert all(p.grad is None for p in net.side.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.guide.parameters())
+
+
+@pytest.mark.parametrize("task", BOTH)
+def test_one_task_needs_no_guide(task: Task) -> None:
+    assert build(replace(lite(guide=True), tasks=(task,))).guide is None
 
 
 def test_predicting_maps(net: BlitzNet) -> None:

@@ -112,7 +112,7 @@ def test_half_of_the_trunk_comes_back(trunk: Trunk) -> None:
     load_trunk(net)
     with torch.no_grad():
         for value in net.parameters():
-            value += 1
+            value.add_(1)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     recall_trunk(net, 0.25)
     after, packaged = net.state_dict(), trunk.state_dict()

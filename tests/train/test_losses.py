@@ -13,7 +13,7 @@ from torch import Tensor
 from blitznet.core.arrays import VOID
 from blitznet.nets.parts import Heads
 from blitznet.train.batch import Batch
-from blitznet.train.losses import Counts, Losses, Options, count, hard_negatives, losses
+from blitznet.train.losses import Counts, Lesson, Losses, Options, count, hard_negatives, losses
 from blitznet.train.matching import IGNORED, Targets
 
 RELEASE = Options(release=True)
@@ -346,3 +346,41 @@ def half(heads: Heads, batch: Batch, targets: Targets, k: int) -> tuple[Heads, B
         cut,
         targets_of(targets.labels[rows].tolist(), residuals=targets.offsets[own]),
     )
+
+
+def slow_distillation(taught: NDArray[Any], wanted: NDArray[Any]) -> float:
+    total = 0.0
+    for student, teacher in zip(
+        taught.reshape(-1, taught.shape[-1]), wanted.reshape(-1, wanted.shape[-1]), strict=True
+    ):
+        p, q = (np.exp(row) / np.exp(row).sum() for row in (teacher, student))
+        if p[0] < 0.98:
+            total += (1 - p[0]) * float((p * np.log(p / q)).sum())
+    return total
+
+
+@pytest.mark.parametrize("channels", [[0, 1, 2, 3, 4], [0, 2, 3]])
+def test_distillation_equals_slow_version(channels: list[int]) -> None:
+    batch, targets = random_truth(3)
+    heads = heads_of(targets.labels, classes=4, size=4, seed=1)
+    torch.manual_seed(2)
+    assert heads.logits is not None
+    teacher = torch.randn(5, 14, len(channels), dtype=torch.float64) * 3
+    lesson = Lesson(teacher, torch.tensor(channels))
+    found = losses(heads, batch, targets, Options(distillation=0.5), lesson=lesson)
+    wanted = slow_distillation(heads.logits[:, 6:, channels].detach().numpy(), teacher.numpy()) / found.counts.positives
+    assert found.distillation is not None
+    assert found.distillation.item() == pytest.approx(wanted, rel=1e-5)
+    plain = losses(heads, batch, targets)
+    assert plain.distillation is None
+    assert "distillation" not in plain.parts()
+    assert found.total.item() == pytest.approx(plain.total.item() + wanted / 2, rel=1e-5)
+
+
+def test_who_says_what_the_teacher_says_has_nothing_to_learn() -> None:
+    batch, targets = random_truth(3)
+    heads = heads_of(targets.labels, classes=4, size=4, seed=1)
+    assert heads.logits is not None
+    found = losses(heads, batch, targets, lesson=Lesson(heads.logits.detach(), torch.arange(5)))
+    assert found.distillation is not None
+    assert found.distillation.item() == pytest.approx(0, abs=1e-6)

@@ -53,12 +53,11 @@ class BlitzNet(nn.Module):
     def _class_map(self, logits: Tensor | None, up: Maps, encoded: Maps) -> Tensor | None:
         if self.segmentation is None:
             return None
-        features = self.segmentation.features(up, encoded)
-        class_map: Tensor = self.segmentation.classify(features)
-        if self.guide is None or logits is None:
-            return class_map
-        guided: Tensor = class_map + self.guide(logits, up, features)
-        return guided
+        class_map: Tensor
+        features, class_map = self.segmentation(up, encoded)
+        if self.guide is not None and logits is not None:
+            class_map = class_map + self.guide(logits, up, features)
+        return class_map
 
 
 def build(spec: Spec) -> BlitzNet:

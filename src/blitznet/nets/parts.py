@@ -89,7 +89,7 @@ class Side(nn.Module):
 
 
 class Segmentation(nn.Module):
-    """Maps that predict, and the encoder's for fine detail -> segmentation logits (B, C, h, w)."""
+    """Maps that predict, and the encoder's for fine detail -> features, and segmentation logits (B, C, h, w)."""
 
     classify: nn.Conv2d
     """features -> logits"""
@@ -98,10 +98,10 @@ class Segmentation(nn.Module):
         """What the classes are told from (B, D, h, w), at the head's own stride."""
         raise NotImplementedError
 
-    def forward(self, maps: Maps, encoded: Maps) -> Tensor:
-        """Logits at the head's own stride."""
-        logits: Tensor = self.classify(self.features(maps, encoded))
-        return logits
+    def forward(self, maps: Maps, encoded: Maps) -> tuple[Tensor, Tensor]:
+        """Features (B, D, h, w) and logits (B, C, h, w) at the head's own stride."""
+        features = self.features(maps, encoded)
+        return features, self.classify(features)
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The convolutions that give logits: channel = class."""

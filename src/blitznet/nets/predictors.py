@@ -86,9 +86,9 @@ def _begin(layer: torch.nn.Module, kernel: Tensor, bias: Tensor, channels: int, 
     """Kernel (P, 80, D) and bias (P, 80) into a 1x1 of P * C channels; background and unknown classes at 0."""
     assert isinstance(layer, torch.nn.Conv2d)
     assert layer.bias is not None
-    ours, theirs = (list(column) for column in zip(*known, strict=True))
     weight, offset = torch.zeros(len(kernel), channels, kernel.shape[2]), torch.zeros(len(bias), channels)
-    weight[:, ours], offset[:, ours] = kernel[:, theirs], bias[:, theirs]
+    for ours, theirs in known:
+        weight[:, ours], offset[:, ours] = kernel[:, theirs], bias[:, theirs]
     layer.weight.copy_(weight.view_as(layer.weight))
     layer.bias.copy_(offset.view_as(layer.bias))
 

@@ -31,7 +31,7 @@ class Opened:
 class Sets:
     """The sets of a run under the classes that it learns."""
 
-    training: list[MappedDataset] | list[PseudoMasked]
+    training: Sequence[MappedDataset | PseudoMasked]
     evaluation: list[MappedDataset]
     stream: Stream
     """the order in which the training photos are seen"""
