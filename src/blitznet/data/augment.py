@@ -59,6 +59,8 @@ BLITZNET = Policy(colour="blitznet", zoom_out=0.5, min_zoom=1.05, crop="blitznet
 """what the release does (reference 5)"""
 LIGHT = Policy(colour="ssd", zoom_out=0.3, max_zoom=2.0, crop="ssd", smallest=0.5, flip=0.5)
 """milder, for short training of a small network"""
+STRONG = Policy(colour="ssd", zoom_out=0.4, max_zoom=3.0, crop="ssd", smallest=0.3, flip=0.5)
+"""between the two, for long training of a small network"""
 PLAIN = Policy()
 """resize only"""
 

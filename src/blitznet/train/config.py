@@ -16,7 +16,7 @@ from blitznet.core.spec import Fusion, Task
 Optimizer = Literal["adam", "adamw", "nesterov"]
 Schedule = Literal["drops", "cosine"]
 Precision = Literal["float32", "bfloat16"]
-PolicyName = Literal["ssd", "blitznet", "light", "plain"]
+PolicyName = Literal["ssd", "blitznet", "light", "strong", "plain"]
 Start = Literal["random", "encoder", "model"]
 
 

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from blitznet.core.anchors import grids, make_anchors
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Spec
-from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD, Policy
+from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD, STRONG, Policy
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.files import save_model
 from blitznet.nets.ssdlite import SSDLiteTeacher
@@ -39,7 +39,7 @@ from blitznet.train.state import load_state, save_state
 from blitznet.train.step import update
 from blitznet.train.validate import validate
 
-POLICIES: dict[str, Policy] = {"ssd": SSD, "blitznet": BLITZNET, "light": LIGHT, "plain": PLAIN}
+POLICIES: dict[str, Policy] = {"ssd": SSD, "blitznet": BLITZNET, "light": LIGHT, "strong": STRONG, "plain": PLAIN}
 
 Watch = Callable[[int, dict[str, float]], None]
 """called after every step with its number and losses"""
