@@ -45,9 +45,17 @@ def test_the_baseline_has_the_anchors_of_stride_8_and_boxes_only(side: int) -> N
     assert (spec.anchors, spec.size, spec.network.encoder) == (ours.anchors, ours.size, ours.network.encoder)
 
 
+def test_the_light_baseline_differs_in_the_upscale_stream_alone() -> None:
+    spec, ours = named("ssd300-lite"), named("blitznet300-lite-plain")
+    assert spec == replace(
+        ours, name=spec.name, tasks=("detection",), network=replace(ours.network, family="ssd-lite", extra=2)
+    )
+
+
 def test_the_default() -> None:
     spec = named(DEFAULT)
     assert spec.network.family == "lite"
+    assert (spec.network.side, spec.network.guide) == (True, True)
     assert spec.anchors == named("blitznet300-s8").anchors
     assert replace(spec, name="mine").name == "mine"
 

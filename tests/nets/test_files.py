@@ -93,7 +93,7 @@ def test_a_place_that_cannot_be_written_to(net: BlitzNet, tmp_path: Path) -> Non
         ),
         (
             small_spec().to_json().replace('"family": "blitznet"', '"family": "yolo"'),
-            r"^\S+/model\.safetensors: small: wanted a family of blitznet, ssd, lite, came 'yolo'$",
+            r"^\S+/model\.safetensors: small: wanted a family of blitznet, ssd, lite, ssd-lite, came 'yolo'$",
         ),
         (
             small_spec().to_json().replace('"extra": 3', '"extra": 3, "depth": 9'),

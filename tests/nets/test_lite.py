@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from blitznet.core.anchors import grids, make_anchors
 from blitznet.core.errors import ModelError
-from blitznet.core.models import blitznet300_lite
+from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain, ssd300_lite
 from blitznet.core.spec import BOTH, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.lite import LiteDetection
@@ -18,7 +18,7 @@ from blitznet.nets.resize import resize
 
 
 def lite(**changes: Any) -> Spec:
-    base = blitznet300_lite()
+    base = blitznet300_lite_plain()
     return replace(base, network=replace(base.network, **changes))
 
 
@@ -110,14 +110,30 @@ def test_predicting_maps(net: BlitzNet) -> None:
     assert [tuple(x.shape) for x in maps] == [(1, 128, side, side) for side in (38, 19, 10, 5, 3, 1)]
 
 
-def test_size_and_work(net: BlitzNet) -> None:
-    assert sum(p.numel() for p in net.parameters()) <= 3_700_000
+@pytest.mark.parametrize(
+    ("spec", "parameters", "work"), [(blitznet300_lite_plain(), 3.41, 798), (blitznet300_lite(), 3.88, 810)]
+)
+def test_size_and_work(spec: Spec, parameters: float, work: float) -> None:
+    net = build(spec).eval()
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 3, 300, 300))
     counts = counter.get_flop_counts()
     million = {name: sum(counts[name].values()) / 2e6 for name in ("BlitzNet", "BlitzNet.segmentation")}
-    assert million["BlitzNet"] < 820
+    assert million["BlitzNet"] == pytest.approx(work, abs=1)
     assert million["BlitzNet.segmentation"] < 120
+
+
+def test_the_baseline_predicts_on_the_same_anchors_and_learns() -> None:
+    spec = replace(ssd300_lite(), size=(96, 64))
+    net = build(spec).train()
+    heads = net(torch.randn(2, 3, 96, 64))
+    assert heads.class_map is None
+    assert heads.offsets.shape == (2, len(make_anchors(spec.anchors, grids(spec.anchors, spec.size))), 4)
+    (heads.offsets.square().mean() + heads.logits.square().mean()).backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
+    with pytest.raises(ModelError, match=r"^ssd300-lite: the ssd-lite family has no class map; set tasks to"):
+        build(replace(spec, tasks=BOTH))
 
 
 @pytest.mark.parametrize("fusion", get_args(Fusion))

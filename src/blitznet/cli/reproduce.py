@@ -26,7 +26,7 @@ class Reproduce:
     """The table: table1, table3, table4, table5, table6 or table8. Of the others the command says why they are not."""
     scale: Scale = "small"
     """full: the paper's own runs, days on a GPU each. small: the light network at 192 px on a few photos, ten minutes
-    each on two cores; table3, table4 and table8."""
+    each on two cores; table1, table3, table4 and table8."""
     seeds: int = 1
     """Runs of each row, with seeds 0, 1 ..."""
     root: Path = Path("data")

@@ -94,9 +94,15 @@ def ssd512() -> Spec:
 
 
 def blitznet300_lite() -> Spec:
-    """The light network for two CPU cores: SSDLite's MobileNetV2 and extra layers, our streams and heads."""
+    """The light network for two CPU cores: as plain, and boxes hear SSDLite's predictors, masks hear boxes."""
+    base = blitznet300_lite_plain()
+    return replace(base, name="blitznet300-lite", network=replace(base.network, side=True, guide=True))
+
+
+def blitznet300_lite_plain() -> Spec:
+    """The paper's streams and heads made light, and nothing else, on SSDLite's MobileNetV2 and extra layers."""
     return Spec(
-        name="blitznet300-lite",
+        name="blitznet300-lite-plain",
         classes=VOC,
         size=(300, 300),
         anchors=AnchorLayout(strides=(8, 16, 32, 64, 128), first=0.1, low=0.2, high=0.95),
@@ -114,13 +120,22 @@ def blitznet300_lite() -> Spec:
     )
 
 
+def ssd300_lite() -> Spec:
+    """The light network's baseline: its predictors straight on the downscale stream, boxes only."""
+    base = blitznet300_lite_plain()
+    network = replace(base.network, family="ssd-lite", extra=2)
+    return replace(base, name="ssd300-lite", tasks=("detection",), network=network)
+
+
 MODELS: dict[str, Callable[[], Spec]] = {
     "blitznet300-lite": blitznet300_lite,
+    "blitznet300-lite-plain": blitznet300_lite_plain,
     "blitznet300-s4": blitznet300_s4,
     "blitznet300-s8": blitznet300_s8,
     "blitznet512-s4": blitznet512_s4,
     "blitznet512-s8": blitznet512_s8,
     "ssd300": ssd300,
+    "ssd300-lite": ssd300_lite,
     "ssd512": ssd512,
 }
 

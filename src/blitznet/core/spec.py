@@ -14,7 +14,7 @@ from blitznet.core.errors import ModelError
 Task = Literal["detection", "segmentation"]
 Fusion = Literal["resskip", "resskip-plain", "hourglass", "refine"]
 Resize = Literal["bilinear", "nearest", "legacy"]
-Family = Literal["blitznet", "ssd", "lite"]
+Family = Literal["blitznet", "ssd", "lite", "ssd-lite"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
 BOTH: tuple[Task, ...] = ("detection", "segmentation")
@@ -45,7 +45,7 @@ class Network:
     """What it takes to build the network again.
 
     `family` says of what blocks: `blitznet` the paper's bottlenecks, `ssd` the baseline without an
-    upscale stream, `lite` depthwise-separable. `extra` counts the downscale stream's blocks.
+    upscale stream, `lite` depthwise-separable, `ssd-lite` its baseline. `extra` counts the downscale stream's blocks.
     """
 
     family: Family

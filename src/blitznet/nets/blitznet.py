@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
-from blitznet.nets.lite import parts as lite
+from blitznet.nets.lite import lite, ssd_lite
 from blitznet.nets.paper import paper, ssd
 from blitznet.nets.parts import Detection, Downscale, Encoder, Guide, Heads, Maps, Parts, Segmentation, Side, Upscale
 
-FAMILIES: dict[str, Callable[[Spec], Parts]] = {"blitznet": paper, "ssd": ssd, "lite": lite}
+FAMILIES: dict[str, Callable[[Spec], Parts]] = {"blitznet": paper, "ssd": ssd, "lite": lite, "ssd-lite": ssd_lite}
 """the blocks a network is made of, by `Network.family`"""
 
 

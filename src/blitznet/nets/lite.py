@@ -18,9 +18,20 @@ from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionBlock
 from blitznet.nets.heads import convolutions, rows
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
-from blitznet.nets.parts import Detection, Encoder, Guide, Maps, Parts, Segmentation, Side, Upscale
+from blitznet.nets.parts import (
+    Detection,
+    Encoder,
+    Guide,
+    Maps,
+    Parts,
+    Segmentation,
+    Side,
+    Upscale,
+    require_boxes_only,
+    require_strides,
+)
 from blitznet.nets.resize import resize
-from blitznet.nets.upscale import UpscaleStream
+from blitznet.nets.upscale import NoUpscale, UpscaleStream
 
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "mobilenetv2-ssdlite": MobileNetV2,
@@ -30,20 +41,15 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 """the light encoders by name; the paper's fit as well"""
 
 
-def parts(spec: Spec) -> Parts:
+def lite(spec: Spec) -> Parts:
     """The parts of a light network, with fresh weights.
 
     Raises ModelError for an encoder that is not there, and for strides that its maps do not have.
     """
     network, count = spec.network, len(spec.anchors.strides)
-    encoder = ENCODERS.get(network.encoder, lambda: make_encoder(network.encoder))()
+    encoder = _encoder(network)
     downscale = LiteDownscale(encoder, network.extra)
-    if downscale.strides[-count - 1 : -1] != spec.anchors.strides:
-        raise ModelError(
-            f"{spec.name}: {network.encoder} with {network.extra} extra blocks predicts at strides "
-            f"{downscale.strides[-count - 1 : -1]}, the anchors are laid out for {spec.anchors.strides}; "
-            "change `extra` or the anchors"
-        )
+    require_strides(spec, downscale.strides[-count - 1 : -1])
     upscale = LiteUpscale(downscale.channels[-count - 1 :], network)
     detection = LiteDetection(upscale.channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
     segmentation = LiteSegmentation(upscale.channels, spec, encoder) if "segmentation" in spec.tasks else None
@@ -57,6 +63,21 @@ def parts(spec: Spec) -> Parts:
         side if network.side and "detection" in spec.tasks else None,
         LiteGuide(upscale.channels, network, per_cell=spec.anchors.per_cell) if _guided(spec) else None,
     )
+
+
+def ssd_lite(spec: Spec) -> Parts:
+    """The parts of the baseline: the same predictors straight on the downscale stream, boxes only."""
+    require_boxes_only(spec)
+    encoder, count = _encoder(spec.network), len(spec.anchors.strides)
+    downscale = LiteDownscale(encoder, spec.network.extra)
+    require_strides(spec, downscale.strides[-count:])
+    upscale = NoUpscale(downscale.channels[-count:])
+    detection = LiteDetection(upscale.channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
+    return Parts(encoder, downscale, upscale, detection, None)
+
+
+def _encoder(network: Network) -> Encoder:
+    return ENCODERS.get(network.encoder, lambda: make_encoder(network.encoder))()
 
 
 class LiteResSkip(FusionBlock):

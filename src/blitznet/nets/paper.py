@@ -5,7 +5,7 @@ from blitznet.core.spec import Spec
 from blitznet.nets.downscale import DownscaleStream
 from blitznet.nets.encoder import make_encoder
 from blitznet.nets.heads import DetectionHead, SegmentationHead
-from blitznet.nets.parts import Parts
+from blitznet.nets.parts import Parts, require_boxes_only, require_strides
 from blitznet.nets.upscale import NoUpscale, UpscaleStream
 
 
@@ -14,28 +14,19 @@ def paper(spec: Spec) -> Parts:
     network, count = spec.network, len(spec.anchors.strides)
     encoder = make_encoder(network.encoder)
     downscale = DownscaleStream(encoder, network.extra)
-    _require_strides(spec, downscale.strides[-count - 1 : -1])
+    require_strides(spec, downscale.strides[-count - 1 : -1])
     upscale = UpscaleStream(downscale.channels[-count - 1 :], network)
     return Parts(encoder, downscale, upscale, _detection(spec, upscale.channels), _segmentation(spec, upscale.channels))
 
 
 def ssd(spec: Spec) -> Parts:
     """The parts of the baseline: heads straight on the downscale stream, boxes only."""
-    if "segmentation" in spec.tasks:
-        raise ModelError(f"{spec.name}: the ssd family has no class map; set tasks to detection only")
+    require_boxes_only(spec)
     encoder, count = make_encoder(spec.network.encoder), len(spec.anchors.strides)
     downscale = DownscaleStream(encoder, spec.network.extra)
-    _require_strides(spec, downscale.strides[-count:])
+    require_strides(spec, downscale.strides[-count:])
     upscale = NoUpscale(downscale.channels[-count:])
     return Parts(encoder, downscale, upscale, _detection(spec, upscale.channels), None)
-
-
-def _require_strides(spec: Spec, strides: tuple[int, ...]) -> None:
-    if strides != spec.anchors.strides:
-        raise ModelError(
-            f"{spec.name}: {spec.network.encoder} with {spec.network.extra} extra blocks predicts at strides "
-            f"{strides}, the anchors are laid out for {spec.anchors.strides}; change `extra` or the anchors"
-        )
 
 
 def _detection(spec: Spec, channels: tuple[int, ...]) -> DetectionHead | None:

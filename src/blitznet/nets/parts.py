@@ -1,13 +1,16 @@
 """What every network of the house is put together from.
 
 The five parts of the paper's figure 2, and two beside them, as base classes that say what goes in and out. A family
-(`paper`, `ssd`, `lite`) is a function that makes them; `BlitzNet` is the one class that runs them.
+(`paper`, `ssd`, `lite`, `ssd_lite`) is a function that makes them; `BlitzNet` is the one class that runs them.
 """
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from torch import Tensor, nn
+
+from blitznet.core.errors import ModelError
+from blitznet.core.spec import Spec
 
 Maps: TypeAlias = tuple[Tensor, ...]
 """feature maps (B, D, h, w), finest first"""
@@ -127,3 +130,20 @@ class Parts:
     segmentation: Segmentation | None
     side: Side | None = None
     guide: Guide | None = None
+
+
+def require_strides(spec: Spec, strides: tuple[int, ...]) -> None:
+    """Raise ModelError unless the maps that predict have the anchors' strides."""
+    if strides != spec.anchors.strides:
+        raise ModelError(
+            f"{spec.name}: {spec.network.encoder} with {spec.network.extra} extra blocks predicts at strides "
+            f"{strides}, the anchors are laid out for {spec.anchors.strides}; change `extra` or the anchors"
+        )
+
+
+def require_boxes_only(spec: Spec) -> None:
+    """Raise ModelError where a baseline without an upscale stream is asked for a class map."""
+    if "segmentation" in spec.tasks:
+        raise ModelError(
+            f"{spec.name}: the {spec.network.family} family has no class map; set tasks to detection only"
+        )

@@ -140,7 +140,7 @@ def table8(fusion: Fusion) -> TrainConfig:
 def lite() -> TrainConfig:
     """The shipped light model, on photos annotated in five different ways."""
     return TrainConfig(
-        model="blitznet300-lite",
+        model="blitznet300-lite-plain",
         start="encoder",
         data=(
             f"{VOC12}@train,weight=1.5",
