@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from blitznet.cli.flags import said
+from blitznet.cli.flags import said, weights_file
 from blitznet.cli.outputs import prepare_files
 from blitznet.cli.screen import stdout
-from blitznet.core.errors import DataError, ModelError, UsageError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.core.models import MODELS
 from blitznet.core.spec import Precision
 
@@ -65,7 +65,7 @@ def run(options: Export) -> int:
     from blitznet.export.verify import verify
     from blitznet.nets.files import load_model
 
-    weights = _weights(options.model)
+    weights = weights_file(options.model)
     out = _out(options, weights)
     prepare_files(out)
     size = _size(options.size) if options.size else None
@@ -113,17 +113,6 @@ def _judge(net: "nn.Module", spec: "Spec", out: Path, options: Export, sets: "li
     stdout().print(accuracy_table(change, "float32", "int8"))
     if not options.allow_drop:
         require_accuracy(change, out)
-
-
-def _weights(model: str) -> Path:
-    from blitznet.api import WEIGHTS, find_model
-
-    path = WEIGHTS / f"{model}.safetensors" if model in MODELS else find_model(model)
-    if not path.is_file():
-        raise ModelError(f"'{model}' has no trained weights in the package; give a .safetensors file or a run folder")
-    if path.suffix != ".safetensors":
-        raise UsageError(f"{path}: wanted a .safetensors file or a run folder, came '{path.suffix or path.name}'")
-    return path
 
 
 def _out(options: Export, weights: Path) -> Path:

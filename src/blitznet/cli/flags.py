@@ -1,4 +1,4 @@
-"""What several commands' flags have in common: how the help writes them, and how a list of classes is named."""
+"""What several commands' flags have in common: how the help writes them, how classes and weights are named."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import tyro
 
 from blitznet.core.classes import COCO, VOC
+from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.models import MODELS
 
 CLASSES = {"voc": VOC, "coco": COCO}
 """lists of classes that a flag can name; anything else is a file"""
@@ -21,3 +23,15 @@ def read_classes(text: str) -> tuple[str, ...]:
     from blitznet.data.dataset import read_names
 
     return CLASSES[text] if text in CLASSES else read_names(Path(text))
+
+
+def weights_file(model: str) -> Path:
+    """The .safetensors file of a model's name, file or run folder."""
+    from blitznet.api import WEIGHTS, find_model
+
+    path = WEIGHTS / f"{model}.safetensors" if model in MODELS else find_model(model)
+    if not path.is_file():
+        raise ModelError(f"'{model}' has no trained weights in the package; give a .safetensors file or a run folder")
+    if path.suffix != ".safetensors":
+        raise UsageError(f"{path}: wanted a .safetensors file or a run folder, came '{path.suffix or path.name}'")
+    return path

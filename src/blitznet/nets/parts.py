@@ -144,6 +144,4 @@ def require_strides(spec: Spec, strides: tuple[int, ...]) -> None:
 def require_boxes_only(spec: Spec) -> None:
     """Raise ModelError where a baseline without an upscale stream is asked for a class map."""
     if "segmentation" in spec.tasks:
-        raise ModelError(
-            f"{spec.name}: the {spec.network.family} family has no class map; set tasks to detection only"
-        )
+        raise ModelError(f"{spec.name}: the {spec.network.family} family has no class map; set tasks to detection only")

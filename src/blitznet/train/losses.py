@@ -15,7 +15,6 @@ from blitznet.nets.parts import Heads
 from blitznet.train.batch import Batch
 from blitznet.train.matching import Targets
 
-
 _HARDLY = 0.02
 """a teacher's probability of any object from which on it is listened to"""
 
