@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from blitznet.export.formats import SUFFIXES, export
 from blitznet.nets.blitznet import build
 from blitznet.nets.deploy import Deployed
 from blitznet.nets.files import save_model
-from blitznet.runtime.engine import Engine, EngineName
+from blitznet.runtime.engine import Engine, EngineName, lanes_of
 from nets.small import small_spec
 
 SPEC = small_spec()
@@ -87,6 +88,23 @@ def test_alone_or_in_a_batch_is_the_same(engine: Engine) -> None:
     for i in range(len(IMAGES)):
         for name, array in raw(engine, IMAGES[i : i + 1]).items():
             assert np.abs(array[0] - together[name][i]).max() < 1e-5 * together[name].std()
+
+
+@pytest.mark.parametrize(("suffix", "name"), PAIRS)
+def test_lanes_that_run_at_once_answer_as_the_whole_does(suffix: str, name: EngineName, files: Path) -> None:
+    threads = torch.get_num_threads()
+    whole = open_engine(files / f"net{suffix}", engine=name, threads=2)
+    groups = [IMAGES[:1], IMAGES[1:], IMAGES[2:]] * 5
+    wanted = [raw(whole, images) for images in groups]
+    lanes = lanes_of(whole)
+    assert len(lanes) == (1 if name == "torch" else 2)
+    assert {(lane.name, lane.spec) for lane in lanes} == {(name, SPEC)}
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        answers = list(pool.map(lambda lane: [raw(lane, images) for images in groups], lanes))
+    for given in answers:
+        for one, other in zip(given, wanted, strict=True):
+            assert all(np.abs(one[key] - other[key]).max() < 1e-5 * other[key].std() for key in NAMES)
+    torch.set_num_threads(threads)
 
 
 def test_it_says_what_it_is(engine: Engine, request: pytest.FixtureRequest) -> None:

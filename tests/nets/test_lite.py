@@ -13,7 +13,7 @@ from blitznet.core.errors import ModelError
 from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain, ssd300_lite
 from blitznet.core.spec import BOTH, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.lite import LiteDetection
+from blitznet.nets.lite import LiteDetection, LiteGuide
 from blitznet.nets.resize import resize
 
 
@@ -68,6 +68,7 @@ def test_class_map_takes_what_boxes_say() -> None:
         encoded = net.encoder(images)
         up = net.upscale(net.downscale(encoded))
         assert net.segmentation is not None
+        assert isinstance(net.guide, LiteGuide)
         features, plain = net.segmentation(up, encoded)
         heads = net(images)
         logits = heads.logits
@@ -111,7 +112,7 @@ def test_predicting_maps(net: BlitzNet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "parameters", "work"), [(blitznet300_lite_plain(), 3.41, 798), (blitznet300_lite(), 3.88, 810)]
+    ("spec", "parameters", "work"), [(blitznet300_lite_plain(), 3.41, 803), (blitznet300_lite(), 3.88, 878)]
 )
 def test_size_and_work(spec: Spec, parameters: float, work: float) -> None:
     net = build(spec).eval()

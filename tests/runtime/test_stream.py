@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,10 @@ def decoders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     assert no_threads()
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize("batch", [1, 3, 8])
 @pytest.mark.parametrize("slow", ["source", "feed", "look", "caller", "all", "none"])
-def test_order_stays_whatever_takes_long(batch: int, slow: str) -> None:
+def test_order_stays_whatever_takes_long(lanes: int, batch: int, slow: str) -> None:
     rng = np.random.default_rng(0)
 
     def wait(who: str) -> None:
@@ -70,7 +72,7 @@ def test_order_stays_whatever_takes_long(batch: int, slow: str) -> None:
         return look(fed)
 
     seen = []
-    for one in stream(source(), feeding, looking, batch=batch):
+    for one in stream(source(), feeding, [looking] * lanes, batch=batch):
         wait("caller")
         seen.append(one)
     assert numbers(seen) == list(range(20))
@@ -81,7 +83,7 @@ def test_order_stays_whatever_takes_long(batch: int, slow: str) -> None:
 @pytest.mark.parametrize("bad", [{0}, {5}, {19}, {3, 4, 5}, set(range(20))])
 def test_what_cannot_be_read_is_told_in_its_place(batch: int, bad: set[int]) -> None:
     names = [f"bad{number}" if number in bad else str(number) for number in range(20)]
-    seen = list(stream(names, feed, look, batch=batch))
+    seen = list(stream(names, feed, [look], batch=batch))
     assert numbers(seen) == [f"bad{number}: broken" if number in bad else number for number in range(20)]
     assert all(
         isinstance(one.error, DataError) == one.source.startswith("bad") for one in seen if isinstance(one.source, str)
@@ -96,13 +98,14 @@ def test_batches_are_full_but_for_the_last() -> None:
         return look(fed)
 
     names = ["bad0", *map(str, range(1, 6)), "bad6", *map(str, range(7, 12))]
-    assert len(list(stream(names, feed, looking, batch=4))) == 12
+    assert len(list(stream(names, feed, [looking], batch=4))) == 12
     assert sizes == [4, 4, 2]
 
 
+@pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["", "bad"])
-def test_no_more_are_under_way_than_promised(batch: int, kind: str) -> None:
+def test_no_more_are_under_way_than_promised(lanes: int, batch: int, kind: str) -> None:
     taken = 0
 
     def source() -> Iterator[str]:
@@ -112,12 +115,12 @@ def test_no_more_are_under_way_than_promised(batch: int, kind: str) -> None:
             yield f"{kind}{number}"
 
     most = given = 0
-    for _ in stream(source(), feed, look, batch=batch):
+    for _ in stream(source(), feed, [look] * lanes, batch=batch):
         time.sleep(0.001)
         given += 1
         most = max(most, taken - given)
     assert given == 200
-    assert batch <= most <= ahead(batch)
+    assert batch <= most <= ahead(batch, lanes)
 
 
 def test_the_steps_overlap() -> None:
@@ -136,9 +139,27 @@ def test_the_steps_overlap() -> None:
         assert fed[number + 1].wait(60)
         return look(images)
 
-    for number, one in enumerate(stream(map(str, range(20)), feeding, looking, batch=1)):
+    for number, one in enumerate(stream(map(str, range(20)), feeding, [looking], batch=1)):
         assert numbers([one]) == [number]
         assert looked[number + 1].wait(60)
+
+
+def test_lanes_look_at_once_and_each_at_one_batch_at_a_time() -> None:
+    """Every lane waits until all of them look, which one after the other they would never do."""
+    together = threading.Barrier(3)
+    busy = [threading.Lock() for _ in range(3)]
+    used: set[int] = set()
+
+    def looking(fed: Sequence[Fed], lane: int) -> list[Result]:
+        assert busy[lane].acquire(blocking=False)
+        together.wait(60)
+        used.add(lane)
+        busy[lane].release()
+        return look(fed)
+
+    lanes = [partial(looking, lane=lane) for lane in range(3)]
+    assert numbers(list(stream(map(str, range(12)), feed, lanes, batch=1))) == list(range(12))
+    assert used == {0, 1, 2}
 
 
 @pytest.mark.parametrize("taken", [0, 1, 7])
@@ -149,11 +170,11 @@ def test_closing_early_ends_the_threads(taken: int) -> None:
             yield str(number)
             number += 1
 
-    seen = stream(endless(), feed, look, batch=2)
+    seen = stream(endless(), feed, [look], batch=2)
     assert numbers([next(seen) for _ in range(taken)]) == list(range(taken))
     seen.close()
     assert no_threads()
-    for one in stream(endless(), feed, look, batch=2):
+    for one in stream(endless(), feed, [look], batch=2):
         assert one.result is not None
         break
     del one
@@ -168,7 +189,7 @@ def test_an_error_of_the_source_comes_after_what_was_read(batch: int) -> None:
 
     seen = []
     with pytest.raises(ConnectionError, match="the camera is gone"):  # noqa: PT012 - what came before it counts
-        for one in stream(source(), feed, look, batch=batch):
+        for one in stream(source(), feed, [look], batch=batch):
             seen.append(one)
     assert numbers(seen) == list(range(6))
 
@@ -182,11 +203,11 @@ def test_an_error_that_is_no_photos_fault_ends_it(who: str) -> None:
         raise MemoryError("all is full")
 
     with pytest.raises(MemoryError, match="all is full"):
-        list(stream(["0", "1"], broken if who == "feed" else feed, breaking if who == "look" else look, batch=1))
+        list(stream(["0", "1"], broken if who == "feed" else feed, [breaking if who == "look" else look], batch=1))
 
 
 def test_nothing_comes_of_nothing() -> None:
-    assert list(stream([], feed, look, batch=3)) == []
+    assert list(stream([], feed, [look], batch=3)) == []
 
 
 class Mean(FakeEngine):
@@ -224,6 +245,34 @@ def test_a_predictors_stream_is_the_same_as_one_by_one(batch: int, tmp_path: Pat
         assert one.result.class_map is not None
         assert wanted.class_map is not None
         np.testing.assert_array_equal(one.result.class_map, wanted.class_map)
+
+
+class Divided(Mean):
+    """Two of it, which count what they are asked."""
+
+    def __init__(self) -> None:
+        super().__init__(random_outputs())
+        self.parts = (Mean(random_outputs()), Mean(random_outputs()))
+        self.runs = 0
+
+    def run(self, images: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Outputs | Detections:
+        self.runs += 1
+        return super().run(images)
+
+    def divided(self) -> tuple[Mean, Mean]:
+        return self.parts
+
+
+@pytest.mark.parametrize(
+    ("count", "known", "throughput", "whole"),
+    [(70, True, None, 0), (9, True, None, 9), (9, False, None, 0), (9, True, True, 0), (70, True, False, 70)],
+)
+def test_long_sources_are_looked_at_by_several(count: int, known: bool, throughput: bool | None, whole: int) -> None:
+    engine = Divided()
+    images: list[AnyImage] = [np.full((9, 9, 3), 3 * number, np.uint8) for number in range(count)]
+    seen = list(Predictor(engine).stream(images if known else (image for image in images), throughput=throughput))
+    assert [one.source is image for one, image in zip(seen, images, strict=True)] == [True] * count
+    assert engine.runs == whole
 
 
 def test_a_predictors_stream_without_class_maps() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from blitznet.core.errors import UsageError
-from blitznet.runtime.threads import available_threads, threads_for
+from blitznet.runtime.threads import available_threads, lanes_for, threads_for
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_a_containers_share_of_the_processors(
 def test_threads_that_cannot_be(threads: int) -> None:
     with pytest.raises(UsageError, match=f"^threads: wanted 1 or more, came {threads}$"):
         threads_for(threads)
+
+
+@pytest.mark.parametrize(("threads", "wanted"), [(1, [1]), (2, [1, 1]), (7, [1] * 7), (8, [1] * 8), (20, [2] * 8)])
+def test_networks_that_share_threads(threads: int, wanted: list[int]) -> None:
+    assert lanes_for(threads) == wanted

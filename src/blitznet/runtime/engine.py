@@ -1,7 +1,7 @@
 """The seam between the predictor and whatever computes the network."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from blitznet.core.arrays import Image
 from blitznet.core.errors import ModelError
@@ -43,6 +43,20 @@ class Engine(Protocol):
         Detections come from a file that has the post-processing inside.
         """
         ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """An engine that can be several, each with its part of the threads."""
+
+    def divided(self) -> Sequence[Engine]:
+        """Engines of the same model; each has one caller at a time, and this one meanwhile has none."""
+        ...
+
+
+def lanes_of(engine: Engine) -> Sequence[Engine]:
+    """The engines that may run at once in place of this one: itself where it cannot be divided."""
+    return engine.divided() if isinstance(engine, Divisible) else (engine,)
 
 
 def answer(arrays: Mapping[str, Any], *, source: str) -> Outputs | Detections:

@@ -10,7 +10,7 @@ from blitznet.core.result import Detections, Outputs
 from blitznet.core.spec import Spec
 from blitznet.runtime.cache import cache_folder
 from blitznet.runtime.engine import INPUT, answer
-from blitznet.runtime.threads import threads_for
+from blitznet.runtime.threads import lanes_for, threads_for
 
 OnnxName = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt"]
 _PROVIDERS: dict[OnnxName, str] = {
@@ -33,7 +33,8 @@ class OnnxEngine:
         """
         self.path = Path(path)
         self.name = name
-        self._session = _session(self.path, threads_for(threads), name)
+        self._threads = threads_for(threads)
+        self._session = _session(self.path, self._threads, name)
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self._spec = read_contract(text, source=str(self.path))
         if self._spec.precision == "bfloat16":
@@ -51,6 +52,12 @@ class OnnxEngine:
         """Answers to images (B, h, w, 3) uint8 RGB."""
         arrays = self._session.run(self._outputs, {INPUT: images})
         return answer(dict(zip(self._outputs, arrays, strict=True)), source=str(self.path))
+
+    def divided(self) -> tuple["OnnxEngine", ...]:
+        """One for each thread, up to eight; a graphics card is not divided."""
+        if self.name != "onnxruntime" or self._threads == 1:
+            return (self,)
+        return tuple(OnnxEngine(self.path, threads) for threads in lanes_for(self._threads))
 
 
 def _session(path: Path, threads: int, name: OnnxName) -> Any:

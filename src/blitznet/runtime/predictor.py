@@ -3,17 +3,21 @@
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import length_hint
 
 import numpy as np
 
 from blitznet.core.errors import UsageError
 from blitznet.core.result import Result
 from blitznet.core.spec import Limits, Spec
-from blitznet.runtime.engine import Engine
+from blitznet.runtime.engine import Engine, lanes_of
 from blitznet.runtime.finish import finish
 from blitznet.runtime.memory import keep_freed_memory
 from blitznet.runtime.prepare import AnyImage, Fed, feed
 from blitznet.runtime.stream import Seen, stream
+
+_MANY = 64
+"""images that are worth a second compilation of the network"""
 
 
 class Predictor:
@@ -49,25 +53,39 @@ class Predictor:
         return feed(image, self.spec)
 
     def stream(
-        self, source: Iterable[AnyImage], *, batch: int = 1, score: float | None = None, class_map: bool = True
+        self,
+        source: Iterable[AnyImage],
+        *,
+        batch: int = 1,
+        score: float | None = None,
+        class_map: bool = True,
+        throughput: bool | None = None,
     ) -> Generator[Seen, None, None]:
         """What is in each image of a source, in its order; the next are decoded and looked at meanwhile.
 
         The source is read in a thread of its own, a few images ahead: `runtime/stream.py` says how many. An image
         that cannot be read is told in its place; an error of the source itself comes after what was read before.
-        batch: images that go through the network together. Closing the generator ends its threads; the engine is
-        its own until then.
+        batch: images that go through the network together. throughput: whether the processors look at one batch
+        each instead of at one together, which gives more images a second and each of them later; if not given, for
+        sources that do not say that they are short. Closing the generator ends its threads; the engine is its own
+        until then.
         """
         if batch < 1:
             raise UsageError(f"batch: wanted 1 or more, came {batch}")
-        look = partial(self._look, limits=self._limits(score), class_map=class_map)
-        return stream(source, partial(feed, spec=self.spec), look, batch=batch)
+        if throughput is None:
+            throughput = length_hint(source, _MANY) >= _MANY
+        engines = lanes_of(self.engine) if throughput else (self.engine,)
+        limits = self._limits(score)
+        looks = [partial(self._look, limits=limits, class_map=class_map, engine=engine) for engine in engines]
+        return stream(source, partial(feed, spec=self.spec), looks, batch=batch)
 
-    def _look(self, fed: Sequence[Fed], limits: Limits, class_map: bool) -> list[Result]:
+    def _look(
+        self, fed: Sequence[Fed], limits: Limits, class_map: bool, *, engine: Engine | None = None
+    ) -> list[Result]:
         if not fed:
             return []
         images = np.stack([one.pixels for one in fed])  # (B, h, w, 3)
-        given = self.engine.run(images)
+        given = (engine or self.engine).run(images)
         finished = partial(finish, given, spec=self.spec, fed=images.shape[1:3], limits=limits, class_map=class_map)
         return [finished(i, size=one.size) for i, one in enumerate(fed)]
 

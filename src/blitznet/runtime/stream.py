@@ -1,16 +1,19 @@
 """stream: many images, each step of the way busy with another one.
 
-One thread reads the source, a few decode and resize, one runs the network and finds the boxes; what the caller
-does with a result is the fourth step, and so is the class map, which is made when it is looked at. Pillow, numpy
-and the runtimes let other threads compute meanwhile. Between the steps lie queues of fixed length, so that no
-more than `ahead(batch)` images are under way, however slow the caller is.
+One thread reads the source, a few decode and resize, one or several run the network and find the boxes; what the
+caller does with a result is the fourth step, and so is the class map, which is made when it is looked at. Pillow,
+numpy and the runtimes let other threads compute meanwhile. Between the steps lie queues of fixed length, so that no
+more than `ahead(batch, lanes)` images are under way, however slow the caller is.
+
+A lane is a network that computes on its own, best in a single thread: a small network shared by two threads wastes
+much of both, so two lanes of one thread give 1.4 times the images a second, and each image takes longer.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
+from queue import Empty, Full, Queue, SimpleQueue
 from threading import Event, Thread
 from time import perf_counter
 from typing import Generic, TypeVar
@@ -24,6 +27,8 @@ Item = TypeVar("Item")
 Feed = Callable[[AnyImage], Fed]
 Look = Callable[[Sequence[Fed]], Sequence[Result]]
 
+_Free = SimpleQueue[Look]
+"""the lanes that have nothing to do"""
 _DECODERS = 4
 """threads at most; more only wait for the network"""
 _PATIENCE = 0.05
@@ -42,19 +47,26 @@ class Seen:
     """of decoding, and its share of the network's and the boxes' time; waiting is left out"""
 
 
-def stream(source: Iterable[AnyImage], feed: Feed, look: Look, *, batch: int) -> Generator[Seen, None, None]:
-    """What `look` says of each image after `feed`, in the source's order; `batch` of them are looked at together.
+def stream(source: Iterable[AnyImage], feed: Feed, looks: Sequence[Look], *, batch: int) -> Generator[Seen, None, None]:
+    """What one of `looks` says of each image after `feed`, in the source's order; `batch` are looked at together.
 
-    An image in memory must not be written over after it was given. Closing waits for what the threads have in
-    hand, which may be the source's next image.
+    Each of `looks` is a lane, which looks at one batch at a time. An image in memory must not be written over after
+    it was given. Closing waits for what the threads have in hand, which may be the source's next image.
     """
     unwanted = Event()
+    free: _Free = SimpleQueue()
+    for look in looks:
+        free.put(look)
     with (
         ThreadPoolExecutor(decoders(), "blitznet-decode") as pool,
+        ThreadPoolExecutor(len(looks), "blitznet-look") as lanes,
         closing(_in_thread((pool.submit(_fed, image, feed) for image in source), batch + decoders(), unwanted)) as fed,
-        closing(_in_thread(_looked(fed, look, batch), batch, unwanted)) as seen,
+        closing(
+            _in_thread((lanes.submit(_looked, group, free) for group in _groups(fed, batch)), len(looks), unwanted)
+        ) as seen,
     ):
-        yield from seen
+        for group in seen:
+            yield from group.result()
 
 
 def decoders() -> int:
@@ -62,13 +74,13 @@ def decoders() -> int:
     return max(1, min(_DECODERS, available_threads() // 2))
 
 
-def ahead(batch: int) -> int:
+def ahead(batch: int, lanes: int = 1) -> int:
     """The most images that were taken from the source and not yet given to the caller.
 
-    One in the hand of the thread that reads, those in the two queues, and a batch that gathers or is being looked
-    at, which those that cannot be read may double.
+    One in the hand of the thread that reads, those decoded or waiting to be, and so many batches: one that gathers,
+    one for each lane, one that waits for them, one that is being given. Those that cannot be read may double a batch.
     """
-    return 1 + (batch + decoders()) + 2 * batch + batch
+    return 1 + (batch + decoders()) + 2 * batch * (3 + lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +103,19 @@ def _fed(image: AnyImage, feed: Feed) -> _Read:
     return _Read(image, fed, problem, perf_counter() - started)
 
 
-def _looked(images: Iterable[Future[_Read]], look: Look, batch: int) -> Iterator[Seen]:
-    for group in _groups(images, batch):
-        started = perf_counter()
-        fed = [one.fed for one in group if one.fed is not None]
-        results = iter(look(fed))
-        share = (perf_counter() - started) / max(len(fed), 1)
-        for one in group:
-            result = None if one.fed is None else next(results)
-            yield Seen(one.source, result, one.error, one.seconds + (0 if result is None else share))
+def _looked(group: Sequence[_Read], free: _Free) -> list[Seen]:
+    started = perf_counter()
+    look = free.get()  # there is one for each thread of this step
+    try:
+        results = iter(look([one.fed for one in group if one.fed is not None]))
+    finally:
+        free.put(look)
+    share = (perf_counter() - started) / max(sum(one.fed is not None for one in group), 1)
+    seen = []
+    for one in group:
+        result = None if one.fed is None else next(results)
+        seen.append(Seen(one.source, result, one.error, one.seconds + (0 if result is None else share)))
+    return seen
 
 
 def _groups(images: Iterable[Future[_Read]], batch: int) -> Iterator[list[_Read]]:
