@@ -48,10 +48,11 @@ def of_bench(path: Path) -> str:
     rows = [
         (row["model"], row["engine"], row["precision"], *_stages(row, stages), *_sums(row)) for row in found["rows"]
     ]
-    columns = ("model", "engine", "precision", *stages, "frames/s", "MB")
+    columns = ("model", "engine", "precision", *stages, "frames/s", "stream/s", "MB")
     note = (
         f"Milliseconds, median / 95th percentile; {found['photos']} photos of {found['image_size']}, batch 1; total is "
-        "from an RGB array to boxes and full-size class map, measured by itself; MB: the most memory the process held."
+        "from an RGB array to boxes and full-size class map, measured by itself; "
+        "stream/s: photos a second of a stream, on every thread one; MB: the most memory the process held."
     )
     return f"## {found['command']}\n\n{_where(found)}\n\n{_grid(columns, rows)}\n\n{note}\n"
 
@@ -78,8 +79,8 @@ def _stages(row: dict[str, Any], stages: Sequence[str]) -> list[str]:
     return [f"{one['median']:.2f} / {one['p95']:.2f}" if one else "-" for one in found]
 
 
-def _sums(row: dict[str, Any]) -> tuple[str, str]:
-    return f"{row['frames_per_second']:.1f}", f"{row['peak_memory']:.0f}"
+def _sums(row: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{row['frames_per_second']:.1f}", f"{row['streamed_per_second']:.1f}", f"{row['peak_memory']:.0f}"
 
 
 def _where(found: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ def test_the_page_is_what_the_commands_wrote(tmp_path: Path) -> None:
         "engine": "openvino 1",
         "precision": "int8",
         "frames_per_second": 250.0,
+        "streamed_per_second": 320.0,
         "peak_memory": 99.6,
     }
     rows = [{**shared, "stages": stages}, {**shared, "stages": lone}]
@@ -36,8 +37,8 @@ def test_the_page_is_what_the_commands_wrote(tmp_path: Path) -> None:
     main(Options((tmp_path / "bench.json",), (tmp_path / "peers.json",), Path("docs/a.png"), out))
     said = out.read_text(encoding="utf-8")
     assert "## blitznet bench\n\n2026-11-22; Chip, 2 cores, Linux; threads: 2; python 3.11, numpy 2.4.\n" in said
-    assert "| small | openvino 1 | int8 | 1.00 / 2.50 | 4.00 / 5.00 | 250.0 | 100 |\n" in said
-    assert "| small | openvino 1 | int8 | - | 4.00 / 5.00 | 250.0 | 100 |\n" in said
+    assert "| small | openvino 1 | int8 | 1.00 / 2.50 | 4.00 / 5.00 | 250.0 | 320.0 | 100 |\n" in said
+    assert "| small | openvino 1 | int8 | - | 4.00 / 5.00 | 250.0 | 320.0 | 100 |\n" in said
     assert "threads: 1; python 3.11, numpy 2.4, openvino 2026." in said
     assert "**both**\n\n|  | ms |\n| --- | ---: |\n| a | 1 |\n\nAll of it.\n" in said
     assert "| speed | >= 1 | 2 | holds |" in said

@@ -27,7 +27,7 @@ def test_two_engines_in_one_table(model: str, capsys: pytest.CaptureFixture[str]
     assert run(options) == 0
     said = capsys.readouterr().out
     lines = said.splitlines()
-    assert all(stage in lines[0] for stage in (*STAGES, "frames/s", "MB"))
+    assert all(stage in lines[0] for stage in (*STAGES, "frames/s", "stream/s", "MB"))
     assert lines[1].split()[:2] == ["small", "onnxruntime"]
     assert lines[2].split()[:2] == ["small", "openvino"]
     assert "1 photos of 60x40, batch 1, threads: 1" in said
@@ -42,6 +42,7 @@ def test_two_engines_in_one_table(model: str, capsys: pytest.CaptureFixture[str]
         assert (row["model"], row["precision"], row["samples"]) == ("small", "float32", 2)
         assert tuple(row["stages"]) == STAGES
         assert all(0 < stage["median"] <= stage["p95"] for stage in row["stages"].values())
+        assert 0 < row["streamed_per_second"] < 10_000
         assert row["frames_per_second"] == pytest.approx(1000 / row["stages"]["total"]["median"])
         assert 10 < row["peak_memory"] < 2000
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from blitznet.core.errors import UsageError
 from blitznet.core.result import Detections, Outputs
 from blitznet.runtime.photos import find_photos
 from blitznet.runtime.predictor import Predictor
@@ -22,6 +23,7 @@ from blitznet.runtime.timing import (
     spread,
     spreads,
     time_stages,
+    time_stream,
     timed,
 )
 from runtime.fakes import SPEC, FakeEngine, random_outputs
@@ -67,6 +69,14 @@ def test_a_model_without_class_map_has_no_mask(photo: Path) -> None:
     times = time_stages(Predictor(engine), shot(photo, (50, 70)))
     assert tuple(times) == tuple(stage for stage in STAGES if stage != "mask")
     assert "mask" not in spreads([times])
+
+
+def test_a_stream_takes_its_time_for_each_image() -> None:
+    predictor = Predictor(SlowEngine(random_outputs()))
+    images = [np.zeros((30, 40, 3), np.uint8)] * 5
+    assert 1e3 * SLOW < time_stream(predictor, images) < 10e3 * SLOW
+    with pytest.raises(UsageError, match="a stream of no images takes no time"):
+        time_stream(predictor, [])
 
 
 def test_timed_gives_the_answer() -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("blitznet", "numpy", "pillow")
 """whose versions are told; that of an engine stands beside it"""
+STREAMED = 4
+"""times that a stream has every photo: its first and last are alone"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Turn:
     precision: str
     times: "list[Times]"
     """of each photo"""
+    streamed: float
+    """milliseconds a photo of a stream of them"""
     memory: int
     """bytes, the most the process ever held"""
 
@@ -95,6 +99,8 @@ class Row:
     """milliseconds"""
     frames_per_second: float
     """from an array to boxes and class map, by the median"""
+    streamed_per_second: float
+    """the same in a stream that looks at several photos at once, by the median over rounds"""
     peak_memory: float
     """MB of the whole process"""
 
@@ -136,12 +142,13 @@ def open_case(case: Case) -> Callable[[], Turn]:
     predictor = load(case.model, engine=case.engine, threads=case.threads)
 
     def turn() -> Turn:
-        from blitznet.runtime.timing import library_version, peak_memory, time_stages
+        from blitznet.runtime.timing import library_version, peak_memory, time_stages, time_stream
 
         engine, spec = predictor.engine, predictor.spec
         times = [time_stages(predictor, one) for one in shots]
         named = f"{engine.name} {library_version(engine.name)}".strip()
-        return Turn(spec.name, named, spec.precision, times, peak_memory())
+        streamed = time_stream(predictor, [one.pixels for one in shots] * STREAMED)
+        return Turn(spec.name, named, spec.precision, times, streamed, peak_memory())
 
     return turn
 
@@ -180,7 +187,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _row(turns: Sequence[Turn]) -> Row:
-    from blitznet.runtime.timing import spreads
+    from blitznet.runtime.timing import spread, spreads
 
     times = [one for turn in turns for one in turn.times]
     stages, last = spreads(times), turns[-1]
@@ -191,6 +198,7 @@ def _row(turns: Sequence[Turn]) -> Row:
         samples=len(times),
         stages=stages,
         frames_per_second=stages["total"].per_second,
+        streamed_per_second=spread([turn.streamed for turn in turns]).per_second,
         peak_memory=last.memory / 1e6,
     )
 
@@ -204,12 +212,12 @@ def _table(rows: Sequence[Row]) -> "Table":
     table = Table(box=None, pad_edge=False)
     for title in ("model", "engine", "precision"):
         table.add_column(title)
-    for title in (*STAGES, "frames/s", "MB"):
+    for title in (*STAGES, "frames/s", "stream/s", "MB"):
         table.add_column(title, justify="right")
     for row in rows:
         stages = [row.stages.get(stage) for stage in STAGES]
         cells = [f"{one.median:.2f} / {one.p95:.2f}" if one else "-" for one in stages]
-        cells += [f"{row.frames_per_second:.1f}", f"{row.peak_memory:.0f}"]
+        cells += [f"{row.frames_per_second:.1f}", f"{row.streamed_per_second:.1f}", f"{row.peak_memory:.0f}"]
         table.add_row(Text(row.model), Text(row.engine), row.precision, *cells)
     return table
 
@@ -220,7 +228,7 @@ def _caption(about: dict[str, Any]) -> str:
     return (
         f"milliseconds, median / 95th percentile, {about['photos']} photos of {about['image_size']}, batch 1, "
         f"threads: {about['threads']}; total: from an RGB array to boxes and full-size class map, measured by itself; "
-        f"MB: the most memory the process held\n"
+        f"stream/s: photos a second of a stream, on every thread one; MB: the most memory the process held\n"
         f"{here['processor']}, {here['cores']} of {here['of']} cores, {here['system']}; "
         f"{', '.join(f'{name} {number}' for name, number in versions.items())}"
     )

@@ -50,7 +50,10 @@ class Divisible(Protocol):
     """An engine that can be several, each with its part of the threads."""
 
     def divided(self) -> Sequence[Engine]:
-        """Engines of the same model; each has one caller at a time, and this one meanwhile has none."""
+        """Engines of the same model; each has one caller at a time, and this one meanwhile has none.
+
+        They are made at the first call, and kept.
+        """
         ...
 
 

@@ -41,6 +41,7 @@ class OnnxEngine:
             raise ModelError(
                 f"{self.path}: is to be computed in bfloat16, which onnxruntime does not do; use `--engine openvino`"
             )
+        self._lanes: tuple[OnnxEngine, ...] = ()
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     @property
@@ -57,7 +58,8 @@ class OnnxEngine:
         """One for each thread, up to eight; a graphics card is not divided."""
         if self.name != "onnxruntime" or self._threads == 1:
             return (self,)
-        return tuple(OnnxEngine(self.path, threads) for threads in lanes_for(self._threads))
+        self._lanes = self._lanes or tuple(OnnxEngine(self.path, threads) for threads in lanes_for(self._threads))
+        return self._lanes
 
 
 def _session(path: Path, threads: int, name: OnnxName) -> Any:

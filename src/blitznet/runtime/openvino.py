@@ -57,6 +57,7 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same processors; alone it gains nothing
         }
         self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, the least recently used first
+        self._lanes: tuple[OpenVinoEngine, ...] = ()
         self._request(1)
 
     @property
@@ -76,7 +77,10 @@ class OpenVinoEngine:
         Each is a compilation of its own: OpenVINO's streams, which share one, give a tenth fewer images a second.
         """
         threads = self._settings["INFERENCE_NUM_THREADS"]
-        return (self,) if threads == 1 else tuple(self._lane(each) for each in lanes_for(threads))
+        if threads == 1:
+            return (self,)
+        self._lanes = self._lanes or tuple(self._lane(each) for each in lanes_for(threads))
+        return self._lanes
 
     def _lane(self, threads: int) -> "OpenVinoEngine":
         lane = copy(self)

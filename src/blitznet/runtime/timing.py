@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image as Pillow
 
 from blitznet.core.arrays import Image
+from blitznet.core.errors import UsageError
 from blitznet.core.photo import Photo
 from blitznet.core.result import Result
 from blitznet.runtime.finish import finish
 from blitznet.runtime.predictor import Predictor
 from blitznet.runtime.prepare import as_photo
+from blitznet.runtime.stream import Seen
 
 STAGES = ("decode", "resize", "network", "post-processing", "mask", "total")
 """in order; total is from an array to a Result with its class map, measured by itself and without decode"""
@@ -75,6 +77,14 @@ def time_stages(predictor: Predictor, one: Shot) -> Times:
     return times
 
 
+def time_stream(predictor: Predictor, images: Sequence[Image]) -> float:
+    """Milliseconds an image of a stream that looks at several at once, from its array to boxes and class map."""
+    if not images:
+        raise UsageError("a stream of no images takes no time")
+    _, milliseconds = timed(lambda: [_class_map_of(seen) for seen in predictor.stream(images, throughput=True)])
+    return milliseconds / len(images)
+
+
 def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
     """What a call answers, and its milliseconds."""
     start = perf_counter()
@@ -121,6 +131,11 @@ def _decode(jpeg: bytes) -> Image:
 
 def _class_map(result: Result) -> object:
     return result.class_map
+
+
+def _class_map_of(seen: Seen) -> object:
+    assert seen.result is not None, "arrays can be read"
+    return seen.result.class_map
 
 
 def _whole(predictor: Predictor, image: Image) -> object:
