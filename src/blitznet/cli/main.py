@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "reproduce": Command("reproduce", "Reproduce", "a table of the paper, our figures beside its own", "train"),
     "bench": Command("bench", "Bench", "milliseconds of every stage, on this machine"),
     "export": Command("export", "Export", "a trained model as one ONNX file", "train"),
+    "calibrate": Command("calibrate", "Calibrate", "scores that mean what they say: temperatures for a model", "train"),
     "average": Command("average", "Average", "several trainings of one network as one better model", "train"),
     "convert-weights": Command("convert_weights", "ConvertWeights", "the authors' checkpoint into a model", "train"),
 }

@@ -1,0 +1,64 @@
+"""Temperatures at which scores mean what they say (Guo et al., 2017), found on labelled photos.
+
+Of each photo the bins of `calibration.py` are counted at every temperature of a grid. The one of the least expected
+calibration error is taken; what it is worth is told by two halves of the photos, each at the other's temperature.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from blitznet.core.errors import DataError
+from blitznet.metrics.calibration import BINS, calibration_error
+from blitznet.metrics.pairing import Reals
+
+TEMPERATURES: tuple[float, ...] = tuple(round(float(value), 3) for value in 2.0 ** (np.arange(-10, 13) / 8))
+"""0.42 to 2.83, each a twelfth above the one before; 1 is among them"""
+PLAIN = TEMPERATURES.index(1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found for one task; errors are expected calibration errors, 0..1."""
+
+    temperature: float
+    plain: float
+    """error at temperature 1"""
+    error: float
+    """error at the temperature found, on the photos it was found on"""
+    two_fold: float
+    """error of each half of the photos at the temperature found on the other half"""
+
+
+@dataclass(eq=False)
+class Search:
+    """The bins of one task at every temperature, of every other photo apart."""
+
+    tables: Reals = field(default_factory=lambda: np.zeros((2, len(TEMPERATURES), 3, BINS)))
+    """(2, T, 3, BINS)"""
+
+    def add(self, photo: int, temperature: int, bins: Reals) -> None:
+        """Add a photo's bins (3, BINS) at the temperature of this place."""
+        self.tables[photo % 2, temperature] += bins
+
+    def found(self) -> Found | None:
+        """The best temperature; None where nothing was counted. Raises DataError where half the photos have nothing."""
+        whole = self.tables.sum(0)
+        if not whole[PLAIN, 0].any():
+            return None
+        if not self.tables[:, :, 0].any((1, 2)).all():
+            raise DataError("calibration: wanted labelled things on several photos, came one; give more photos")
+        best = _best(whole)
+        crossed = self.tables[0, _best(self.tables[1])] + self.tables[1, _best(self.tables[0])]
+        return Found(TEMPERATURES[best], _error(whole[PLAIN]), _error(whole[best]), _error(crossed))
+
+
+def _best(tables: Reals) -> int:
+    """Place of the least error among (T, 3, BINS); of equals the one nearest to 1."""
+    return min(range(len(tables)), key=lambda place: (_error(tables[place]), abs(place - PLAIN)))
+
+
+def _error(table: Reals) -> float:
+    """Where nothing is left to be wrong about, everything is lost, not won."""
+    error = calibration_error(table)
+    return 1.0 if error is None else error

@@ -1,0 +1,46 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blitznet.api import open_engine
+from blitznet.core.errors import UsageError
+from blitznet.core.result import Outputs
+from blitznet.export.formats import SUFFIXES, export
+from blitznet.export.rewrite import rewrite
+from blitznet.nets.blitznet import build
+from blitznet.nets.files import save_model
+from nets.small import small_spec
+
+SPEC = small_spec()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx", ".openvino"])
+def test_another_contract_and_the_same_answers(suffix: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, path = build(SPEC).eval(), tmp_path / f"net{suffix}"
+    forms = {end: form for form, end in SUFFIXES.items()}
+    if suffix == ".safetensors":
+        save_model(path, net, SPEC, dtype=torch.float16)
+    else:
+        export(net, SPEC, path, forms[suffix])
+    size, images = path.stat().st_size, np.random.default_rng(0).integers(0, 256, (1, *SPEC.size, 3), np.uint8)
+    before = open_engine(path).run(images)
+    other = replace(SPEC, temperature=1.25, map_temperature=0.8, provenance="told anew")
+    for out in (tmp_path / f"other{suffix}", path):
+        rewrite(path, other, out)
+        engine = open_engine(out)
+        assert engine.spec == other
+        after = engine.run(images)
+        assert isinstance(before, Outputs)
+        assert isinstance(after, Outputs)
+        for name in ("offsets", "logits", "class_map"):
+            np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+        assert out.stat().st_size == pytest.approx(size, abs=500)
+
+
+def test_what_has_its_temperatures_in_the_graph(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"net.pt2: wanted a .safetensors, .onnx, .openvino file, came '.pt2'"):
+        rewrite(tmp_path / "net.pt2", SPEC, tmp_path / "out.pt2")
