@@ -67,7 +67,7 @@ def test_two_fold_is_each_half_at_the_others_temperature(place: Path) -> None:
         return box_bins(found, join_objects((k, objects_of(0, one)) for k, (one, _) in enumerate(seen)), "devkit")
 
     tables = [[bins_at(temperature, half) for temperature in TEMPERATURES] for half in (0, 1)]
-    best = [min(range(len(rows)), key=lambda k, rows=rows: calibration_error(rows[k]) or 1.0) for rows in tables]  # type: ignore[misc, arg-type]
+    best = [min(range(len(rows)), key=lambda k, rows=rows: calibration_error(rows[k]) or 1.0) for rows in tables]  # type: ignore[misc]
     assert found is not None
     assert found.two_fold == pytest.approx(calibration_error(tables[0][best[1]] + tables[1][best[0]]))  # type: ignore[operator]
 

@@ -56,8 +56,11 @@ def test_commands_are_there(name: str) -> None:
     [
         (["predcit"], "there is no command 'predcit'; did you mean `blitznet predict`? (`blitznet --help` lists them)"),
         (["xyzzy", "-x"], "there is no command 'xyzzy' (`blitznet --help` lists them)"),
-        (["data"], "'data' wants a second word: `blitznet data check`, `blitznet data show`"),
-        (["data", "chekc"], "'data' wants a second word: `blitznet data check`, `blitznet data show`"),
+        (["data"], "'data' wants a second word: `blitznet data check`, `blitznet data show`, `blitznet data paint`"),
+        (
+            ["data", "chekc"],
+            "'data' wants a second word: `blitznet data check`, `blitznet data show`, `blitznet data paint`",
+        ),
     ],
 )
 def test_commands_that_are_none(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

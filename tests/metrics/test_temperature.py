@@ -54,4 +54,5 @@ def test_scores_that_all_fall_out_are_not_a_success() -> None:
         search.add(photo, PLAIN, bins(np.full(4, 0.6, np.float32), np.array([True, True, False, False])))
     found = search.found()
     assert found is not None
-    assert (found.temperature, found.error) == (1.0, pytest.approx(0.1))
+    assert found.temperature == 1.0
+    assert found.error == pytest.approx(0.1)

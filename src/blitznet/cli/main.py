@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "recipes": Command("recipes", "Recipes", "training runs: the paper's tables and ours"),
     "reproduce": Command("reproduce", "Reproduce", "a table of the paper, our figures beside its own", "train"),
     "bench": Command("bench", "Bench", "milliseconds of every stage, on this machine"),
+    "info": Command("info", "Info", "what a model is, and its model card"),
     "export": Command("export", "Export", "a trained model as one ONNX file", "train"),
     "calibrate": Command("calibrate", "Calibrate", "scores that mean what they say: temperatures for a model", "train"),
     "average": Command("average", "Average", "several trainings of one network as one better model", "train"),

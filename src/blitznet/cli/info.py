@@ -1,0 +1,147 @@
+"""`blitznet info`: what a model file says of itself, and its model card."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from blitznet.cli.flags import said
+from blitznet.cli.outputs import make_folders, prepare_files, written
+from blitznet.cli.screen import stdout
+from blitznet.core.errors import UsageError
+from blitznet.core.models import DEFAULT
+
+if TYPE_CHECKING:
+    from blitznet.runtime.predictor import Predictor
+    from blitznet.view.card import ModelFile
+
+_SURE = 0.5
+"""score from which boxes are drawn on the card"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Print what a model's contract says; with --card, write its model card, one Markdown page.
+
+    A card has what the contract says, every file's checksum, and what it is given: scores, speed, notes, pictures.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, said("[MODEL]")] = DEFAULT
+    """Name of a model of the package, a file or a run folder. Not given: blitznet300-lite."""
+    card: Annotated[Path | None, said("FILE.md")] = None
+    """File for the card; pictures are written beside it."""
+    files: Annotated[tuple[Path, ...], said("FILE [FILE ...]")] = ()
+    """Further files of the same model for the card."""
+    scores: Annotated[Path | None, said("FILE.json")] = None
+    """What `blitznet eval --json` wrote, for the card."""
+    speed: Annotated[Path | None, said("FILE.json")] = None
+    """What `blitznet bench --json` wrote, for the card."""
+    notes: Annotated[Path | None, said("FILE.md")] = None
+    """For the card, what no file tells: data and its terms, teachers, known failures."""
+    photos: Annotated[tuple[str, ...], said("SOURCE [SOURCE ...]")] = ()
+    """Photos, folders and quoted globs to show the model's answers on, for the card."""
+
+
+def run(options: Info) -> int:
+    """Print, and write the card."""
+    from blitznet.api import find_model, load
+    from blitznet.view.card import Card, card_page, contract_rows
+
+    if options.card is None and (options.scores or options.speed or options.notes or options.photos or options.files):
+        raise UsageError(
+            "--scores, --speed, --notes, --photos and --files are for a card; name one with --card FILE.md"
+        )
+    prepare_files(options.card)
+    path = find_model(options.model)
+    predictor = load(path)
+    file, parameters = _file(path), _parameters(path)
+    rows = [("file", f"{path.name}, {file.size / 1e6:.1f} MB, {file.precision}"), ("sha256", file.sha256)]
+    _print(predictor.spec.name, [*rows, *contract_rows(predictor.spec, parameters)])
+    if options.card is None:
+        return 0
+    known = [parameters, *map(_parameters, options.files)]
+    card = Card(
+        spec=predictor.spec,
+        files=(file, *map(_file, options.files)),
+        parameters=next((count for count in known if count is not None), None),
+        notes="" if options.notes is None else _text(options.notes),
+        scores=None if options.scores is None else _json(options.scores, "eval", ("images", "detection")),
+        speed=None if options.speed is None else _json(options.speed, "bench", ("rows", "machine")),
+        pictures=tuple(_pictures(predictor, options)),
+    )
+    with written(options.card):
+        options.card.write_text(card_page(card), encoding="utf-8")
+    print(f"card: {options.card}")
+    return 0
+
+
+def _print(title: str, rows: list[tuple[str, str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(Text("name"), Text(title))
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
+    stdout().print(table)
+
+
+def _file(path: Path) -> "ModelFile":
+    from blitznet.api import load
+    from blitznet.view.card import ModelFile
+
+    precision = load(path).spec.precision  # raises for what is no model
+    content = path.read_bytes()
+    return ModelFile(path.name, len(content), hashlib.sha256(content).hexdigest(), precision)
+
+
+def _parameters(path: Path) -> int | None:
+    """Trained values of a .safetensors file, statistics of batch norms left out; of others nothing is known."""
+    if path.suffix != ".safetensors":
+        return None
+    from blitznet.nets.files import load_model
+
+    return sum(parameter.numel() for parameter in load_model(path)[0].parameters())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from error
+
+
+def _json(path: Path, command: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        found = json.loads(_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: wanted what `blitznet {command} --json` wrote ({error})") from error
+    if not isinstance(found, dict) or not set(wanted) <= found.keys():
+        raise UsageError(f"{path}: wanted what `blitznet {command} --json` wrote, {', '.join(wanted)} are missing")
+    return found
+
+
+def _pictures(predictor: "Predictor", options: Info) -> list[str]:
+    """Photos with the model's answers, written beside the card; their names."""
+    if not options.photos or options.card is None:
+        return []
+    from PIL import Image
+
+    from blitznet.core.photo import Photo
+    from blitznet.runtime.photos import find_photos
+    from blitznet.view.draw import annotate
+
+    names = []
+    make_folders(options.card.parent)
+    for path in find_photos(options.photos):
+        name = f"{options.card.stem}-{path.stem}.jpg"
+        picture = annotate(Photo(path).read(), predictor(path, score=_SURE))
+        with written(options.card.parent / name):
+            Image.fromarray(picture).save(options.card.parent / name, quality=85)
+        names.append(name)
+    return names
