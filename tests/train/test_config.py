@@ -57,7 +57,7 @@ def test_the_root_stands_in_the_sets() -> None:
         ({"data": ("voc:a@b",), "batch": 8}, ("--data", "--batch 8, was 16")),
         (
             {"model": "ssd300", "encoder_lr": 1.0},
-            ('--model "ssd300", was "blitznet300-lite"', "--encoder-lr 1.0, was 0.4"),
+            ('--model "ssd300", was "blitznet300-lite-plain"', "--encoder-lr 1.0, was 0.4"),
         ),
         ({"drop_leaks": True, "val": ("voc:a@b",)}, ("--val", "--drop-leaks true, was false")),
     ],

@@ -40,14 +40,14 @@ def test_the_light_network_begins_with_its_trunk() -> None:
 
 def test_a_model_goes_on_with_ssdlites_predictors_beside_its_own(tmp_path: Path) -> None:
     torch.manual_seed(5)
-    old_spec = named("blitznet300-lite")
+    old_spec = named("blitznet300-lite-plain")
     old = build(old_spec)
     save_model(tmp_path / "old.safetensors", old, old_spec)
     config = TrainConfig(model=str(tmp_path / "old.safetensors"), start="model", side=True, recall=0.5)
     net, spec = make_network(config, ())
     assert spec.network.side
     assert isinstance(net.side, LiteSide)
-    begun = make_network(TrainConfig(side=True), ())[0]
+    begun = make_network(TrainConfig(model="blitznet300-lite-plain", side=True), ())[0]
     assert isinstance(begun.side, LiteSide)
     torch.testing.assert_close(2 * net.side.finest.weight, begun.side.finest.weight)
     kernel, trunk = "blocks.3.expand.conv.weight", begun.encoder.state_dict()
