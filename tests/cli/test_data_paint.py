@@ -21,9 +21,9 @@ def test_photos_with_boxes_only_are_painted(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "class maps: painted   3 new   train with --pseudo painted\n"
     assert Path("painted/classes.txt").read_text().split() == list(TOY_SPEC.classes)
     for path in Path("painted/voc-voc-train").glob("*.png"):
-        photo = Pillow.open(Path("voc/JPEGImages") / path.name)
-        values = np.asarray(Pillow.open(path))
-        assert values.shape == photo.size[::-1]
+        with Pillow.open(Path("voc/JPEGImages") / path.name) as photo, Pillow.open(path) as painted:
+            values = np.asarray(painted)
+            assert values.shape == photo.size[::-1]
         assert set(np.unique(values)) <= {0, 1, 2, 3, 255}
     assert main(words) == 0
     assert "0 new" in capsys.readouterr().out
