@@ -8,6 +8,7 @@ from typing import get_args
 from blitznet.core.errors import MissingExtra, ModelError, UsageError
 from blitznet.core.models import DEFAULT, MODELS
 from blitznet.runtime.engine import Engine, EngineName
+from blitznet.runtime.mirror import Mirrored
 from blitznet.runtime.onnx import OnnxEngine
 from blitznet.runtime.openvino import OpenVinoEngine
 from blitznet.runtime.predictor import Predictor
@@ -24,16 +25,20 @@ RUN_BY: dict[str, tuple[EngineName, ...]] = {
 """the engines that run each kind of file, first the one that needs least"""
 
 
-def load(model: str | Path = DEFAULT, *, engine: EngineName = "auto", threads: int | None = None) -> Predictor:
+def load(
+    model: str | Path = DEFAULT, *, engine: EngineName = "auto", threads: int | None = None, flip: bool = False
+) -> Predictor:
     """A predictor of a model.
 
     model: a name whose weights come with the package, an .onnx or .openvino file, or, with the extra `train`, a
     .pt2 or .safetensors file or a run's folder. engine: what computes it; `auto` is the fastest that is installed:
     openvino for an .onnx file, else onnxruntime. threads: of computing, one for each processor if not given.
+    flip: look at each image twice, also left to right, and take the mean: a little better, in twice the time.
     Raises ModelError if there is no such model, UsageError if the engine does not run it, MissingExtra if a
     package is missing.
     """
-    return Predictor(open_engine(model, engine=engine, threads=threads))
+    opened = open_engine(model, engine=engine, threads=threads)
+    return Predictor(Mirrored(opened) if flip else opened)
 
 
 def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int | None = None) -> Engine:

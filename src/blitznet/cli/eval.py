@@ -57,6 +57,8 @@ class Eval:
     Not given: the fastest that is installed."""
     threads: ThreadsFlag = None
     """Threads of computing. Not given: one for each processor."""
+    flip: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Look at each photo twice, also left to right."""
     scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[Options]] = DEFAULTS
 
 
@@ -98,7 +100,7 @@ def _score_model(options: Eval) -> "Scored":
     from blitznet.cli.eval_report import Scored
     from blitznet.metrics.evaluate import asking, look, report
 
-    predictor = load(options.model or DEFAULT, engine=options.engine, threads=options.threads)
+    predictor = load(options.model or DEFAULT, engine=options.engine, threads=options.threads, flip=options.flip)
     datasets = open_sets(options.data, predictor.spec.classes)
     scoring = _scoring(options.scoring, predictor.spec.tasks)
     predict = partial(predictor, class_map="segmentation" in scoring.tasks)

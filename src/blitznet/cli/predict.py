@@ -55,6 +55,8 @@ class Predict:
     Not given: the fastest that is installed."""
     threads: ThreadsFlag = None
     """Threads of computing. Not given: one for each processor."""
+    flip: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Look at each photo twice, also left to right: a little better, in twice the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def run(options: Predict) -> int:
     if not 0 <= options.score <= 1:
         raise UsageError(f"--score: wanted 0 to 1, came {options.score}")
     photos = find_photos(options.sources)
-    predictor = load(options.model, engine=options.engine, threads=options.threads)
+    predictor = load(options.model, engine=options.engine, threads=options.threads, flip=options.flip)
     target = options.json or options.out / JSON
     make_folders(options.out)
     prepare_files(target)

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.boxes import decode
+from blitznet.core.errors import UsageError
+from blitznet.core.models import named
+from blitznet.core.result import Detections, Outputs
+from blitznet.runtime.mirror import Mirrored, mirrored_places
+from blitznet.runtime.predictor import Predictor
+from runtime.fakes import ANCHORS, MAP, SPEC, FakeEngine, random_outputs
+
+TURN, SHIFT = np.array([-1, 1, 1, 1], np.float32), np.array([1, 0, 0, 0], np.float32)
+IMAGE = np.random.default_rng(0).integers(0, 256, (1, *SPEC.size, 3), np.uint8)
+
+
+class TwoFaced(FakeEngine):
+    """Answers one thing to the image and another to its mirror image."""
+
+    def __init__(self, plain: Outputs, turned: Outputs) -> None:
+        super().__init__(plain)
+        self.turned = turned
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs | Detections:
+        super().run(images)
+        return self.outputs if np.array_equal(images, IMAGE) else self.turned
+
+
+@pytest.mark.parametrize("name", ["blitznet300-lite", "blitznet300-s4", "blitznet512-s8"])
+def test_anchors_lie_where_a_mirror_shows_them(name: str) -> None:
+    layout, size = named(name).anchors, (300, 420)
+    sides = grids(layout, size)
+    anchors, place = make_anchors(layout, sides), mirrored_places(layout, sides)
+    wanted = anchors * TURN + SHIFT
+    np.testing.assert_allclose(anchors[place], wanted, atol=1e-6)
+    np.testing.assert_array_equal(place[place], np.arange(len(place)))
+
+
+def test_answers_are_the_mean_of_both_looks() -> None:
+    """Box by box: each anchor's box, and the mirror image of what the mirrored anchor said of the mirrored photo."""
+    plain, turned = random_outputs(seed=1), random_outputs(seed=2)
+    engine = TwoFaced(plain, turned)
+    mean = Mirrored(engine).run(IMAGE)
+    np.testing.assert_array_equal(engine.fed[1], IMAGE[:, :, ::-1])
+    assert mean.logits is not None
+    assert mean.offsets is not None
+    assert mean.class_map is not None
+    for row, anchor in enumerate(ANCHORS):
+        gaps = np.abs(ANCHORS - anchor * TURN - SHIFT).max(1)
+        other = int(gaps.argmin())
+        assert gaps[other] < 1e-6
+        logits = (plain.logits[0, row] + turned.logits[0, other]) / 2  # type: ignore[index]
+        np.testing.assert_allclose(mean.logits[0, row], logits, rtol=1e-5)
+        offset = turned.offsets[0, other] * TURN  # type: ignore[index]
+        seen = decode(turned.offsets[0, [other]], ANCHORS[[other]], SPEC.anchors.variances)[0]  # type: ignore[index]
+        back = decode(offset[None], ANCHORS[[row]], SPEC.anchors.variances)[0]
+        np.testing.assert_allclose(back, [1 - seen[2], seen[1], 1 - seen[0], seen[3]], atol=1e-5)
+        np.testing.assert_allclose(mean.offsets[0, row], (plain.offsets[0, row] + offset) / 2, rtol=1e-5)  # type: ignore[index]
+    for column in range(MAP[1]):
+        both = plain.class_map[..., column] + turned.class_map[..., MAP[1] - 1 - column]  # type: ignore[index]
+        np.testing.assert_allclose(mean.class_map[..., column], both / 2, rtol=1e-5)
+
+
+def test_a_predictor_looks_through_it() -> None:
+    engine = TwoFaced(random_outputs(seed=1), random_outputs(seed=2))
+    result = Predictor(Mirrored(engine))(IMAGE[0])
+    assert len(engine.fed) == 2
+    assert result.class_map is not None
+    assert (Mirrored(engine).name, Mirrored(engine).spec) == (engine.name, engine.spec)
+
+
+def test_one_task_alone() -> None:
+    whole = random_outputs()
+    boxes = Mirrored(FakeEngine(Outputs(whole.offsets, whole.logits, None))).run(IMAGE)
+    assert boxes.class_map is None
+    assert boxes.logits is not None
+    maps = Mirrored(FakeEngine(Outputs(None, None, whole.class_map))).run(IMAGE)
+    assert maps.logits is None
+    assert maps.class_map is not None
+
+
+def test_finished_boxes_have_no_mean() -> None:
+    none = np.zeros((1, 0), np.float32)
+    given = Detections(np.zeros((1, 0, 4), np.float32), none, none.astype(np.int64), np.zeros(1, np.int64), None)
+    with pytest.raises(UsageError, match="finishes boxes itself, which cannot be averaged; export it without --nms"):
+        Mirrored(FakeEngine(given)).run(IMAGE)
