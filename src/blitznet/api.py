@@ -13,6 +13,7 @@ from blitznet.runtime.onnx import OnnxEngine
 from blitznet.runtime.openvino import OpenVinoEngine
 from blitznet.runtime.predictor import Predictor
 from blitznet.runtime.threads import threads_for
+from blitznet.runtime.tiles import Tiled
 
 WEIGHTS = Path(__file__).parent / "weights"
 """models that come with the package: NAME.onnx to run, NAME.safetensors to train further"""
@@ -26,7 +27,12 @@ RUN_BY: dict[str, tuple[EngineName, ...]] = {
 
 
 def load(
-    model: str | Path = DEFAULT, *, engine: EngineName = "auto", threads: int | None = None, flip: bool = False
+    model: str | Path = DEFAULT,
+    *,
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    flip: bool = False,
+    tiles: tuple[int, int] | None = None,
 ) -> Predictor:
     """A predictor of a model.
 
@@ -34,11 +40,13 @@ def load(
     .pt2 or .safetensors file or a run's folder. engine: what computes it; `auto` is the fastest that is installed:
     openvino for an .onnx file, else onnxruntime. threads: of computing, one for each processor if not given.
     flip: look at each image twice, also left to right, and take the mean: a little better, in twice the time.
+    tiles: (rows, columns) of each image to look at as well, for large photos with small things; as many times the time.
     Raises ModelError if there is no such model, UsageError if the engine does not run it, MissingExtra if a
     package is missing.
     """
     opened = open_engine(model, engine=engine, threads=threads)
-    return Predictor(Mirrored(opened) if flip else opened)
+    looking = Mirrored(opened) if flip else opened
+    return Tiled(looking, tiles) if tiles else Predictor(looking)
 
 
 def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int | None = None) -> Engine:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
-from blitznet.cli.flags import said
+from blitznet.cli.flags import read_tiles, said
 from blitznet.cli.outputs import prepare_files, write_json, written
 from blitznet.cli.screen import bars, stdout
 from blitznet.cli.sets import open_sets
@@ -59,6 +59,8 @@ class Eval:
     """Threads of computing. Not given: one for each processor."""
     flip: tyro.conf.FlagCreatePairsOff[bool] = False
     """Look at each photo twice, also left to right."""
+    tiles: Annotated[str, said("RxC")] = ""
+    """Look at rows x columns of overlapping tiles of each photo as well: for large photos with small things."""
     scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[Options]] = DEFAULTS
 
 
@@ -100,7 +102,13 @@ def _score_model(options: Eval) -> "Scored":
     from blitznet.cli.eval_report import Scored
     from blitznet.metrics.evaluate import asking, look, report
 
-    predictor = load(options.model or DEFAULT, engine=options.engine, threads=options.threads, flip=options.flip)
+    predictor = load(
+        options.model or DEFAULT,
+        engine=options.engine,
+        threads=options.threads,
+        flip=options.flip,
+        tiles=read_tiles(options.tiles),
+    )
     datasets = open_sets(options.data, predictor.spec.classes)
     scoring = _scoring(options.scoring, predictor.spec.tasks)
     predict = partial(predictor, class_map="segmentation" in scoring.tasks)

@@ -35,3 +35,13 @@ def weights_file(model: str) -> Path:
     if path.suffix != ".safetensors":
         raise UsageError(f"{path}: wanted a .safetensors file or a run folder, came '{path.suffix or path.name}'")
     return path
+
+
+def read_tiles(text: str) -> tuple[int, int] | None:
+    """(rows, columns) of `2x3`; None of nothing."""
+    if not text:
+        return None
+    rows, cross, columns = text.partition("x")
+    if not (cross and rows.isdecimal() and columns.isdecimal()):
+        raise UsageError(f"--tiles: wanted rows x columns such as 2x3, came '{text}'")
+    return int(rows), int(columns)

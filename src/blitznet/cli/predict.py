@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
-from blitznet.cli.flags import said
+from blitznet.cli.flags import read_tiles, said
 from blitznet.cli.outputs import make_folders, prepare_files, write_json, written
 from blitznet.cli.screen import stdout
 from blitznet.core.errors import UsageError
@@ -57,6 +57,8 @@ class Predict:
     """Threads of computing. Not given: one for each processor."""
     flip: tyro.conf.FlagCreatePairsOff[bool] = False
     """Look at each photo twice, also left to right: a little better, in twice the time."""
+    tiles: Annotated[str, said("RxC")] = ""
+    """Look at rows x columns of overlapping tiles of each photo as well: for large photos with small things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,13 @@ def run(options: Predict) -> int:
     if not 0 <= options.score <= 1:
         raise UsageError(f"--score: wanted 0 to 1, came {options.score}")
     photos = find_photos(options.sources)
-    predictor = load(options.model, engine=options.engine, threads=options.threads, flip=options.flip)
+    predictor = load(
+        options.model,
+        engine=options.engine,
+        threads=options.threads,
+        flip=options.flip,
+        tiles=read_tiles(options.tiles),
+    )
     target = options.json or options.out / JSON
     make_folders(options.out)
     prepare_files(target)

@@ -77,7 +77,7 @@ class Predictor:
         engines = lanes_of(self.engine) if throughput else (self.engine,)
         limits = self._limits(score)
         looks = [partial(self._look, limits=limits, class_map=class_map, engine=engine) for engine in engines]
-        return stream(source, partial(feed, spec=self.spec), looks, batch=batch)
+        return stream(source, self.feed, looks, batch=batch)
 
     def _look(
         self, fed: Sequence[Fed], limits: Limits, class_map: bool, *, engine: Engine | None = None
