@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blitznet.api import load
 from blitznet.cli.predict import Predict, run
 from blitznet.core.errors import DataError, ModelError, UsageError
 from blitznet.runtime.engine import EngineName
@@ -72,6 +73,17 @@ def test_score_and_default_places(model: str) -> None:
     assert json.loads(Path("blitznet-out/predictions.json").read_text(encoding="utf-8"))[0]["detections"] == []
 
 
+def test_several_looks(model: str) -> None:
+    """What is shown of a photo is what the predictor of these options answers."""
+    photo("a.jpg")
+    assert run(Predict(sources=("a.jpg",), model=model, score=0.1, flip=True, tiles="2x1")) == 0
+    found = json.loads(Path("blitznet-out/predictions.json").read_text())[0]
+    wanted = load(model, flip=True, tiles=(2, 1))("a.jpg", score=0.1)
+    plain = load(model)("a.jpg", score=0.1)
+    assert found["detections"] == wanted.to_dict()["detections"]
+    assert found["detections"] != plain.to_dict()["detections"]
+
+
 def test_without_sources_the_samples(model: str) -> None:
     assert run(Predict(model=model, out=Path("out"))) == 0
     entries = json.loads(Path("out/predictions.json").read_text(encoding="utf-8"))
@@ -126,6 +138,8 @@ def test_many_photos_are_cut_off_in_the_table(model: str, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
+        (Predict(tiles="2"), UsageError, r"--tiles: wanted rows x columns such as 2x3, came '2'"),
+        (Predict(tiles="1x1"), UsageError, r"tiles: wanted rows and columns, 1 or more and not both 1, came 1x1"),
         (Predict(score=50), UsageError, r"--score: wanted 0 to 1, came 50"),
         (Predict(sources=("gone.jpg",)), DataError, r"gone\.jpg: there is no such file or folder"),
         (Predict(model="gone.onnx"), ModelError, r"gone\.onnx: there is no such model file"),
