@@ -9,7 +9,7 @@ from blitznet.cli.main import main
 from blitznet.data.sources import open_sources
 from blitznet.metrics.calibration import box_bins, calibration_error
 from blitznet.metrics.evaluate import Options, evaluate
-from blitznet.metrics.pairing import detections_of, join_detections, join_objects, objects_of
+from blitznet.metrics.pairing import Reals, detections_of, join_detections, join_objects, objects_of
 from blitznet.metrics.temperature import TEMPERATURES
 from blitznet.runtime.predictor import Predictor
 from cli.sets import TOY_SPEC, write_model, write_voc
@@ -59,7 +59,7 @@ def test_two_fold_is_each_half_at_the_others_temperature(place: Path) -> None:
     found = search(load("small.onnx"), sets)["detection"]
     samples = [sets[0][number] for number in range(len(sets[0]))]
 
-    def bins_at(temperature: float, half: int) -> object:
+    def bins_at(temperature: float, half: int) -> Reals:
         engine = load("small.onnx").engine
         vars(engine)["_spec"] = replace(TOY_SPEC, temperature=temperature)
         seen = [(sample, Predictor(engine)(sample.photo)) for sample in samples[half::2]]
@@ -67,9 +67,10 @@ def test_two_fold_is_each_half_at_the_others_temperature(place: Path) -> None:
         return box_bins(found, join_objects((k, objects_of(0, one)) for k, (one, _) in enumerate(seen)), "devkit")
 
     tables = [[bins_at(temperature, half) for temperature in TEMPERATURES] for half in (0, 1)]
-    best = [min(range(len(rows)), key=lambda k, rows=rows: calibration_error(rows[k]) or 1.0) for rows in tables]  # type: ignore[misc]
+    errors = [[calibration_error(bins) or 1.0 for bins in half] for half in tables]
+    best = [half.index(min(half)) for half in errors]
     assert found is not None
-    assert found.two_fold == pytest.approx(calibration_error(tables[0][best[1]] + tables[1][best[0]]))  # type: ignore[operator]
+    assert found.two_fold == pytest.approx(calibration_error(tables[0][best[1]] + tables[1][best[0]]))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,10 @@ def test_a_card_of_what_the_commands_wrote(place: Path, capsys: pytest.CaptureFi
             ["small.onnx", "--card", "c.md", "--scores", "list.json"],
             "list.json: wanted what `blitznet eval --json` wrote",
         ),
+        (
+            ["small.onnx", "--card", "c.md", "--speed", "old.json"],
+            "old.json: was written by an older blitznet, which timed",
+        ),
         (["small.onnx", "--card", "c.md", "--speed", "small.onnx"], "small.onnx: cannot be read"),
         (["small.onnx", "--card", "c.md", "--files", "list.json"], "list.json: wanted an .onnx"),
         (["gone.onnx"], "gone.onnx: there is no such model file"),
@@ -74,6 +78,7 @@ def test_a_card_of_what_the_commands_wrote(place: Path, capsys: pytest.CaptureFi
 )
 def test_misuse_is_one_line(place: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("list.json").write_text("[1]")
+    Path("old.json").write_text('{"rows": [{"engine": "x"}], "machine": {}, "image_size": "1x1", "date": "2026"}')
     assert main(["info", *words]) == 2
     error = capsys.readouterr().err
     assert said in error

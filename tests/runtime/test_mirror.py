@@ -3,6 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.arrays import Floats
 from blitznet.core.boxes import decode
 from blitznet.core.errors import UsageError
 from blitznet.core.models import named
@@ -27,6 +28,14 @@ class TwoFaced(FakeEngine):
         return self.outputs if np.array_equal(images, IMAGE) else self.turned
 
 
+def arrays(outputs: Outputs) -> tuple[Floats, Floats, Floats]:
+    """Offsets, class logits, class map."""
+    assert outputs.offsets is not None
+    assert outputs.logits is not None
+    assert outputs.class_map is not None
+    return outputs.offsets, outputs.logits, outputs.class_map
+
+
 @pytest.mark.parametrize("name", ["blitznet300-lite", "blitznet300-s4", "blitznet512-s8"])
 def test_anchors_lie_where_a_mirror_shows_them(name: str) -> None:
     layout, size = named(name).anchors, (300, 420)
@@ -41,25 +50,21 @@ def test_answers_are_the_mean_of_both_looks() -> None:
     """Box by box: each anchor's box, and the mirror image of what the mirrored anchor said of the mirrored photo."""
     plain, turned = random_outputs(seed=1), random_outputs(seed=2)
     engine = TwoFaced(plain, turned)
-    mean = Mirrored(engine).run(IMAGE)
+    (offsets, logits, class_map), first, second = (arrays(one) for one in (Mirrored(engine).run(IMAGE), plain, turned))
     np.testing.assert_array_equal(engine.fed[1], IMAGE[:, :, ::-1])
-    assert mean.logits is not None
-    assert mean.offsets is not None
-    assert mean.class_map is not None
     for row, anchor in enumerate(ANCHORS):
         gaps = np.abs(ANCHORS - anchor * TURN - SHIFT).max(1)
         other = int(gaps.argmin())
         assert gaps[other] < 1e-6
-        logits = (plain.logits[0, row] + turned.logits[0, other]) / 2  # type: ignore[index]
-        np.testing.assert_allclose(mean.logits[0, row], logits, rtol=1e-5)
-        offset = turned.offsets[0, other] * TURN  # type: ignore[index]
-        seen = decode(turned.offsets[0, [other]], ANCHORS[[other]], SPEC.anchors.variances)[0]  # type: ignore[index]
+        np.testing.assert_allclose(logits[0, row], (first[1][0, row] + second[1][0, other]) / 2, rtol=1e-5)
+        offset = second[0][0, other] * TURN
+        seen = decode(second[0][0, [other]], ANCHORS[[other]], SPEC.anchors.variances)[0]
         back = decode(offset[None], ANCHORS[[row]], SPEC.anchors.variances)[0]
         np.testing.assert_allclose(back, [1 - seen[2], seen[1], 1 - seen[0], seen[3]], atol=1e-5)
-        np.testing.assert_allclose(mean.offsets[0, row], (plain.offsets[0, row] + offset) / 2, rtol=1e-5)  # type: ignore[index]
+        np.testing.assert_allclose(offsets[0, row], (first[0][0, row] + offset) / 2, rtol=1e-5)
     for column in range(MAP[1]):
-        both = plain.class_map[..., column] + turned.class_map[..., MAP[1] - 1 - column]  # type: ignore[index]
-        np.testing.assert_allclose(mean.class_map[..., column], both / 2, rtol=1e-5)
+        both = first[2][..., column] + second[2][..., MAP[1] - 1 - column]
+        np.testing.assert_allclose(class_map[..., column], both / 2, rtol=1e-5)
 
 
 def test_a_predictor_looks_through_it() -> None:

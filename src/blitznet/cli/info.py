@@ -69,7 +69,7 @@ def run(options: Info) -> int:
         parameters=next((count for count in known if count is not None), None),
         notes="" if options.notes is None else _text(options.notes),
         scores=None if options.scores is None else _json(options.scores, "eval", ("images", "detection")),
-        speed=None if options.speed is None else _json(options.speed, "bench", ("rows", "machine")),
+        speed=None if options.speed is None else _speed(options.speed),
         pictures=tuple(_pictures(predictor, options)),
     )
     with written(options.card):
@@ -123,6 +123,16 @@ def _json(path: Path, command: str, wanted: tuple[str, ...]) -> dict[str, Any]:
         raise UsageError(f"{path}: wanted what `blitznet {command} --json` wrote ({error})") from error
     if not isinstance(found, dict) or not set(wanted) <= found.keys():
         raise UsageError(f"{path}: wanted what `blitznet {command} --json` wrote, {', '.join(wanted)} are missing")
+    return found
+
+
+def _speed(path: Path) -> dict[str, Any]:
+    """Of this version: one before did not time streams."""
+    found = _json(path, "bench", ("rows", "machine", "image_size", "date"))
+    if not all("streamed_per_second" in row for row in found["rows"]):
+        raise UsageError(
+            f"{path}: was written by an older blitznet, which timed no streams; run `blitznet bench` again"
+        )
     return found
 
 
