@@ -11,6 +11,8 @@ from typing import Any
 
 import tyro
 
+from blitznet.view.markdown import grid
+
 OUT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Speed
 
@@ -54,7 +56,7 @@ def of_bench(path: Path) -> str:
         "from an RGB array to boxes and full-size class map, measured by itself; "
         "stream/s: photos a second of a stream, on every thread one; MB: the most memory the process held."
     )
-    return f"## {found['command']}\n\n{_where(found)}\n\n{_grid(columns, rows)}\n\n{note}\n"
+    return f"## {found['command']}\n\n{_where(found)}\n\n{grid(columns, rows)}\n\n{note}\n"
 
 
 def of_command(path: Path) -> str:
@@ -62,11 +64,11 @@ def of_command(path: Path) -> str:
     found = json.loads(path.read_text())
     parts = [f"## {found['command']}\n\n{_where(found)}"]
     for table in found["tables"]:
-        parts.append(f"**{table['title']}**\n\n{_grid(table['columns'], table['rows'])}")
+        parts.append(f"**{table['title']}**\n\n{grid(table['columns'], table['rows'])}")
         parts += [f"{note[:1].upper()}{note[1:]}." for note in table["notes"]]
     if found.get("verdicts"):
         rows = [(one["what"], one["wanted"], one["measured"], _word(one["holds"])) for one in found["verdicts"]]
-        parts.append(_grid(("what", "wanted", "measured", ""), rows))
+        parts.append(grid(("what", "wanted", "measured", ""), rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,12 +95,6 @@ def _where(found: dict[str, Any]) -> str:
         f"{'' if threads is None else f'threads: {threads}; '}"
         f"{', '.join(f'{name} {number}' for name, number in versions.items())}."
     )
-
-
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others numbers."""
-    marks = ["---", *("---:" for _ in columns[1:])]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, marks, *rows))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from statistics import mean
 from blitznet.core.files import write_whole
 from blitznet.train.reproduce import ROUNDS, Made
 from blitznet.train.tables import Figure, Protocol, Row, Table
+from blitznet.view.markdown import grid
 
 SUFFIXES = (".md", ".csv", ".png")
 _PROTOCOLS: dict[Protocol, str] = {
@@ -96,8 +97,8 @@ def markdown(made: Made) -> str:
     """The whole page."""
     plan, table = made.plan, made.plan.table
     head = f"# {table.name}: {table.title}\n\n{_how(made)}\n\n## Figures, percent\n\n"
-    leads = f"\n## How far {table.ours} is ahead, points\n\n{_interval_text(plan.seeds)}\n\n"
-    return head + _score_table(made) + leads + _lead_table(made)
+    leads = f"\n\n## How far {table.ours} is ahead, points\n\n{_interval_text(plan.seeds)}\n\n"
+    return head + _score_table(made) + leads + _lead_table(made) + "\n"
 
 
 def _how(made: Made) -> str:
@@ -155,7 +156,7 @@ def _score_table(made: Made) -> str:
         titles.append(f"{figure.name}, ours")
         for row, cells in zip(table.rows, rows, strict=True):
             cells.append(_spread(found.get((row.name, figure.name))))
-    return _grid(titles, rows)
+    return grid(titles, rows)
 
 
 def _lead_table(made: Made) -> str:
@@ -163,12 +164,7 @@ def _lead_table(made: Made) -> str:
         [one.row, one.figure, _signed(one.paper), _signed(one.ours), f"{one.low:+.1f} to {one.high:+.1f}"]
         for one in _leads(made)
     ]
-    return _grid(["ahead of", "figure", "paper", "ours", "95 % interval"], rows)
-
-
-def _grid(titles: list[str], rows: list[list[str]]) -> str:
-    marks = ["---", *["---:"] * (len(titles) - 1)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (titles, marks, *rows))
+    return grid(["ahead of", "figure", "paper", "ours", "95 % interval"], rows)
 
 
 def _number(value: float | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from blitznet.core.anchors import grids
 from blitznet.core.spec import Spec
+from blitznet.view.markdown import cell, grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,13 @@ def contract_rows(spec: Spec, parameters: int | None) -> Iterator[tuple[str, str
 
 
 def _about(card: Card) -> list[str]:
-    rows = [f"| {name} | {_cell(text)} |" for name, text in contract_rows(card.spec, card.parameters)]
+    rows = [f"| {name} | {cell(text)} |" for name, text in contract_rows(card.spec, card.parameters)]
     return ["\n".join(["| | |", "|---|---|", *rows])]
 
 
 def _files(files: Sequence[ModelFile]) -> str:
     rows = [(file.name, f"{file.size / 1e6:.1f} MB", file.precision, f"`{file.sha256}`") for file in files]
-    return "## Files\n\n" + _grid(("file", "size", "precision", "sha256"), rows)
+    return "## Files\n\n" + grid(("file", "size", "precision", "sha256"), rows)
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
@@ -99,7 +100,7 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
                 _percent(pixels.get("calibration_error")),
             )
         )
-    yield "## Scores\n\n" + _grid(columns, rows)
+    yield "## Scores\n\n" + grid(columns, rows)
     yield (
         "AP50 by VOC's rules; pooled: over classes with 20 objects and more; ECE: expected calibration error, of boxes "
         "from a score of 0.3, of pixels painted as a class. In brackets 95 % intervals by drawing photos anew."
@@ -117,7 +118,7 @@ def _classes(sets: Mapping[str, Mapping[str, Any]]) -> str:
         for name in sorted(names)
     ]
     columns = ("class", *(f"AP50, {_short(name)}" for name in parts), "IoU")
-    return _grid(columns, rows) + "\n\nIn brackets: objects; for IoU, photos that show the class."
+    return grid(columns, rows) + "\n\nIn brackets: objects; for IoU, photos that show the class."
 
 
 def _speed(speed: Mapping[str, Any]) -> list[str]:
@@ -135,7 +136,7 @@ def _speed(speed: Mapping[str, Any]) -> list[str]:
     columns = ("engine", "network, ms", "whole, ms", "photos/s one by one", "in a stream", "MB")
     here = speed["machine"]
     return [
-        "## Speed\n\n" + _grid(columns, rows),
+        "## Speed\n\n" + grid(columns, rows),
         f"Photos of {speed['image_size']}, from an RGB array to boxes and full-size class map; {here['processor']}, "
         f"{here['cores']} cores, {speed['date'][:10]}.",
     ]
@@ -155,13 +156,3 @@ def _of_class(score: Mapping[str, Any] | None) -> str:
 def _short(text: str) -> str:
     """`VOC2012@val` of `voc:some/where/VOC2012@val,weight=2`: a machine's paths are nobody's business."""
     return text.partition(",")[0].rpartition("/")[2].rpartition(":")[2]
-
-
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others numbers."""
-    lines = [" | ".join(map(_cell, cells)) for cells in (columns, ["---", *("---:" for _ in columns[1:])], *rows)]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
