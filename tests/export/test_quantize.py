@@ -16,7 +16,7 @@ from blitznet.core.result import Outputs
 from blitznet.core.spec import Spec
 from blitznet.export.folding import folded
 from blitznet.export.onnx import export_onnx
-from blitznet.export.quantize import quantize_onnx, spared_nodes
+from blitznet.export.quantize import in_float, quantize_onnx
 from blitznet.nets.blitznet import build
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.onnx import OnnxEngine
@@ -92,11 +92,23 @@ def test_pixels_and_answers_stay_in_float(files: tuple[Path, Path, Spec]) -> Non
     source, target, _ = files
     model = onnx.load(target)
     made_by = {name: node for node in model.graph.node for name in node.output}
-    spared = spared_nodes(folded(source))
+    spared = in_float(folded(source))
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    in_float = {node.name for node in convolutions if node.input[1] not in made_by}
-    assert in_float == {node.name for node in convolutions} & spared
-    assert 1 <= len(in_float) < len(convolutions)
+    floats = {node.name for node in convolutions if node.input[1] not in made_by}
+    assert floats == {node.name for node in convolutions} & spared.nodes
+    assert 1 <= len(floats) < len(convolutions)
+
+
+def test_last_pointwise_convolutions_answer_in_float(files: tuple[Path, Path, Spec]) -> None:
+    source, target, spec = files
+    model, spared = onnx.load(target), in_float(folded(source))
+    rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    answering = [node for node in model.graph.node if node.name in spared.answers]
+    assert bool(answering) == (spec is LITE)  # the paper's last ones are 3x3
+    assert len(answering) == len(spared.answers)
+    assert not rounded & {node.output[0] for node in answering}
+    kernels = {one.output[0]: one.op_type for one in model.graph.node}
+    assert {kernels[node.input[1]] for node in answering} <= {"DequantizeLinear"}
 
 
 def test_activations_are_unsigned(files: tuple[Path, Path, Spec]) -> None:

@@ -15,6 +15,7 @@ from blitznet.core.spec import Resize, Spec
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.convert import convert_weights
 from blitznet.nets.files import restore
+from blitznet.nets.heads import rows
 from blitznet.nets.parts import Maps
 from nets.golden_files import FOLDER, image, variables
 
@@ -32,7 +33,9 @@ def answers(net: BlitzNet, encoded: Maps, down: Maps) -> dict[str, Tensor]:
     assert net.segmentation is not None
     up: Maps = net.upscale(down)
     offsets, logits = net.detection(up)
-    return {"loc": offsets[0], "conf": logits[0], "seg": net.segmentation(up, encoded)[1][0].permute(1, 2, 0)}
+    classes = net.detection.classes
+    _, class_map = net.segmentation(up, encoded)
+    return {"loc": rows(offsets, 4)[0], "conf": rows(logits, classes)[0], "seg": class_map[0].permute(1, 2, 0)}
 
 
 def worst(answer: Tensor, golden: Mapping[str, NDArray[Any]], key: str) -> float:

@@ -11,7 +11,7 @@ from nets.small import trained
 def test_rows_are_row_column_anchor() -> None:
     height, width, anchors, values = 2, 3, 6, 4
     x = torch.arange(anchors * values * height * width).view(1, anchors * values, height, width)
-    given = rows(x, values)
+    given = rows((x,), values)
     wanted = [
         [int(x[0, anchor * values + value, i, j]) for value in range(values)]
         for i in range(height)
@@ -40,7 +40,9 @@ def test_segmentation_has_the_papers_size(classes: int, values: int) -> None:
 def test_maps_follow_each_other_finest_first() -> None:
     head = DetectionHead((4, 8), per_cell=2, classes=3)
     fine, coarse = torch.randn(2, 4, 3, 2), torch.randn(2, 8, 1, 1)
-    offsets, logits = head((fine, coarse))
+    placed, said = head((fine, coarse))
+    assert [x.shape[1:] for x in placed] == [(8, 3, 2), (8, 1, 1)]
+    offsets, logits = rows(placed, 4), rows(said, 3)
     assert offsets.shape == (2, 14, 4)
     assert logits.shape == (2, 14, 3)
     torch.testing.assert_close(logits[:, 12:], head.logits[1](coarse).view(2, 2, 3))

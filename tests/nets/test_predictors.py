@@ -15,6 +15,7 @@ from blitznet.core.arrays import Floats
 from blitznet.core.classes import COCO, VOC, canonical
 from blitznet.core.errors import ModelError
 from blitznet.nets.blitznet import BlitzNet, build
+from blitznet.nets.heads import rows
 from blitznet.nets.lite import LiteSide
 from blitznet.nets.predictors import FILE, MAPS, load_predictors, port_predictors, save_predictors
 from blitznet.nets.trunk import load_trunk
@@ -38,8 +39,8 @@ def said(net: BlitzNet, images: Tensor) -> Tensor:
     """Logits (A, C) of the side alone."""
     with torch.inference_mode():
         down = net.downscale(net.encoder(images))
-        logits: Tensor = net.side(down, net.upscale(down))[0] if net.side is not None else torch.zeros(0)
-    return logits
+        assert net.side is not None
+        return rows(net.side(down, net.upscale(down)), SPEC.channels)[0]
 
 
 @pytest.mark.slow

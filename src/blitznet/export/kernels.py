@@ -1,6 +1,7 @@
 """Kernels in 8 bits: their scales, how their numbers are rounded, and biases that make up for what that shifts."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class Kernel:
         return self.groups == 1 and self.values.shape[2:] == (1, 1)
 
 
-def kernels(model: "ModelProto", spared: set[str]) -> list[Kernel]:
+def kernels(model: "ModelProto", spared: AbstractSet[str]) -> list[Kernel]:
     """The kernel of each convolution that is not spared, with its scales, rounded to the nearest."""
     from onnx import numpy_helper
 

@@ -1,11 +1,12 @@
 """A network in 8 bits: one QDQ file that onnxruntime and OpenVINO both run fast, and right on any processor.
 
 Activations are unsigned with one scale each, kernels signed with one for each channel: signed activations are
-slower than float32 on x86. Where the network meets pixels, and where it gives its answers, it stays in float.
+slower than float32 on x86. Where the network meets pixels, and in what it answers, it stays in float.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,16 @@ MOMENTS = 100
 """photos at most that 1x1 kernels are rounded for; each shows hundreds of places"""
 
 
+@dataclass(frozen=True, slots=True)
+class InFloat:
+    """What of a graph stays in float."""
+
+    nodes: frozenset[str]
+    """names of nodes that are computed so"""
+    answers: frozenset[str]
+    """names of convolutions in 8 bits whose answers are not rounded to 8 bits"""
+
+
 def quantize_onnx(source: Path, target: Path, images: Sequence[Image], spec: Spec) -> None:
     """Write the float32 network of `source`, as it is without post-processing, in 8 bits as `target`.
 
@@ -42,19 +53,21 @@ def quantize_onnx(source: Path, target: Path, images: Sequence[Image], spec: Spe
     for image in images:
         require_shape(image, (*spec.size, 3), name="image to calibrate on")
     model = folded(source)
-    spared = spared_nodes(model)
-    seen = observe(model, _tensors(model, spared), images)
-    found = _compensated(model, kernels(model, spared), images)
+    spared = in_float(model)
+    seen = observe(model, _tensors(model, spared.nodes), images)
+    found = _compensated(model, kernels(model, spared.nodes), images)
     correct_biases(model, found, {name: one.means for name, one in seen.items()})
     set_kernels(model, found)
     write_onnx(_quantized(model, spared, found, seen), replace(spec, precision="int8"), target)
 
 
-def spared_nodes(model: "ModelProto") -> set[str]:
-    """Names of the nodes that stay in float: where pixels come in, and where answers go out.
+def in_float(model: "ModelProto") -> InFloat:
+    """What is best left in float: where pixels come in, and where answers go out.
 
-    That is all up to the first convolution, with a depthwise one right behind it; all after the last convolutions,
-    and those themselves where they are 1x1. 8 bits lose most there, and float costs little.
+    That is all up to the first convolution, with a depthwise one right behind it, and all after the last
+    convolutions. 8 bits lose most there, and float costs little. The last convolutions themselves are in 8 bits;
+    where they are 1x1 their answers are not rounded again, which OpenVINO has for nothing (onnxruntime computes
+    them in float then, which for larger kernels would take too long).
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     used_by: dict[str, list[NodeProto]] = {}
@@ -74,8 +87,12 @@ def spared_nodes(model: "ModelProto") -> set[str]:
     second = _until_convolution([node for one in first if one.op_type == "Conv" for node in after(one)], after)
     depthwise = [node for node in second if node.op_type == "Conv" and dims[node.input[1]][1] == 1]
     last = _until_convolution([made_by[output.name] for output in model.graph.output], before)
-    cheap = [node for node in last if node.op_type != "Conv" or dims[node.input[1]][2:] == (1, 1)]
-    return {node.name for node in (*first, *depthwise, *cheap)}
+    after_them = [node for node in last if node.op_type != "Conv"]
+    pointwise = [node for node in last if node.op_type == "Conv" and dims[node.input[1]][2:] == (1, 1)]
+    return InFloat(
+        nodes=frozenset(node.name for node in (*first, *depthwise, *after_them)),
+        answers=frozenset(node.name for node in pointwise),
+    )
 
 
 def _until_convolution(
@@ -92,7 +109,7 @@ def _until_convolution(
     return list(reached.values())
 
 
-def _tensors(model: "ModelProto", spared: set[str]) -> list[str]:
+def _tensors(model: "ModelProto", spared: AbstractSet[str]) -> list[str]:
     """Names of the maps (1, D, h, w) that go into and come out of the operations in 8 bits."""
     from onnx import TensorProto
 
@@ -114,9 +131,7 @@ def _compensated(model: "ModelProto", found: Sequence[Kernel], images: Sequence[
     return compensated(found, total)
 
 
-def _quantized(
-    model: "ModelProto", spared: set[str], found: Sequence[Kernel], seen: Mapping[str, Seen]
-) -> "ModelProto":
+def _quantized(model: "ModelProto", spared: InFloat, found: Sequence[Kernel], seen: Mapping[str, Seen]) -> "ModelProto":
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
 
@@ -135,11 +150,31 @@ def _quantized(
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=[],
-        nodes_to_exclude=sorted(spared),
+        nodes_to_exclude=sorted(spared.nodes),
         op_types_to_quantize=list(OPERATIONS),
         extra_options={"TensorQuantOverrides": scales},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: ModelProto = quantizer.model.model
+    _leave_unrounded(quantized, spared.answers)
     return quantized
+
+
+def _leave_unrounded(model: "ModelProto", convolutions: AbstractSet[str]) -> None:
+    """Take out what rounds these convolutions' answers to 8 bits and back: their users are given them as they are."""
+    graph, outputs = model.graph, {output.name for output in model.graph.output}
+    answering = {node.output[0]: node for node in graph.node if node.name in convolutions}
+    rounding = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in answering]
+    rounded = {node.output[0]: node.input[0] for node in rounding}
+    back = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in rounded]
+    given = {node.output[0]: rounded[node.input[0]] for node in back}
+    for node in (*rounding, *back):
+        graph.node.remove(node)
+    called = {given[name]: name for name in given if name in outputs}  # an answer of the file keeps its name
+    for name, node in answering.items():
+        node.output[0] = called.get(name, name)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            source = given.get(name, name)
+            node.input[place] = called.get(source, source)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
+from blitznet.nets.heads import rows
 from blitznet.nets.lite import lite, ssd_lite
 from blitznet.nets.paper import paper, ssd
 from blitznet.nets.parts import Detection, Downscale, Encoder, Guide, Heads, Maps, Parts, Segmentation, Side, Upscale
@@ -45,10 +46,17 @@ class BlitzNet(nn.Module):
         encoded: Maps = self.encoder(images)
         down: Maps = self.downscale(encoded)
         up: Maps = self.upscale(down)
-        offsets, logits = (None, None) if self.detection is None else self.detection(up)
-        if logits is not None and self.side is not None:
-            logits = logits + self.side(down, up)
+        offsets, logits = self._boxes(down, up)
         return Heads(offsets, logits, self._class_map(logits, up, encoded))
+
+    def _boxes(self, down: Maps, up: Maps) -> tuple[Tensor | None, Tensor | None]:
+        """Offsets (B, A, 4) and class logits (B, A, C)."""
+        if self.detection is None:
+            return None, None
+        offsets, logits = self.detection(up)
+        if self.side is not None:  # map by map, which runtimes do in passing; rows would have to be added apart
+            logits = tuple(x + more for x, more in zip(logits, self.side(down, up), strict=True))
+        return rows(offsets, 4), rows(logits, self.detection.classes)
 
     def _class_map(self, logits: Tensor | None, up: Maps, encoded: Maps) -> Tensor | None:
         if self.segmentation is None:

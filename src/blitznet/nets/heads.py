@@ -20,11 +20,9 @@ class DetectionHead(Detection):
         self.offsets = nn.ModuleList(_biased(wide, per_cell * 4, 3, _begin_small) for wide in channels)
         self.logits = nn.ModuleList(_biased(wide, per_cell * classes, 3, _begin_small) for wide in channels)
 
-    def forward(self, maps: Maps) -> tuple[Tensor, Tensor]:
-        """Offsets (B, A, 4) and logits (B, A, C)."""
-        offsets = [rows(conv(x), 4) for conv, x in zip(self.offsets, maps, strict=True)]
-        logits = [rows(conv(x), self.classes) for conv, x in zip(self.logits, maps, strict=True)]
-        return torch.cat(offsets, 1), torch.cat(logits, 1)
+    def forward(self, maps: Maps) -> tuple[Maps, Maps]:
+        """Offsets (B, P * 4, h, w) and logits (B, P * C, h, w) of each map."""
+        return each(self.offsets, maps), each(self.logits, maps)
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The class convolution of each map."""
@@ -54,9 +52,14 @@ def convolutions(layers: Iterable[nn.Module]) -> Iterator[nn.Conv2d]:
         yield layer
 
 
-def rows(x: Tensor, values: int) -> Tensor:
-    """(B, P * values, h, w) -> (B, h * w * P, values): row, column, anchor."""
-    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values)
+def each(layers: Iterable[nn.Module], maps: Maps) -> Maps:
+    """What each layer says of its map."""
+    return tuple(layer(x) for layer, x in zip(layers, maps, strict=True))
+
+
+def rows(maps: Maps, values: int) -> Tensor:
+    """Maps (B, P * values, h, w) -> (B, A, values) in the order of the anchors: map, row, column, anchor."""
+    return torch.cat([x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values) for x in maps], 1)
 
 
 def _begin_small(conv: nn.Conv2d) -> None:

@@ -16,7 +16,7 @@ from blitznet.nets.blocks import begin_normal
 from blitznet.nets.efficientnet import EfficientNetLite
 from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionBlock
-from blitznet.nets.heads import convolutions, rows
+from blitznet.nets.heads import convolutions, each
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
 from blitznet.nets.parts import (
     Detection,
@@ -164,11 +164,9 @@ class LiteDetection(Detection):
             # 3 of 4 anchors learned from are background (3:1 mining): the first guess says so.
             nn.init.zeros_(final.bias).view(per_cell, classes)[:, 0].data.fill_(math.log(3 * (classes - 1)))
 
-    def forward(self, maps: Maps) -> tuple[Tensor, Tensor]:
-        """Offsets (B, A, 4) and logits (B, A, C)."""
-        offsets = [rows(predict(x), 4) for predict, x in zip(self.offsets, maps, strict=True)]
-        logits = [rows(predict(x), self.classes) for predict, x in zip(self.logits, maps, strict=True)]
-        return torch.cat(offsets, 1), torch.cat(logits, 1)
+    def forward(self, maps: Maps) -> tuple[Maps, Maps]:
+        """Offsets (B, P * 4, h, w) and logits (B, P * C, h, w) of each map."""
+        return each(self.offsets, maps), each(self.logits, maps)
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The 1x1 to the classes of each map."""
@@ -184,20 +182,17 @@ class LiteSide(Side):
 
     def __init__(self, channels: Sequence[int], *, per_cell: int, classes: int) -> None:
         super().__init__()
-        self.classes, self.per_cell = classes, per_cell
+        self.classes = classes
         self.features = nn.ModuleList(depthwise(wide) for wide in channels)
         self.logits = nn.ModuleList(_final(wide, per_cell * classes) for wide in channels)
         self.finest = _final(channels[0], per_cell * classes)
 
-    def forward(self, down: Maps, up: Maps) -> Tensor:
-        """Logits (B, A, C)."""
-        maps = down[-len(self.features) :]
-        seen = [feature(x) for feature, x in zip(self.features, maps, strict=True)]
-        fine = up[0]
-        answers = [resize(self.finest(seen[0]), (fine.shape[-2], fine.shape[-1]), "nearest")]
-        answers += [predict(x) for predict, x in zip(self.logits, seen, strict=True)]
-        answers[-1] = answers[-1].mean((2, 3), keepdim=True)
-        return torch.cat([rows(x, self.classes) for x in answers], 1)
+    def forward(self, down: Maps, up: Maps) -> Maps:
+        """Logits (B, P * C, h, w) for each map that predicts."""
+        seen = each(self.features, down[-len(self.features) :])
+        finest = resize(self.finest(seen[0]), (up[0].shape[-2], up[0].shape[-1]), "nearest")
+        *coarser, coarsest = each(self.logits, seen)
+        return (finest, *coarser, coarsest.mean((2, 3), keepdim=True))
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The 1x1 to the classes of each map."""

@@ -68,10 +68,13 @@ class Upscale(nn.Module):
 
 
 class Detection(nn.Module):
-    """Maps that predict -> offsets (B, A, 4) and class logits (B, A, C)."""
+    """Maps that predict -> for each of them offsets (B, P * 4, h, w) and class logits (B, P * C, h, w)."""
 
-    def forward(self, maps: Maps) -> tuple[Tensor, Tensor]:
-        """Offsets and logits, rows in the order of the anchors."""
+    classes: int
+    """C"""
+
+    def forward(self, maps: Maps) -> tuple[Maps, Maps]:
+        """Offsets and logits of the P anchors of each cell; channel = anchor * 4 + number, anchor * C + class."""
         raise NotImplementedError
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
@@ -80,10 +83,13 @@ class Detection(nn.Module):
 
 
 class Side(nn.Module):
-    """Maps of the downscale stream -> class logits (B, A, C) that are added to the detection head's."""
+    """Maps of the downscale stream -> class logits (B, P * C, h, w) that are added to the detection head's.
 
-    def forward(self, down: Maps, up: Maps) -> Tensor:
-        """Logits, rows in the order of the anchors; of the upscale stream's maps only the sizes are looked at."""
+    The pooled map's are (B, P * C, 1, 1).
+    """
+
+    def forward(self, down: Maps, up: Maps) -> Maps:
+        """Logits for each map that predicts; of the upscale stream's maps only the sizes are looked at."""
         raise NotImplementedError
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:

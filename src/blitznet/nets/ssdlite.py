@@ -9,6 +9,7 @@ from blitznet.core.classes import COCO, canonical
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
+from blitznet.nets.heads import rows
 from blitznet.nets.lite import LiteSide
 from blitznet.nets.predictors import load_predictors
 from blitznet.nets.trunk import load_trunk
@@ -43,7 +44,5 @@ class SSDLiteTeacher(nn.Module):
         On the finest map SSDLite predicts nothing, and what stands in for it is too rough to teach.
         """
         down = self.downscale(self.encoder(images))
-        finest = down[-len(self.side.features) - 1]
-        logits: Tensor = self.side(down, (finest,))
-        rough = finest.shape[-2] * finest.shape[-1] * self.side.per_cell
-        return logits[:, rough:, self.known]
+        _, *taught = self.side(down, (down[-len(self.side.features) - 1],))
+        return rows(tuple(taught), self.side.classes)[..., self.known]
