@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import Boxes, ClassMap, Floats, Labels, Scores, require_shape
+from blitznet.core.errors import UsageError
+from blitznet.core.instances import Instances, Panoptic, instances, of_class_map, of_logits, panoptic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +65,8 @@ class Result:
     """the class map (H, W), or what makes it; None if not asked for"""
     sure: Floats | Callable[[], Floats] | None = None
     """`certainty` (H, W), or what makes it; None if it is not to be had"""
+    leaning: Floats | Callable[[], Floats] | None = None
+    """(C, h, w) the segmentation logits that the class map is painted from, or what makes them; None if unknown"""
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -100,7 +104,31 @@ class Result:
             size=self.size,
             painted=vars(self).get("class_map", self.painted),
             sure=vars(self).get("certainty", self.sure),
+            leaning=self.leaning,
         )
+
+    def instances(self) -> Instances:
+        """Which pixels belong to which detection; take `above(0.3)` of a result first, for weak ones are guesses.
+
+        Of the class map's logits where they are known, of the class map itself otherwise.
+        Raises UsageError without a class map.
+        """
+        if self.leaning is not None:
+            logits = self.leaning() if callable(self.leaning) else self.leaning
+            return instances(self.boxes, self.scores, self.labels, of_logits(logits), self.size)
+        return instances(self.boxes, self.scores, self.labels, of_class_map(self._painted()), self.size)
+
+    def panoptic(self) -> Panoptic:
+        """One owner for every pixel: a detection, or a class that was seen without a box; of `above(0.3)`, best.
+
+        Raises UsageError without a class map.
+        """
+        return panoptic(self.instances(), self._painted())
+
+    def _painted(self) -> ClassMap:
+        if self.class_map is None:
+            raise UsageError("result: instances are cut out of a class map, and this network or call made none")
+        return self.class_map
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: width, height and a list of {label, score, box}."""

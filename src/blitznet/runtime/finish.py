@@ -50,6 +50,7 @@ def finish(
         size=size,
         painted=None if small is None else partial(nearest if finished else paint, small, size),
         sure=None if small is None or finished else partial(certainty, small, size, spec.map_temperature),
+        leaning=None if finished else small,
     )
 
 

@@ -90,6 +90,7 @@ class Tiled(Predictor):
             size=fed.size,
             painted=None if logits is None else lambda: paint(logits(), fed.size),
             sure=None if logits is None else lambda: certainty(logits(), fed.size, self.spec.map_temperature),
+            leaning=logits,
         )
 
 
