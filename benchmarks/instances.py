@@ -1,0 +1,190 @@
+"""Instance masks out of boxes and class map: mask AP50, panoptic quality and milliseconds, beside two plain ways.
+
+The plain ways: every pixel of the box, and the class map's pixels of its class inside the box.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core import mask as coco_mask
+
+from blitznet import load
+from blitznet.core.classes import canonical
+from blitznet.core.instances import Instances, Mask, Panoptic, Segment, panoptic
+from blitznet.core.result import Result
+from blitznet.metrics.panoptic import PanopticCounts
+from blitznet.runtime.timing import timed
+from report import DATA, percent, require_photos, say, show, write
+
+SHOWN = 0.3
+"""score from which a box has a say in a panoptic map"""
+OBJECTS = 10
+SIZE = (375, 500)
+"""of the photo that is timed"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is cut, and how often it is timed."""
+
+    root: Path = DATA
+    model: str = "blitznet300-lite"
+    split: str = "val"
+    repeats: int = 100
+    results: Path | None = None
+    """folder for COCO results of each way, as JSON"""
+    json: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The split's own file, of the classes that the model knows."""
+
+    content: dict[str, Any]
+    photos: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def read(cls, path: Path, names: Sequence[str]) -> "Truth":
+        """With labels + 1 for category ids."""
+        content = json.loads(path.read_bytes())
+        labels = {canonical(name): label for label, name in enumerate(names)}
+        ours = {one["id"]: labels.get(canonical(one["name"])) for one in content["categories"]}
+        objects = [
+            one | {"category_id": label + 1}
+            for one in content["annotations"]
+            if (label := ours[one["category_id"]]) is not None
+        ]
+        categories = [{"id": label + 1, "name": name} for label, name in enumerate(names)]
+        return cls(content | {"annotations": objects, "categories": categories}, tuple(content["images"]))
+
+    def panoptic(self, photo: dict[str, Any]) -> tuple[Panoptic, Mask]:
+        """The objects of a photo as segments, the later over the earlier, and its crowds as void."""
+        ids = np.zeros((photo["height"], photo["width"]), np.uint16)
+        void, labels = np.zeros(ids.shape, np.bool_), []
+        for one in self.content["annotations"]:
+            if one["image_id"] == photo["id"]:
+                mask = _decoded(one["segmentation"], ids.shape)
+                if one["iscrowd"]:
+                    void |= mask
+                else:
+                    labels.append(one["category_id"] - 1)
+                    ids[mask] = len(labels)
+        areas = np.bincount(ids.ravel(), minlength=len(labels) + 1)
+        segments = (Segment(n, label, None, int(areas[n])) for n, label in enumerate(labels, start=1))
+        return Panoptic(ids, tuple(one for one in segments if one.area)), void & (ids == 0)
+
+
+def filled(result: Result) -> Instances:
+    """Every pixel of the box."""
+    found = result.instances()
+    return replace(found, parts=tuple(np.ones_like(part) for part in found.parts))
+
+
+def cut(result: Result) -> Instances:
+    """The class map's pixels inside the box."""
+    found, class_map = result.instances(), result.class_map
+    assert class_map is not None
+    pairs = zip(found.windows, found.labels, strict=True)
+    return replace(found, parts=tuple(class_map[window] == label + 1 for window, label in pairs))
+
+
+WAYS: dict[str, Callable[[Result], Instances]] = {
+    "box, filled": filled,
+    "class map, cut at the box": cut,
+    "instances()": lambda result: result.instances(),
+}
+
+
+def main(options: Options) -> None:
+    """Find, cut, score, time."""
+    require_photos(options.root)
+    predictor = load(options.model)
+    folder = options.root / "coco"
+    truth = Truth.read(folder / "annotations" / f"instances_{options.split}.json", predictor.spec.classes)
+    say(f"{len(truth.photos)} photos")
+    results = [predictor(folder / options.split / photo["file_name"]) for photo in truth.photos]
+    scores = {name: _scores(way, results, truth, options.results, name) for name, way in WAYS.items()}
+    milliseconds = _milliseconds(results, options.repeats)
+    of_box, of_map, ours = (scores[name]["mask AP50"] for name in WAYS)
+    show(
+        f"coco@{options.split}, {len(truth.photos)} photos, {options.model}",
+        ("masks", *next(iter(scores.values()))),
+        [(name, *(percent(value) for value in row.values())) for name, row in scores.items()],
+        (
+            f"mask AP50: {ours / of_box:.2f} times the filled box's (wanted 1.5), "
+            f"{ours / of_map:.2f} times the cut class map's (wanted 1.05)",
+            f"instances and panoptic map of {OBJECTS} objects, {SIZE[1]}x{SIZE[0]}: {milliseconds:.2f} ms (wanted 3)",
+        ),
+    )
+    write(options.json, options, scores=scores, milliseconds=milliseconds)
+
+
+def _scores(
+    way: Callable[[Result], Instances], results: Sequence[Result], truth: Truth, folder: Path | None, name: str
+) -> dict[str, float]:
+    """Mask AP and AP50 of all detections, panoptic quality of the clear ones."""
+    rows = [row for photo, result in zip(truth.photos, results, strict=True) for row in _rows(photo, way(result))]
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+    counts = PanopticCounts(len(results[0].names))
+    for photo, result in zip(truth.photos, results, strict=True):
+        assert result.class_map is not None
+        counts.add(panoptic(way(result.above(SHOWN)), result.class_map), *truth.panoptic(photo))
+    judge = COCOeval_faster(COCO(truth.content), COCO(truth.content).loadRes(rows), "segm")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    return {"mask AP": judge.stats[0], "mask AP50": judge.stats[1], "PQ": counts.quality().mean or 0.0}
+
+
+def _rows(photo: dict[str, Any], found: Instances) -> Iterator[dict[str, Any]]:
+    """COCO results."""
+    for index, (score, label) in enumerate(zip(found.scores, found.labels, strict=True)):
+        runs = coco_mask.encode(np.asfortranarray(found.mask(index), np.uint8))
+        yield {
+            "image_id": photo["id"],
+            "category_id": int(label) + 1,
+            "score": float(score),
+            "segmentation": runs | {"counts": runs["counts"].decode()},
+        }
+
+
+def _decoded(outline: Any, size: tuple[int, ...]) -> Mask:
+    """Polygons or run lengths, as COCO's files have them -> (H, W)."""
+    height, width = size
+    if isinstance(outline, list):
+        outline = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
+    elif isinstance(outline["counts"], list):
+        outline = coco_mask.frPyObjects(outline, height, width)
+    return np.asarray(coco_mask.decode(outline), np.bool_)
+
+
+def _milliseconds(results: Sequence[Result], repeats: int) -> float:
+    """Median of cutting a photo whose objects are the best of several photos."""
+    fitting = [one for one in results if one.size[1] > one.size[0] and one.leaning is not None]
+    many = max(fitting, key=lambda one: int((one.scores >= SHOWN).sum()))
+    scale = np.array([SIZE[1] / many.size[1], SIZE[0] / many.size[0]] * 2, np.float32)
+    timings = []
+    for _ in range(repeats):
+        result = Result(
+            many.boxes[:OBJECTS] * scale,
+            many.scores[:OBJECTS],
+            many.labels[:OBJECTS],
+            many.names,
+            SIZE,
+            painted=np.zeros(SIZE, np.uint8),
+            leaning=many.leaning,
+        )
+        timings.append(timed(result.panoptic)[1])
+    return float(np.median(timings))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
