@@ -160,6 +160,26 @@ def test_a_panoptic_map_has_one_owner_for_every_pixel() -> None:
     np.testing.assert_array_equal(whole.ids == 3, logits.argmax(0) == 2)
 
 
+def test_a_pixel_that_two_want_is_the_one_whose_class_the_map_sees() -> None:
+    """A person on a horse: the better box reaches over the other, whose class is a little ahead there."""
+    logits = discs((40, 40))
+    half = (logits.argmax(0) == 1) & (np.arange(SIZE[1]) < 40)
+    logits[2] = np.where(half, logits[1] + 1, 0)
+    boxes, scores = around((40, 40), (40, 40)), np.array([0.9, 0.5], np.float32)
+    seen = Result(boxes, scores, np.arange(2), ("a", "b"), SIZE, logits.argmax(0).astype(np.uint8), None, logits)
+    np.testing.assert_array_equal(seen.panoptic().ids == 2, half)
+    assert seen.instances().mask(0)[half].all()
+
+
+def test_a_speck_without_a_box_is_no_segment() -> None:
+    class_map = np.zeros(SIZE, np.uint8)
+    class_map[:5, :9] = 1  # 45 pixels, less than 0.5 % of the photo
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    whole = panoptic(instances(*nothing, of_class_map(class_map), SIZE), class_map)
+    assert not whole.segments
+    assert not whole.ids.any()
+
+
 def test_a_map_without_boxes_is_all_classes() -> None:
     class_map = np.zeros(SIZE, np.uint8)
     class_map[:10], class_map[20:30] = 2, 1

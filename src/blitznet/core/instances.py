@@ -37,6 +37,8 @@ LEAST = 0.25
 """of the box's area: of a smaller mask nothing is believed, and the ellipse inside the box stands for it"""
 RIVAL = 0.5
 """of a thing's score: what another of its class needs to take pixels from it"""
+SPECK = 0.005
+"""of the photo: what a class without a box has at least, to be a segment"""
 _SURE = 8.0
 """the margin where there is no more than a class map to go by"""
 
@@ -122,17 +124,14 @@ def of_class_map(class_map: ClassMap) -> Margins:
 
 
 def panoptic(found: Instances, class_map: ClassMap) -> Panoptic:
-    """One owner for every pixel: of several detections the best; classes seen without a box keep what is theirs.
+    """One owner for every pixel: of several detections the best one of the class map's class there, then the best.
 
-    class_map (H, W). Pixels of a class that has boxes, and outside of all of them, belong to nobody.
+    class_map (H, W). A class that is seen without a box keeps what is nobody's, unless that is next to nothing;
+    pixels of a class that has boxes, and outside of all of them, belong to nobody.
     """
-    ids = np.zeros(found.size, np.uint16)
     order = np.argsort(-found.scores, kind="stable")
-    for number, index in enumerate(order, start=1):
-        place = ids[found.windows[index]]
-        place[found.parts[index] & (place == 0)] = number
-    unboxed = np.setdiff1d(np.flatnonzero(np.bincount(class_map.ravel(), minlength=VOID)[:VOID]), found.labels + 1)
-    unboxed = unboxed[unboxed > 0] - 1
+    ids = _owned(found, order, class_map)
+    unboxed = np.setdiff1d(_seen(np.where(ids == 0, class_map, np.uint8(0))), found.labels)
     numbers = np.zeros(VOID + 1, np.uint16)
     numbers[unboxed + 1] = len(order) + 1 + np.arange(len(unboxed))
     ids += np.where(ids == 0, numbers[class_map], np.uint16(0))
@@ -141,6 +140,23 @@ def panoptic(found: Instances, class_map: ClassMap) -> Panoptic:
     owners += [(int(label), None) for label in unboxed]
     every = (Segment(n, label, score, int(areas[n])) for n, (label, score) in enumerate(owners, start=1))
     return Panoptic(ids, tuple(segment for segment in every if segment.area))
+
+
+def _owned(found: Instances, order: Labels, class_map: ClassMap) -> NDArray[np.uint16]:
+    """The number (H, W) of the detection that each pixel belongs to, counted from 1 in this order; 0 for none."""
+    ids = np.zeros(found.size, np.uint16)
+    for agreed in (True, False):
+        for number, index in enumerate(order, start=1):
+            window = found.windows[index]
+            place, free = ids[window], found.parts[index] & (ids[window] == 0)
+            place[free & (class_map[window] == found.labels[index] + 1) if agreed else free] = number
+    return ids
+
+
+def _seen(class_map: ClassMap) -> Labels:
+    """Labels that are more than next to nothing of a class map (H, W)."""
+    pixels = np.bincount(class_map.ravel(), minlength=VOID)[1:VOID]
+    return np.flatnonzero(pixels >= max(1, SPECK * class_map.size))
 
 
 def _window(box: Floats, size: tuple[int, int]) -> Window:
