@@ -1,6 +1,6 @@
 """Our networks as files, in the precisions there are: what is in the package, what was trained, or random weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import torch
 
 from blitznet.api import WEIGHTS, find_model
 from blitznet.core.models import MODELS, named
+from blitznet.core.photo import Photo
 from blitznet.core.spec import Spec
 from blitznet.export.onnx import export_onnx
+from blitznet.export.quantize import quantize_onnx
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.files import load_model
 from contenders import pinned
@@ -18,8 +20,8 @@ _BACKGROUND = 6.0
 """added to its logit in a random network"""
 
 
-def files_of(model: str, folder: Path) -> Iterator[tuple[Path, Spec]]:
-    """ONNX files of a model with their contracts: float32, bfloat16, and what the package has besides.
+def files_of(model: str, folder: Path, photos: Sequence[Photo]) -> Iterator[tuple[Path, Spec]]:
+    """ONNX files of a model with their contracts: float32, bfloat16 and int8, the package's or calibrated on photos.
 
     model: a name, whose weights are random if the package has none, an ONNX file, which stands for itself, or a
     safetensors file or run folder.
@@ -32,10 +34,16 @@ def files_of(model: str, folder: Path) -> Iterator[tuple[Path, Spec]]:
         spec = contract(ready)
         if spec.precision == "int8" or model not in MODELS:
             yield ready, spec
+            photos = ()
         if model not in MODELS:
             return
     net, spec = load_model(weights) if weights.is_file() else (random_network(named(model)), named(model))
-    yield from write(net, replace(spec, precision="float32"), folder)
+    plain = replace(spec, precision="float32")
+    yield from write(net, plain, folder)
+    if photos:
+        small = folder / f"{spec.name}-int8.onnx"
+        quantize_onnx(folder / f"{spec.name}-float32.onnx", small, [photo.fit(spec.size) for photo in photos], plain)
+        yield small, replace(spec, precision="int8")
 
 
 def write(net: torch.nn.Module, spec: Spec, folder: Path) -> Iterator[tuple[Path, Spec]]:

@@ -58,7 +58,7 @@ class Options:
     photos: int = 40
     """of VOC2012@val, evenly spaced"""
     calibrate: int = 64
-    """of VOC2012@train, by which the peers are quantised"""
+    """of VOC2012@train, by which the peers are quantised, and ours that the package has no such file of"""
     rounds: int = 5
     """over all photos; one more is run first to warm up"""
     threads: int = available_threads()
@@ -196,10 +196,12 @@ def _streamed(row: Row) -> float:
 
 def our_contenders(options: Options, photos: Sequence[Path], folder: Path) -> Iterator[Contender]:
     """Each model in every precision there is a file for, on the engines that run it."""
+    from blitznet.core.photo import Photo
     from own import files_of
 
+    calibration = [Photo(path) for path in evenly(options.root, "train", options.calibrate)]
     for model in options.models:
-        for file, spec in files_of(model, folder):
+        for file, spec in files_of(model, folder, calibration):
             for runtime, precision in SETTINGS:
                 if precision == spec.precision:
                     yield ours(file, runtime, spec, photos, options.threads)

@@ -12,12 +12,13 @@ from benchmarks.rival import DETECTOR, PAGE, SEGMENTER, write_home
 from blitznet.core.contract import KEY
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
+from blitznet.core.photo import Photo
 from blitznet.core.spec import Precision, Spec
 from blitznet.runtime.timing import Spread
 from blitznet.runtime.turns import take_turns
 from contenders import Contender, Kind, ours, pinned, theirs
 from nets.small import small_spec
-from own import contract, random_network
+from own import contract, files_of, random_network
 from peers import Options, Row, accuracies, evenly, fastest, judge, report_tables
 from rivals import PEERS, Peer, Runtime, Setup
 from runtime.fakes import SPEC, write_onnx
@@ -110,6 +111,19 @@ def test_a_copy_in_another_precision(tmp_path: Path) -> None:
     notes = {note.key: note.value for note in onnx.load(copy).metadata_props}
     assert Spec.from_json(notes[KEY]).precision == "bfloat16"
     assert contract(tmp_path / "a.onnx") == SPEC
+
+
+def test_a_model_as_files_in_every_precision(tmp_path: Path) -> None:
+    from blitznet.nets.files import save_model
+
+    spec = small_spec()
+    save_model(tmp_path / "own.safetensors", random_network(spec), spec)
+    photos = [Photo(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)) for seed in range(3)]
+    files = dict(files_of(str(tmp_path / "own.safetensors"), tmp_path, photos))
+    assert [one.precision for one in files.values()] == ["float32", "bfloat16", "int8"]
+    assert all(contract(file) == one for file, one in files.items() if one.precision != "bfloat16")
+    small = tmp_path / f"{spec.name}-int8.onnx"
+    assert [file for file, _ in files_of(str(small), tmp_path, photos)] == [small]
 
 
 def test_random_weights_see_background() -> None:
