@@ -16,6 +16,7 @@ from faster_coco_eval.core import mask as coco_mask
 
 from blitznet import load
 from blitznet.core.classes import canonical
+from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.instances import Instances, Mask, Panoptic, Segment, panoptic
 from blitznet.core.result import Result
 from blitznet.metrics.panoptic import PanopticCounts
@@ -52,6 +53,8 @@ class Truth:
     @classmethod
     def read(cls, path: Path, names: Sequence[str]) -> "Truth":
         """With labels + 1 for category ids."""
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file; --split names one of its neighbours")
         content = json.loads(path.read_bytes())
         labels = {canonical(name): label for label, name in enumerate(names)}
         ours = {one["id"]: labels.get(canonical(one["name"])) for one in content["categories"]}
@@ -187,4 +190,7 @@ def _milliseconds(results: Sequence[Result], repeats: int) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    try:
+        main(tyro.cli(Options, description=__doc__))
+    except BlitzNetError as error:
+        raise SystemExit(f"error: {error}") from error

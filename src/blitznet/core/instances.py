@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import VOID, Boxes, ClassMap, Floats, Labels, Scores
+from blitznet.core.bilinear import Places, places
 
 Mask: TypeAlias = NDArray[np.bool_]
 """(H, W), or those of a window"""
@@ -187,12 +188,10 @@ def _stretched(field: Floats, window: Window, size: tuple[int, int]) -> Floats:
     return np.asarray(wide[top] + (wide[bottom] - wide[top]) * down[:, None], np.float32)
 
 
-def _between(inside: int, outside: int, side: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+def _between(inside: int, outside: int, side: slice) -> tuple[Places, Places, Floats]:
     """For some pixels of `outside`: the places before and after each, of `inside`, and the share of the latter."""
-    place = (np.arange(side.start, side.stop) + 0.5) * (inside / outside) - 0.5
-    place = place.clip(0, inside - 1)
-    low = place.astype(np.intp)
-    return low, np.minimum(low + 1, inside - 1), (place - low).astype(np.float32)
+    low, share = places(inside, outside)
+    return low[side], np.minimum(low[side] + 1, inside - 1), share[side]
 
 
 def _part(margin: Floats, away: Floats) -> Mask:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blitznet.core.anchors import Grid
 from blitznet.core.arrays import ClassMap, Floats
+from blitznet.core.bilinear import places
 
 _AT_ONCE = 1 << 20
 """pixels that are computed at a time, which bounds the memory"""
@@ -70,11 +71,9 @@ class _Cells(NamedTuple):
 
 def between(inside: int, outside: int) -> Side:
     """Where `outside` pixels lie between `inside` places, half-pixel centres."""
-    place = (np.arange(outside) + 0.5) * (inside / outside) - 0.5
-    place = place.clip(0, inside - 1)
-    low = place.astype(np.intp)
+    low, share = places(inside, outside)
     cuts = np.searchsorted(low, np.arange(inside + 1))
-    return Side(low, (place - low).astype(np.float32), cuts[:-1], np.diff(cuts))
+    return Side(low, share, cuts[:-1], np.diff(cuts))
 
 
 def _best(logits: Floats) -> ClassMap:
