@@ -123,10 +123,9 @@ def _possible(logits: Floats, bars: Floats, temperature: float) -> Rows:
     if not 0 < bars.min() <= bars.max() < 1:
         return np.arange(len(logits)) if bars.min() <= 0 else np.zeros(0, np.intp)
     least = (temperature * (np.log(bars / (1 - bars)) - _SLACK)).astype(np.float32)
-    # One bar for all first, along whole memory: numpy is slow at short rows.
-    lowest = np.repeat(logits[:, 0] + least.min(), logits.shape[1]).reshape(logits.shape)
-    lowest[:, 0] = np.inf
-    passing = logits > lowest
+    # One bar for all first: numpy is fast where rows are compared with one number each.
+    passing = logits > logits[:, :1] + least.min()
+    passing[:, 0] = False
     if np.count_nonzero(passing) > len(logits):
         return np.flatnonzero((logits[:, 1:] > logits[:, :1] + least).any(1))
     place = np.flatnonzero(passing)
