@@ -49,6 +49,7 @@ def test_counts() -> None:
         ({"size": (300.0, 300)}, r"wanted a size of height and width in pixels, came \[300\.0, 300\]"),
         ({"classes": (1, 2)}, r"class names must be text, came \[1, 2\]"),
         ({"temperature": 0.0}, r"wanted a temperature above 0, came 0\.0"),
+        ({"shift": float("inf")}, "wanted a finite shift, came inf"),
         ({"map_temperature": -1.0}, r"wanted a temperature above 0, came -1\.0"),
     ],
 )

@@ -25,16 +25,16 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 
 def test_it_is_the_mean_by_shares(files: tuple[Path, Path, Path]) -> None:
-    spec = replace(small_spec(), temperature=1.4, provenance="one")
+    spec = replace(small_spec(), temperature=1.4, shift=0.2, map_temperature=1.1, provenance="one")
     nets = [write(path, seed, replace(spec, provenance=f"run {seed}")) for seed, path in enumerate(files)]
     for shares, parts in (((), (1 / 3, 1 / 3, 1 / 3)), ((2.0, 1.0, 1.0), (0.5, 0.25, 0.25))):
         mean, contract = average(files, shares)
         for name, value in mean.state_dict().items():
             wanted = sum(part * net.state_dict()[name].double() for part, net in zip(parts, nets, strict=True))
             torch.testing.assert_close(value.double(), torch.as_tensor(wanted), rtol=1e-6, atol=1e-7)
-        assert contract.temperature == 1.0
+        assert contract == replace(spec.uncalibrated(), provenance=contract.provenance)
     assert contract.provenance == "the weights' average of 3 models: (0.5) run 0; (0.25) run 1; (0.25) run 2"
-    assert replace(contract, temperature=1.4, provenance="run 0") == replace(spec, provenance="run 0")
+    assert (contract.temperature, contract.shift, contract.map_temperature) == (1.0, 0.0, 1.0)
 
 
 def test_counts_are_those_of_the_first(files: tuple[Path, Path, Path]) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from blitznet.core.anchors import grids, make_anchors
 from blitznet.core.arrays import Floats
+from blitznet.core.confidence import Line
 from blitznet.core.spec import AnchorLayout, Limits
 from blitznet.runtime.detect import detections
 from runtime.fakes import ANCHORS, SPEC, random_outputs
@@ -95,17 +96,22 @@ def test_equal_scores_at_every_cut(limits: Limits, counts: list[int]) -> None:
     same(offsets, logits, ANCHORS, limits)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_a_temperature_divides_the_logits(temperature: float) -> None:
+@pytest.mark.parametrize("line", [Line(0.5, -0.7), Line(2.0, 0.3)])
+def test_told_scores_are_those_of_the_same_boxes(line: Line) -> None:
     outputs = random_outputs(spread=3.0)
     assert outputs.offsets is not None
     assert outputs.logits is not None
     offsets, logits = outputs.offsets[0], outputs.logits[0]
-    warm = detections(offsets, logits * np.float32(temperature), ANCHORS, replace(SPEC, temperature=temperature), SMALL)
     boxes, scores, labels = detections(offsets, logits, ANCHORS, SPEC, SMALL)
-    np.testing.assert_array_equal(warm[0], boxes)
-    np.testing.assert_allclose(warm[1], scores, rtol=1e-5)
-    np.testing.assert_array_equal(warm[2], labels)
+    limits = replace(SMALL, score=float(line.told(np.array([SMALL.score], np.float32))[0]))
+    spec = replace(SPEC, temperature=line.temperature, shift=line.shift)
+    told = detections(offsets, logits, ANCHORS, spec, limits)
+    assert len(boxes) > 3
+    np.testing.assert_array_equal(told[0], boxes)
+    np.testing.assert_allclose(
+        told[1], 1 / (1 + ((1 - scores) / scores) ** (1 / line.temperature) / np.exp(line.shift)), rtol=1e-5
+    )
+    np.testing.assert_array_equal(told[2], labels)
 
 
 @pytest.mark.parametrize("per_image", [1, 30, 200])

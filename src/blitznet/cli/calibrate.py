@@ -1,10 +1,11 @@
-"""`blitznet calibrate`: the temperatures at which a model's scores mean what they say, put into its contract."""
+"""`blitznet calibrate`: a model's scores made to mean what they say, by its contract."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import tyro
 
 from blitznet.cli.engines import EngineFlag
@@ -18,19 +19,22 @@ from blitznet.core.models import DEFAULT, MODELS
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from blitznet.core.arrays import ClassMap, Flags, Floats
     from blitznet.core.sample import Sample
     from blitznet.core.spec import Spec
     from blitznet.metrics.evaluate import Dataset
-    from blitznet.metrics.temperature import Found, Search
+    from blitznet.metrics.platt import Fit, Platt
+    from blitznet.metrics.temperature import Found as Warmth
+    from blitznet.metrics.temperature import Search
     from blitznet.runtime.predictor import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
-    """Find the temperatures at which a score of 0.8 is right 8 times of 10, for boxes and for painted pixels.
+    """Make a score of 0.8 right 8 times of 10: a line for the scores of boxes, a temperature for painted pixels.
 
-    Looks at labelled photos that the model did not learn from, and writes a copy of its file whose contract has the
-    temperatures; weights stay as they are. The order of a photo's detections hardly changes, so precision does not.
+    Looks at labelled photos that the model did not learn from, and writes a copy of its file whose contract has them;
+    weights stay as they are. Detections stay the same and in order, so their average precision does not change.
     """
 
     model: Annotated[str, tyro.conf.Positional, said("[MODEL]")] = DEFAULT
@@ -58,62 +62,83 @@ def run(options: Calibrate) -> int:
     prepare_files(out)
     predictor = load(path, engine=options.engine)
     found = search(predictor, open_sets(options.data, predictor.spec.classes))
-    spec = _calibrated(predictor.spec, found)
+    spec = calibrated(predictor.spec, found)
     rewrite(path, spec, out)
     stdout().print(_table(found))
-    print(f"model: {out}   temperature {spec.temperature:g}, of the class map {spec.map_temperature:g}")
+    print(f"model: {out}")
     return 0
 
 
-def search(predictor: "Predictor", datasets: "Sequence[Dataset]") -> "dict[str, Found | None]":
-    """What is found for each of the model's tasks on all photos of the sets."""
+@dataclass(frozen=True)
+class Found:
+    """What was found for each task; None for one that the model or the sets lack."""
+
+    boxes: "Fit | None"
+    pixels: "Warmth | None"
+
+
+def search(predictor: "Predictor", datasets: "Sequence[Dataset]") -> Found:
+    """Look at all photos of the sets, once each."""
+    from blitznet.metrics.platt import Platt
     from blitznet.metrics.temperature import Search
 
-    searches: dict[str, Search] = {task: Search() for task in predictor.spec.tasks}
+    boxes, pixels = Platt(), Search()
     total, number = sum(len(dataset) for dataset in datasets), 0
     with bars() as show:
         for dataset in datasets:
             for index in range(len(dataset)):
-                _add(predictor, dataset[index], number, searches)
+                _look(predictor, dataset[index], number, boxes, pixels)
                 number += 1
                 show("photos", number, total)
-    return {task: one.found() for task, one in searches.items()}
+    return Found(boxes.found(), pixels.found())
 
 
-def _add(predictor: "Predictor", sample: "Sample", number: int, searches: "dict[str, Search]") -> None:
-    """Look at one photo once, and finish what was seen at every temperature."""
+def _look(predictor: "Predictor", sample: "Sample", number: int, boxes: "Platt", pixels: "Search") -> None:
+    """Add what one photo tells."""
     from blitznet.core.result import Outputs
-    from blitznet.metrics.calibration import box_bins, pixel_bins
+    from blitznet.metrics.calibration import judged
     from blitznet.metrics.pairing import detections_of, objects_of
-    from blitznet.metrics.temperature import TEMPERATURES
     from blitznet.runtime.finish import finish
 
+    spec = predictor.spec.uncalibrated()
     fed = predictor.feed(sample.photo)
     given = predictor.engine.run(fed.pixels[None])
     if not isinstance(given, Outputs):
         raise UsageError("this file finishes boxes itself; calibrate its .safetensors file and export that")
-    truth = sample.class_map() if "segmentation" in searches and sample.mask_classes.any() else None
+    result = finish(given, 0, spec, size=fed.size, fed=fed.pixels.shape[:2])
+    if "detection" in spec.tasks and sample.box_classes.any():
+        boxes.add(number, *judged(detections_of(0, result, sample), objects_of(0, sample), "devkit"))
+    truth = sample.class_map() if sample.mask_classes.any() else None
+    if given.class_map is not None and truth is not None:
+        _look_at_pixels(given.class_map[0], truth, sample.mask_classes, number, pixels)
+
+
+def _look_at_pixels(logits: "Floats", truth: "ClassMap", known: "Flags", number: int, pixels: "Search") -> None:
+    """Add what one photo's mask tells at every temperature."""
+    from blitznet.metrics.calibration import pixel_bins
+    from blitznet.metrics.temperature import TEMPERATURES
+    from blitznet.runtime.certainty import certainty
+    from blitznet.runtime.paint import paint
+
+    size = (truth.shape[0], truth.shape[1])
+    painted = paint(logits, size)
     for place, temperature in enumerate(TEMPERATURES):
-        spec = replace(predictor.spec, temperature=temperature, map_temperature=temperature)
-        result = finish(given, 0, spec, size=fed.size, fed=fed.pixels.shape[:2], limits=predictor.limits)
-        if "detection" in searches and sample.box_classes.any():
-            bins = box_bins(detections_of(0, result, sample), objects_of(0, sample), "devkit")
-            searches["detection"].add(number, place, bins)
-        if truth is not None and result.class_map is not None and result.certainty is not None:
-            bins = pixel_bins(truth, result.class_map, result.certainty, sample.mask_classes)
-            searches["segmentation"].add(number, place, bins)
+        sure = certainty(logits, size, temperature)
+        pixels.add(number, place, pixel_bins(truth, painted, sure, known))
 
 
-def _calibrated(spec: "Spec", found: "dict[str, Found | None]") -> "Spec":
-    """The contract with the temperatures that were found; a task without labels keeps its own."""
-    boxes, pixels = found.get("detection"), found.get("segmentation")
-    if boxes is None and pixels is None:
+def calibrated(spec: "Spec", found: Found) -> "Spec":
+    """The contract with what was found, its limit moved along; a task without labels keeps its own."""
+    if found.boxes is None and found.pixels is None:
         raise UsageError("--data: nothing there tells right from wrong; wanted sets with boxes or masks")
-    return replace(
-        spec,
-        temperature=spec.temperature if boxes is None else boxes.temperature,
-        map_temperature=spec.map_temperature if pixels is None else pixels.temperature,
-    )
+    plain = spec.uncalibrated()
+    warmth = spec.map_temperature if found.pixels is None else found.pixels.temperature
+    if found.boxes is None:
+        return replace(spec, map_temperature=warmth)
+    line = found.boxes.line
+    told = float(line.told(np.array([plain.limits.score], np.float32))[0])
+    limits = replace(plain.limits, score=float(f"{told:.9g}"))
+    return replace(plain, temperature=line.temperature, shift=line.shift, map_temperature=warmth, limits=limits)
 
 
 def _beside(path: Path, *, named: bool) -> Path:
@@ -121,19 +146,17 @@ def _beside(path: Path, *, named: bool) -> Path:
     return Path(name) if named else path.with_name(name)
 
 
-def _table(found: "dict[str, Found | None]") -> "Table":
+def _table(found: Found) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("expected calibration error")
-    for title in ("temperature", "at 1", "at it", "two-fold"):
+    for title in ("temperature", "shift", "as it is", "with them", "two-fold"):
         table.add_column(title, justify="right")
-    for task, one in found.items():
-        what = "boxes from 0.3" if task == "detection" else "pixels not background"
-        cells = (
-            ("-",) * 4
-            if one is None
-            else (f"{one.temperature:g}", f"{one.plain:.3f}", f"{one.error:.3f}", f"{one.two_fold:.3f}")
-        )
-        table.add_row(what, *cells)
+    boxes, pixels = found.boxes, found.pixels
+    errors = [f"{value:.3f}" for value in (boxes.plain, boxes.error, boxes.two_fold)] if boxes else ["-"] * 3
+    line = [f"{value:g}" for value in boxes.line] if boxes else ["-"] * 2
+    table.add_row("boxes from 0.3", *line, *errors)
+    errors = [f"{value:.3f}" for value in (pixels.plain, pixels.error, pixels.two_fold)] if pixels else ["-"] * 3
+    table.add_row("pixels not background", f"{pixels.temperature:g}" if pixels else "-", "", *errors)
     return table

@@ -37,7 +37,7 @@ COMMANDS: dict[str, Command] = {
     "bench": Command("bench", "Bench", "milliseconds of every stage, on this machine"),
     "info": Command("info", "Info", "what a model is, and its model card"),
     "export": Command("export", "Export", "a trained model as one ONNX file", "train"),
-    "calibrate": Command("calibrate", "Calibrate", "scores that mean what they say: temperatures for a model", "train"),
+    "calibrate": Command("calibrate", "Calibrate", "scores that mean what they say, by a model's contract", "train"),
     "average": Command("average", "Average", "several trainings of one network as one better model", "train"),
     "convert-weights": Command("convert_weights", "ConvertWeights", "the authors' checkpoint into a model", "train"),
 }

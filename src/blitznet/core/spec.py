@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from blitznet.core.confidence import Line
 from blitznet.core.errors import ModelError
 
 Task = Literal["detection", "segmentation"]
@@ -96,7 +97,9 @@ class Spec:
     tasks: tuple[Task, ...] = BOTH
     limits: Limits = Limits()
     temperature: float = 1.0
-    """class logits are divided by it before softmax, so that a score is a probability"""
+    """the logit of a score is divided by it, so that a score is a probability"""
+    shift: float = 0.0
+    """then added to the logit of a score"""
     map_temperature: float = 1.0
     """segmentation logits are divided by it before softmax, so that a pixel's certainty is a probability"""
     precision: Precision = "float32"
@@ -120,6 +123,22 @@ class Spec:
         for temperature in (self.temperature, self.map_temperature):
             if not 0 < temperature < float("inf"):
                 raise ModelError(f"{self.name}: wanted a temperature above 0, came {temperature}")
+        if not abs(self.shift) < float("inf"):
+            raise ModelError(f"{self.name}: wanted a finite shift, came {self.shift}")
+
+    @property
+    def confidence(self) -> Line:
+        """How scores are told."""
+        return Line(self.temperature, self.shift)
+
+    def uncalibrated(self) -> "Spec":
+        """The contract without what was measured on its weights: scores and certainties as the network has them.
+
+        The limit moves along: the same of the network's own scores are above it.
+        """
+        own = float(f"{self.confidence.own(self.limits.score):.5g}")
+        limits = dataclasses.replace(self.limits, score=own)
+        return dataclasses.replace(self, temperature=1.0, shift=0.0, map_temperature=1.0, limits=limits)
 
     @property
     def channels(self) -> int:

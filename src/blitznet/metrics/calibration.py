@@ -8,7 +8,7 @@ ones, each bin weighing what it has.
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.arrays import VOID, ClassMap, Flags, Floats
+from blitznet.core.arrays import VOID, ClassMap, Flags, Floats, Scores
 from blitznet.metrics import voc_ap
 from blitznet.metrics.pairing import IGNORED, RIGHT, Detections, Objects, Reals
 
@@ -25,11 +25,16 @@ def bins(score: NDArray[np.float32], right: Flags, least: float = 0.0) -> Reals:
     return np.stack([np.bincount(place, weights, BINS) for weights in (None, score, right)]).astype(np.float64)
 
 
-def box_bins(found: Detections, objects: Objects, rule: voc_ap.Rule) -> Reals:
-    """The bins (3, BINS) of detections with at least LEAST; those that are ignored in scoring are left out."""
+def judged(found: Detections, objects: Objects, rule: voc_ap.Rule) -> tuple[Scores, Flags]:
+    """The scores of detections and whether they are right (N,); those that are ignored in scoring are left out."""
     verdict = voc_ap.verdicts(found, objects, rule)
     counted = verdict != IGNORED
-    return bins(found.score[counted], verdict[counted] == RIGHT, LEAST)
+    return found.score[counted], verdict[counted] == RIGHT
+
+
+def box_bins(found: Detections, objects: Objects, rule: voc_ap.Rule) -> Reals:
+    """The bins (3, BINS) of detections with at least LEAST; those that are ignored in scoring are left out."""
+    return bins(*judged(found, objects, rule), LEAST)
 
 
 def pixel_bins(truth: ClassMap, painted: ClassMap, certainty: Floats, known: Flags) -> Reals:
@@ -47,3 +52,9 @@ def calibration_error(table: Reals) -> float | None:
     """The expected calibration error, 0..1, of bins (3, BINS); None where nothing is in them."""
     count, score, right = table
     return float(np.abs(score - right).sum() / count.sum()) if count.any() else None
+
+
+def error_or_all(table: Reals) -> float:
+    """The same for a search: where nothing is left to be wrong about, everything is lost, not won."""
+    error = calibration_error(table)
+    return 1.0 if error is None else error

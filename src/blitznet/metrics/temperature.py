@@ -1,4 +1,4 @@
-"""Temperatures at which scores mean what they say (Guo et al., 2017), found on labelled photos.
+"""The temperature at which painted pixels are as certain as they say (Guo et al., 2017), found on labelled photos.
 
 Of each photo the bins of `calibration.py` are counted at every temperature of a grid. The one of the least expected
 calibration error is taken; what it is worth is told by two halves of the photos, each at the other's temperature.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from blitznet.core.errors import DataError
-from blitznet.metrics.calibration import BINS, calibration_error
+from blitznet.metrics.calibration import BINS, error_or_all
 from blitznet.metrics.pairing import Reals
 
 TEMPERATURES: tuple[float, ...] = tuple(round(float(value), 3) for value in 2.0 ** (np.arange(-10, 13) / 8))
@@ -19,7 +19,7 @@ PLAIN = TEMPERATURES.index(1.0)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found for one task; errors are expected calibration errors, 0..1."""
+    """What was found; errors are expected calibration errors, 0..1."""
 
     temperature: float
     plain: float
@@ -32,7 +32,7 @@ class Found:
 
 @dataclass(eq=False)
 class Search:
-    """The bins of one task at every temperature, of every other photo apart."""
+    """The bins at every temperature, of every other photo apart."""
 
     tables: Reals = field(default_factory=lambda: np.zeros((2, len(TEMPERATURES), 3, BINS)))
     """(2, T, 3, BINS)"""
@@ -50,15 +50,9 @@ class Search:
             raise DataError("calibration: wanted labelled things on several photos, came one; give more photos")
         best = _best(whole)
         crossed = self.tables[0, _best(self.tables[1])] + self.tables[1, _best(self.tables[0])]
-        return Found(TEMPERATURES[best], _error(whole[PLAIN]), _error(whole[best]), _error(crossed))
+        return Found(TEMPERATURES[best], error_or_all(whole[PLAIN]), error_or_all(whole[best]), error_or_all(crossed))
 
 
 def _best(tables: Reals) -> int:
     """Place of the least error among (T, 3, BINS); of equals the one nearest to 1."""
-    return min(range(len(tables)), key=lambda place: (_error(tables[place]), abs(place - PLAIN)))
-
-
-def _error(table: Reals) -> float:
-    """Where nothing is left to be wrong about, everything is lost, not won."""
-    error = calibration_error(table)
-    return 1.0 if error is None else error
+    return min(range(len(tables)), key=lambda place: (error_or_all(tables[place]), abs(place - PLAIN)))

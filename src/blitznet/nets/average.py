@@ -20,9 +20,9 @@ from blitznet.nets.files import load_model, restore
 def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> tuple[BlitzNet, Spec]:
     """The mean of models' weights, by `shares` or evenly, and its contract: the first one's, with all provenances.
 
-    Score temperatures are 1 again: they were measured on other weights. Models may have been trained at different
-    sizes. Raises UsageError for fewer than two models or shares that do not fit them, ModelError for models that are
-    not of one network and one list of classes.
+    Scores are told as they are again: what was measured was so on other weights. Models may have been trained at
+    different sizes. Raises UsageError for fewer than two models or shares that do not fit them, ModelError for models
+    that are not of one network and one list of classes.
     """
     parts = _shares(len(paths), shares)
     models = [load_model(path) for path in paths]
@@ -35,12 +35,8 @@ def average(paths: Sequence[Path], shares: Sequence[float] = ()) -> tuple[BlitzN
         f"({share:.2g}) {spec.provenance or path.name}"
         for path, (_, spec), share in zip(paths, models, parts, strict=True)
     )
-    spec = replace(
-        first,
-        temperature=1.0,
-        map_temperature=1.0,
-        provenance=f"the weights' average of {len(paths)} models: {origins}",
-    )
+    provenance = f"the weights' average of {len(paths)} models: {origins}"
+    spec = replace(first.uncalibrated(), provenance=provenance)
     return restore(spec, weights, source="average"), spec
 
 

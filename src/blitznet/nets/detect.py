@@ -58,10 +58,17 @@ class Finishing(nn.Module):
     def detections(self, offsets: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes, scores, labels and count of raw answers."""
         limits = self.spec.limits
-        scores, anchor = best_of_each_class(logits / self.spec.temperature, limits.candidates)  # (B, K, n)
+        least = self.spec.confidence.own(limits.score)
+        scores, anchor = best_of_each_class(logits, limits.candidates)  # (B, K, n)
         boxes = self._place(offsets, anchor)
-        pick, kept = suppress(boxes, scores > limits.score, iou=limits.iou, keep=limits.per_class)
-        return _best_of_all(boxes, scores, pick, kept, limits.per_image)
+        pick, kept = suppress(boxes, scores > least, iou=limits.iou, keep=limits.per_class)
+        placed, best, label, count = _best_of_all(boxes, scores, pick, kept, limits.per_image)
+        return placed, self._told(best), label, count
+
+    def _told(self, scores: Tensor) -> Tensor:
+        """Scores (B, N) as the contract tells them; 0, which is nobody's, stays."""
+        line = self.spec.confidence
+        return scores if line.plain else ((scores / (1 - scores)).log() / line.temperature + line.shift).sigmoid()
 
     def _place(self, offsets: Tensor, anchor: Tensor) -> Tensor:
         """Boxes (B, K, n, 4), fractions inside the image, of the anchors (B, K, n)."""

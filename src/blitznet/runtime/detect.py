@@ -6,6 +6,7 @@ the best candidates alone give as many boxes as an image may have, the others ar
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +34,16 @@ def detections(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, lim
     `limits.score`, the best `candidates` of them, suppression, at most `per_class`; then the best
     `per_image` of all. Order: falling score; equal scores by class, then by anchor.
     """
+    limits = replace(limits, score=spec.confidence.own(limits.score))
     found = nothing()
-    for bars in _looks(logits, limits, spec.temperature):
-        picked = _candidates(logits, bars, limits, spec.temperature)
+    for bars in _looks(logits, limits):
+        picked = _candidates(logits, bars, limits)
         if picked is None:
             continue
         found = _suppressed(*picked, offsets, anchors, spec, limits)
         if len(found[0]) == limits.per_image:
             break
-    return found
+    return found[0], spec.confidence.told(found[1]), found[2]
 
 
 def nothing() -> Found:
@@ -49,12 +51,12 @@ def nothing() -> Found:
     return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
 
 
-def _looks(logits: Floats, limits: Limits, temperature: float) -> Iterator[Floats]:
+def _looks(logits: Floats, limits: Limits) -> Iterator[Floats]:
     """Score limits (K,) to try: those that will leave enough, as far as some of the anchors tell; then the true one.
 
     Enough for the image, and of a class that has more than its candidates enough for these.
     """
-    sample = -_scores(logits[::_SAMPLED], temperature)  # (K, n)
+    sample = -_scores(logits[::_SAMPLED])  # (K, n)
     most = limits.candidates // _SAMPLED
     rooms = [min(int(share * most), sample.shape[1] - 1) for _, share in _CANDIDATES]
     if 0 < most <= rooms[0]:
@@ -82,13 +84,13 @@ def _suppressed(
     return placed[best], score[best], label[best]
 
 
-def _candidates(logits: Floats, bars: Floats, limits: Limits, temperature: float) -> tuple[Rows, Labels, Scores] | None:
+def _candidates(logits: Floats, bars: Floats, limits: Limits) -> tuple[Rows, Labels, Scores] | None:
     """Anchor, label and score of what goes into suppression, by label, falling score, anchor.
 
     Of each class (K,) what is above its bar. None where a bar above the true limit hides some of a class's best.
     """
-    rows = _possible(logits, bars, temperature)
-    table = _scores(logits[rows], temperature)  # (K, n)
+    rows = _possible(logits, bars)
+    table = _scores(logits[rows])  # (K, n)
     passing = table > bars[:, None]
     counts = passing.sum(1)
     if (counts[bars > bars.min()] < limits.candidates).any():
@@ -115,14 +117,14 @@ def _best(table: Scores, count: int) -> Flags:
     return np.asarray(best | equal)
 
 
-def _possible(logits: Floats, bars: Floats, temperature: float) -> Rows:
+def _possible(logits: Floats, bars: Floats) -> Rows:
     """Anchors of which some class may have a probability above its bar (K,), rising.
 
     Softmax over C classes gives a class at most what softmax over it and background alone would.
     """
     if not 0 < bars.min() <= bars.max() < 1:
         return np.arange(len(logits)) if bars.min() <= 0 else np.zeros(0, np.intp)
-    least = (temperature * (np.log(bars / (1 - bars)) - _SLACK)).astype(np.float32)
+    least = (np.log(bars / (1 - bars)) - _SLACK).astype(np.float32)
     # One bar for all first: numpy is fast where rows are compared with one number each.
     passing = logits > logits[:, :1] + least.min()
     passing[:, 0] = False
@@ -135,9 +137,9 @@ def _possible(logits: Floats, bars: Floats, temperature: float) -> Rows:
     return rows[np.flatnonzero(np.diff(rows, prepend=-1))]
 
 
-def _scores(logits: Floats, temperature: float) -> Floats:
+def _scores(logits: Floats) -> Floats:
     """Probabilities (K, n) of the classes without background, of logits (n, C); classes first, for speed."""
-    power = logits.T.copy() if temperature == 1 else logits.T / np.float32(temperature)
+    power = logits.T.copy()
     power -= power.max(0)
     np.exp(power, out=power)
     return np.asarray(power[1:] / power.sum(0))

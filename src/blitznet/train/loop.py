@@ -107,7 +107,7 @@ def prepare(config: TrainConfig, group: Group) -> Run:
     training, evaluation = open_all(config.sources(config.data)), open_all(config.sources(config.val))
     fine_tuned = config.start == "model" and not config.classes
     net, spec = make_network(config, own_classes(training) if fine_tuned else config.classes)
-    spec = replace(spec, provenance=provenance(spec, config))
+    spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     sets = map_sets(training, evaluation, spec.classes, config)
     net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
     average = Average(net) if config.ema else None

@@ -68,7 +68,7 @@ def contract_rows(spec: Spec, parameters: int | None) -> Iterator[tuple[str, str
         f"score above {limits.score:g}; suppression at IoU {limits.iou:g} of the best {limits.candidates} of a class; "
         f"{limits.per_class} boxes of a class, {limits.per_image} of a photo",
     )
-    yield "temperatures", f"boxes {spec.temperature:g}, class map {spec.map_temperature:g}"
+    yield "scores", f"logits by {spec.temperature:g}, then {spec.shift:+g}; class map's by {spec.map_temperature:g}"
     yield "licence", spec.licence
     yield "provenance", spec.provenance or "not told"
 
