@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFilter, ImageFont
+from PIL import ImageDraw, ImageFont
 
 from blitznet.core.arrays import VOID, Boxes, ClassMap, Flags, Image, Labels, require_shape
 from blitznet.core.classes import palette
@@ -31,6 +31,11 @@ _DARKEST = 0.42
 """of a class' colour, 0 black, 1 white"""
 _ALPHA = 0.45
 """how much of a class' colour covers its pixels"""
+_VOID_ALPHA = 0.7
+"""how much of grey covers the stripes of what is void"""
+_COVER = np.full(256, round(255 * _ALPHA), np.uint8)
+"""how much of its colour covers a pixel of each value of a class map, of 255"""
+_COVER[[0, VOID]] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +130,43 @@ def _rectangle(box: NDArray[np.float32]) -> Rectangle:
     return x1, y1, x2, y2
 
 
-def _colour_table() -> NDArray[np.float32]:
+@lru_cache(maxsize=1)
+def _colour_table() -> Image:
     """(256, 3) colour of each value of a class map."""
-    return np.array([GREY, *(class_colour(value - 1) for value in range(1, VOID)), GREY], np.float32)
+    return np.array([GREY, *(class_colour(value - 1) for value in range(1, VOID)), GREY], np.uint8)
 
 
 def _lay_map(image: Image, class_map: ClassMap, line: int) -> Image:
     """Classes as a tint with a contour, void as grey stripes, background as it is."""
     require_shape(class_map, image.shape[:2], name="class map")
-    alpha = np.where((class_map > 0) & (class_map < VOID), np.float32(_ALPHA), np.float32(0))
-    alpha[_contour(class_map, line)] = 1
-    alpha[_stripes(class_map, line)] = 0.7
-    colours = _colour_table()[class_map]  # (H, W, 3)
-    mixed = image + (colours - image) * alpha[..., None]
-    return np.asarray(mixed.round(), np.uint8)
+    cover = _COVER[class_map]
+    cover[_contour(class_map, line)] = 255
+    if (class_map == VOID).any():
+        cover[_stripes(class_map, line)] = round(255 * _VOID_ALPHA)
+    tint = Pillow.fromarray(class_map)
+    tint.putpalette(_colour_table().tobytes())
+    laid = Pillow.composite(tint.convert("RGB"), Pillow.fromarray(image), Pillow.fromarray(cover))
+    return np.asarray(laid)
 
 
 def _contour(class_map: ClassMap, line: int) -> NDArray[np.bool_]:
     """(H, W) the pixels of a class along its border, `line` pixels wide."""
-    edge = np.zeros(class_map.shape, np.uint8)
+    edge = np.zeros(class_map.shape, np.bool_)
     for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         differs = class_map[a] != class_map[b]
         edge[a] |= differs
         edge[b] |= differs
-    if line > 2:
-        edge = np.asarray(Pillow.fromarray(edge).filter(ImageFilter.MaxFilter(2 * (line // 2) + 1)))
-    return np.asarray((edge > 0) & (class_map > 0) & (class_map < VOID), np.bool_)
+    for _ in range(line // 2 if line > 2 else 0):
+        edge = _wider(_wider(edge).T).T
+    return np.asarray(edge & (class_map > 0) & (class_map < VOID), np.bool_)
+
+
+def _wider(edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is set, and the rows (H, W) above and below it."""
+    wide = edge.copy()
+    wide[1:] |= edge[:-1]
+    wide[:-1] |= edge[1:]
+    return wide
 
 
 def _stripes(class_map: ClassMap, line: int) -> NDArray[np.bool_]:
