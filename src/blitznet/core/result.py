@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.arrays import Boxes, ClassMap, Floats, Labels, Scores, require_shape
+from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, Scores, require_shape
 from blitznet.core.errors import UsageError
 from blitznet.core.instances import Instances, Panoptic, instances, of_class_map, of_logits, panoptic
 
@@ -95,7 +95,10 @@ class Result:
 
     def above(self, score: float) -> "Result":
         """Only the detections with at least this score; the class map stays."""
-        keep = self.scores >= np.float32(score)
+        return self.of(self.scores >= np.float32(score))
+
+    def of(self, keep: Flags) -> "Result":
+        """Only the detections that are kept (N,); the class map stays."""
         return Result(
             boxes=self.boxes[keep],
             scores=self.scores[keep],

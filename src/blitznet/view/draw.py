@@ -5,6 +5,7 @@ label text is black or white by what lies under it. A class has one colour, for 
 """
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,15 +49,17 @@ class Mark:
     dashed: bool = False
 
 
-def annotate(image: Image, result: Result) -> Image:
+def annotate(image: Image, result: Result, ids: Sequence[int] = ()) -> Image:
     """The photo (H, W, 3) with all of the result on it: class map, boxes, labels such as `dog 0.93`.
 
-    Draws every detection there is: choose with `result.above(score)` before.
+    Draws every detection there is: choose with `result.above(score)` before. ids: of tracks, one for each detection
+    where there are any, in the label as `dog 3 0.93`; those below 1 are not shown.
     """
     require_shape(image, (*result.size, 3), name="image")
+    shown = [f" {number}" if number > 0 else "" for number in ids] if len(ids) else [""] * len(result)
     marks = [
-        Mark(_rectangle(box), f"{result.names[label]} {score:.2f}", class_colour(int(label)))
-        for box, label, score in zip(result.boxes, result.labels, result.scores, strict=True)
+        Mark(_rectangle(box), f"{result.names[label]}{number} {score:.2f}", class_colour(int(label)))
+        for box, label, score, number in zip(result.boxes, result.labels, result.scores, shown, strict=True)
     ]
     return draw(image, marks, result.class_map)
 

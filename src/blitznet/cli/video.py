@@ -1,0 +1,264 @@
+"""`blitznet video`: a video, a camera or a stream in; an annotated video, JSON lines and tracks out."""
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import tyro
+
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
+from blitznet.cli.flags import said
+from blitznet.cli.outputs import make_folders, written
+from blitznet.cli.screen import bars, stdout
+from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.core.models import DEFAULT
+
+if TYPE_CHECKING:
+    from blitznet.bridges.tracking import Tracker
+    from blitznet.core.arrays import Image, Labels
+    from blitznet.core.result import Result
+    from blitznet.media.frame import Frame
+    from blitznet.media.source import Video
+    from blitznet.media.writer import Writer
+    from blitznet.runtime.predictor import Predictor
+
+    Seen = Generator[tuple[Frame, Result], None, None]
+    """frames, and what is in them"""
+
+_AGES = 1000
+"""frames of a live source of which the median age is told"""
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """Find objects and a class for every pixel in every frame of a video.
+
+    Writes the video with everything drawn on it, its times and sound as they were, and a line of JSON for each frame.
+    Of a camera or a stream the newest frame is looked at each time, and those that nobody had time for are counted;
+    Ctrl-C ends it, and the files are whole.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, said("SOURCE")]
+    """A video file, a camera's number (0), an address (rtsp://, http://), a folder of images or a quoted glob."""
+    out: Path = Path("blitznet-out")
+    """Folder for the video and the JSON lines; made if it is not there."""
+    model: str = DEFAULT
+    """Name of a model of the package, a model's file or a run folder."""
+    score: float = 0.5
+    """Leave out detections below this, 0 to 1."""
+    track: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Number things from frame to frame, and write a MOTChallenge file too (needs the extra `track`)."""
+    show: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Show what is seen in a window; q ends it."""
+    overlay: bool = True
+    """Write the annotated video; without it the JSON lines alone."""
+    rate: Annotated[float, said("FPS")] = 25.0
+    """Frames a second of a folder of images."""
+    frames: Annotated[int | None, said("INT")] = None
+    """Stop after so many."""
+    engine: EngineFlag = "auto"
+    """What computes. Not given: the fastest that is installed."""
+    threads: ThreadsFlag = None
+    """Threads of computing. Not given: one for each processor."""
+
+
+@dataclass(eq=False)
+class Tally:
+    """What happened."""
+
+    frames: int = 0
+    dropped: int = 0
+    ages: deque[float] = field(default_factory=lambda: deque(maxlen=_AGES))
+    """seconds from decoding to written, of live frames"""
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, from the first question to now."""
+        return self.frames / max(time.monotonic() - self.begun, 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class Sinks:
+    """Where frames go."""
+
+    lines: TextIO
+    writer: "Writer | None" = None
+    tracker: "Tracker | None" = None
+    tracks: TextIO | None = None
+
+
+def run(options: VideoOptions) -> int:
+    """Look at every frame; Ctrl-C ends a live source well."""
+    if not 0 <= options.score <= 1:
+        raise UsageError(f"--score: wanted 0 to 1, came {options.score}")
+    from blitznet.api import load
+
+    predictor = load(options.model, engine=options.engine, threads=options.threads)
+    with closing(_opened(options)) as video:
+        make_folders(options.out)
+        tally = Tally()
+        try:
+            _work(options, video, predictor, tally)
+        except KeyboardInterrupt:
+            if not video.about.live:
+                raise
+        _tell(options, video, tally)
+        print(ran(predictor, options.threads))
+    return 0
+
+
+def _opened(options: VideoOptions) -> "Video":
+    from blitznet.media.source import open_video
+    from blitznet.runtime.photos import find_photos
+
+    if not 0 < options.rate < float("inf"):
+        raise UsageError(f"--rate: wanted frames a second above 0, came {options.rate}")
+    pictures = Path(options.source).is_dir() or any(sign in options.source for sign in "*[")
+    photos = find_photos([options.source]) if pictures and not Path(options.source).is_file() else ()
+    return open_video(options.source, rate=Fraction(options.rate).limit_denominator(1001), photos=photos)
+
+
+def _work(options: VideoOptions, video: "Video", predictor: "Predictor", tally: Tally) -> None:
+    from blitznet.cli.window import Window
+
+    with ExitStack() as stack:
+        sinks = _sinks(options, video, stack)
+        window = stack.enter_context(closing(Window(options.source))) if options.show else None
+        show = stack.enter_context(bars())
+        least = _least(options)
+        ways = _live(video, predictor, tally, least) if video.about.live else _every(video, predictor, least)
+        seen = stack.enter_context(closing(ways))
+        for frame, result in seen:
+            picture = _write(frame, result, options, sinks, shown=window is not None)
+            tally.frames += 1
+            if video.about.live:
+                tally.ages.append(time.monotonic() - frame.taken)
+            if video.about.count:
+                show("Frames", tally.frames, video.about.count)
+            if window is not None and picture is not None:
+                window.show(picture)
+            if tally.frames == options.frames or (window is not None and not window.open):
+                break
+        else:
+            if sinks.writer is not None:
+                sinks.writer.add_sound(video.rest)
+
+
+def _least(options: VideoOptions) -> float:
+    """The lowest score that is asked for: weak detections go on with a track."""
+    if not options.track:
+        return options.score
+    from blitznet.bridges.tracking import LEAST
+
+    return min(options.score, LEAST)
+
+
+def _sinks(options: VideoOptions, video: "Video", stack: ExitStack) -> Sinks:
+    """Open what is written; the stack closes it, however the work ends."""
+    about = video.about
+    tracker, tracks = None, None
+    if options.track:
+        tracker, tracks = (
+            _tracker(options, float(about.rate)),
+            stack.enter_context(_text(options.out / f"{about.name}.txt")),
+        )
+    lines = stack.enter_context(_text(options.out / f"{about.name}.jsonl"))
+    if not options.overlay:
+        return Sinks(lines, None, tracker, tracks)
+    from blitznet.media.writer import Writer, suffix
+
+    target = options.out / f"{about.name}{suffix(about)}"
+    if Path(options.source).exists() and target.exists() and target.samefile(options.source):
+        raise UsageError(f"--out: {target} is the video itself; choose another folder")
+    return Sinks(lines, stack.enter_context(Writer(target, about)), tracker, tracks)
+
+
+def _text(path: Path) -> TextIO:
+    with written(path):
+        return path.open("w", encoding="utf-8")
+
+
+def _tracker(options: VideoOptions, rate: float) -> "Tracker":
+    try:
+        from blitznet.bridges.tracking import Tracker
+    except ModuleNotFoundError as error:
+        raise MissingExtra("--track", "track") from error
+    return Tracker(rate, sure=options.score)
+
+
+def _every(video: "Video", predictor: "Predictor", least: float) -> "Seen":
+    """Every frame and what is in it; decoding, network and drawing overlap."""
+    under_way: deque[Frame] = deque()
+
+    def pictures() -> "Generator[Image, None, None]":
+        with closing(video.frames()) as frames:
+            for frame in frames:
+                under_way.append(frame)
+                yield frame.pixels
+
+    with closing(predictor.stream(pictures(), score=least)) as stream:
+        for seen in stream:
+            if seen.result is None:
+                raise seen.error or AssertionError("neither a result nor an error")
+            yield under_way.popleft(), seen.result
+
+
+def _live(video: "Video", predictor: "Predictor", tally: Tally, least: float) -> "Seen":
+    """The newest frame each time, looked at with all processors, so that it is told soon."""
+    from blitznet.media.live import Newest
+
+    newest = Newest(video)
+    with closing(newest.frames()) as frames:
+        for frame in frames:
+            yield frame, predictor(frame.pixels, score=least)
+            tally.dropped = newest.dropped
+
+
+def _write(frame: "Frame", result: "Result", options: VideoOptions, sinks: Sinks, *, shown: bool) -> "Image | None":
+    """Write a frame everywhere; the picture, if one was made."""
+    from blitznet.view.draw import annotate
+
+    ids: Labels | None = None
+    if sinks.tracker is not None:
+        from blitznet.bridges.tracking import mot_lines
+
+        ids = sinks.tracker.update(result)
+        if sinks.tracks is not None:
+            sinks.tracks.write(mot_lines(frame.number, result, ids))
+        kept = (result.scores >= options.score) | (ids > 0)
+        result, ids = result.of(kept), ids[kept]
+    entry = {"frame": frame.number, "seconds": round(frame.seconds, 6), **result.to_dict()}
+    if ids is not None:
+        for one, number in zip(entry["detections"], ids, strict=True):
+            one["id"] = int(number) if number > 0 else None
+    sinks.lines.write(json.dumps(entry) + "\n")
+    if sinks.writer is None and not shown:
+        return None
+    picture = annotate(frame.pixels, result, () if ids is None else ids.tolist())
+    if sinks.writer is not None:
+        sinks.writer.write(picture, frame.pts, frame.sound)
+    return picture
+
+
+def _tell(options: VideoOptions, video: "Video", tally: Tally) -> None:
+    """One line of what came out, and one of what a live source lost."""
+    about = video.about
+    out = f"video and JSON lines: {options.out}" if options.overlay else f"JSON lines: {options.out}"
+    stdout().print(f"{about.name}: {tally.frames} frames, {tally.rate:.1f} a second   {out}", soft_wrap=True)
+    broken = getattr(video, "broken", 0)
+    if broken:
+        print(f"{about.name}: {broken} packets could not be decoded", file=sys.stderr)
+    if about.live and tally.ages:
+        ages = sorted(tally.ages)
+        print(
+            f"{about.name}: {tally.dropped} frames dropped, age {1000 * ages[len(ages) // 2]:.0f} ms at the median, "
+            f"{1000 * ages[-1]:.0f} at most; opened again {getattr(video, 'lost', 0)} times"
+        )

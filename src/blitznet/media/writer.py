@@ -1,0 +1,91 @@
+"""A video file, written frame by frame: the times of the source, and its sound as it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import cast
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from blitznet.core.arrays import Image
+from blitznet.core.errors import DataError
+from blitznet.media.frame import Sound
+from blitznet.media.source import About
+
+_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
+"""the first that this PyAV has"""
+_IN_MP4 = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
+"""sound that an MP4 file may hold as it is; anything else is put into Matroska"""
+
+
+def suffix(about: About) -> str:
+    """.mp4, or .mkv where the source's sound wants it."""
+    return ".mp4" if all(stream.codec_context.name in _IN_MP4 for stream in about.heard) else ".mkv"
+
+
+class Writer:
+    """Writes a file that plays as long as its source did; a context, which leaves a whole file, however it ends."""
+
+    def __init__(self, path: Path, about: About) -> None:
+        """Write what `about` tells of becomes to `path`; its size is that of the first frame written."""
+        self.path, self.written = path, 0
+        self._about = about
+        try:
+            self._container = av.open(str(path), "w")
+        except (av.error.FFmpegError, OSError) as error:
+            raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        self._pictures: VideoStream | None = None
+        self._sound: dict[int, AudioStream] = {}
+        self._last = -1
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def write(self, pixels: Image, pts: int, sound: Sequence[Sound] = ()) -> None:
+        """Add a picture (H, W, 3) that is shown at `pts` of the source's time base, and the sound before it."""
+        pixels = _even(pixels)
+        stream = self._pictures or self._begin(pixels)
+        self.add_sound(sound)
+        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
+        self._last = frame.pts = max(pts, self._last + 1)  # two frames of a live source may have one time
+        frame.time_base = self._about.time_base
+        self._container.mux(stream.encode(frame))
+        self.written += 1
+
+    def add_sound(self, packets: Sequence[Sound]) -> None:
+        """Add sound as it came."""
+        for packet in packets:
+            packet.stream = self._sound[packet.stream.index]
+            self._container.mux(packet)
+
+    def close(self) -> None:
+        """Write what is still in the encoder, and the end of the file."""
+        if self._pictures is not None:
+            self._container.mux(self._pictures.encode(None))
+        self._container.close()
+
+    def _begin(self, pixels: Image) -> VideoStream:
+        name = next(name for name in _ENCODERS if name in av.codecs_available)
+        options = {"preset": "veryfast", "crf": "23"} if name == "libx264" else {}
+        stream = cast(VideoStream, self._container.add_stream(name, rate=self._about.rate, options=options))
+        stream.height, stream.width = pixels.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = self._about.time_base
+        stream.sample_aspect_ratio = self._about.aspect
+        for heard in self._about.heard:
+            self._sound[heard.index] = self._container.add_stream_from_template(heard)
+        self._pictures = stream
+        return stream
+
+
+def _even(pixels: Image) -> Image:
+    """Rows and columns in pairs, as the encoder stores colours; a last odd one is shown twice."""
+    odd = [(0, side % 2) for side in pixels.shape[:2]]
+    return np.pad(pixels, (*odd, (0, 0)), mode="edge") if any(after for _, after in odd) else pixels
