@@ -25,7 +25,7 @@ def test_a_copy_whose_scores_mean_it(place: Path, capsys: pytest.CaptureFixture[
     assert main(["calibrate", "small.onnx", "--data", "voc:voc@train"]) == 0
     said = capsys.readouterr().out
     spec = load("small-calibrated.onnx").spec
-    assert not spec.confidence.plain
+    assert not spec.score_line.plain
     assert spec.uncalibrated() == TOY_SPEC
     assert said.split("\n")[1].split()[3:5] == [f"{spec.temperature:g}", f"{spec.shift:g}"]
     assert "pixels not background" in said
@@ -41,7 +41,7 @@ def test_boxes_and_their_order_stay(place: Path) -> None:
     assert len(one)
     np.testing.assert_array_equal(one.boxes, two.boxes)
     np.testing.assert_array_equal(one.labels, two.labels)
-    np.testing.assert_allclose(after.spec.confidence.told(one.scores), two.scores, rtol=1e-5)
+    np.testing.assert_allclose(after.spec.score_line.told(one.scores), two.scores, rtol=1e-5)
 
 
 def test_errors_are_those_that_eval_tells(place: Path) -> None:

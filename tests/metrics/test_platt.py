@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from blitznet.core.confidence import Line
+from blitznet.core.score_line import Line
 from blitznet.core.errors import DataError
 from blitznet.metrics.platt import FROM, Platt, fitted
 

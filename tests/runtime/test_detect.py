@@ -5,7 +5,7 @@ import pytest
 
 from blitznet.core.anchors import grids, make_anchors
 from blitznet.core.arrays import Floats
-from blitznet.core.confidence import Line
+from blitznet.core.score_line import Line
 from blitznet.core.spec import AnchorLayout, Limits
 from blitznet.runtime.detect import detections
 from runtime.fakes import ANCHORS, SPEC, random_outputs

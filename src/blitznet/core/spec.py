@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from blitznet.core.confidence import Line
+from blitznet.core.score_line import Line
 from blitznet.core.errors import ModelError
 
 Task = Literal["detection", "segmentation"]
@@ -127,7 +127,7 @@ class Spec:
             raise ModelError(f"{self.name}: wanted a finite shift, came {self.shift}")
 
     @property
-    def confidence(self) -> Line:
+    def score_line(self) -> Line:
         """How scores are told."""
         return Line(self.temperature, self.shift)
 
@@ -136,7 +136,7 @@ class Spec:
 
         The limit moves along: the same of the network's own scores are above it.
         """
-        own = float(f"{self.confidence.own(self.limits.score):.5g}")
+        own = float(f"{self.score_line.own(self.limits.score):.5g}")
         limits = dataclasses.replace(self.limits, score=own)
         return dataclasses.replace(self, temperature=1.0, shift=0.0, map_temperature=1.0, limits=limits)
 

@@ -24,7 +24,7 @@ _IN_MP4 = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
 
 def suffix(about: About) -> str:
     """.mp4, or .mkv where the source's sound wants it."""
-    return ".mp4" if all(stream.codec_context.name in _IN_MP4 for stream in about.heard) else ".mkv"
+    return ".mp4" if all(stream.codec.canonical_name in _IN_MP4 for stream in about.heard) else ".mkv"
 
 
 class Writer:
@@ -35,9 +35,10 @@ class Writer:
         self.path, self.written = path, 0
         self._about = about
         try:
-            self._container = av.open(str(path), "w")
-        except (av.error.FFmpegError, OSError) as error:
+            path.write_bytes(b"")  # the library opens it later, and says less of what is wrong
+        except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        self._container = av.open(str(path), "w")
         self._pictures: VideoStream | None = None
         self._sound: dict[int, AudioStream] = {}
         self._last = -1

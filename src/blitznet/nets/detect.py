@@ -58,7 +58,7 @@ class Finishing(nn.Module):
     def detections(self, offsets: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Boxes, scores, labels and count of raw answers."""
         limits = self.spec.limits
-        least = self.spec.confidence.own(limits.score)
+        least = self.spec.score_line.own(limits.score)
         scores, anchor = best_of_each_class(logits, limits.candidates)  # (B, K, n)
         boxes = self._place(offsets, anchor)
         pick, kept = suppress(boxes, scores > least, iou=limits.iou, keep=limits.per_class)
@@ -67,7 +67,7 @@ class Finishing(nn.Module):
 
     def _told(self, scores: Tensor) -> Tensor:
         """Scores (B, N) as the contract tells them; 0, which is nobody's, stays."""
-        line = self.spec.confidence
+        line = self.spec.score_line
         return scores if line.plain else ((scores / (1 - scores)).log() / line.temperature + line.shift).sigmoid()
 
     def _place(self, offsets: Tensor, anchor: Tensor) -> Tensor:

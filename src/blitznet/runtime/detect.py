@@ -34,7 +34,7 @@ def detections(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, lim
     `limits.score`, the best `candidates` of them, suppression, at most `per_class`; then the best
     `per_image` of all. Order: falling score; equal scores by class, then by anchor.
     """
-    limits = replace(limits, score=spec.confidence.own(limits.score))
+    limits = replace(limits, score=spec.score_line.own(limits.score))
     found = nothing()
     for bars in _looks(logits, limits):
         picked = _candidates(logits, bars, limits)
@@ -43,7 +43,7 @@ def detections(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, lim
         found = _suppressed(*picked, offsets, anchors, spec, limits)
         if len(found[0]) == limits.per_image:
             break
-    return found[0], spec.confidence.told(found[1]), found[2]
+    return found[0], spec.score_line.told(found[1]), found[2]
 
 
 def nothing() -> Found:

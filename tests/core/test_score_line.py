@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blitznet.core.confidence import Line
+from blitznet.core.score_line import Line
 from blitznet.core.models import named
 
 LINES = (Line(), Line(0.5, -0.7), Line(2.5, 0.3), Line(1.0, 1.0))
@@ -28,6 +28,6 @@ def test_a_contract_without_calibration_has_the_networks_own_limit() -> None:
     line = Line(0.6, -0.3)
     limit = float(line.told(np.array([0.01], np.float32))[0])
     told = replace(spec, temperature=0.6, shift=-0.3, map_temperature=1.2, limits=replace(spec.limits, score=limit))
-    assert told.confidence == line
+    assert told.score_line == line
     assert told.uncalibrated() == spec
     assert spec.uncalibrated() == spec

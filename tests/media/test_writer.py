@@ -1,0 +1,65 @@
+from contextlib import closing
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blitznet.core.errors import DataError
+from blitznet.media.source import About, open_video
+from blitznet.media.writer import Writer, suffix
+from media.films import STEP, brightness, packets_of_sound, watched, write_film
+
+ABOUT = About("x", live=False, time_base=Fraction(1, 1000), rate=Fraction(10))
+
+
+@pytest.mark.parametrize(("sound", "kind"), [(None, "mp4"), ("aac", "mp4"), ("mp3", "mp4"), ("aac", "mkv")])
+def test_a_copy_has_the_same_times_and_the_same_sound(sound: str | None, kind: str, tmp_path: Path) -> None:
+    path, copy = write_film(tmp_path / f"a.{kind}", sound=sound, gap=6), tmp_path / f"copy.{kind}"
+    with closing(open_video(str(path))) as video, Writer(copy, video.about) as writer:
+        assert suffix(video.about) == ".mp4"
+        for frame in video.frames():
+            writer.write(frame.pixels, frame.pts, frame.sound)
+        writer.add_sound(video.rest)
+    seconds, levels = watched(copy)
+    assert seconds == pytest.approx(watched(path)[0], abs=1e-3)
+    assert levels == pytest.approx([brightness(number) for number in range(12)], abs=STEP / 2)
+    if sound:
+        assert packets_of_sound(copy) == packets_of_sound(path)
+
+
+def test_sound_that_mp4_does_not_hold_goes_into_matroska(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "a.mkv", sound="pcm_f32le")
+    with closing(open_video(str(path))) as video:
+        assert suffix(video.about) == ".mkv"
+
+
+def test_odd_sides_and_equal_times(tmp_path: Path) -> None:
+    path = tmp_path / "odd.mp4"
+    with Writer(path, ABOUT) as writer:
+        for level in (50, 150):
+            writer.write(np.full((31, 45, 3), level, np.uint8), 0)
+        assert writer.written == 2
+    seconds, levels = watched(path)
+    assert seconds == pytest.approx([0, 0.001], abs=1e-4)
+    assert levels == pytest.approx([50, 150], abs=3)
+
+
+def test_what_ends_in_an_error_is_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+
+    def interrupted() -> None:
+        with Writer(path, ABOUT) as writer:
+            for number in range(7):
+                writer.write(np.full((32, 48, 3), brightness(number), np.uint8), 100 * number)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(watched(path)[0]) == 7
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no/a\.mp4: cannot be written"):
+        Writer(tmp_path / "no" / "a.mp4", replace(ABOUT, name="a"))
