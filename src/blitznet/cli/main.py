@@ -28,6 +28,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "predict": Command("predict", "Predict", "boxes and masks for photos, with pictures and JSON"),
     "video": Command("video", "VideoOptions", "the same for videos, cameras and streams, with tracks", "video"),
+    "serve": Command("serve", "Serve", "a server for photos, with a page", "serve"),
     "train": Command("train", "TrainConfig", "a recipe, or the default model on your own data", "train"),
     "eval": Command("eval", "Eval", "scores of a model or a result file on data sets", "eval"),
     "data check": Command("data_check", "DataCheck", "what is broken in data sets, before an epoch is wasted", "data"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 
 _ORIENTATION = 0x0112
 _TOO_MANY = f"more than {MAX_PIXELS:,}; make it smaller"
-Source = str | Path | Image | Pillow.Image
+Source = str | Path | bytes | Image | Pillow.Image
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo that is decoded when pixels are asked for: a file, an array (H, W, 3) RGB or a Pillow image."""
+    """A photo that is decoded when pixels are asked for: a file or its bytes, an RGB array (H, W, 3), a Pillow one."""
 
     source: Source
 
@@ -98,9 +99,9 @@ class Photo:
             if isinstance(source, Pillow.Image):
                 yield source
                 return
-            with Pillow.open(source, formats=FORMATS) as image:
+            with Pillow.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{source}: {image.width}x{image.height} pixels are {_TOO_MANY}")
+                    raise DataError(f"{self.name}: {image.width}x{image.height} pixels are {_TOO_MANY}")
                 yield image
 
 

@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from blitznet.core.score_line import Line
 from blitznet.core.errors import ModelError
+from blitznet.core.score_line import Line
 
 Task = Literal["detection", "segmentation"]
 Fusion = Literal["resskip", "resskip-plain", "hourglass", "refine"]

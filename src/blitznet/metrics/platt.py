@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from blitznet.core.arrays import Flags, Scores
-from blitznet.core.score_line import Line
 from blitznet.core.errors import DataError
+from blitznet.core.score_line import Line
 from blitznet.metrics.calibration import LEAST, bins, error_or_all
 from blitznet.metrics.pairing import Reals
 

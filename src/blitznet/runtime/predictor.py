@@ -37,8 +37,8 @@ class Predictor:
     def __call__(self, image: AnyImage, score: float | None = None, class_map: bool = True) -> Result:
         """What is in one image.
 
-        image: a path, an (H, W, 3) uint8 RGB array, a Pillow image or a Photo. score: leave out detections
-        below it (the limits' own, 0.01, is for scoring; pictures want about 0.5). class_map: whether to
+        image: a path, a file's bytes, an (H, W, 3) uint8 RGB array, a Pillow image or a Photo. score: leave out
+        detections below it (the limits' own, 0.01, is for scoring; pictures want about 0.5). class_map: whether to
         make one, at the image's full size. Raises DataError if the image cannot be read.
         """
         return self.batch([image], score=score, class_map=class_map)[0]
@@ -51,6 +51,15 @@ class Predictor:
     def feed(self, image: AnyImage) -> Fed:
         """One image as the network is fed it. Raises DataError if it cannot be read."""
         return feed(image, self.spec)
+
+    def look(
+        self, fed: Sequence[Fed], *, score: float | None = None, class_map: bool = True, engine: Engine | None = None
+    ) -> list[Result]:
+        """What is in images that `feed` made, which go through the network together.
+
+        engine: one of `lanes_of(self.engine)`, for who runs several at once.
+        """
+        return self._look(fed, self._limits(score), class_map, engine=engine)
 
     def stream(
         self,

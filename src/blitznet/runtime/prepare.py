@@ -11,8 +11,8 @@ from blitznet.core.arrays import Image
 from blitznet.core.photo import Photo
 from blitznet.core.spec import Spec
 
-AnyImage = str | Path | Image | Pillow.Image | Photo
-"""a file's path, (H, W, 3) uint8 RGB, a Pillow image, or a Photo"""
+AnyImage = str | Path | bytes | Image | Pillow.Image | Photo
+"""a file's path or bytes, (H, W, 3) uint8 RGB, a Pillow image, or a Photo"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,126 @@
+"""What a client asks for: a request's words and bytes, checked."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from blitznet.core.errors import DataError
+from blitznet.core.photo import Photo
+from blitznet.core.result import Result
+from blitznet.serve.answers import json_of, mask, overlay
+from blitznet.serve.limits import ServeLimits
+
+Kind = Literal["json", "overlay", "mask"]
+_PNG, _JSON = "image/png", "application/json"
+_DEFAULT_SCORE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How one photo shall be answered."""
+
+    kind: Kind
+    score: float
+    pixels: bool
+    """JSON with the class map"""
+    instances: bool
+    """JSON with the panoptic map"""
+
+    @property
+    def class_map(self) -> bool:
+        """Whether the network's class map is needed."""
+        return self.kind != "json" or self.pixels or self.instances
+
+    @property
+    def media_type(self) -> str:
+        """Of the answer."""
+        return _JSON if self.kind == "json" else _PNG
+
+    def render(self) -> Callable[[Photo, Result], bytes]:
+        """What makes the answer."""
+        if self.kind == "json":
+            return json_of(pixels=self.pixels, instances=self.instances)
+        return overlay if self.kind == "overlay" else mask
+
+
+def asked(request: Request) -> Asked:
+    """Read Accept and the words after the question mark: answer, score, class_map, panoptic. 400 and 406 tell why."""
+    return Asked(
+        kind=_kind(request),
+        score=read_score(request.query_params.get("score")),
+        pixels=_yes(request, "class_map"),
+        instances=_yes(request, "panoptic"),
+    )
+
+
+def read_score(text: str | None) -> float:
+    """The lowest score, 0.5 if it is not given; 400 where it is no number from 0 to 1."""
+    try:
+        score = _DEFAULT_SCORE if text is None else float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        raise HTTPException(400, f"score: wanted 0 to 1, came {text!r}")
+    return score
+
+
+async def body(request: Request, limits: ServeLimits) -> bytes:
+    """All that was sent; 413 where it is too much, as soon as that is known, 408 where it does not come."""
+    told = request.headers.get("content-length", "0")
+    if told.isdigit() and int(told) > limits.body:
+        raise _too_large(limits)
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(limits.seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body:
+                    raise _too_large(limits)
+                parts.append(part)
+    except TimeoutError:
+        raise HTTPException(408, f"the request did not come in within {limits.seconds:g} s") from None
+    return b"".join(parts)
+
+
+def photo_of(content: bytes, limits: ServeLimits) -> Photo:
+    """The photo in these bytes: 400 without any, 415 for what is no image, 413 for one of too many pixels."""
+    if not content:
+        raise HTTPException(400, "wanted an image's bytes, came nothing")
+    photo = Photo(content)
+    try:
+        height, width = photo.size()
+    except DataError as error:
+        raise HTTPException(413 if "pixels" in str(error) else 415, str(error)) from error
+    if height * width > limits.pixels:
+        raise HTTPException(413, f"wanted at most {limits.pixels:,} pixels, came {width}x{height}")
+    return photo
+
+
+def _too_large(limits: ServeLimits) -> HTTPException:
+    return HTTPException(413, f"wanted at most {limits.body:,} bytes, came more")
+
+
+def _kind(request: Request) -> Kind:
+    word = request.query_params.get("answer")
+    if word is not None:
+        if word not in ("json", "overlay", "mask"):
+            raise HTTPException(400, f"answer: wanted json, overlay or mask, came {word!r}")
+        return word  # type: ignore[return-value]  # it is one of the three
+    wanted = [part.split(";") for part in request.headers.get("accept", "*/*").split(",")]
+    for name, *options in wanted:
+        if name.strip() in (_JSON, "application/*", "*/*", ""):
+            return "json"
+        if name.strip() in (_PNG, "image/*"):
+            return "mask" if "content=mask" in [option.strip() for option in options] else "overlay"
+    raise HTTPException(406, f"wanted Accept: {_JSON}, {_PNG} or {_PNG};content=mask")
+
+
+def _yes(request: Request, name: str) -> bool:
+    word = request.query_params.get(name, "0")
+    if word not in ("0", "1", "false", "true"):
+        raise HTTPException(400, f"{name}: wanted 0 or 1, came {word!r}")
+    return word in ("1", "true")

@@ -1,0 +1,27 @@
+"""What a client may ask of a server."""
+
+from dataclasses import dataclass
+
+from blitznet.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ServeLimits:
+    """Beyond these a client is told so, and nothing is computed."""
+
+    body: int = 20_000_000
+    """bytes of a request: 413"""
+    pixels: int = 50_000_000
+    """of a photo: 413"""
+    images: int = 16
+    """in one request of several: 413"""
+    queue: int = 64
+    """photos that may wait: 503"""
+    seconds: float = 30.0
+    """until a request has come in (408) and is answered (503)"""
+
+    def __post_init__(self) -> None:
+        for name in ("body", "pixels", "images", "queue", "seconds"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise UsageError(f"{name}: wanted more than 0, came {value}")

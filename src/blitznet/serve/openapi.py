@@ -1,0 +1,126 @@
+"""The server's description in OpenAPI 3.1."""
+
+from importlib.metadata import version
+from typing import Any
+
+from blitznet.serve.limits import ServeLimits
+
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_WORDS: list[tuple[str, str, dict[str, Any]]] = [
+    ("score", "lowest score of a detection", {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5}),
+    ("class_map", "JSON with the class map", {"type": "boolean", "default": False}),
+    ("panoptic", "JSON with the panoptic map", {"type": "boolean", "default": False}),
+    ("answer", "instead of Accept", {"type": "string", "enum": ["json", "overlay", "mask"]}),
+]
+_DETECTION = {
+    "type": "object",
+    "required": ["label", "score", "box"],
+    "properties": {
+        "label": {"type": "string"},
+        "score": {"type": "number"},
+        "box": {
+            "type": "array",
+            "items": {"type": "number"},
+            "minItems": 4,
+            "maxItems": 4,
+            "description": "x1 y1 x2 y2",
+        },
+    },
+}
+_RUNS = {"type": "array", "items": {"type": "integer"}, "description": "value, count, value, count ... row by row"}
+_RESULT = {
+    "type": "object",
+    "required": ["width", "height", "detections", "names"],
+    "properties": {
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "detections": {"type": "array", "items": _DETECTION},
+        "class_map": {**_RUNS, "description": "0 background, 1.. of names; " + str(_RUNS["description"])},
+        "panoptic": {
+            "type": "object",
+            "properties": {"runs": _RUNS, "segments": {"type": "array", "items": {"type": "object"}}},
+        },
+    },
+}
+_REFUSALS = {
+    "400": "a word or a body that cannot be read",
+    "401": "the token is missing or wrong",
+    "406": "an Accept that is not served",
+    "408": "the request did not come in",
+    "413": "too many bytes, pixels or images",
+    "415": "not an image",
+    "503": "no room or no time; try again",
+}
+
+
+def document(limits: ServeLimits, *, guarded: bool) -> dict[str, Any]:
+    """The whole description."""
+    paths: dict[str, Any] = {
+        "/v1/predict": {"post": _predict(limits)},
+        "/v1/predict/batch": {"post": _batch(limits)},
+        "/v1/model": {"get": _plain("what is served", "a model's classes, size and limits")},
+        "/healthz": {"get": _plain("whether the server runs", "it does")},
+        "/readyz": {"get": {**_plain("whether it takes photos", "it does"), "security": []}},
+        "/metrics": {"get": _plain("counts for Prometheus", "text")},
+    }
+    told: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "blitznet",
+            "version": version("blitznet"),
+            "description": "Boxes and a class for every pixel.",
+        },
+        "paths": paths,
+        "components": {"schemas": {"Result": _RESULT}},
+    }
+    if guarded:
+        told["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        told["security"] = [{"token": []}]
+    return told
+
+
+def _predict(limits: ServeLimits) -> dict[str, Any]:
+    return {
+        "summary": "what is in a photo",
+        "description": f"At most {limits.body:,} bytes and {limits.pixels:,} pixels.",
+        "parameters": [_word(*word) for word in _WORDS],
+        "requestBody": {"required": True, "content": {"image/*": _IMAGE}},
+        "responses": {"200": _answer({"image/png": _IMAGE}), **_refusals()},
+    }
+
+
+def _batch(limits: ServeLimits) -> dict[str, Any]:
+    images = {"type": "array", "maxItems": limits.images, "items": {"type": "string", "contentEncoding": "base64"}}
+    asked = {"type": "object", "required": ["images"], "properties": {"images": images}}
+    results = {"type": "object", "properties": {"results": {"type": "array", "items": _reference()}}}
+    return {
+        "summary": "what is in several photos",
+        "parameters": [_word(*word) for word in _WORDS[:3]],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "responses": {
+            "200": {"description": "as many results", "content": {"application/json": {"schema": results}}},
+            **_refusals(),
+        },
+    }
+
+
+def _plain(summary: str, description: str) -> dict[str, Any]:
+    return {"summary": summary, "responses": {"200": {"description": description}}}
+
+
+def _word(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _answer(others: dict[str, Any]) -> dict[str, Any]:
+    content = {"application/json": {"schema": _reference()}, **others}
+    return {"description": "JSON, the photo with everything drawn on it, or the class map", "content": content}
+
+
+def _reference() -> dict[str, str]:
+    return {"$ref": "#/components/schemas/Result"}
+
+
+def _refusals() -> dict[str, Any]:
+    return {code: {"description": text} for code, text in _REFUSALS.items()}

@@ -1,0 +1,136 @@
+"""The threads that look at photos: a queue of fixed length, and lanes that take what waits, a few at a time.
+
+A lane does all of a photo's work, from its bytes to the answer's bytes, so that the thread which speaks HTTP does
+nothing else. What came while a lane was busy goes through the network together, at most `batch` at once: nobody
+waits for others to come.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, Full, Queue
+from threading import Thread
+
+from blitznet.core.photo import Photo
+from blitznet.core.result import Result
+from blitznet.runtime.engine import Engine, lanes_of
+from blitznet.runtime.predictor import Predictor
+from blitznet.runtime.prepare import Fed
+
+Render = Callable[[Photo, Result], bytes]
+"""a photo's answer as it goes out"""
+
+
+class Busy(Exception):  # noqa: N818 - reads as the answer it becomes
+    """The queue is full, or the pool is closed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A photo that waits."""
+
+    photo: Photo
+    score: float | None
+    class_map: bool
+    render: Render
+    answer: "Future[bytes]" = field(default_factory=Future)
+
+
+class Pool:
+    """Looks at photos that others hand in."""
+
+    def __init__(self, predictor: Predictor, *, queue: int = 64, batch: int = 4) -> None:
+        """Begin as many lanes as the engine can be divided into; `queue` photos may wait."""
+        self._predictor = predictor
+        self._batch = batch
+        self._waiting: Queue[Job | None] = Queue(queue)
+        self._open = True
+        self._lanes = [
+            Thread(target=self._work, args=(engine,), name=f"blitznet-lane-{number}", daemon=True)
+            for number, engine in enumerate(lanes_of(predictor.engine))
+        ]
+        for lane in self._lanes:
+            lane.start()
+
+    @property
+    def waiting(self) -> int:
+        """Photos in the queue."""
+        return self._waiting.qsize()
+
+    @property
+    def open(self) -> bool:
+        """Whether photos are taken."""
+        return self._open
+
+    def submit(self, job: Job) -> "Future[bytes]":
+        """Hand a photo in; raises Busy where it cannot be taken."""
+        if not self._open:
+            raise Busy("the server is going down")
+        try:
+            self._waiting.put_nowait(job)
+        except Full:
+            raise Busy(f"{self._waiting.maxsize} photos are waiting already") from None
+        return job.answer
+
+    def close(self) -> None:
+        """Take nothing more, and wait until what was taken is answered."""
+        self._open = False
+        for _ in self._lanes:
+            self._waiting.put(None)
+        for lane in self._lanes:
+            lane.join()
+
+    def _work(self, engine: Engine) -> None:
+        while (first := self._waiting.get()) is not None:
+            jobs = [first]
+            while len(jobs) < self._batch:
+                try:
+                    job = self._waiting.get_nowait()
+                except Empty:
+                    break
+                if job is None:  # the end, which another lane may have to hear of
+                    self._waiting.put(None)
+                    break
+                jobs.append(job)
+            self._look([job for job in jobs if job.answer.set_running_or_notify_cancel()], engine)
+
+    def _look(self, jobs: Sequence[Job], engine: Engine) -> None:
+        """Answer these; what is wrong with one is told to that one alone."""
+        fed: list[tuple[Job, Fed]] = []
+        for job in jobs:
+            _told(job, partial(self._feed, job, fed))
+        for alike in _alike(fed):
+            score, class_map = alike[0][0].score, alike[0][0].class_map
+            look = partial(self._predictor.look, score=score, class_map=class_map, engine=engine)
+            try:
+                results = look([one for _, one in alike])
+            except Exception as error:  # of the engine: everybody's
+                for job, _ in alike:
+                    job.answer.set_exception(error)
+                continue
+            for (job, _), result in zip(alike, results, strict=True):
+                _told(job, partial(_answer, job, result))
+
+    def _feed(self, job: Job, fed: list[tuple[Job, Fed]]) -> None:
+        fed.append((job, self._predictor.feed(job.photo)))
+
+
+def _answer(job: Job, result: Result) -> None:
+    job.answer.set_result(job.render(job.photo, result))
+
+
+def _told(job: Job, work: Callable[[], object]) -> None:
+    """Do it; whoever waits for the job hears what went wrong."""
+    try:
+        work()
+    except Exception as error:  # a lane goes on, whatever a photo does to it
+        job.answer.set_exception(error)
+
+
+def _alike(fed: Sequence[tuple[Job, Fed]]) -> list[list[tuple[Job, Fed]]]:
+    """Those that ask for the same, which can be looked at together."""
+    groups: dict[tuple[float | None, bool], list[tuple[Job, Fed]]] = {}
+    for job, one in fed:
+        groups.setdefault((job.score, job.class_map), []).append((job, one))
+    return list(groups.values())
