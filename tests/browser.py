@@ -14,7 +14,10 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 )
+"""the camera, if a page asks for it, shows a clock"""
 WIDE, PHONE = (1280, 900), (390, 844)
 """width and height of the window"""
 

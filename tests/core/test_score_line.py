@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blitznet.core.score_line import Line
 from blitznet.core.models import named
+from blitznet.core.score_line import Line
 
 LINES = (Line(), Line(0.5, -0.7), Line(2.5, 0.3), Line(1.0, 1.0))
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from blitznet.core.score_line import Line
 from blitznet.core.errors import DataError
+from blitznet.core.score_line import Line
 from blitznet.metrics.platt import FROM, Platt, fitted
 
 

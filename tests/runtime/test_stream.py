@@ -21,6 +21,7 @@ NONE = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int
 
 def feed(image: AnyImage) -> Fed:
     """Names are numbers here, which stand in the pixels; `bad` ones cannot be read."""
+    assert not isinstance(image, bytes)
     number = int(str(image).removeprefix("bad"))
     if str(image).startswith("bad"):
         raise DataError(f"{image}: broken")

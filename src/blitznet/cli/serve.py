@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TOKEN = "BLITZNET_TOKEN"
 """the variable of the environment that holds the token where no flag does"""
+_BACKLOG = 1024
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -93,6 +94,7 @@ def _listening(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(_BACKLOG)  # whoever reads our first line may connect
     except OSError as error:
         listening.close()
         reason = error.strerror or error

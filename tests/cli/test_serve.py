@@ -1,0 +1,54 @@
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from blitznet.cli.main import main
+from cli.sets import write_model
+from serve.test_app import picture
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a model."""
+    monkeypatch.chdir(tmp_path)
+    write_model()
+    return tmp_path
+
+
+def test_it_serves_until_it_is_told_to_end(place: Path) -> None:
+    words = ["serve", "--model", "small.onnx", "--engine", "onnxruntime", "--port", "0"]
+    with subprocess.Popen([sys.executable, "-m", "blitznet", *words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("serving small at http://127.0.0.1:")
+        address = line.split()[3]
+        with urllib.request.urlopen(f"{address}/v1/predict", data=picture(), timeout=20) as answer:
+            assert b'"detections"' in answer.read()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_port_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--model", "small.onnx", "--port", str(port)]) == 2
+    assert f"127.0.0.1:{port}: cannot listen there (Address already in use)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--port", "70000"), "--port: wanted 0 to 65535, came 70000"),
+        (("--batch", "0"), "--batch: wanted 1 or more, came 0"),
+        (("--queue", "0"), "limits: queue: wanted more than 0, came 0"),
+        (("--max-body", "-1"), "limits: body: wanted more than 0, came -1"),
+    ],
+)
+def test_misuse_is_one_line(words: tuple[str, ...], said: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--model", "small.onnx", *words]) == 2
+    assert capsys.readouterr().err == f"blitznet: error: {said}\n"

@@ -1,0 +1,270 @@
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from blitznet.api import load
+from blitznet.core.photo import Photo
+from blitznet.runtime.predictor import Predictor
+from blitznet.serve.answers import as_json
+from blitznet.serve.app import make_app
+from blitznet.serve.limits import ServeLimits
+from cli.sets import write_model
+from serve.test_answers import unrolled
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return load(write_model(str(tmp_path_factory.mktemp("model") / "small.onnx")), engine="onnxruntime")
+
+
+@pytest.fixture
+def client(predictor: Predictor) -> Iterator[TestClient]:
+    with TestClient(make_app(predictor)) as client:
+        yield client
+
+
+def limited(predictor: Predictor, token: str | None = None, **limits: Any) -> TestClient:
+    return TestClient(make_app(predictor, limits=ServeLimits(**limits), token=token))
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (40, 60), kind: str = "PNG") -> bytes:
+    content = BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (*size, 3), np.uint8)).save(content, kind)
+    return content.getvalue()
+
+
+def test_json_is_what_the_predictor_says(client: TestClient, predictor: Predictor) -> None:
+    content = picture()
+    answer = client.post("/v1/predict?score=0.3&class_map=1&panoptic=1", content=content)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    wanted = as_json(predictor(content, score=0.3), pixels=True, instances=True)
+    assert wanted["detections"]
+    assert answer.json() == wanted
+    plain = client.post("/v1/predict", content=content).json()
+    assert plain["detections"] == predictor(content, score=0.5).to_dict()["detections"]
+    assert "class_map" not in plain
+
+
+@pytest.mark.parametrize(
+    ("accept", "mode"), [("image/png", "RGB"), ("image/png;content=mask", "P"), ("image/*", "RGB")]
+)
+def test_pictures_by_accept(accept: str, mode: str, client: TestClient, predictor: Predictor) -> None:
+    content = picture()
+    answer = client.post("/v1/predict", content=content, headers={"accept": accept})
+    assert answer.headers["content-type"] == "image/png"
+    shown = Image.open(BytesIO(answer.content))
+    assert (shown.mode, shown.size) == (mode, (60, 40))
+    if mode == "P":
+        np.testing.assert_array_equal(np.asarray(shown), predictor(content).class_map)
+
+
+def test_several_at_once(client: TestClient, predictor: Predictor) -> None:
+    contents = [picture(seed, (30 + seed, 50)) for seed in range(5)]
+    images = [base64.b64encode(content).decode() for content in contents]
+    results = client.post("/v1/predict/batch?score=0.3", json={"images": images}).json()["results"]
+    assert results == [as_json(predictor(one, score=0.3), pixels=False, instances=False) for one in contents]
+
+
+def test_kserve(client: TestClient, predictor: Predictor) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (20, 30, 3), np.uint8)
+    wanted = predictor(pixels, score=0.3)
+    assert len(wanted)
+    assert wanted.class_map is not None
+    arrays: dict[str, Any] = {name: getattr(wanted, name) for name in ("boxes", "scores", "labels", "class_map")}
+    raw = {"name": "image", "shape": [20, 30, 3], "datatype": "UINT8", "data": pixels.ravel().tolist()}
+    nested = {**raw, "data": pixels.tolist()}
+    content = BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    file = {
+        "name": "image_bytes",
+        "shape": [1],
+        "datatype": "BYTES",
+        "data": [base64.b64encode(content.getvalue()).decode()],
+    }
+    for given in (raw, nested, file):
+        question = {"id": "7", "inputs": [given], "parameters": {"score": 0.3}}
+        answer = client.post("/v2/models/small/infer", json=question).json()
+        assert (answer["id"], answer["model_name"]) == ("7", "small")
+        assert [output["name"] for output in answer["outputs"]] == list(arrays)
+        for output in answer["outputs"]:
+            array = arrays[output["name"]]
+            assert output["shape"] == list(array.shape)
+            np.testing.assert_array_equal(np.array(output["data"], array.dtype).reshape(array.shape), array)
+    some = client.post("/v2/models/small/infer", json={"inputs": [raw], "outputs": [{"name": "scores"}]}).json()
+    assert [output["name"] for output in some["outputs"]] == ["scores"]
+    assert client.get("/v2/models/small").json()["inputs"][0]["name"] == "image"
+    assert client.get("/v2/models/small/ready").json() == {"ready": True}
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2").json()["name"] == "blitznet"
+
+
+def test_a_camera_by_websocket(client: TestClient, predictor: Predictor) -> None:
+    with client.websocket_connect("/v1/stream?score=0.3&class_map=1") as line:
+        for seed in range(3):
+            line.send_bytes(picture(seed, kind="JPEG"))
+            answer = line.receive_json()
+            wanted = predictor(picture(seed, kind="JPEG"), score=0.3)
+            assert answer["detections"] == wanted.to_dict()["detections"]
+            assert wanted.class_map is not None
+            np.testing.assert_array_equal(unrolled(answer["class_map"], wanted.size), wanted.class_map)
+        line.send_bytes(b"no image")
+        assert line.receive_json()["status"] == 415
+        line.send_bytes(picture())
+        assert "detections" in line.receive_json()
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "headers", "status", "message"),
+    [
+        ("/v1/predict", b"", {}, 400, "wanted an image's bytes, came nothing"),
+        ("/v1/predict", b"text", {}, 415, "not an image of a known format"),
+        ("/v1/predict", picture()[:300], {}, 415, "cannot be decoded"),
+        ("/v1/predict", picture(), {"accept": "text/html"}, 406, "wanted Accept: application/json"),
+        ("/v1/predict?score=2", picture(), {}, 400, "score: wanted 0 to 1, came '2'"),
+        ("/v1/predict?score=x", picture(), {}, 400, "score: wanted 0 to 1, came 'x'"),
+        ("/v1/predict?answer=x", picture(), {}, 400, "answer: wanted json, overlay or mask, came 'x'"),
+        ("/v1/predict?class_map=x", picture(), {}, 400, "class_map: wanted 0 or 1, came 'x'"),
+        ("/v1/predict/batch", b"[]", {}, 400, "wanted {"),
+        ("/v1/predict/batch", b'{"images": ["?"]}', {}, 400, "wanted {"),
+        ("/v1/predict/batch", b'{"images": []}', {}, 400, "wanted 1 to 16 images, came 0"),
+        (
+            "/v1/predict/batch",
+            b'{"images": [%s]}' % b", ".join([b'""'] * 17),
+            {},
+            413,
+            "wanted 1 to 16 images, came 17",
+        ),
+        ("/v1/predict/batch", b"", {"accept": "image/png"}, 406, "application/json alone"),
+        ("/v2/models/small/infer", b"{}", {}, 400, "not a request of the inference protocol"),
+        ("/v2/models/small/infer", b'{"inputs": []}', {}, 400, "wanted an input image"),
+        (
+            "/v2/models/small/infer",
+            b'{"inputs": [{"name": "image", "shape": [1, 1, 3], "data": [0, 256, 0]}]}',
+            {},
+            400,
+            "whole numbers 0 to 255",
+        ),
+        ("/v2/models/small/infer", b'{"inputs": [], "outputs": [{"name": "x"}]}', {}, 400, "outputs: there is no x"),
+    ],
+)
+def test_refusals(
+    path: str, content: bytes, headers: dict[str, str], status: int, message: str, client: TestClient
+) -> None:
+    answer = client.post(path, content=content, headers=headers)
+    assert answer.status_code == status
+    assert message in answer.json()["error"]
+
+
+def test_what_is_too_large(predictor: Predictor) -> None:
+    with limited(predictor, body=5000) as client:
+        assert client.post("/v1/predict", content=b"x" * 5001).status_code == 413
+        assert client.post("/v1/predict", content=iter([b"x" * 3000] * 2)).status_code == 413
+    with limited(predictor, pixels=2399) as client:
+        answer = client.post("/v1/predict", content=picture())
+        assert (answer.status_code, answer.json()["error"]) == (413, "wanted at most 2,399 pixels, came 60x40")
+
+
+def test_no_room_and_no_time(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with limited(predictor, seconds=0.2) as client:
+        pool = client.app.state.service.pool  # type: ignore[attr-defined]
+        monkeypatch.setattr(pool, "_look", lambda *_: None)
+        answer = client.post("/v1/predict", content=picture())
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["error"] == "not answered within 0.2 s"
+        pool.close()
+        assert client.post("/v1/predict", content=picture()).json()["error"] == "the server is going down"
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/healthz").status_code == 200
+        pool._lanes.clear()
+
+
+def test_a_client_that_does_not_go_on(predictor: Predictor) -> None:
+    app = make_app(predictor, limits=ServeLimits(seconds=0.1))
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(5)
+        return {}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/predict",
+        "query_string": b"",
+        "headers": [],
+        "root_path": "",
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
+    app.state.service.pool.close()
+
+
+def test_a_token_keeps_others_out(predictor: Predictor) -> None:
+    with limited(predictor, token="secret") as client:
+        for given in (b"", b"Bearer wrong", "Bearer sécret".encode()):
+            answer = client.post("/v1/predict", content=picture(), headers={b"authorization": given})
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        right = {"authorization": "Bearer secret"}
+        assert client.post("/v1/predict", content=picture(), headers=right).status_code == 200
+        assert client.get("/v1/model").status_code == 401
+        assert client.get("/healthz").status_code == client.get("/").status_code == 200
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/stream"):
+            pass
+        with client.websocket_connect("/v1/stream?token=secret") as line:
+            line.send_bytes(picture())
+            assert "detections" in line.receive_json()
+        assert client.get("/openapi.json").json()["security"] == [{"token": []}]
+
+
+def test_counts(client: TestClient) -> None:
+    client.post("/v1/predict", content=picture())
+    client.post("/v1/predict", content=b"text")
+    said = client.get("/metrics").text
+    assert 'blitznet_requests_total{path="/v1/predict",status="200"} 1.0' in said
+    assert 'blitznet_requests_total{path="/v1/predict",status="415"} 1.0' in said
+    assert "blitznet_photos_total 1.0" in said
+    assert "blitznet_queue 0.0" in said
+    assert 'blitznet_request_seconds_count{path="/v1/predict"} 2.0' in said
+
+
+def test_the_model_and_the_description(client: TestClient) -> None:
+    model = client.get("/v1/model").json()
+    assert (model["name"], model["engine"], model["limits"]["queue"]) == ("small", "onnxruntime", 64)
+    description = client.get("/openapi.json").json()
+    assert description["openapi"].startswith("3.1")
+    for path, methods in description["paths"].items():
+        for method in methods:
+            assert client.request(method, path).status_code not in (404, 405)
+    assert json.dumps(description).count("#/components/schemas/Result") == 2
+
+
+def test_nothing_but_the_page_is_given_away(client: TestClient) -> None:
+    assert "<title>blitznet</title>" in client.get("/").text
+    for name in ("app.js", "engine.js", "style.css"):
+        text = client.get(f"/{name}").text
+        assert "http://" not in text
+        assert "https://" not in text
+    for path in ("/../app.py", "/%2e%2e/app.py", "/..%2fapp.py", "//etc/passwd"):
+        assert client.get(path).status_code in (404, 405)
+    assert client.post("/v1/predict", content=str(Path(__file__)).encode()).status_code == 415
+
+
+def test_photos_may_be_bytes(predictor: Predictor) -> None:
+    content = picture(kind="JPEG")
+    np.testing.assert_array_equal(Photo(content).read(), np.asarray(Image.open(BytesIO(content))))
+    assert len(predictor(content, score=0.1)) == len(predictor(Image.open(BytesIO(content)), score=0.1))

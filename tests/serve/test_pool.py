@@ -1,0 +1,120 @@
+import threading
+from concurrent.futures import wait
+
+import numpy as np
+import pytest
+
+from blitznet.core.arrays import Image
+from blitznet.core.errors import DataError
+from blitznet.core.photo import Photo
+from blitznet.core.result import Detections, Outputs, Result
+from blitznet.runtime.predictor import Predictor
+from blitznet.serve.pool import Busy, Job, Pool
+from runtime.fakes import SPEC, FakeEngine, random_outputs
+
+
+def unable(photo: Photo, result: Result) -> bytes:
+    raise ZeroDivisionError
+
+
+class Slow(FakeEngine):
+    """Looks when it is let, and says how many it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(random_outputs(8))
+        self.may = threading.Semaphore(0)
+        self.batches: list[int] = []
+
+    def run(self, images: Image) -> Outputs | Detections:
+        self.may.acquire()
+        self.batches.append(len(images))
+        return self.outputs
+
+
+def job(value: int = 90, *, score: float = 0.5) -> Job:
+    return Job(Photo(np.full((20, 30, 3), value, np.uint8)), score, False, said)
+
+
+def said(photo: Photo, result: Result) -> bytes:
+    return f"{photo.size()} {len(result)}".encode()
+
+
+def test_what_waits_goes_together_and_is_answered_as_alone() -> None:
+    engine = Slow()
+    pool = Pool(Predictor(engine), batch=3)
+    first = pool.submit(job())
+    while pool.waiting:
+        pass
+    others = [pool.submit(job(score=0.5)) for _ in range(4)] + [pool.submit(job(score=0.9))]
+    for _ in range(10):
+        engine.may.release()
+    wait([first, *others], timeout=20)
+    pool.close()
+    assert engine.batches == [1, 3, 1, 1]
+    alone = Predictor(FakeEngine(random_outputs(8)))
+    feeds = [alone.feed(np.full((20, 30, 3), 90, np.uint8))] * 3
+    wanted = [len(result) for result in alone.look(feeds, score=0.5, class_map=False)]
+    assert [future.result() for future in others[:3]] == [f"(20, 30) {count}".encode() for count in wanted]
+
+
+def test_a_full_queue_says_so() -> None:
+    engine = Slow()
+    pool = Pool(Predictor(engine), queue=2, batch=1)
+    taken = [pool.submit(job())]
+    while pool.waiting:
+        pass
+    taken += [pool.submit(job()), pool.submit(job())]
+    with pytest.raises(Busy, match="2 photos are waiting already"):
+        pool.submit(job())
+    for _ in range(3):
+        engine.may.release()
+    wait(taken, timeout=20)
+    pool.close()
+
+
+def test_closing_answers_what_was_taken_and_takes_nothing_more() -> None:
+    engine = Slow()
+    pool = Pool(Predictor(engine), batch=2)
+    taken = [pool.submit(job()) for _ in range(5)]
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    while pool.open:
+        pass
+    with pytest.raises(Busy, match="going down"):
+        pool.submit(job())
+    for _ in range(5):
+        engine.may.release()
+    closing.join(20)
+    assert not closing.is_alive()
+    assert all(future.result(0) for future in taken)
+
+
+def test_what_is_wrong_with_one_is_told_to_that_one() -> None:
+    engine = Slow()
+    for _ in range(5):
+        engine.may.release()
+    pool = Pool(Predictor(engine), batch=4)
+    broken = pool.submit(Job(Photo(b"no image"), 0.5, False, said))
+    faulty = pool.submit(Job(Photo(np.zeros((4, 4, 3), np.uint8)), 0.5, False, unable))
+    good = pool.submit(job())
+    assert good.result(20)
+    with pytest.raises(DataError, match="not an image of a known format"):
+        broken.result(20)
+    with pytest.raises(ZeroDivisionError):
+        faulty.result(20)
+    pool.close()
+
+
+def test_a_question_taken_back_is_not_looked_at() -> None:
+    engine = Slow()
+    pool = Pool(Predictor(engine), batch=1)
+    first = pool.submit(job())
+    while pool.waiting:
+        pass
+    second = pool.submit(job())
+    assert second.cancel()
+    engine.may.release()
+    first.result(20)
+    pool.close()
+    assert engine.batches == [1]
+    assert SPEC.size == (64, 48)
