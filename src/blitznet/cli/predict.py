@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from blitznet.cli.also import Also, Form
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.flags import read_tiles, said
 from blitznet.cli.outputs import make_folders, prepare_files, write_json, written
@@ -50,6 +51,8 @@ class Predict:
     """Folder for pictures and masks; made if it is not there."""
     json: Annotated[Path | None, said("FILE")] = None
     """File for the JSON list. Not given: predictions.json in the folder of results."""
+    also: tuple[Form, ...] = ()
+    """Other tools to write for, each into a folder of its name: yolo, labelme, cvat, coco."""
     engine: EngineFlag = "auto"
     """What computes: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
     Not given: the fastest that is installed."""
@@ -95,6 +98,7 @@ def run(options: Predict) -> int:
     target = options.json or options.out / JSON
     make_folders(options.out)
     prepare_files(target)
+    also = Also(options.out, options.also, predictor.spec.classes)
     errors = Console(stderr=True)
     done: list[Done] = []
     quiet = len(photos) < _MANY or not errors.is_terminal
@@ -105,6 +109,8 @@ def run(options: Predict) -> int:
                 print(f"blitznet: error: {seen.error}", file=sys.stderr)
             else:
                 done.append(_write(seen, seen.result, options.out, name))
+                also.add(Path(str(seen.source)), name, seen.result)
+    also.end()
     write_json(target, [one.entry for one in done])
     _print_table(stdout(), done, target)
     print(f"pictures and masks: {options.out}   JSON: {target}   {ran(predictor, options.threads)}")

@@ -1,0 +1,40 @@
+"""Detections as CVAT's XML for images (1.1), to upload as annotations of a task with the same photos."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from xml.etree import ElementTree
+
+from blitznet.core.instances import Mask
+from blitznet.core.result import Result
+
+
+def cvat(results: Iterable[tuple[str, Result]], *, masks: bool = False) -> str:
+    """The whole file, of photos' names and what is in them; with `masks` the pixels of each detection."""
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    for number, (name, result) in enumerate(results):
+        height, width = (str(side) for side in result.size)
+        image = ElementTree.SubElement(root, "image", id=str(number), name=name, width=width, height=height)
+        found = result.instances() if masks and len(result) and result.class_map is not None else None
+        for index in range(len(result)):
+            common = {"label": result.names[result.labels[index]], "source": "auto", "occluded": "0", "z_order": "0"}
+            if found is not None and found.parts[index].any():
+                rows, columns = found.windows[index]
+                place = {"left": columns.start, "top": rows.start}
+                size = {"width": columns.stop - columns.start, "height": rows.stop - rows.start}
+                told = {key: str(value) for key, value in {**place, **size}.items()}
+                ElementTree.SubElement(image, "mask", {**common, "rle": runs(found.parts[index]), **told})
+            else:
+                corners = zip(("xtl", "ytl", "xbr", "ybr"), result.boxes[index], strict=True)
+                sides = {key: f"{value:.2f}" for key, value in corners}
+                ElementTree.SubElement(image, "box", {**common, **sides})
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def runs(part: Mask) -> str:
+    """Lengths of runs row by row, of pixels that are not the thing's and that are in turn; the first may be 0."""
+    lengths = [] if not part.ravel()[0] else [0]
+    return ", ".join(
+        str(length) for length in (*lengths, *(len(list(run)) for _, run in groupby(part.ravel().tolist())))
+    )

@@ -1,0 +1,79 @@
+"""What `blitznet predict --also` writes beside pictures and JSON: the same results for other tools."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from blitznet.cli.outputs import make_folders, write_json, written
+from blitznet.core.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from blitznet.core.result import Result
+
+Form = Literal["yolo", "labelme", "cvat", "coco"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+
+class Also:
+    """Collects results, and writes them in each of the forms."""
+
+    def __init__(self, folder: Path, forms: Sequence[Form], names: Sequence[str]) -> None:
+        """Into folders of `folder` that are called as the forms; `names` are those of the model's classes."""
+        if "coco" in forms:
+            try:
+                import faster_coco_eval.core.mask  # noqa: F401 - a package that is missing is told before the work
+            except ModuleNotFoundError as error:
+                raise MissingExtra("--also coco", "eval") from error
+        self._folder, self._forms, self._names = folder, forms, tuple(names)
+        self._seen: list[tuple[str, Result]] = []
+        self._results: list[dict[str, object]] = []
+        make_folders(*(folder / form for form in forms))
+
+    def add(self, photo: Path, name: str, result: "Result") -> None:
+        """A photo's result; `name` is what its files are called."""
+        masks = result.class_map is not None
+        if "yolo" in self._forms:
+            from blitznet.bridges.yolo import yolo_lines
+
+            self._write(f"yolo/{name}.txt", yolo_lines(result))
+        if "labelme" in self._forms:
+            from blitznet.bridges.labelme import labelme
+
+            told = labelme(result, str(photo.resolve()), masks=masks)
+            self._write(f"labelme/{name}.json", json.dumps(told, indent=1) + "\n")
+        if "coco" in self._forms:
+            from blitznet.bridges.coco import coco_results
+
+            number = len(self._seen) + 1
+            self._results += coco_results(result, number, range(1, len(self._names) + 1), masks=masks)
+        if {"cvat", "coco"} & {*self._forms}:
+            self._seen.append((photo.name, result))
+
+    def end(self) -> None:
+        """Write what is one file for all photos."""
+        if "yolo" in self._forms:
+            from blitznet.bridges.yolo import yolo_names
+
+            self._write("yolo/data.yaml", yolo_names(self._names))
+        if "cvat" in self._forms:
+            from blitznet.bridges.cvat import cvat
+
+            self._write("cvat/annotations.xml", cvat(self._seen, masks=True))
+        if "coco" in self._forms:
+            write_json(self._folder / "coco" / "results.json", self._results)
+            write_json(self._folder / "coco" / "images.json", self._index())
+
+    def _index(self) -> dict[str, object]:
+        """What the numbers in the results mean."""
+        images = [
+            {"id": number, "file_name": name, "height": result.size[0], "width": result.size[1]}
+            for number, (name, result) in enumerate(self._seen, start=1)
+        ]
+        categories = [{"id": number, "name": name} for number, name in enumerate(self._names, start=1)]
+        return {"images": images, "annotations": [], "categories": categories}
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._folder / name
+        with written(path):
+            path.write_text(text, encoding="utf-8")
