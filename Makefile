@@ -7,13 +7,13 @@ DEV = .venv
 .PHONY: demo test check unit slow format clean
 
 demo: $(DEMO)/installed ## predict the sample photos with the embedded model
-	$(DEMO)/bin/blitznet predict --out demo
+	$(DEMO)/bin/blitznet predict --out blitznet-out
 
 test: check unit ## all fast checks and tests
 
 check: $(DEV)/installed
-	$(DEV)/bin/ruff format --check src tests benchmarks
-	$(DEV)/bin/ruff check src tests benchmarks
+	$(DEV)/bin/ruff format --check src tests benchmarks demo
+	$(DEV)/bin/ruff check src tests benchmarks demo
 	$(DEV)/bin/lint-imports --no-logo
 	$(DEV)/bin/mypy
 
@@ -24,8 +24,8 @@ slow: $(DEV)/installed ## tests that need the shared photographs, or minutes
 	$(DEV)/bin/pytest -q -m slow
 
 format: $(DEV)/installed
-	$(DEV)/bin/ruff format src tests benchmarks
-	$(DEV)/bin/ruff check --fix src tests benchmarks
+	$(DEV)/bin/ruff format src tests benchmarks demo
+	$(DEV)/bin/ruff check --fix src tests benchmarks demo
 
 $(DEMO)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO)
@@ -38,4 +38,4 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(DEMO) $(DEV) demo build
+	rm -rf $(DEMO) $(DEV) blitznet-out build

@@ -8,7 +8,7 @@ from blitznet.core.result import Result
 
 
 def to_torchvision(result: Result, *, masks: bool = False) -> dict[str, Tensor]:
-    """Boxes (N, 4), labels (N,) from 1, since 0 is background there, scores (N,), with `masks` masks (N, 1, H, W) 0..1."""
+    """Boxes (N, 4), labels (N,) from 1 as 0 is background there, scores (N,); `masks` adds masks (N, 1, H, W) 0..1."""
     told = {
         "boxes": torch.from_numpy(result.boxes.reshape(-1, 4).copy()),
         "labels": torch.from_numpy(result.labels.astype(np.int64) + 1),

@@ -246,7 +246,8 @@ addEventListener("drop", (event) => {
 });
 
 try {
-  const { name, classes } = await engine.about();
+  const { name, classes, panoptic = true } = await engine.about();
+  part("instances").parentElement.hidden = !panoptic;
   part("about").textContent = `${name}: boxes and a class for every pixel, ${classes.length} classes`;
 } catch (error) {
   say(String(error.message ?? error), true);
