@@ -56,7 +56,7 @@ def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", blocked)
-    with pytest.raises(MissingExtra, match=r"training needs `pip install 'blitznet\[train\]'`"):
+    with pytest.raises(MissingExtra, match=r"--report tensorboard needs `pip install 'blitznet\[train\]'`"):
         RunLog(tmp_path, after=0)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Fusion, Task
+from blitznet.train.reporters import ReporterName
 
 Optimizer = Literal["adam", "adamw", "nesterov"]
 Schedule = Literal["drops", "cosine"]
@@ -120,6 +121,8 @@ class TrainConfig:
     """steps between evaluations, 0: at the end only"""
     log_every: int = 10
     """steps between lines of the log"""
+    report: tuple[ReporterName, ...] = ("tensorboard",)
+    """who hears of losses and scores besides the run's own log: tensorboard, mlflow, wandb"""
     out: Path = Path("runs/train")
     """run folder; a run that is there goes on where it was"""
 
@@ -176,7 +179,7 @@ _LEAST = {
 """the least value of each whole number"""
 
 _FREE = {
-    *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "out", "device"),
+    *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "report", "out", "device"),
     *("root", "val", "allow_leaks"),
 }
 """fields that may change when a run goes on: what was learned so far stays what it is"""

@@ -1,30 +1,36 @@
-"""What a run writes beside its weights: a line of JSON for every report, TensorBoard's events, a plot."""
+"""What a run writes beside its weights: a line of JSON for every report, which reporters hear too, and a plot."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from blitznet.core.errors import MissingExtra
 from blitznet.core.files import write_whole
+from blitznet.train.reporters import Reporter, ReporterName, open_reporter
 
 
 class RunLog:
-    """`log.jsonl` and TensorBoard events of a run folder; on resuming, lines after the step are dropped."""
+    """`log.jsonl` of a run folder; on resuming, lines after the step are dropped."""
 
-    def __init__(self, folder: Path, *, after: int, leads: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        after: int,
+        leads: bool = True,
+        reporters: Sequence[ReporterName] = ("tensorboard",),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """reporters: who else hears; settings: what they are told of the run. Only the process that leads writes."""
         self.path = folder / "log.jsonl"
-        self._events: Any = None
         self._lines: list[dict[str, Any]] = []
+        self._reporters: list[Reporter] = []
         if not leads:
             return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtra("training", "train") from error
+        self._reporters = [open_reporter(name, folder, after=after, settings=settings or {}) for name in reporters]
         self._lines = [line for line in read_log(self.path) if line["step"] <= after]
         write_whole(self.path, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -32,19 +38,19 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._events is not None:
-            self._events.close()
+        for reporter in self._reporters:
+            reporter.close(failed=kind is not None)
 
     def scored(self, step: int) -> bool:
         """Whether the scores of this step were written before the run was taken up again."""
         return any(line["step"] == step and any(name.startswith("score/") for name in line) for line in self._lines)
 
     def write(self, step: int, **values: float) -> None:
-        """One report: numbers by name; names with a slash are grouped by TensorBoard."""
+        """One report: numbers by name; names with a slash are grouped by who shows them."""
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        for reporter in self._reporters:
+            reporter.report(step, values)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

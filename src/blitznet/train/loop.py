@@ -5,6 +5,7 @@ best.safetensors (models), plot.png, pictures/. Resuming needs the folder and th
 killed at any moment ends as if it had not been.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -93,7 +94,8 @@ def train(
             if tell is not None:
                 for line in _notes(run):
                     tell(line)
-        with RunLog(run.folder.path, after=run.done, leads=group.leads) as log, Interrupts() as interrupts:
+        told = {"reporters": config.report, "settings": json.loads(config.to_json())}
+        with RunLog(run.folder.path, after=run.done, leads=group.leads, **told) as log, Interrupts() as interrupts:
             _go(run, log, interrupts, watch=watch, stop_after=stop_after)
         group.wait()
     return run.folder.last
