@@ -35,7 +35,7 @@ def test_trained_values_are_counted(place: Path, capsys: pytest.CaptureFixture[s
     net = build(small_spec())
     save_model(Path("net.safetensors"), net, small_spec(), dtype=torch.float16)
     assert main(["info", "net.safetensors"]) == 0
-    assert f"parameters    {trained(net) / 1e6:.2f} million" in capsys.readouterr().out
+    assert f"parameters  {trained(net) / 1e6:.2f} million" in capsys.readouterr().out
 
 
 def test_a_card_of_what_the_commands_wrote(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

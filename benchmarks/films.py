@@ -3,7 +3,7 @@
 The film is made of photos that move by, with sound. The command runs in a process of its own, and its memory is read
 from outside.
 
-`python benchmarks/video.py --json video.json`
+`python benchmarks/films.py --json films.json`
 """
 
 import subprocess

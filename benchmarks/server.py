@@ -3,7 +3,7 @@
 In process: JPEG bytes through `Predictor.stream`, each result as JSON. The server: `blitznet serve` in a process of its
 own, and `wrk` (Debian's package of that name) as its clients, on this machine: they share the processors.
 
-`python benchmarks/serve.py --json serve.json`
+`python benchmarks/server.py --json server.json`
 """
 
 import json
