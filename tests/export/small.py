@@ -48,7 +48,7 @@ def small(spec: Spec = SPEC, *, seed: int = 0) -> Small:
         for parameter in net.parameters():
             parameter.copy_(torch.randn_like(parameter))
         for parameter in net.logits.parameters():
-            parameter /= 8
+            parameter.div_(8)
     return net.eval()
 
 

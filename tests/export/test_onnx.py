@@ -76,7 +76,8 @@ def test_equal_scores_keep_their_order(tmp_path: Path) -> None:
     spec = replace(DETECTION, limits=BRIEF.limits)
     with torch.no_grad():
         net.logits.weight.zero_()  # every anchor of a shape is as sure as the others
-        net.logits.bias *= 8
+        for parameter in net.logits.parameters():
+            parameter.mul_(8)
     export_onnx(net, spec, tmp_path / "a.onnx", nms=True)
     images = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3), np.uint8)
     wanted, came = Predictor(TorchEngine(net, spec))(images[0]), Predictor(OnnxEngine(tmp_path / "a.onnx"))(images[0])
