@@ -13,8 +13,10 @@ import numpy as np
 import tyro
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval.core import mask as coco_mask
+from PIL import Image as Pillow
 
 from blitznet import load
+from blitznet.bridges.coco import coco_panoptic, coco_runs
 from blitznet.core.classes import canonical
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.instances import Instances, Mask, Panoptic, Segment, panoptic
@@ -39,7 +41,7 @@ class Options:
     split: str = "val"
     repeats: int = 100
     results: Path | None = None
-    """folder for COCO results of each way, as JSON"""
+    """folder for COCO results and panoptic maps of each way, as COCO has them"""
     json: Path | None = None
 
 
@@ -133,13 +135,20 @@ def _scores(
 ) -> dict[str, float]:
     """Mask AP and AP50 of all detections, panoptic quality of the clear ones."""
     rows = [row for photo, result in zip(truth.photos, results, strict=True) for row in _rows(photo, way(result))]
+    entries: list[dict[str, Any]] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(rows))
     counts = PanopticCounts(len(results[0].names))
     for photo, result in zip(truth.photos, results, strict=True):
         assert result.class_map is not None
-        counts.add(panoptic(way(result.above(SHOWN)), result.class_map), *truth.panoptic(photo))
+        whole = panoptic(way(result.above(SHOWN)), result.class_map)
+        counts.add(whole, *truth.panoptic(photo))
+        if folder is not None:
+            entries.append(_written(whole, photo, range(1, len(result.names) + 1), folder / f"panoptic_{name}"))
+    if folder is not None:
+        told = {"images": truth.photos, "categories": truth.content["categories"], "annotations": entries}
+        (folder / f"panoptic_{name}.json").write_text(json.dumps(told))
     judge = COCOeval_faster(COCO(truth.content), COCO(truth.content).loadRes(rows), "segm")
     judge.evaluate()
     judge.accumulate()
@@ -147,15 +156,23 @@ def _scores(
     return {"mask AP": judge.stats[0], "mask AP50": judge.stats[1], "PQ": counts.quality().mean or 0.0}
 
 
+def _written(whole: Panoptic, photo: dict[str, Any], categories: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Write a photo's panoptic map as COCO has them; gives its entry in the list."""
+    folder.mkdir(exist_ok=True)
+    name = Path(photo["file_name"]).with_suffix(".png").name
+    picture, entry = coco_panoptic(whole, photo["id"], categories, file_name=name)
+    Pillow.fromarray(picture).save(folder / name)
+    return entry
+
+
 def _rows(photo: dict[str, Any], found: Instances) -> Iterator[dict[str, Any]]:
     """COCO results."""
     for index, (score, label) in enumerate(zip(found.scores, found.labels, strict=True)):
-        runs = coco_mask.encode(np.asfortranarray(found.mask(index), np.uint8))
         yield {
             "image_id": photo["id"],
             "category_id": int(label) + 1,
             "score": float(score),
-            "segmentation": runs | {"counts": runs["counts"].decode()},
+            "segmentation": coco_runs(found.mask(index)),
         }
 
 

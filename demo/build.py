@@ -57,7 +57,7 @@ class Isolated(SimpleHTTPRequestHandler):
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         super().end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library calls it so
+    def log_message(self, *_: object) -> None:
         """Nothing."""
 
 

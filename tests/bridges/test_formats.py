@@ -75,7 +75,8 @@ def test_yolo_is_read_by_our_own_reader(one: Result, tmp_path: Path) -> None:
     sample = open_yolo(tmp_path, "train", title="a")[0]
     np.testing.assert_allclose(sample.boxes, one.boxes, atol=1e-3)
     assert sample.labels.tolist() == one.labels.tolist()
-    assert yaml.safe_load(yolo_names(one.names)) == {"names": dict(enumerate(one.names))}
+    for names in (one.names, ("a: b", "no", '"', "12", "ä # é")):
+        assert yaml.safe_load(yolo_names(names)) == {"names": dict(enumerate(names))}
     assert [float(line.split()[-1]) for line in yolo_lines(one, scores=True).splitlines()] == pytest.approx(
         one.scores.tolist(), abs=1e-6
     )

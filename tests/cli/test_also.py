@@ -34,6 +34,8 @@ def test_a_package_that_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "faster_coco_eval.core.mask", None)
+    monkeypatch.delitem(sys.modules, "blitznet.bridges.coco", raising=False)
+    for name in ("faster_coco_eval", "faster_coco_eval.core", "faster_coco_eval.core.mask"):
+        monkeypatch.setitem(sys.modules, name, None)
     assert main(["predict", "--engine", "onnxruntime", "--also", "coco"]) == 2
     assert "--also coco needs `pip install 'blitznet[eval]'`" in capsys.readouterr().err

@@ -119,7 +119,9 @@ def test_ctrl_c_leaves_files_that_play(place: Path) -> None:
     [
         (("nothing.mp4",), "nothing.mp4: wanted a video file, a camera's number, an address with ://"),
         (("film.mp4", "--score", "2"), "--score: wanted 0 to 1, came 2.0"),
-        (("film.mp4", "--rate", "0"), "--rate: wanted frames a second above 0, came 0.0"),
+        (("film.mp4", "--rate", "0"), "--rate: wanted 0.01 frames a second or more, came 0.0"),
+        (("film.mp4", "--frames", "0"), "--frames: wanted 1 or more, came 0"),
+        (("rtsp://[::1]:1/none",), "rtsp://[::1]:1/none: cannot be opened as a video"),
         (("film.mp4", "--out", "."), "--out: film.mp4 is the video itself; choose another folder"),
         (("empty",), "empty: there is no photo in this folder"),
     ],

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,12 +25,11 @@ from blitznet.runtime.detect import detections
 from blitznet.runtime.paint import paint
 from blitznet.runtime.photos import SAMPLES
 from browser import browser_page
+from build import Isolated, build
 from runtime.fakes import ANCHORS, SPEC, random_outputs
 from serve.test_answers import unrolled
 
 DEMO = Path(__file__).parents[2] / "demo"
-sys.path.insert(0, str(DEMO))
-from build import Isolated, build  # noqa: E402 - it lies beside the package, as benchmarks do
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class Camera:
 
     about = About("camera", live=True, time_base=Fraction(1, 1000), rate=Fraction(30))
     rest: Sequence[Sound] = ()
+    lost = broken = 0
 
     def __init__(self, count: int, *, fails: bool = False) -> None:
         self.given = 0

@@ -63,3 +63,28 @@ def test_what_ends_in_an_error_is_a_whole_file(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no/a\.mp4: cannot be written"):
         Writer(tmp_path / "no" / "a.mp4", replace(ABOUT, name="a"))
+
+
+def test_a_stream_that_changes_its_size_is_brought_to_the_first(tmp_path: Path) -> None:
+    with Writer(tmp_path / "a.mp4", ABOUT) as writer:
+        for number, size in enumerate(((32, 48), (64, 48), (32, 48))):
+            writer.write(np.full((*size, 3), brightness(number), np.uint8), 100 * number)
+    assert watched(tmp_path / "a.mp4")[1] == pytest.approx([brightness(number) for number in range(3)], abs=STEP / 2)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(tmp_path / "a.mp4", ABOUT)
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "_add", full)
+    with pytest.raises(DataError, match=r"a\.mp4: cannot be written further \(No space left on device\)"):
+        writer.write(np.zeros((32, 48, 3), np.uint8), 0)
+    writer.close()
+
+
+def test_where_nothing_came_nothing_is_left(tmp_path: Path) -> None:
+    with Writer(tmp_path / "a.mp4", ABOUT):
+        pass
+    assert list(tmp_path.iterdir()) == []

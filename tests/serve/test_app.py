@@ -156,6 +156,7 @@ def test_a_camera_by_websocket(client: TestClient, predictor: Predictor) -> None
             "whole numbers 0 to 255",
         ),
         ("/v2/models/small/infer", b'{"inputs": [], "outputs": [{"name": "x"}]}', {}, 400, "outputs: there is no x"),
+        ("/v2/models/small/infer", b'{"inputs": [], "outputs": [{"name": [1]}]}', {}, 400, "outputs: there is no [1]"),
     ],
 )
 def test_refusals(
@@ -176,8 +177,9 @@ def test_what_is_too_large(predictor: Predictor) -> None:
 
 
 def test_no_room_and_no_time(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    with limited(predictor, seconds=0.2) as client:
-        pool = client.app.state.service.pool  # type: ignore[attr-defined]
+    app = make_app(predictor, limits=ServeLimits(seconds=0.2))
+    pool = app.state.service.pool
+    with TestClient(app) as client:
         monkeypatch.setattr(pool, "_look", lambda *_: None)
         answer = client.post("/v1/predict", content=picture())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

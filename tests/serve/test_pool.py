@@ -9,7 +9,7 @@ from blitznet.core.errors import DataError
 from blitznet.core.photo import Photo
 from blitznet.core.result import Detections, Outputs, Result
 from blitznet.runtime.predictor import Predictor
-from blitznet.serve.pool import Busy, Job, Pool
+from blitznet.serve.pool import BusyError, Job, Pool
 from runtime.fakes import SPEC, FakeEngine, random_outputs
 
 
@@ -64,7 +64,7 @@ def test_a_full_queue_says_so() -> None:
     while pool.waiting:
         pass
     taken += [pool.submit(job()), pool.submit(job())]
-    with pytest.raises(Busy, match="2 photos are waiting already"):
+    with pytest.raises(BusyError, match="2 photos are waiting already"):
         pool.submit(job())
     for _ in range(3):
         engine.may.release()
@@ -80,7 +80,7 @@ def test_closing_answers_what_was_taken_and_takes_nothing_more() -> None:
     closing.start()
     while pool.open:
         pass
-    with pytest.raises(Busy, match="going down"):
+    with pytest.raises(BusyError, match="going down"):
         pool.submit(job())
     for _ in range(5):
         engine.may.release()

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from blitznet.core.errors import MissingExtra, UsageError
 from blitznet.train.log import RunLog
-from blitznet.train.reporters import open_reporter
+from blitznet.train.reporters import ReporterName, open_reporter
 
 SETTINGS = {"lr": 0.1, "data": ["voc:a@train"], "out": "x" * 600}
 
@@ -94,14 +94,14 @@ def test_wandb_is_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
-def test_a_package_that_is_missing_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_missing_is_told(name: ReporterName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [module for module in sys.modules if module.partition(".")[0] == name] or [name]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtra, match=rf"--report {name} needs `pip install 'blitznet\[{name}\]'`"):
-        open_reporter(name, tmp_path, after=0, settings={})  # type: ignore[arg-type]
+        open_reporter(name, tmp_path, after=0, settings={})
 
 
 def test_an_unknown_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--report: wanted some of tensorboard, mlflow, wandb, came 'x'"):
-        open_reporter("x", tmp_path, after=0, settings={})  # type: ignore[arg-type]
+        open_reporter(cast(ReporterName, "x"), tmp_path, after=0, settings={})

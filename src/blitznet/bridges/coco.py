@@ -10,7 +10,7 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
 from blitznet.core.arrays import Image
-from blitznet.core.instances import Panoptic
+from blitznet.core.instances import Mask, Panoptic
 from blitznet.core.result import Result
 
 
@@ -26,10 +26,15 @@ def coco_results(result: Result, image: int, categories: Sequence[int], *, masks
             "score": round(float(result.scores[index]), 5),
         }
         if found is not None:
-            encoded = coco_mask.encode(np.asfortranarray(found.mask(index).astype(np.uint8)))
-            one["segmentation"] = {"size": list(result.size), "counts": encoded["counts"].decode()}
+            one["segmentation"] = coco_runs(found.mask(index))
         told.append(one)
     return told
+
+
+def coco_runs(mask: Mask) -> dict[str, Any]:
+    """A mask (H, W) as COCO's compressed runs: size, counts."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": encoded["counts"].decode()}
 
 
 def coco_panoptic(

@@ -1,11 +1,11 @@
 """Detections as CVAT's XML for images (1.1), to upload as annotations of a task with the same photos."""
 
 from collections.abc import Iterable
-from itertools import groupby
 from xml.etree import ElementTree
 
 from blitznet.core.instances import Mask
 from blitznet.core.result import Result
+from blitznet.core.runs import run_lengths
 
 
 def cvat(results: Iterable[tuple[str, Result]], *, masks: bool = False) -> str:
@@ -34,7 +34,6 @@ def cvat(results: Iterable[tuple[str, Result]], *, masks: bool = False) -> str:
 
 def runs(part: Mask) -> str:
     """Lengths of runs row by row, of pixels that are not the thing's and that are in turn; the first may be 0."""
-    lengths = [] if not part.ravel()[0] else [0]
-    return ", ".join(
-        str(length) for length in (*lengths, *(len(list(run)) for _, run in groupby(part.ravel().tolist())))
-    )
+    inside, lengths = run_lengths(part)
+    first = [0] if inside[0] else []
+    return ", ".join(str(length) for length in (*first, *lengths.tolist()))

@@ -1,5 +1,6 @@
 """Boxes as YOLO's text files: a line for each, its class's number, and centre and size as fractions of the photo."""
 
+import json
 from collections.abc import Sequence
 
 from blitznet.core.result import Result
@@ -17,5 +18,5 @@ def yolo_lines(result: Result, *, scores: bool = False) -> str:
 
 
 def yolo_names(names: Sequence[str]) -> str:
-    """The data.yaml that says what the numbers are."""
-    return "names:\n" + "".join(f"  {number}: {name}\n" for number, name in enumerate(names))
+    """The data.yaml that says what the numbers are; names are quoted, for any text may be one."""
+    return "names:\n" + "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))

@@ -1,9 +1,9 @@
 """What `blitznet predict --also` writes beside pictures and JSON: the same results for other tools."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from blitznet.cli.outputs import make_folders, write_json, written
 from blitznet.core.errors import MissingExtra
@@ -20,14 +20,10 @@ class Also:
 
     def __init__(self, folder: Path, forms: Sequence[Form], names: Sequence[str]) -> None:
         """Into folders of `folder` that are called as the forms; `names` are those of the model's classes."""
-        if "coco" in forms:
-            try:
-                import faster_coco_eval.core.mask  # noqa: F401 - a package that is missing is told before the work
-            except ModuleNotFoundError as error:
-                raise MissingExtra("--also coco", "eval") from error
         self._folder, self._forms, self._names = folder, forms, tuple(names)
         self._seen: list[tuple[str, Result]] = []
         self._results: list[dict[str, object]] = []
+        self._coco = _coco_results() if "coco" in forms else None  # a package that is missing is told before the work
         make_folders(*(folder / form for form in forms))
 
     def add(self, photo: Path, name: str, result: "Result") -> None:
@@ -42,11 +38,9 @@ class Also:
 
             told = labelme(result, str(photo.resolve()), masks=masks)
             self._write(f"labelme/{name}.json", json.dumps(told, indent=1) + "\n")
-        if "coco" in self._forms:
-            from blitznet.bridges.coco import coco_results
-
+        if self._coco is not None:
             number = len(self._seen) + 1
-            self._results += coco_results(result, number, range(1, len(self._names) + 1), masks=masks)
+            self._results += self._coco(result, number, range(1, len(self._names) + 1), masks=masks)
         if {"cvat", "coco"} & {*self._forms}:
             self._seen.append((photo.name, result))
 
@@ -77,3 +71,11 @@ class Also:
         path = self._folder / name
         with written(path):
             path.write_text(text, encoding="utf-8")
+
+
+def _coco_results() -> Callable[..., list[dict[str, Any]]]:
+    try:
+        from blitznet.bridges.coco import coco_results
+    except ModuleNotFoundError as error:
+        raise MissingExtra("--also coco", "eval") from error
+    return coco_results

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Seen = Generator[tuple[Frame, Result], None, None]
     """frames, and what is in them"""
 
+_SLOWEST = 0.01
+"""frames a second of a folder of images"""
 _AGES = 1000
 """frames of a live source of which the median age is told"""
 
@@ -99,6 +101,8 @@ def run(options: VideoOptions) -> int:
     """Look at every frame; Ctrl-C ends a live source well."""
     if not 0 <= options.score <= 1:
         raise UsageError(f"--score: wanted 0 to 1, came {options.score}")
+    if options.frames is not None and options.frames < 1:
+        raise UsageError(f"--frames: wanted 1 or more, came {options.frames}")
     from blitznet.api import load
 
     predictor = load(options.model, engine=options.engine, threads=options.threads)
@@ -119,10 +123,11 @@ def _opened(options: VideoOptions) -> "Video":
     from blitznet.media.source import open_video
     from blitznet.runtime.photos import find_photos
 
-    if not 0 < options.rate < float("inf"):
-        raise UsageError(f"--rate: wanted frames a second above 0, came {options.rate}")
-    pictures = Path(options.source).is_dir() or any(sign in options.source for sign in "*[")
-    photos = find_photos([options.source]) if pictures and not Path(options.source).is_file() else ()
+    if not _SLOWEST <= options.rate < float("inf"):
+        raise UsageError(f"--rate: wanted {_SLOWEST} frames a second or more, came {options.rate}")
+    pictures = "://" not in options.source and any(sign in options.source for sign in "*[")
+    pictures = Path(options.source).is_dir() or (pictures and not Path(options.source).is_file())
+    photos = find_photos([options.source]) if pictures else ()
     return open_video(options.source, rate=Fraction(options.rate).limit_denominator(1001), photos=photos)
 
 
@@ -137,7 +142,8 @@ def _work(options: VideoOptions, video: "Video", predictor: "Predictor", tally: 
         ways = _live(video, predictor, tally, least) if video.about.live else _every(video, predictor, least)
         seen = stack.enter_context(closing(ways))
         for frame, result in seen:
-            picture = _write(frame, result, options, sinks, shown=window is not None)
+            with written(options.out):
+                picture = _write(frame, result, options, sinks, shown=window is not None)
             tally.frames += 1
             if video.about.live:
                 tally.ages.append(time.monotonic() - frame.taken)
@@ -253,12 +259,11 @@ def _tell(options: VideoOptions, video: "Video", tally: Tally) -> None:
     about = video.about
     out = f"video and JSON lines: {options.out}" if options.overlay else f"JSON lines: {options.out}"
     stdout().print(f"{about.name}: {tally.frames} frames, {tally.rate:.1f} a second   {out}", soft_wrap=True)
-    broken = getattr(video, "broken", 0)
-    if broken:
-        print(f"{about.name}: {broken} packets could not be decoded", file=sys.stderr)
+    if video.broken:
+        print(f"{about.name}: {video.broken} packets could not be decoded", file=sys.stderr)
     if about.live and tally.ages:
         ages = sorted(tally.ages)
         print(
             f"{about.name}: {tally.dropped} frames dropped, age {1000 * ages[len(ages) // 2]:.0f} ms at the median, "
-            f"{1000 * ages[-1]:.0f} at most; opened again {getattr(video, 'lost', 0)} times"
+            f"{1000 * ages[-1]:.0f} at most; opened again {video.lost} times"
         )

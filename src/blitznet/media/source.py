@@ -67,6 +67,16 @@ class Video(Protocol):
         """Sound after the last frame."""
         ...
 
+    @property
+    def lost(self) -> int:
+        """Times that it broke off and was opened again."""
+        ...
+
+    @property
+    def broken(self) -> int:
+        """Packets that could not be decoded."""
+        ...
+
     def frames(self) -> Generator[Frame, None, None]:
         """Every frame in turn; DataError where it cannot go on."""
         ...
@@ -97,6 +107,7 @@ class Pictures:
     """A sequence of images of one size."""
 
     rest = ()
+    lost = broken = 0
 
     def __init__(self, name: str, photos: Sequence[Path], rate: Fraction) -> None:
         """`photos` in turn, `rate` of them a second."""

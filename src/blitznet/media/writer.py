@@ -1,6 +1,7 @@
 """A video file, written frame by frame: the times of the source, and its sound as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -50,27 +51,45 @@ class Writer:
         self.close()
 
     def write(self, pixels: Image, pts: int, sound: Sequence[Sound] = ()) -> None:
-        """Add a picture (H, W, 3) that is shown at `pts` of the source's time base, and the sound before it."""
+        """Add a picture (H, W, 3) that is shown at `pts` of the source's time base, and the sound before it.
+
+        One of another size is brought to the first one's. DataError where it cannot be written: a full disk.
+        """
         pixels = _even(pixels)
-        stream = self._pictures or self._begin(pixels)
-        self.add_sound(sound)
-        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-        self._last = frame.pts = max(pts, self._last + 1)  # two frames of a live source may have one time
-        frame.time_base = self._about.time_base
-        self._container.mux(stream.encode(frame))
+        with self._told():
+            stream = self._pictures or self._begin(pixels)
+            self._add(sound)
+            frame = VideoFrame.from_ndarray(pixels, format="rgb24")
+            self._last = frame.pts = max(pts, self._last + 1)  # two frames of a live source may have one time
+            frame.time_base = self._about.time_base
+            self._container.mux(stream.encode(frame))
         self.written += 1
 
     def add_sound(self, packets: Sequence[Sound]) -> None:
         """Add sound as it came."""
+        with self._told():
+            self._add(packets)
+
+    def close(self) -> None:
+        """Write what is still in the encoder, and the end of the file; of nothing written no file is left."""
+        with self._told():
+            if self._pictures is not None:
+                self._container.mux(self._pictures.encode(None))
+            self._container.close()
+        if not self.written:
+            self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.error.FFmpegError, OSError) as error:
+            raise DataError(f"{self.path}: cannot be written further ({error.strerror or error})") from error
+
+    def _add(self, packets: Sequence[Sound]) -> None:
         for packet in packets:
             packet.stream = self._sound[packet.stream.index]
             self._container.mux(packet)
-
-    def close(self) -> None:
-        """Write what is still in the encoder, and the end of the file."""
-        if self._pictures is not None:
-            self._container.mux(self._pictures.encode(None))
-        self._container.close()
 
     def _begin(self, pixels: Image) -> VideoStream:
         name = next(name for name in _ENCODERS if name in av.codecs_available)

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from blitznet.core.photo import Photo
 from blitznet.core.result import Result
+from blitznet.core.runs import run_lengths
 from blitznet.view.draw import annotate, palette_png
 
 
@@ -51,10 +52,8 @@ def mask(_: Photo, result: Result) -> bytes:
 
 def runs(values: NDArray[Any]) -> list[int]:
     """The values (H, W) in runs: value, count, value, count ..."""
-    flat = values.reshape(-1)
-    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] + 1))
-    counts = np.diff(starts, append=len(flat))
-    return list(chain.from_iterable(zip(flat[starts].tolist(), counts.tolist(), strict=True)))
+    told, lengths = run_lengths(values)
+    return list(chain.from_iterable(zip(told.tolist(), lengths.tolist(), strict=True)))
 
 
 def _png(picture: Pillow.Image) -> bytes:

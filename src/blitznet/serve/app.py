@@ -28,7 +28,7 @@ from blitznet.serve.asked import Asked, asked, body, photo_of, read_score
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.openapi import document
-from blitznet.serve.pool import Busy, Job, Pool, Render
+from blitznet.serve.pool import BusyError, Job, Pool, Render
 
 PAGE = Path(__file__).parent / "page"
 _RETRY = {"Retry-After": "1"}
@@ -49,7 +49,7 @@ class Service:
         """The photo's answer; 503 where there is no room or no time for it."""
         try:
             future = self.pool.submit(Job(photo, score, class_map, render))
-        except Busy as busy:
+        except BusyError as busy:
             raise HTTPException(503, str(busy), _RETRY) from busy
         try:
             content = await asyncio.wait_for(asyncio.wrap_future(future), self.limits.seconds)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from blitznet.serve.answers import json_of, mask, overlay
 from blitznet.serve.limits import ServeLimits
 
 Kind = Literal["json", "overlay", "mask"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 _PNG, _JSON = "image/png", "application/json"
 _DEFAULT_SCORE = 0.5
 
@@ -107,9 +108,10 @@ def _too_large(limits: ServeLimits) -> HTTPException:
 def _kind(request: Request) -> Kind:
     word = request.query_params.get("answer")
     if word is not None:
-        if word not in ("json", "overlay", "mask"):
-            raise HTTPException(400, f"answer: wanted json, overlay or mask, came {word!r}")
-        return word  # type: ignore[return-value]  # it is one of the three
+        for kind in _KINDS:
+            if word == kind:
+                return kind
+        raise HTTPException(400, f"answer: wanted json, overlay or mask, came {word!r}")
     wanted = [part.split(";") for part in request.headers.get("accept", "*/*").split(",")]
     for name, *options in wanted:
         if name.strip() in (_JSON, "application/*", "*/*", ""):

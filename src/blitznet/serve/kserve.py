@@ -85,7 +85,7 @@ async def _infer(request: Request, service: "Service") -> Response:
     try:
         asked = json.loads(await body(request, service.limits))
         given = {one["name"]: one for one in asked["inputs"]}
-        wanted = [one["name"] for one in asked.get("outputs", _OUTPUTS)]
+        wanted = [str(one["name"]) for one in asked.get("outputs", _OUTPUTS)]
         score = asked.get("parameters", {}).get("score")
         identity = asked.get("id")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -94,7 +94,7 @@ async def _infer(request: Request, service: "Service") -> Response:
         ) from error
     unknown = set(wanted) - {one["name"] for one in _OUTPUTS}
     if unknown:
-        raise HTTPException(400, f"outputs: there is no {', '.join(sorted(map(str, unknown)))}")
+        raise HTTPException(400, f"outputs: there is no {', '.join(sorted(unknown))}")
     photo = _photo(given, service)
     content = await service.answered(
         photo,

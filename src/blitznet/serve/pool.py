@@ -22,7 +22,7 @@ Render = Callable[[Photo, Result], bytes]
 """a photo's answer as it goes out"""
 
 
-class Busy(Exception):  # noqa: N818 - reads as the answer it becomes
+class BusyError(Exception):
     """The queue is full, or the pool is closed."""
 
 
@@ -64,13 +64,13 @@ class Pool:
         return self._open
 
     def submit(self, job: Job) -> "Future[bytes]":
-        """Hand a photo in; raises Busy where it cannot be taken."""
+        """Hand a photo in; raises BusyError where it cannot be taken."""
         if not self._open:
-            raise Busy("the server is going down")
+            raise BusyError("the server is going down")
         try:
             self._waiting.put_nowait(job)
         except Full:
-            raise Busy(f"{self._waiting.maxsize} photos are waiting already") from None
+            raise BusyError(f"{self._waiting.maxsize} photos are waiting already") from None
         return job.answer
 
     def close(self) -> None:
