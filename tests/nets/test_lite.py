@@ -56,7 +56,7 @@ def test_logits_from_the_downscale_stream_are_added(size: tuple[int, int]) -> No
         assert net.detection is not None
         assert net.side is not None
         _, logits = net.detection(up)
-        torch.testing.assert_close(whole, rows(logits, 21) + rows(net.side(down, up), 21))
+        torch.testing.assert_close(whole, rows(logits, 21) + rows(net.side(down, up)[1], 21))
     assert sum(p.numel() for p in net.side.parameters()) < 500_000
 
 

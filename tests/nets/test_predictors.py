@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blitznet.core.anchors import grids
 from blitznet.core.arrays import Floats
-from blitznet.core.classes import COCO, VOC, canonical
+from blitznet.core.classes import VOC, canonical
 from blitznet.core.errors import ModelError
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.heads import rows
@@ -20,7 +20,7 @@ from blitznet.nets.lite import LiteSide
 from blitznet.nets.predictors import FILE, MAPS, load_predictors, port_predictors, save_predictors
 from blitznet.nets.trunk import load_trunk
 from nets.test_lite import lite
-from nets.test_trunk import ORIGINAL, drawn
+from nets.test_trunk import ORIGINAL, SHARED, drawn
 
 UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 SPEC = lite(side=True)
@@ -40,7 +40,7 @@ def said(net: BlitzNet, images: Tensor) -> Tensor:
     with torch.inference_mode():
         down = net.downscale(net.encoder(images))
         assert net.side is not None
-        return rows(net.side(down, net.upscale(down)), SPEC.channels)[0]
+        return rows(net.side(down, net.upscale(down))[1], SPEC.channels)[0]
 
 
 @pytest.mark.slow
@@ -51,7 +51,8 @@ def test_scores_are_the_originals() -> None:
     session = onnxruntime.InferenceSession(ORIGINAL, providers=["CPUExecutionProvider"])
     scores = session.run(["scores"], {"image": drawn().numpy()})[0][0]  # (1917, 91)
     ids = [number for number in range(91) if number not in UNUSED]
-    theirs = {canonical(name): ids[place] for place, name in enumerate(COCO)}
+    names = (SHARED / "peers" / "coco.names").read_text().split("\n")
+    theirs = dict(zip(map(canonical, names), ids, strict=False))
     wanted = scores[:, [theirs[canonical(name)] for name in VOC]]
     ours = said(begun(1.0), drawn()).sigmoid().numpy()
     assert not (ours[:, 0] - 0.5).any()  # background says nothing

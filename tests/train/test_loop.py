@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import tiny
 import toy
 from blitznet.cli.train import read
 from blitznet.core.errors import DataError, UsageError
+from blitznet.core.models import blitznet300_lite
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
 from blitznet.nets.files import load_model, save_model
 from blitznet.train import start
 from blitznet.train.config import TrainConfig
+from blitznet.train.distributed import Group
 from blitznet.train.interrupts import Stopped
-from blitznet.train.loop import train
+from blitznet.train.loop import _executed, train
 from blitznet.train.step import NonFiniteLossError
 from blitznet.train.validate import validate
 from train.runs import assert_equal, lines, own_process, tiny_config, toy_sets
@@ -311,3 +314,12 @@ def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) ->
     assert told == [*mapped, left_out]
     train(config, tell=told.append)
     assert told[4:] == [*mapped, left_out, f"{config.out}: going on after step 2 of 2"]
+
+
+def test_what_came_from_ssdlite_keeps_its_statistics() -> None:
+    net = build(blitznet300_lite())
+    _executed(net, TrainConfig(ssdlite=True), Group(0, 1, torch.device("cpu")))
+    norms = {name: module.training for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    published = ("encoder.", "downscale.", "side.")
+    assert {name for name, learns in norms.items() if not learns} == {n for n in norms if n.startswith(published)}
+    assert any(norms.values())

@@ -55,6 +55,14 @@ def test_encoder_and_downscale_stream_have_their_own_rate(name: str) -> None:
     assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.4}
 
 
+def test_a_side_that_is_ssdlites_head_learns_as_slowly_as_the_encoder() -> None:
+    net = on_meta("blitznet300-lite")
+    assert net.side is not None
+    optimizer = make_optimizer(net, TrainConfig(encoder_lr=0.25, ssdlite=True))
+    slow = {parameter for group in optimizer.param_groups if group["scale"] == 0.25 for parameter in group["params"]}
+    assert slow == {*net.encoder.parameters(), *net.downscale.parameters(), *net.side.parameters()}
+
+
 @pytest.mark.parametrize("kind", get_args(Optimizer))
 def test_the_state_goes_through_named_tensors(kind: Optimizer) -> None:
     first, second = (_learned(kind, seed) for seed in (0, 1))

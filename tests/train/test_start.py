@@ -62,6 +62,26 @@ def test_a_model_goes_on_with_ssdlites_predictors_beside_its_own(tmp_path: Path)
     torch.testing.assert_close(again.state_dict(), net.state_dict())
 
 
+def test_a_model_becomes_ssdlite_and_says_nothing_of_its_own_at_first() -> None:
+    config = TrainConfig(start="model", ssdlite=True)
+    net, spec = make_network(config, ())
+    assert (spec.anchors.strides, spec.network.side_offsets) == ((8, 16, 32, 64, 128, 256), True)
+    published, _ = make_network(TrainConfig(start="encoder", ssdlite=True), ())
+    assert isinstance(net.side, LiteSide)
+    wanted, came = published.state_dict(), net.state_dict()
+    theirs = [name for name in wanted if name.startswith(("encoder.", "downscale.", "side."))]
+    theirs = [name for name in theirs if "finest" not in name and "num_batches" not in name]
+    assert all(torch.equal(wanted[name], came[name]) for name in theirs)
+    assert len([name for name in theirs if name.startswith("side.offsets.")]) == 6 * 7
+    own = [
+        name
+        for name in came
+        if name.startswith(("detection.logits.", "detection.offsets.")) and name.split(".")[3] == "1"
+    ]
+    spoken = {name.split(".")[2] for name in own if name.endswith(".1.weight") and came[name].any()}
+    assert (spoken, len(own)) == ({"0"}, 2 * 7 * 2)
+
+
 def test_a_side_without_ssdlites_trunk_begins_afresh() -> None:
     net, spec = make_network(replace(TINY, model="tiny-lite", side=True), ())
     assert spec.network.side

@@ -46,6 +46,19 @@ _COCO_FOR_VOC = {
 COCO: tuple[str, ...] = (*(_COCO_FOR_VOC.get(name, name) for name in VOC), *_COCO_ONLY)
 """The 80 classes of COCO, VOC's first, so that heads can be sliced from COCO to VOC (the release's order)."""
 
+COCO_BY_ID: tuple[str, ...] = tuple(
+    (
+        "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,"
+        "parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,"
+        "handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,"
+        "surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,"
+        "broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,"
+        "mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,"
+        "teddy bear,hair drier,toothbrush"
+    ).split(",")
+)
+"""The same 80 in the order of their official ids, 1 to 90: person, bicycle, car ..."""
+
 _ALIASES = {
     "airplane": "aeroplane",
     "plane": "aeroplane",

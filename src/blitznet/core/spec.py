@@ -61,6 +61,8 @@ class Network:
     segmentation_stride: int = 8
     side: bool = False
     """whether class logits from the downscale stream, as SSD has them, are added to those of the upscale stream"""
+    side_offsets: bool = False
+    """whether offsets are added by the side as well, as SSDLite's box predictors give them"""
     guide: bool = False
     """whether the class logits of boxes have a say in the class map"""
     fusion: Fusion = "resskip"

@@ -55,7 +55,11 @@ class BlitzNet(nn.Module):
             return None, None
         offsets, logits = self.detection(up)
         if self.side is not None:  # map by map, which runtimes do in passing; rows would have to be added apart
-            logits = tuple(x + more for x, more in zip(logits, self.side(down, up), strict=True))
+            more_offsets, more_logits = self.side(down, up)
+            logits = tuple(x + more for x, more in zip(logits, more_logits, strict=True))
+            if more_offsets:
+                finest, *coarser = offsets
+                offsets = (finest, *(x + more for x, more in zip(coarser, more_offsets, strict=True)))
         return rows(offsets, 4), rows(logits, self.detection.classes)
 
     def _class_map(self, logits: Tensor | None, up: Maps, encoded: Maps) -> Tensor | None:

@@ -53,7 +53,12 @@ def lite(spec: Spec) -> Parts:
     upscale = LiteUpscale(downscale.channels[-count - 1 :], network)
     detection = LiteDetection(upscale.channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
     segmentation = LiteSegmentation(upscale.channels, spec, encoder) if "segmentation" in spec.tasks else None
-    side = LiteSide(downscale.channels[-count:], per_cell=spec.anchors.per_cell, classes=spec.channels)
+    side = LiteSide(
+        downscale.channels[-count:],
+        per_cell=spec.anchors.per_cell,
+        classes=spec.channels,
+        offsets=network.side_offsets,
+    )
     return Parts(
         encoder,
         downscale,
@@ -174,25 +179,30 @@ class LiteDetection(Detection):
 
 
 class LiteSide(Side):
-    """SSDLite's class predictors on the downscale stream: on each map a depthwise 3x3, then 1x1 to class logits.
+    """SSDLite's predictors on the downscale stream: on each map a depthwise 3x3, then 1x1 to class logits.
+
+    With `offsets` its box predictors too, made alike.
 
     The finest map that predicts has no predictor of its own there: it takes what the next coarser one says in its
     place, by a 1x1 of its own. The pooled one has the mean over the coarsest.
     """
 
-    def __init__(self, channels: Sequence[int], *, per_cell: int, classes: int) -> None:
+    def __init__(self, channels: Sequence[int], *, per_cell: int, classes: int, offsets: bool = False) -> None:
         super().__init__()
         self.classes = classes
         self.features = nn.ModuleList(depthwise(wide) for wide in channels)
         self.logits = nn.ModuleList(_final(wide, per_cell * classes) for wide in channels)
         self.finest = _final(channels[0], per_cell * classes)
+        boxes = channels if offsets else ()
+        self.offsets = nn.ModuleList(nn.Sequential(depthwise(wide), _final(wide, per_cell * 4)) for wide in boxes)
 
-    def forward(self, down: Maps, up: Maps) -> Maps:
-        """Logits (B, P * C, h, w) for each map that predicts."""
-        seen = each(self.features, down[-len(self.features) :])
+    def forward(self, down: Maps, up: Maps) -> tuple[Maps, Maps]:
+        """Offsets (B, P * 4, h, w) of each map but the finest, or none; logits (B, P * C, h, w) of each."""
+        maps = down[-len(self.features) :]
+        seen = each(self.features, maps)
         finest = resize(self.finest(seen[0]), (up[0].shape[-2], up[0].shape[-1]), "nearest")
-        *coarser, coarsest = each(self.logits, seen)
-        return (finest, *coarser, coarsest.mean((2, 3), keepdim=True))
+        offsets = _last_pooled(each(self.offsets, maps)) if len(self.offsets) else ()
+        return offsets, (finest, *_last_pooled(each(self.logits, seen)))
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The 1x1 to the classes of each map."""
@@ -270,6 +280,12 @@ class LiteGuide(Guide):
         total = torch.stack(said).sum(0)
         here: Tensor = self.gate(features).sigmoid()
         return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear")
+
+
+def _last_pooled(maps: Maps) -> Maps:
+    """The coarsest as its mean: the map that it stands beside is pooled."""
+    *coarser, coarsest = maps
+    return (*coarser, coarsest.mean((2, 3), keepdim=True))
 
 
 def _guided(spec: Spec) -> bool:

@@ -149,11 +149,11 @@ class ExtraBlock(nn.Module):
 
 
 class LiteDownscale(Downscale):
-    """SSDLite's extra layers: `extra` ever coarser maps of 512, 256, 256, ... channels after the encoder's."""
+    """SSDLite's extra layers: up to four ever coarser maps of 512, 256, 256 and 128 channels after the encoder's."""
 
     def __init__(self, encoder: Encoder, extra: int) -> None:
         super().__init__()
-        wide = tuple(512 if k == 0 else 256 for k in range(extra))
+        wide = (512, 256, 256, *(128,) * extra)[:extra]
         self.channels = (*encoder.channels, *wide)
         self.strides = encoder.strides + tuple(encoder.strides[-1] * 2 ** (k + 1) for k in range(extra))
         sources = self.channels[len(encoder.channels) - 1 :]

@@ -83,13 +83,13 @@ class Detection(nn.Module):
 
 
 class Side(nn.Module):
-    """Maps of the downscale stream -> class logits (B, P * C, h, w) that are added to the detection head's.
+    """Maps of the downscale stream -> offsets and class logits that are added to the detection head's.
 
-    The pooled map's are (B, P * C, 1, 1).
+    Those of the pooled map are (B, P * 4, 1, 1) and (B, P * C, 1, 1).
     """
 
-    def forward(self, down: Maps, up: Maps) -> Maps:
-        """Logits for each map that predicts; of the upscale stream's maps only the sizes are looked at."""
+    def forward(self, down: Maps, up: Maps) -> tuple[Maps, Maps]:
+        """Offsets of each map but the finest, or of none; logits of each; of the upscale stream only sizes are read."""
         raise NotImplementedError
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:

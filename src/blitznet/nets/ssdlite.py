@@ -9,9 +9,9 @@ from blitznet.core.classes import COCO, canonical
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
+from blitznet.nets.box_predictors import load_head
 from blitznet.nets.heads import rows
 from blitznet.nets.lite import LiteSide
-from blitznet.nets.predictors import load_predictors
 from blitznet.nets.trunk import load_trunk
 
 
@@ -24,11 +24,11 @@ class SSDLiteTeacher(nn.Module):
     def __init__(self, spec: Spec) -> None:
         """For a network of this contract. Raises ModelError where its maps are others, or no class is COCO's."""
         super().__init__()
-        net = build(replace(spec, tasks=("detection",), network=replace(spec.network, side=True)))
+        net = build(replace(spec, tasks=("detection",), network=replace(spec.network, side=True, side_offsets=False)))
         if not isinstance(net.side, LiteSide):
             raise ModelError(f"{spec.name}: SSDLite can teach light networks only")
         load_trunk(net)
-        load_predictors(net.side, spec.classes, share=1.0)
+        load_head(net, spec, share=1.0)
         self.encoder, self.downscale, self.side = net.encoder, net.downscale, net.side
         theirs = {canonical(name) for name in COCO}
         channels = [label for label, name in enumerate(spec.classes, start=1) if canonical(name) in theirs]
@@ -44,5 +44,5 @@ class SSDLiteTeacher(nn.Module):
         On the finest map SSDLite predicts nothing, and what stands in for it is too rough to teach.
         """
         down = self.downscale(self.encoder(images))
-        _, *taught = self.side(down, (down[-len(self.side.features) - 1],))
+        _, (_, *taught) = self.side(down, (down[-len(self.side.features) - 1],))
         return rows(tuple(taught), self.side.classes)[..., self.known]

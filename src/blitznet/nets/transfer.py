@@ -6,6 +6,7 @@ from torch import Tensor
 from blitznet.core.classes import canonical
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
+from blitznet.nets.deepen import deepened
 from blitznet.nets.files import require_fit
 
 Rows = list[tuple[int, int]]
@@ -17,7 +18,8 @@ def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tu
 
     Of the layers that answer logits, the channels of background and of every class that both know, under any of
     its names, are copied; those of new classes keep their fresh weights. A head that only one of the two has is
-    left out. Raises ModelError where the networks differ in anything else.
+    left out; one coarser map that only the new one has begins afresh. Raises ModelError where the networks differ in
+    anything else.
     """
     rows = shared_rows(old_spec.classes, new_spec.classes)
     counting = class_layers(new)
@@ -28,6 +30,8 @@ def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tu
         else value
         for name, value in theirs.items()
     }
+    if len(new_spec.anchors.strides) == len(old_spec.anchors.strides) + 1:
+        carried = deepened(carried, mine, len(old_spec.anchors.strides))
     require_fit(mine, carried, source=f"{old_spec.name} as the start of {new_spec.name}")
     with torch.no_grad():
         for name, value in carried.items():

@@ -28,7 +28,7 @@ SIDE = 300
 """pixels, what the trunk was trained at and is measured at"""
 
 EXTRA = 3
-"""blocks of the downscale stream that are kept: 5x5, 3x3 and 2x2 cells at 300 pixels"""
+"""blocks of the downscale stream in the file: 5x5, 3x3 and 2x2 cells at 300 pixels; the sixth map's is in another"""
 
 _SMALL = 256
 """numbers; tensors up to this size keep all their digits"""
@@ -44,10 +44,10 @@ _METADATA = {
 class Trunk(nn.Module):
     """Encoder and downscale stream of SSDLite, the part of a light network that comes trained."""
 
-    def __init__(self) -> None:
+    def __init__(self, extra: int = EXTRA) -> None:
         super().__init__()
         self.encoder = MobileNetV2()
-        self.downscale = LiteDownscale(self.encoder, EXTRA)
+        self.downscale = LiteDownscale(self.encoder, extra)
 
     def forward(self, images: Tensor) -> Maps:
         """(B, 3, S, S) in -1..1 -> maps at strides 4, 8, 16, 32, 64, 128, 256."""
@@ -76,12 +76,12 @@ def read_tfjs(folder: Path) -> dict[str, Floats]:
     return tensors
 
 
-def port_trunk(source: Path, photos: Iterable[Photo]) -> dict[str, Tensor]:
+def port_trunk(source: Path, photos: Iterable[Photo], extra: int = EXTRA) -> dict[str, Tensor]:
     """The state of a `Trunk` that computes what the TensorFlow.js model in `source` computes.
 
     The photos are measured for the batch norms' statistics; a few hundred are enough.
     """
-    trunk = folded_trunk(read_tfjs(source))
+    trunk = folded_trunk(read_tfjs(source), extra)
     with _measured(trunk) as moments:
         for photo in photos:
             pixels = torch.from_numpy(photo.fit((SIDE, SIDE))[None])  # (1, S, S, 3)
@@ -94,9 +94,9 @@ def port_trunk(source: Path, photos: Iterable[Photo]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in trunk.state_dict().items()}
 
 
-def folded_trunk(tensors: Mapping[str, Floats]) -> Trunk:
+def folded_trunk(tensors: Mapping[str, Floats], extra: int = EXTRA) -> Trunk:
     """A `Trunk` in evaluation mode whose batch norms only scale and shift as the folded graph does."""
-    trunk = Trunk().eval()
+    trunk = Trunk(extra).eval()
     with torch.no_grad():
         for name, layer in _layers(trunk):
             _fold_in(layer, tensors, _tensorflow_name(name))
@@ -156,7 +156,7 @@ def _tensorflow_name(name: str) -> str:
     index, part = int(rest[1]), rest[2]
     if room == "encoder":
         return f"{root}expanded_conv{f'_{index}' if index else ''}/{part}"
-    inner, outputs = ((256, 512), (128, 256), (128, 256))[index]
+    inner, outputs = ((256, 512), (128, 256), (128, 256), (64, 128))[index]
     if part == "reduce":
         return f"{root}layer_19_1_Conv2d_{index + 2}_1x1_{inner}"
     return f"{root}layer_19_2_Conv2d_{index + 2}_3x3_s2_{outputs}" + ("_depthwise" if part == "depthwise" else "")

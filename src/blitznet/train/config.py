@@ -47,6 +47,9 @@ class TrainConfig:
     """side of the network's input in pixels, 0: the model's"""
     side: bool = False
     """add class logits from the downscale stream, begun with SSDLite's own predictors where its encoder is"""
+    ssdlite: bool = False
+    """predict on SSDLite's own maps and anchors and begin with its whole head, boxes and classes; what came from there
+    learns at the encoder's rate and keeps its batch norms' statistics"""
     guide: bool = False
     """let the class logits of boxes have a say in the class map"""
     recall: float = 0.0

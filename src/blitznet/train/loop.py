@@ -151,10 +151,10 @@ def _require_fit(config: TrainConfig, group: Group) -> None:
 def _executed(net: BlitzNet, config: TrainConfig, group: Group) -> nn.Module:
     """The network in training mode, as this run executes it."""
     net.train()
-    if config.freeze_statistics:
-        for module in net.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+    frozen = (net,) if config.freeze_statistics else (net.encoder, net.downscale, net.side) if config.ssdlite else ()
+    for module in (module for part in frozen if part is not None for module in part.modules()):
+        if isinstance(module, _BatchNorm):
+            module.eval()
     learner: nn.Module = net
     if group.world > 1:
         if group.device.type == "cuda" and not config.freeze_statistics:

@@ -9,10 +9,14 @@ from blitznet.train.config import TrainConfig
 
 
 def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
-    """Four groups: (encoder and downscale stream | the rest) x (kernels, decayed | biases and norms, not)."""
+    """Four groups: (encoder and downscale stream | the rest) x (kernels, decayed | biases and norms, not).
+
+    A side that is SSDLite's whole head counts with the encoder.
+    """
+    trained = ("encoder.", "downscale.", "side.") if config.ssdlite else ("encoder.", "downscale.")
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
-        pretrained = name.startswith(("encoder.", "downscale."))
+        pretrained = name.startswith(trained)
         groups.setdefault((pretrained, parameter.ndim > 1), []).append(parameter)
     return [
         {

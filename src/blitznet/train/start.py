@@ -5,6 +5,7 @@ default model, the encoder's published weights, random weights.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,24 +13,26 @@ from pickle import UnpicklingError
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import MODELS, named, with_encoder
 from blitznet.core.spec import Spec
 from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
+from blitznet.nets.box_predictors import load_head
 from blitznet.nets.convert import load_encoder
 from blitznet.nets.efficientnet import EfficientNetLite, load_efficientnet
 from blitznet.nets.files import load_model
-from blitznet.nets.lite import LiteSide
+from blitznet.nets.lite import LiteDetection, LiteSide
 from blitznet.nets.mobilenet import MobileNetV2
-from blitznet.nets.predictors import load_predictors
 from blitznet.nets.transfer import transfer
 from blitznet.nets.trunk import load_trunk, recall_trunk
 from blitznet.train.config import TrainConfig
 
 _HALF = 0.5
+_SSDLITE_STRIDES = (8, 16, 32, 64, 128, 256)
+"""with them the sizes of the anchors are SSDLite's on the last six maps"""
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -43,8 +46,10 @@ def make_network(config: TrainConfig, classes: tuple[str, ...]) -> tuple[BlitzNe
         transfer(old, old_spec, net, spec)
         if config.recall:
             recall_trunk(net, config.recall)
-        if net.side is not None and old.side is None:
-            _load_predictors(net, spec, share=_HALF)  # the detection head has its say already
+        if spec.network.side_offsets and not old_spec.network.side_offsets:
+            _become_ssdlite(net, spec)
+        elif net.side is not None and old.side is None:
+            _load_head(net, spec, share=_HALF)  # the detection head has its say already
         return net, spec
     if config.model not in MODELS and Path(config.model).is_file():
         raise UsageError(f"{config.model} is a model file: go on from it with --start model, or name one to build anew")
@@ -53,7 +58,7 @@ def make_network(config: TrainConfig, classes: tuple[str, ...]) -> tuple[BlitzNe
     if config.start == "encoder":
         _load_encoder(net, spec, config.encoder_weights)
         if net.side is not None:
-            _load_predictors(net, spec, share=1.0)
+            _load_head(net, spec, share=1.0)
     return net, spec
 
 
@@ -74,6 +79,9 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
         spec = with_encoder(spec, config.encoder)
     network = replace(spec.network, fusion=config.fusion) if config.fusion else spec.network
     network = replace(network, side=network.side or config.side, guide=network.guide or config.guide)
+    if config.ssdlite and not network.side_offsets:
+        network = replace(network, side=True, side_offsets=True, extra=len(_SSDLITE_STRIDES) - 2)
+        spec = replace(spec, anchors=replace(spec.anchors, strides=_SSDLITE_STRIDES))
     if config.release:
         network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     size = (config.size, config.size) if config.size else spec.size
@@ -108,10 +116,23 @@ def _load_encoder(net: BlitzNet, spec: Spec, weights: Path | None) -> None:
         )
 
 
-def _load_predictors(net: BlitzNet, spec: Spec, *, share: float) -> None:
+def _load_head(net: BlitzNet, spec: Spec, *, share: float) -> None:
     """SSDLite's, if the trunk is its; others begin afresh."""
     if isinstance(net.encoder, MobileNetV2) and isinstance(net.side, LiteSide):
-        load_predictors(net.side, spec.classes, share=share)
+        load_head(net, spec, share=share)
+
+
+def _become_ssdlite(net: BlitzNet, spec: Spec) -> None:
+    """The published trunk and head, which hear nothing at first from the detection head on the maps they share."""
+    assert isinstance(net.side, LiteSide)
+    assert isinstance(net.detection, LiteDetection)
+    finest = deepcopy(net.side.finest)  # SSDLite has no such map: there the detection head goes on, and this with it
+    load_trunk(net)
+    _load_head(net, spec, share=1.0)
+    net.side.finest = finest
+    for predictor in (*net.detection.offsets[1:], *net.detection.logits[1:]):
+        for parameter in predictor.get_submodule("1").parameters():
+            nn.init.zeros_(parameter)
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
