@@ -51,15 +51,24 @@ def test_commands_are_there(name: str) -> None:
     assert callable(module.run)
 
 
+TWO_WORDS = (
+    "'data' wants a second word: `blitznet data check`, `blitznet data show`, `blitznet data paint`, "
+    "`blitznet data convert`"
+)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["predcit"], "there is no command 'predcit'; did you mean `blitznet predict`? (`blitznet --help` lists them)"),
         (["xyzzy", "-x"], "there is no command 'xyzzy' (`blitznet --help` lists them)"),
-        (["data"], "'data' wants a second word: `blitznet data check`, `blitznet data show`, `blitznet data paint`"),
+        (
+            ["data"],
+            TWO_WORDS,
+        ),
         (
             ["data", "chekc"],
-            "'data' wants a second word: `blitznet data check`, `blitznet data show`, `blitznet data paint`",
+            TWO_WORDS,
         ),
     ],
 )

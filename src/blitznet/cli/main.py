@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "data check": Command("data_check", "DataCheck", "what is broken in data sets, before an epoch is wasted", "data"),
     "data show": Command("data_show", "DataShow", "contact sheets of what the network will be fed", "data"),
     "data paint": Command("data_paint", "DataPaint", "class maps by a model, for photos that have only boxes", "data"),
+    "data convert": Command("data_convert", "DataConvert", "a data set of one format as files of another", "data"),
     "recipes": Command("recipes", "Recipes", "training runs: the paper's tables and ours"),
     "reproduce": Command("reproduce", "Reproduce", "a table of the paper, our figures beside its own", "train"),
     "bench": Command("bench", "Bench", "milliseconds of every stage, on this machine"),

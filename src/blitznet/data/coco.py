@@ -153,7 +153,7 @@ def _parse(item: dict[str, Any], labels: dict[int, int], path: Path) -> tuple[Ro
     if not (np.abs([x, y, width, height]) < MAX_SIDE).all():
         raise DataError(f"{where} has a bbox that is no pixels: {item['bbox']}")
     box = (x, y, x + width, y + height)
-    row = Row(box=box, label=label, crowd=bool(item.get("iscrowd", 0)))
+    row = Row(box, label, difficult=bool(item.get("ignore", 0)), crowd=bool(item.get("iscrowd", 0)))
     return row, _parse_outline(item.get("segmentation"), where)
 
 

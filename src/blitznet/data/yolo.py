@@ -43,8 +43,8 @@ def open_yolo(root: Path, split: str | None, *, title: str) -> YoloDataset:
     their order; a set without polygons has none.
     """
     path = root if root.is_file() else root / "data.yaml"
-    content = _load(path)
-    names = _names(content.get("names"), path)
+    content = read_yaml(path)
+    names = yaml_names(content.get("names"), path)
     photos = _photos(content, path, split)
     errors: dict[int, DataError] = {}
     rows: list[list[Row]] = []
@@ -98,7 +98,8 @@ def _parse_line(words: list[str], where: str, classes: int) -> tuple[Row, Outlin
     return Row(box, int(label)), Outline(polygons=[values])
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """What a data.yaml says. Raises DataError where it is no YAML or not a set's."""
     try:
         import yaml
     except ImportError as error:
@@ -112,7 +113,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _names(value: object, path: Path) -> tuple[str, ...]:
+def yaml_names(value: object, path: Path) -> tuple[str, ...]:
     """A list of names, or a map from 0, 1, 2 ... to names."""
     if isinstance(value, dict):
         if sorted(value) != list(range(len(value))):

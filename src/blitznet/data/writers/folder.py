@@ -1,0 +1,42 @@
+"""A folder: images/, masks/, classes.txt, and a list splits/SPLIT.txt."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from blitznet.core.files import write_whole
+from blitznet.core.sample import Sample
+from blitznet.data.dataset import read_names
+from blitznet.data.writers.masks import indexed_png
+from blitznet.data.writers.writer import place_photo, require_same_names, shapes
+
+
+class FolderWriter:
+    """Class maps alone; the first line of classes.txt is background."""
+
+    def __init__(self, root: Path, split: str, names: tuple[str, ...], *, link: bool = False) -> None:
+        self.root, self.split, self.link = root, split, link
+        self.lines = ("background", *names)
+        self.ids: list[str] = []
+        if (root / "classes.txt").is_file():
+            require_same_names(root / "classes.txt", read_names(root / "classes.txt"), self.lines)
+
+    def losses(self, sample: Sample) -> Iterator[str]:
+        """Boxes, and which pixels are which object's."""
+        if sample.box_classes.any():
+            yield "boxes: a folder has class maps only"
+        if any(shapes(sample)):
+            yield "outlines: class maps are painted, which do not say which pixels are which object's"
+
+    def add(self, sample: Sample, photo: Path) -> None:
+        """The photo and its class map."""
+        place_photo(photo, self.root / "images" / f"{sample.id}{photo.suffix}", link=self.link)
+        self.ids.append(sample.id)
+        painted = sample.class_map()
+        if painted is not None:
+            write_whole(self.root / "masks" / f"{sample.id}.png", indexed_png(painted))
+
+    def close(self) -> None:
+        """The names, and the split's list."""
+        write_whole(self.root / "classes.txt", "".join(f"{line}\n" for line in self.lines).encode())
+        lines = "".join(f"{name}\n" for name in self.ids)
+        write_whole(self.root / "splits" / f"{self.split}.txt", lines.encode())
