@@ -7,15 +7,16 @@ belongs to the one whose middle it is nearer to.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import permutations
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import VOID, Boxes, ClassMap, Floats, Labels, Scores
-from blitznet.core.bilinear import Places, places
+from blitznet.core.bilinear import places
 
 Mask: TypeAlias = NDArray[np.bool_]
 """(H, W), or those of a window"""
@@ -96,25 +97,24 @@ class Panoptic:
 def instances(boxes: Boxes, scores: Scores, labels: Labels, margins: Margins, size: tuple[int, int]) -> Instances:
     """The pixels of each of N detections in a photo of `size` (H, W); margins as `of_logits` or `of_class_map` give."""
     windows = tuple(_window(box, size) for box in boxes)
-    away = [_away(box, window) for box, window in zip(boxes, windows, strict=True)]
     fields = {label: margins(label) for label in {int(label) for label in labels}}
     parts = [
-        _part(_stretched(fields[int(label)], window, size), near)
-        for label, window, near in zip(labels, windows, away, strict=True)
+        _part(_believed(fields[int(label)], box, window, size), box, window)
+        for label, box, window in zip(labels, boxes, windows, strict=True)
     ]
-    return Instances(boxes, scores, labels, size, windows, _divided(parts, windows, away, scores, labels))
+    return _divided(Instances(boxes, scores, labels, size, windows, tuple(parts)))
 
 
 def of_logits(logits: Floats) -> Margins:
     """Margins of segmentation logits (C, h, w), background first."""
-    classes = logits[1:]
-    best = classes.argmax(0)  # (h, w)
-    first = classes.max(0)
-    second = np.where(np.arange(len(classes))[:, None, None] == best, -np.inf, classes).max(0)
+    background, classes = logits[0], logits[1:]
 
     def margin(label: int) -> Floats:
-        rival = np.where(best == label, second, first) - np.float32(LEAD)
-        return np.asarray(classes[label] - np.maximum(logits[0], rival), np.float32)
+        against = background
+        for others in (classes[:label], classes[label + 1 :]):
+            if len(others):
+                against = np.maximum(against, others.max(0) - np.float32(LEAD))
+        return np.asarray(classes[label] - against, np.float32)
 
     return margin
 
@@ -132,32 +132,42 @@ def panoptic(found: Instances, class_map: ClassMap) -> Panoptic:
     """
     order = np.argsort(-found.scores, kind="stable")
     ids = _owned(found, order, class_map)
-    unboxed = np.setdiff1d(_seen(np.where(ids == 0, class_map, np.uint8(0))), found.labels)
-    numbers = np.zeros(VOID + 1, np.uint16)
-    numbers[unboxed + 1] = len(order) + 1 + np.arange(len(unboxed))
-    ids += np.where(ids == 0, numbers[class_map], np.uint16(0))
-    areas = np.bincount(ids.ravel(), minlength=len(order) + len(unboxed) + 1)
-    owners: list[tuple[int, float | None]] = [(int(found.labels[n]), float(found.scores[n])) for n in order]
-    owners += [(int(label), None) for label in unboxed]
-    every = (Segment(n, label, score, int(areas[n])) for n, (label, score) in enumerate(owners, start=1))
-    return Panoptic(ids, tuple(segment for segment in every if segment.area))
+    counts = _counts(ids, class_map, len(order))  # (N + 1, 256)
+    owners = zip(order, counts[1:].sum(1), strict=True)
+    segments = [
+        Segment(number, int(found.labels[n]), float(found.scores[n]), int(area))
+        for number, (n, area) in enumerate(owners, start=1)
+        if area
+    ]
+    free, number = ids == 0, len(order)
+    for label in np.setdiff1d(_seen(counts[0], ids.size), found.labels):
+        number += 1
+        np.copyto(ids, np.uint16(number), where=free & (class_map == label + 1))
+        segments.append(Segment(number, int(label), None, int(counts[0, label + 1])))
+    return Panoptic(ids, tuple(segments))
 
 
 def _owned(found: Instances, order: Labels, class_map: ClassMap) -> NDArray[np.uint16]:
     """The number (H, W) of the detection that each pixel belongs to, counted from 1 in this order; 0 for none."""
     ids = np.zeros(found.size, np.uint16)
-    for agreed in (True, False):
-        for number, index in enumerate(order, start=1):
-            window = found.windows[index]
-            place, free = ids[window], found.parts[index] & (ids[window] == 0)
-            place[free & (class_map[window] == found.labels[index] + 1) if agreed else free] = number
+    painted = [(number, found.windows[n], found.parts[n], found.labels[n]) for number, n in enumerate(order, start=1)]
+    for number, window, part, _ in reversed(painted):  # the best last, over the others
+        np.copyto(ids[window], np.uint16(number), where=part)
+    for number, window, part, label in reversed(painted):
+        np.copyto(ids[window], np.uint16(number), where=part & (class_map[window] == label + 1))
     return ids
 
 
-def _seen(class_map: ClassMap) -> Labels:
-    """Labels that are more than next to nothing of a class map (H, W)."""
-    pixels = np.bincount(class_map.ravel(), minlength=VOID)[1:VOID]
-    return np.flatnonzero(pixels >= max(1, SPECK * class_map.size))
+def _counts(ids: NDArray[np.uint16], class_map: ClassMap, last: int) -> Labels:
+    """(last + 1, 256) how many pixels of each class of the map each id has."""
+    small = last < 256  # nearly always, and in a third of the time
+    keys = (ids if small else ids.astype(np.int64)) << 8 | class_map
+    return np.bincount(keys.ravel(), minlength=(last + 1) << 8).reshape(last + 1, 256)
+
+
+def _seen(pixels: Labels, size: int) -> Labels:
+    """Labels that are more than next to nothing of `size` pixels, by how many each value of a class map has (256,)."""
+    return np.flatnonzero(pixels[1:VOID] >= max(1, SPECK * size))
 
 
 def _window(box: Floats, size: tuple[int, int]) -> Window:
@@ -167,36 +177,53 @@ def _window(box: Floats, size: tuple[int, int]) -> Window:
     return slice(top, min(max(y2, top + 1), size[0])), slice(left, min(max(x2, left + 1), size[1]))
 
 
-def _away(box: Floats, window: Window) -> Floats:
-    """How far (h, w) each pixel of a window is from the middle of the box, squared; 1 on the ellipse inside it."""
+def _away(box: Floats, window: Window) -> tuple[Floats, Floats]:
+    """How far rows (h,) and columns (w,) of a window are from the middle of the box, squared.
+
+    Their sum is 1 on the ellipse inside the box.
+    """
     y, x = (np.arange(side.start, side.stop, dtype=np.float32) + np.float32(0.5) for side in window)
     x1, y1, x2, y2 = box
     across = (x - (x1 + x2) / 2) / max((x2 - x1) / 2, np.float32(0.5))
     down = (y - (y1 + y2) / 2) / max((y2 - y1) / 2, np.float32(0.5))
-    return np.asarray(down[:, None] ** 2 + across**2, np.float32)
+    return np.asarray(down**2, np.float32), np.asarray(across**2, np.float32)
 
 
-def _stretched(field: Floats, window: Window, size: tuple[int, int]) -> Floats:
-    """A field (h, w) bilinearly at `size`, half-pixel centres, inside a window only."""
-    (top, bottom, down), (left, right, across) = (
-        _between(inside, outside, side) for inside, outside, side in zip(field.shape, size, window, strict=True)
+def _believed(field: Floats, box: Floats, window: Window, size: tuple[int, int]) -> Floats:
+    """A field (h, w) bilinearly at `size`, inside a window only, with what the box adds to it.
+
+    Both are sums over few terms for a row and a column, so all is one product of matrices.
+    """
+    (rows, down), (columns, across) = (
+        _weights(inside, outside, side) for inside, outside, side in zip(field.shape, size, window, strict=True)
     )
-    rows = slice(int(top.min()), int(bottom.max()) + 1)  # all that the window needs
-    band = field[rows]
-    wide = band[:, left] + (band[:, right] - band[:, left]) * across
-    top, bottom = top - rows.start, bottom - rows.start
-    return np.asarray(wide[top] + (wide[bottom] - wide[top]) * down[:, None], np.float32)
+    far_down, far_across = _away(box, window)
+    one = np.ones((len(far_down), 1), np.float32)
+    tall = np.concatenate([down, one, far_down[:, None]], 1)
+    belief = np.float32(BELIEF)
+    wide = np.concatenate(
+        [field[rows, columns] @ across.T, belief * (1 - far_across)[None], np.full_like(far_across, -belief)[None]]
+    )
+    believed: Floats = tall @ wide
+    return believed
 
 
-def _between(inside: int, outside: int, side: slice) -> tuple[Places, Places, Floats]:
-    """For some pixels of `outside`: the places before and after each, of `inside`, and the share of the latter."""
-    low, share = places(inside, outside)
-    return low[side], np.minimum(low[side] + 1, inside - 1), share[side]
+def _weights(inside: int, outside: int, side: slice) -> tuple[slice, Floats]:
+    """The places of `inside` that some pixels of `outside` lie between, and their weights (pixels, places)."""
+    low, share = (values[side] for values in _places(inside, outside))
+    first, last = int(low[0]), min(int(low[-1]) + 1, inside - 1)
+    weights, pixels = np.zeros((len(low), last + 1 - first), np.float32), np.arange(len(low))
+    weights[pixels, low - first] = 1 - share
+    weights[pixels, np.minimum(low + 1, last) - first] += share
+    return slice(first, last + 1), weights
 
 
-def _part(margin: Floats, away: Floats) -> Mask:
+_places = lru_cache(maxsize=16)(places)
+"""for the sides of one photo, which all its boxes ask for"""
+
+
+def _part(margin: Floats, box: Floats, window: Window) -> Mask:
     """The mask (h, w) of one box: as much as it takes to fill it, the ellipse where next to nothing is seen."""
-    margin = margin + np.float32(BELIEF) * (1 - away)
     most, farthest = -np.inf, STEPS[0]
     rows, columns = margin.max(1), margin.max(0)
     for step in STEPS:
@@ -204,7 +231,10 @@ def _part(margin: Floats, away: Floats) -> Mask:
         if filled > most + GAIN:
             most, farthest = filled, step
     part = margin > -farthest
-    return part if part.mean() >= LEAST else away < 1
+    if np.count_nonzero(part) >= LEAST * part.size:
+        return part
+    down, across = _away(box, window)
+    return down[:, None] + across < 1
 
 
 def _reach(there: Mask) -> float:
@@ -213,22 +243,21 @@ def _reach(there: Mask) -> float:
     return (last - first) / len(there) if there[first] else 0.0
 
 
-def _divided(
-    parts: list[Mask], windows: tuple[Window, ...], away: list[Floats], scores: Scores, labels: Labels
-) -> tuple[Mask, ...]:
-    """The masks, each without what belongs to a rival: a thing of its class whose middle is nearer."""
-    left = [part.copy() for part in parts]
-    for one, other in permutations(range(len(parts)), 2):
-        if labels[one] != labels[other] or scores[other] < RIVAL * scores[one]:
+def _divided(found: Instances) -> Instances:
+    """The same without what belongs to a rival: a thing of its class whose middle is nearer."""
+    left = [part.copy() for part in found.parts]
+    for one, other in combinations(range(len(left)), 2):
+        shared = _shared(found.windows[one], found.windows[other])
+        if found.labels[one] != found.labels[other] or shared is None:
             continue
-        shared = _shared(windows[one], windows[other])
-        if shared is None:
-            continue
-        mine, theirs = (_inside(shared, windows[index]) for index in (one, other))
-        compare = np.less_equal if other < one else np.less
-        nearer = compare(away[other][theirs], away[one][mine])
-        left[one][mine] &= ~(parts[other][theirs] & nearer)
-    return tuple(left)
+        mine, theirs = (_inside(shared, found.windows[n]) for n in (one, other))
+        (down, across), (far_down, far_across) = (_away(found.boxes[n], shared) for n in (one, other))
+        nearer = (far_down - down)[:, None] < across - far_across  # to the other; the first one's where as near
+        if found.scores[other] >= RIVAL * found.scores[one]:
+            left[one][mine] &= ~(found.parts[other][theirs] & nearer)
+        if found.scores[one] >= RIVAL * found.scores[other]:
+            left[other][theirs] &= ~(found.parts[one][mine] & ~nearer)
+    return replace(found, parts=tuple(left))
 
 
 def _shared(one: Window, other: Window) -> Window | None:
