@@ -4,7 +4,7 @@ PIP = python -m pip install --quiet --disable-pip-version-check --constraint con
 DEMO = .venv-demo
 DEV = .venv
 
-.PHONY: demo test check unit slow format clean
+.PHONY: demo test check unit slow docs format clean
 
 demo: $(DEMO)/installed ## predict the sample photos with the embedded model
 	$(DEMO)/bin/blitznet predict --out blitznet-out
@@ -23,6 +23,9 @@ unit: $(DEV)/installed
 slow: $(DEV)/installed ## tests that need the shared photographs, or minutes
 	$(DEV)/bin/pytest -q -m slow
 
+docs: $(DEV)/installed ## the documentation, as a site in site/
+	$(DEV)/bin/sphinx-build -q -W --keep-going -b html docs site
+
 format: $(DEV)/installed
 	$(DEV)/bin/ruff format src tests benchmarks demo
 	$(DEV)/bin/ruff check --fix src tests benchmarks demo
@@ -38,4 +41,4 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(DEMO) $(DEV) blitznet-out build
+	rm -rf $(DEMO) $(DEV) blitznet-out build site

@@ -126,24 +126,24 @@ def write_mask(path: Path, class_map: ClassMap) -> None:
     image.save(path)
 
 
-def write_voc(root: Path, drawings: Sequence[Drawing], split: str = "train") -> str:
-    """A devkit folder; gives the set as written on the command line."""
+def write_voc(root: Path, drawings: Sequence[Drawing], split: str = "train", *, names: Sequence[str] = NAMES) -> str:
+    """A devkit folder, the shapes under these names; gives the set as written on the command line."""
     for folder in ("Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{d.id}\n" for d in drawings))
     for d in drawings:
         write_photo(root / "JPEGImages" / f"{d.id}.png", d)
         write_mask(root / "SegmentationClass" / f"{d.id}.png", d.class_map)
-        objects = "".join(_voc_object(box.tolist(), label) for box, label in zip(d.boxes, d.labels, strict=True))
+        objects = "".join(_voc_object(box.tolist(), names[label]) for box, label in zip(d.boxes, d.labels, strict=True))
         text = f"<annotation><filename>{d.id}.png</filename>{objects}</annotation>"
         (root / "Annotations" / f"{d.id}.xml").write_text(text)
     return f"voc:{root}@{split}"
 
 
-def _voc_object(box: list[float], label: int) -> str:
+def _voc_object(box: list[float], name: str) -> str:
     x1, y1, x2, y2 = box
     sides = f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
-    return f"<object><name>{NAMES[label]}</name><bndbox>{sides}</bndbox></object>"
+    return f"<object><name>{name}</name><bndbox>{sides}</bndbox></object>"
 
 
 def write_coco(root: Path, drawings: Sequence[Drawing], split: str = "train", *, outlines: bool = True) -> str:
