@@ -51,7 +51,7 @@ def annotations(path: Path) -> None:
         "6 painted by a teacher": painted,
     }
     tiles = [(title, annotate_sample(sample, toy.NAMES)) for title, sample in cases.items()]
-    Pillow.fromarray(contact_sheet(tiles, 3)).quantize(64).save(path, optimize=True)
+    Pillow.fromarray(contact_sheet(tiles, 2)).quantize(128).save(path, optimize=True)
 
 
 def _scene() -> Sample:
@@ -62,7 +62,9 @@ def _scene() -> Sample:
         for one in toy.draw(2, size=SIZE, seed=seed)
         if len(one.labels) == 4 and {*one.labels.tolist()} == {0, 1, 2} and _apart(one)
     )
-    grey = shapes.image.mean(-1, keepdims=True).clip(0, 170).repeat(3, -1).astype(np.uint8)  # colours are the truth's
+    # grey and flat, so that colours are the truth's and the file is small
+    grey = np.where((shapes.class_map > 0)[..., None], shapes.image.mean(-1, keepdims=True).clip(0, 160), 70)
+    grey = grey.repeat(3, -1).astype(np.uint8)
     image, class_map = (np.repeat(np.repeat(a, TIMES, 0), TIMES, 1) for a in (grey, shapes.class_map))
     return replace(
         shapes.sample, photo=Photo(image), boxes=shapes.boxes * np.float32(TIMES), mask=toy.ArrayMask(class_map)
@@ -114,7 +116,7 @@ ABOUT = {
     "media": "videos, cameras",
     "bridges": "other tools",
     "core": "values, geometry, names, errors: known by all",
-    "weights": "models, sample photos",
+    "weights": "no code: models and sample photos",
 }
 """what a room is for, in a few words"""
 TORCH = {"train", "export", "nets"}

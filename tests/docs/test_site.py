@@ -12,6 +12,7 @@ import nbclient
 import nbformat
 import pytest
 
+from blitznet.core.models import MODELS
 from snippets import ROOT, blocks
 
 DOCS = ROOT / "docs"
@@ -46,6 +47,19 @@ def test_python_page_names_the_public_names() -> None:
 
     told = "".join(block.text for block in blocks(DOCS / "api.md", "{eval-rst}"))
     assert not [name for name in blitznet.__all__ if f"blitznet.{name}\n" not in told + "\n"]
+
+
+def test_models_page_names_every_model() -> None:
+    told = (DOCS / "models.md").read_text()
+    assert not [name for name in MODELS if f"`{name}`" not in told]
+
+
+def test_server_page_names_every_door() -> None:
+    from blitznet.serve.limits import ServeLimits
+    from blitznet.serve.openapi import document
+
+    told = (DOCS / "serving.md").read_text()
+    assert not [path for path in document(ServeLimits(), guarded=True)["paths"] if path not in told]
 
 
 def test_the_drawing_shows_every_room() -> None:
