@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from blitznet.core.anchors import scales
 from blitznet.core.classes import VOC
 from blitznet.core.errors import ModelError
 from blitznet.core.models import CAFFE_MEAN, DEFAULT, MODELS, named
@@ -13,7 +14,8 @@ def test_every_model_says_its_name(name: str) -> None:
     spec = named(name)
     assert spec.name == name
     assert spec.classes == VOC
-    assert spec.anchors.strides[-1] == 128 * (spec.size[0] // 256)
+    deepest = 256 if name == DEFAULT else 128 * (spec.size[0] // 256)
+    assert spec.anchors.strides[-1] == deepest
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,10 @@ def test_the_light_baseline_differs_in_the_upscale_stream_alone() -> None:
 def test_the_default() -> None:
     spec = named(DEFAULT)
     assert spec.network.family == "lite"
-    assert (spec.network.side, spec.network.guide) == (True, True)
-    assert spec.anchors == named("blitznet300-s8").anchors
+    assert (spec.network.side, spec.network.side_offsets, spec.network.guide) == (True, True, True)
+    # SSDLite's: ssd_anchor_generator with min_scale 0.2, max_scale 0.95 on six maps; the finest is ours
+    found = [low for low, _ in scales(spec.anchors)]
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
     assert replace(spec, name="mine").name == "mine"
 
 

@@ -18,6 +18,7 @@ from blitznet.runtime.predictor import Predictor
 from blitznet.serve.answers import as_json
 from blitznet.serve.app import make_app
 from blitznet.serve.limits import ServeLimits
+from blitznet.serve.pool import BusyError
 from cli.sets import write_model
 from serve.test_answers import unrolled
 
@@ -74,6 +75,19 @@ def test_several_at_once(client: TestClient, predictor: Predictor) -> None:
     images = [base64.b64encode(content).decode() for content in contents]
     results = client.post("/v1/predict/batch?score=0.3", json={"images": images}).json()["results"]
     assert results == [as_json(predictor(one, score=0.3), pixels=False, instances=False) for one in contents]
+
+
+def test_of_several_one_that_is_no_photo_is_said_in_its_place(client: TestClient, predictor: Predictor) -> None:
+    images = [base64.b64encode(content).decode() for content in (picture(), b"no photo", b"", picture())]
+    answer = client.post("/v1/predict/batch?score=0.3", json={"images": images})
+    first, second, third, last = answer.json()["results"]
+    assert answer.status_code == 200
+    assert first == last == as_json(predictor(picture(), score=0.3), pixels=False, instances=False)
+    assert second == {
+        "error": "<image in memory>: not an image of a known format (JPEG, PNG, WEBP, BMP, TIFF, GIF, PPM)",
+        "status": 415,
+    }
+    assert third == {"error": "wanted an image's bytes, came nothing", "status": 400}
 
 
 def test_kserve(client: TestClient, predictor: Predictor) -> None:
@@ -176,7 +190,25 @@ def test_what_is_too_large(predictor: Predictor) -> None:
         assert (answer.status_code, answer.json()["error"]) == (413, "wanted at most 2,399 pixels, came 60x40")
 
 
-def test_no_room_and_no_time(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(predictor, limits=ServeLimits(queue=1, seconds=0.2))
+    pool = app.state.service.pool
+
+    def full(*_: object) -> None:
+        raise BusyError("1 photos are waiting already")
+
+    with TestClient(app) as client:
+        monkeypatch.setattr(pool, "submit", full)
+        images = [base64.b64encode(picture()).decode()]
+        for answer in (
+            client.post("/v1/predict", content=picture()),
+            client.post("/v1/predict/batch", json={"images": images}),
+        ):
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+            assert answer.json()["error"] == "1 photos are waiting already"
+
+
+def test_no_time(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app(predictor, limits=ServeLimits(seconds=0.2))
     pool = app.state.service.pool
     with TestClient(app) as client:

@@ -9,7 +9,7 @@ from blitznet.core.errors import DataError
 from blitznet.core.photo import Photo
 from blitznet.core.result import Detections, Outputs, Result
 from blitznet.runtime.predictor import Predictor
-from blitznet.serve.pool import BusyError, Job, Pool
+from blitznet.serve.pool import BusyError, ClosedError, Job, Pool
 from runtime.fakes import SPEC, FakeEngine, random_outputs
 
 
@@ -80,7 +80,7 @@ def test_closing_answers_what_was_taken_and_takes_nothing_more() -> None:
     closing.start()
     while pool.open:
         pass
-    with pytest.raises(BusyError, match="going down"):
+    with pytest.raises(ClosedError, match="going down"):
         pool.submit(job())
     for _ in range(5):
         engine.may.release()

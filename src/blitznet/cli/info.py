@@ -62,10 +62,11 @@ def run(options: Info) -> int:
     _print(predictor.spec.name, [*rows, *contract_rows(predictor.spec, parameters)])
     if options.card is None:
         return 0
-    known = [parameters, *map(_parameters, options.files)]
+    others = [other for other in options.files if other.resolve() != path.resolve()]
+    known = [parameters, *map(_parameters, others)]
     card = Card(
         spec=predictor.spec,
-        files=(file, *map(_file, options.files)),
+        files=(file, *map(_file, others)),
         parameters=next((count for count in known if count is not None), None),
         notes="" if options.notes is None else _text(options.notes),
         scores=None if options.scores is None else _json(options.scores, "eval", ("images", "detection")),

@@ -39,7 +39,7 @@ COMMANDS: dict[str, Command] = {
     "reproduce": Command("reproduce", "Reproduce", "a table of the paper, our figures beside its own", "train"),
     "bench": Command("bench", "Bench", "milliseconds of every stage, on this machine"),
     "info": Command("info", "Info", "what a model is, and its model card"),
-    "export": Command("export", "Export", "a trained model as one ONNX file", "train"),
+    "export": Command("export", "Export", "a trained model as one file: ONNX, OpenVINO or torch", "train"),
     "calibrate": Command("calibrate", "Calibrate", "scores that mean what they say, by a model's contract", "train"),
     "average": Command("average", "Average", "several trainings of one network as one better model", "train"),
     "convert-weights": Command("convert_weights", "ConvertWeights", "the authors' checkpoint into a model", "train"),

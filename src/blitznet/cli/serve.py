@@ -41,11 +41,13 @@ class Serve:
     batch: int = 4
     """Photos that go through the network together, of those that wait."""
     queue: int = 64
-    """Photos that may wait; beyond them a client is told 503."""
+    """Photos that may wait; beyond them a client is told 429."""
     max_body: int = 20_000_000
     """Bytes of a request."""
     max_pixels: int = 50_000_000
     """Pixels of a photo."""
+    max_images: int = 16
+    """Photos of one request of several."""
     seconds: float = 30.0
     """Time for a request to come in, and for its answer."""
     token: Annotated[str | None, said("TEXT")] = None
@@ -83,7 +85,9 @@ def _limits(options: Serve) -> "ServeLimits":
     from blitznet.serve.limits import ServeLimits
 
     try:
-        return ServeLimits(options.max_body, options.max_pixels, queue=options.queue, seconds=options.seconds)
+        return ServeLimits(
+            options.max_body, options.max_pixels, options.max_images, queue=options.queue, seconds=options.seconds
+        )
     except UsageError as error:
         raise UsageError(f"limits: {error}") from error
 

@@ -22,6 +22,9 @@ _TORCHVISION: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _TENSORFLOW: Normalisation = ((127 / 255,) * 3, (128 / 255,) * 3)
 _HALF: Normalisation = ((0.5,) * 3, (0.5,) * 3)
 
+SSDLITE_STRIDES = (8, 16, 32, 64, 128, 256)
+"""with them the sizes of light anchors are SSDLite's on the last six maps"""
+
 NORMALISATIONS: dict[str, Normalisation] = {
     "resnet50-caffe": _CAFFE,
     "resnet18": _TORCHVISION,
@@ -94,9 +97,14 @@ def ssd512() -> Spec:
 
 
 def blitznet300_lite() -> Spec:
-    """The light network for two CPU cores: as plain, and boxes hear SSDLite's predictors, masks hear boxes."""
+    """The light network for two CPU cores: as plain, with SSDLite's maps, anchors and predictors; masks hear boxes."""
     base = blitznet300_lite_plain()
-    return replace(base, name="blitznet300-lite", network=replace(base.network, side=True, guide=True))
+    return replace(
+        base,
+        name="blitznet300-lite",
+        anchors=replace(base.anchors, strides=SSDLITE_STRIDES),
+        network=replace(base.network, extra=4, side=True, side_offsets=True, guide=True),
+    )
 
 
 def blitznet300_lite_plain() -> Spec:

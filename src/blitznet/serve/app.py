@@ -28,10 +28,12 @@ from blitznet.serve.asked import Asked, asked, body, photo_of, read_score
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.openapi import document
-from blitznet.serve.pool import BusyError, Job, Pool, Render
+from blitznet.serve.pool import BusyError, ClosedError, Job, Pool, Render
 
 PAGE = Path(__file__).parent / "page"
 _RETRY = {"Retry-After": "1"}
+_LATER = (429, 503)
+"""what is no fault of a photo: the whole request is to be tried again"""
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -46,11 +48,13 @@ class Service:
     token: str | None = None
 
     async def answered(self, photo: Photo, render: Render, *, score: float | None, class_map: bool) -> bytes:
-        """The photo's answer; 503 where there is no room or no time for it."""
+        """The photo's answer; 429 where there is no room for it, 503 where there is no time or the server ends."""
         try:
             future = self.pool.submit(Job(photo, score, class_map, render))
         except BusyError as busy:
-            raise HTTPException(503, str(busy), _RETRY) from busy
+            raise HTTPException(429, str(busy), _RETRY) from busy
+        except ClosedError as closed:
+            raise HTTPException(503, str(closed), _RETRY) from closed
         try:
             content = await asyncio.wait_for(asyncio.wrap_future(future), self.limits.seconds)
         except TimeoutError:
@@ -116,13 +120,22 @@ async def _batch(request: Request, service: Service) -> Response:
     if wish.kind != "json":
         raise HTTPException(406, "several photos are answered as application/json alone")
     contents = images(await body(request, service.limits), service.limits)
-    photos = [photo_of(content, service.limits) for content in contents]
-    answers = await asyncio.gather(*(service.asked_for(photo, wish) for photo in photos), return_exceptions=True)
+    answers = await asyncio.gather(*(_one(content, wish, service) for content in contents), return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
             raise answer
     parts = [answer for answer in answers if isinstance(answer, bytes)]
     return Response(b'{"results": [' + b", ".join(parts) + b"]}", media_type="application/json")
+
+
+async def _one(content: bytes, wish: Asked, service: Service) -> bytes:
+    """The answer to one photo of several, or what is wrong with it: the others are answered all the same."""
+    try:
+        return await service.asked_for(photo_of(content, service.limits), wish)
+    except HTTPException as error:
+        if error.status_code in _LATER:
+            raise
+        return json.dumps({"error": error.detail, "status": error.status_code}).encode()
 
 
 def images(content: bytes, limits: ServeLimits) -> list[bytes]:

@@ -16,7 +16,7 @@ class ServeLimits:
     images: int = 16
     """in one request of several: 413"""
     queue: int = 64
-    """photos that may wait: 503"""
+    """photos that may wait: 429"""
     seconds: float = 30.0
     """until a request has come in (408) and is answered (503)"""
 

@@ -43,6 +43,12 @@ _RESULT = {
         },
     },
 }
+_FAULT = {
+    "type": "object",
+    "description": "in the place of a photo that cannot be read; the others are answered",
+    "required": ["error", "status"],
+    "properties": {"error": {"type": "string"}, "status": {"type": "integer"}},
+}
 _REFUSALS = {
     "400": "a word or a body that cannot be read",
     "401": "the token is missing or wrong",
@@ -50,7 +56,8 @@ _REFUSALS = {
     "408": "the request did not come in",
     "413": "too many bytes, pixels or images",
     "415": "not an image",
-    "503": "no room or no time; try again",
+    "429": "too many photos wait already; try again",
+    "503": "no time for it, or the server is going down; try again",
 }
 
 
@@ -93,7 +100,8 @@ def _predict(limits: ServeLimits) -> dict[str, Any]:
 def _batch(limits: ServeLimits) -> dict[str, Any]:
     images = {"type": "array", "maxItems": limits.images, "items": {"type": "string", "contentEncoding": "base64"}}
     asked = {"type": "object", "required": ["images"], "properties": {"images": images}}
-    results = {"type": "object", "properties": {"results": {"type": "array", "items": _reference()}}}
+    one = {"oneOf": [_reference(), _FAULT]}
+    results = {"type": "object", "properties": {"results": {"type": "array", "items": one}}}
     return {
         "summary": "what is in several photos",
         "parameters": [_word(*word) for word in _WORDS[:3]],

@@ -23,7 +23,11 @@ Render = Callable[[Photo, Result], bytes]
 
 
 class BusyError(Exception):
-    """The queue is full, or the pool is closed."""
+    """The queue is full."""
+
+
+class ClosedError(Exception):
+    """The pool takes nothing more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +68,9 @@ class Pool:
         return self._open
 
     def submit(self, job: Job) -> "Future[bytes]":
-        """Hand a photo in; raises BusyError where it cannot be taken."""
+        """Hand a photo in. Raises BusyError where too many wait, ClosedError where nothing is taken any more."""
         if not self._open:
-            raise BusyError("the server is going down")
+            raise ClosedError("the server is going down")
         try:
             self._waiting.put_nowait(job)
         except Full:

@@ -234,9 +234,9 @@ def lite_again() -> TrainConfig:
 
 
 def lite_onward() -> TrainConfig:
-    """The sixth part: on from the mean with nothing changed but the order of the photos; its mean with it is shipped.
+    """The sixth part: on from the mean, nothing changed but the order of the photos. What goes on is its mean with it.
 
-    `blitznet average runs/lite-mean.safetensors runs/lite-onward --half` takes it.
+    `blitznet average runs/lite-mean.safetensors runs/lite-onward --half --out runs/lite-second.safetensors` takes it.
     """
     return replace(
         lite_taught(),
@@ -245,6 +245,20 @@ def lite_onward() -> TrainConfig:
         steps=2400,
         seed=11,
         out=Path("runs/lite-onward"),
+    )
+
+
+def lite_head() -> TrainConfig:
+    """The seventh part: SSDLite's trunk as it was published, with its whole head and anchors, both learning slowly."""
+    return replace(
+        lite_taught(),
+        model="runs/lite-second.safetensors",
+        recall=0.0,
+        ssdlite=True,
+        encoder_lr=0.1,
+        steps=2400,
+        seed=21,
+        out=Path("runs/lite-head"),
     )
 
 
@@ -278,6 +292,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lite-taught": lambda: Recipe(lite_taught(), "ours", "2 CPU cores, 70 minutes", "see docs/experiments.md"),
     "lite-again": lambda: Recipe(lite_again(), "ours", "2 CPU cores, 30 minutes", "see docs/experiments.md"),
     "lite-onward": lambda: Recipe(lite_onward(), "ours", "2 CPU cores, 75 minutes", "see docs/experiments.md"),
+    "lite-head": lambda: Recipe(lite_head(), "ours", "2 CPU cores, 50 minutes", "see docs/experiments.md"),
     "finetune": lambda: Recipe(finetune(), "ours", "2 CPU cores, 15 minutes", "depends on the data"),
     "table1-ssd300": lambda: Recipe(table1("ssd300", seg=False), "Table 1", _DAYS, "mAP 75.3"),
     "table1-300-s8": lambda: Recipe(table1("blitznet300-s8", seg=False), "Table 1", _DAYS, "mAP 78.5"),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.models import MODELS, named, with_encoder
+from blitznet.core.models import MODELS, SSDLITE_STRIDES, named, with_encoder
 from blitznet.core.spec import Spec
 from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
@@ -31,8 +31,6 @@ from blitznet.nets.trunk import load_trunk, recall_trunk
 from blitznet.train.config import TrainConfig
 
 _HALF = 0.5
-_SSDLITE_STRIDES = (8, 16, 32, 64, 128, 256)
-"""with them the sizes of the anchors are SSDLite's on the last six maps"""
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -80,8 +78,8 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     network = replace(spec.network, fusion=config.fusion) if config.fusion else spec.network
     network = replace(network, side=network.side or config.side, guide=network.guide or config.guide)
     if config.ssdlite and not network.side_offsets:
-        network = replace(network, side=True, side_offsets=True, extra=len(_SSDLITE_STRIDES) - 2)
-        spec = replace(spec, anchors=replace(spec.anchors, strides=_SSDLITE_STRIDES))
+        network = replace(network, side=True, side_offsets=True, extra=len(SSDLITE_STRIDES) - 2)
+        spec = replace(spec, anchors=replace(spec.anchors, strides=SSDLITE_STRIDES))
     if config.release:
         network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     size = (config.size, config.size) if config.size else spec.size
