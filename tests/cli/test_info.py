@@ -43,12 +43,15 @@ def test_a_card_of_what_the_commands_wrote(place: Path, capsys: pytest.CaptureFi
     assert main(["eval", "small.onnx", "--data", "voc:voc@train", "--json", "scores.json", "--bootstrap", "5"]) == 0
     assert main(["bench", "small.onnx", "--rounds", "1", "--json", "bench.json"]) == 0
     Path("notes.md").write_text("## Known failures\n\nEverything.")
-    words = ["--scores", "scores.json", "--speed", "bench.json", "--notes", "notes.md", "--files", "small.onnx"]
+    Path("again.onnx").write_bytes(Path("small.onnx").read_bytes())
+    files = ["--files", "small.onnx", "again.onnx"]  # the model's own is told once
+    words = ["--scores", "scores.json", "--speed", "bench.json", "--notes", "notes.md", *files]
     photo = str(next(Path("voc", "JPEGImages").iterdir()))
     assert main(["info", "small.onnx", "--card", "cards/small.md", *words, "--photos", photo]) == 0
     said = Path("cards/small.md").read_text()
     digest = hashlib.sha256(Path("small.onnx").read_bytes()).hexdigest()
     assert said.count(digest) == 2
+    assert "again.onnx" in said
     total = json.loads(Path("scores.json").read_text())["detection"]["ap50_area"]
     assert f"| all as one | 4 | {100 * total:.1f} (" in said
     assert "## Speed" in said

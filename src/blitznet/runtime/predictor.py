@@ -38,8 +38,8 @@ class Predictor:
         """What is in one image.
 
         image: a path, a file's bytes, an (H, W, 3) uint8 RGB array, a Pillow image or a Photo. score: leave out
-        detections below it (the limits' own, 0.01, is for scoring; pictures want about 0.5). class_map: whether to
-        make one, at the image's full size. Raises DataError if the image cannot be read.
+        detections below it (the limits' own is next to nothing, for scoring; pictures want about 0.5). class_map:
+        whether to make one, at the image's full size. Raises DataError if the image cannot be read.
         """
         return self.batch([image], score=score, class_map=class_map)[0]
 
