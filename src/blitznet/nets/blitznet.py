@@ -46,23 +46,24 @@ class BlitzNet(nn.Module):
         encoded: Maps = self.encoder(images)
         down: Maps = self.downscale(encoded)
         up: Maps = self.upscale(down)
-        offsets, logits = self._boxes(down, up)
-        return Heads(offsets, logits, self._class_map(logits, up, encoded))
-
-    def _boxes(self, down: Maps, up: Maps) -> tuple[Tensor | None, Tensor | None]:
-        """Offsets (B, A, 4) and class logits (B, A, C)."""
         if self.detection is None:
-            return None, None
-        offsets, logits = self.detection(up)
+            return Heads(None, None, self._class_map(None, up, encoded))
+        offsets, logits = self._boxes(self.detection, down, up)
+        class_map = self._class_map(logits, up, encoded)
+        return Heads(rows(offsets, 4), rows(logits, self.detection.classes), class_map)
+
+    def _boxes(self, detection: Detection, down: Maps, up: Maps) -> tuple[Maps, Maps]:
+        """Offsets (B, P * 4, h, w) and class logits (B, P * C, h, w) of each map that predicts."""
+        offsets, logits = detection(up)
         if self.side is not None:  # map by map, which runtimes do in passing; rows would have to be added apart
             more_offsets, more_logits = self.side(down, up)
             logits = tuple(x + more for x, more in zip(logits, more_logits, strict=True))
             if more_offsets:
                 finest, *coarser = offsets
                 offsets = (finest, *(x + more for x, more in zip(coarser, more_offsets, strict=True)))
-        return rows(offsets, 4), rows(logits, self.detection.classes)
+        return offsets, logits
 
-    def _class_map(self, logits: Tensor | None, up: Maps, encoded: Maps) -> Tensor | None:
+    def _class_map(self, logits: Maps | None, up: Maps, encoded: Maps) -> Tensor | None:
         if self.segmentation is None:
             return None
         class_map: Tensor

@@ -265,21 +265,22 @@ class LiteGuide(Guide):
             assert conv.bias is not None
             nn.init.constant_(conv.bias, often)
 
-    def forward(self, logits: Tensor, up: Maps, features: Tensor) -> Tensor:
-        """(B, C, h, w) of logits (B, A, C); boxes do not learn from it, for masks would bend their scores."""
-        margins, channels = (logits - logits[..., :1]).detach(), logits.shape[2]
+    def forward(self, logits: Maps, up: Maps, features: Tensor) -> Tensor:
+        """(B, C, h, w) of each map's logits; boxes do not learn from it, for masks would bend their scores."""
         size = (up[0].shape[-2], up[0].shape[-1])
-        shares, first, said = self.weigh(up[0]).sigmoid(), 0, []
-        for index, x in enumerate(up):
-            height, width = x.shape[-2], x.shape[-1]
-            count = height * width * self.per_cell
-            cells = margins[:, first : first + count].reshape(-1, height, width, self.per_cell, channels)
-            best = cells.amax(3).permute(0, 3, 1, 2).relu()  # (B, C, h, w)
-            said.append(shares[:, index : index + 1] * resize(best, size, "bilinear"))
-            first += count
-        total = torch.stack(said).sum(0)
+        shares = self.weigh(up[0]).sigmoid()
+        said = [
+            shares[:, index : index + 1] * resize(self._best(x.detach()), size, "bilinear")
+            for index, x in enumerate(logits)
+        ]
         here: Tensor = self.gate(features).sigmoid()
-        return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear")
+        return here * resize(torch.stack(said).sum(0), (features.shape[-2], features.shape[-1]), "bilinear")
+
+    def _best(self, logits: Tensor) -> Tensor:
+        """(B, C, h, w) of logits (B, P * C, h, w): a cell's best margin over background, 0 where none is."""
+        batch, channels, height, width = logits.shape
+        cells = logits.permute(0, 2, 3, 1).reshape(batch, height, width, self.per_cell, channels // self.per_cell)
+        return (cells - cells[..., :1]).amax(3).relu().permute(0, 3, 1, 2)
 
 
 def _last_pooled(maps: Maps) -> Maps:
