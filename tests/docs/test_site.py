@@ -51,7 +51,8 @@ def test_python_page_names_the_public_names() -> None:
 
 def test_models_page_names_every_model() -> None:
     told = (DOCS / "models.md").read_text()
-    assert not [name for name in MODELS if f"`{name}`" not in told]
+    ours = [name for name in MODELS if not name.startswith("tiny")]  # which other tests bring
+    assert not [name for name in ours if f"`{name}`" not in told]
 
 
 def test_server_page_names_every_door() -> None:

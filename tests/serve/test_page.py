@@ -98,7 +98,7 @@ def test_sliders_classes_and_instances(address: str) -> None:
     with browser_page() as page:
         show(page, address)
         before, found = pixels(page), rows(page)
-        page.locator("#score").fill("0.05")
+        page.locator("#score").fill("0.01")
         assert len(rows(page)) > len(found)
         page.locator("#score").fill("0.5")
         assert pixels(page) == before

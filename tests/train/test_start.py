@@ -62,8 +62,10 @@ def test_a_model_goes_on_with_ssdlites_predictors_beside_its_own(tmp_path: Path)
     torch.testing.assert_close(again.state_dict(), net.state_dict())
 
 
-def test_a_model_becomes_ssdlite_and_says_nothing_of_its_own_at_first() -> None:
-    config = TrainConfig(start="model", ssdlite=True)
+def test_a_model_becomes_ssdlite_and_says_nothing_of_its_own_at_first(tmp_path: Path) -> None:
+    before = named("blitznet300-lite-plain")
+    save_model(tmp_path / "before.safetensors", build(before), before)
+    config = TrainConfig(model=str(tmp_path / "before.safetensors"), start="model", ssdlite=True)
     net, spec = make_network(config, ())
     assert (spec.anchors.strides, spec.network.side_offsets) == ((8, 16, 32, 64, 128, 256), True)
     published, _ = make_network(TrainConfig(start="encoder", ssdlite=True), ())
