@@ -49,8 +49,8 @@ class BlitzNet(nn.Module):
         if self.detection is None:
             return Heads(None, None, self._class_map(None, up, encoded))
         offsets, logits = self._boxes(self.detection, down, up)
-        class_map = self._class_map(logits, up, encoded)
-        return Heads(rows(offsets, 4), rows(logits, self.detection.classes), class_map)
+        said = rows(logits, self.detection.classes)
+        return Heads(rows(offsets, 4), said, self._class_map(said, up, encoded))
 
     def _boxes(self, detection: Detection, down: Maps, up: Maps) -> tuple[Maps, Maps]:
         """Offsets (B, P * 4, h, w) and class logits (B, P * C, h, w) of each map that predicts."""
@@ -63,7 +63,7 @@ class BlitzNet(nn.Module):
                 offsets = (finest, *(x + more for x, more in zip(coarser, more_offsets, strict=True)))
         return offsets, logits
 
-    def _class_map(self, logits: Maps | None, up: Maps, encoded: Maps) -> Tensor | None:
+    def _class_map(self, logits: Tensor | None, up: Maps, encoded: Maps) -> Tensor | None:
         if self.segmentation is None:
             return None
         class_map: Tensor

@@ -120,8 +120,8 @@ class Segmentation(nn.Module):
 class Guide(nn.Module):
     """What the boxes' class logits say of the class map: (B, C, h, w), added to the segmentation logits."""
 
-    def forward(self, logits: Maps, up: Maps, features: Tensor) -> Tensor:
-        """Of each map's class logits (B, P * C, h, w), the maps they stand on, and the segmentation head's features."""
+    def forward(self, logits: Tensor, up: Maps, features: Tensor) -> Tensor:
+        """Of class logits (B, A, C), the maps they stand on, and the segmentation head's features."""
         raise NotImplementedError
 
 
