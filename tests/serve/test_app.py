@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -283,8 +284,25 @@ def test_the_model_and_the_description(client: TestClient) -> None:
     assert description["openapi"].startswith("3.1")
     for path, methods in description["paths"].items():
         for method in methods:
-            assert client.request(method, path).status_code not in (404, 405)
+            assert path == "/v1/stream" or client.request(method, path).status_code not in (404, 405)
     assert json.dumps(description).count("#/components/schemas/Result") == 2
+
+
+def test_all_that_is_served_is_described(predictor: Predictor) -> None:
+    """Each route, its method, and whether it wants the token."""
+    app = make_app(predictor, token="secret")
+    served = {}
+    with TestClient(app) as client:
+        described = client.get("/openapi.json").json()["paths"]
+        for route in app.routes:
+            if isinstance(route, Route):
+                method = next(iter((route.methods or set()) - {"HEAD"}))
+                served[route.path] = {method.lower()}
+                open_ = client.request(method, route.path).status_code != 401
+                assert (described[route.path][method.lower()].get("security") == []) == open_, route.path
+            elif isinstance(route, WebSocketRoute):
+                served[route.path] = {"get"}
+    assert served == {path: set(methods) for path, methods in described.items()}
 
 
 def test_nothing_but_the_page_is_given_away(client: TestClient) -> None:

@@ -134,6 +134,7 @@ def test_what_can_be_taken_away(address: str, tmp_path: Path) -> None:
 
 def test_by_keyboard(address: str) -> None:
     with browser_page() as page:
+        page.on("filechooser", lambda _: None)  # from now on, for a busy browser hears of `expect` after the key
         show(page, address)
         page.keyboard.press("i")
         assert page.is_checked("#instances")

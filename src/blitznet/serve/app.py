@@ -205,7 +205,8 @@ async def _metrics(service: Service) -> Response:
 
 
 async def _document(service: Service) -> Response:
-    return JSONResponse(document(service.limits, guarded=service.token is not None))
+    name, guarded = service.predictor.spec.name, service.token is not None
+    return JSONResponse(document(name, service.limits, guarded=guarded))
 
 
 def _guarded(handler: Handler, service: Service) -> Handler:

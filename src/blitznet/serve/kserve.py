@@ -23,16 +23,18 @@ from blitznet.serve.asked import body, photo_of, read_score
 if TYPE_CHECKING:
     from blitznet.serve.app import Handler, Service
 
-_INPUTS = [
+INPUTS: list[dict[str, Any]] = [
     {"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]},
     {"name": "image_bytes", "datatype": "BYTES", "shape": [1]},
 ]
-_OUTPUTS: list[dict[str, Any]] = [
+"""a request has one of them"""
+OUTPUTS: list[dict[str, Any]] = [
     {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
     {"name": "scores", "datatype": "FP32", "shape": [-1]},
     {"name": "labels", "datatype": "INT64", "shape": [-1]},
     {"name": "class_map", "datatype": "UINT8", "shape": [-1, -1]},
 ]
+"""a request may name some of them"""
 
 
 class Opened(Protocol):
@@ -66,7 +68,7 @@ def routes(service: "Service", open_: Opened, closed: Closed) -> list[Route]:
 
     async def model(_: Request) -> Response:
         told = {"name": name, "versions": ["1"], "platform": "blitznet"}
-        return JSONResponse({**told, "inputs": _INPUTS, "outputs": _OUTPUTS})
+        return JSONResponse({**told, "inputs": INPUTS, "outputs": OUTPUTS})
 
     async def infer(request: Request) -> Response:
         return await _infer(request, service)
@@ -85,14 +87,14 @@ async def _infer(request: Request, service: "Service") -> Response:
     try:
         asked = json.loads(await body(request, service.limits))
         given = {one["name"]: one for one in asked["inputs"]}
-        wanted = [str(one["name"]) for one in asked.get("outputs", _OUTPUTS)]
+        wanted = [str(one["name"]) for one in asked.get("outputs", OUTPUTS)]
         score = asked.get("parameters", {}).get("score")
         identity = asked.get("id")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HTTPException(
             400, f"not a request of the inference protocol ({type(error).__name__}: {error})"
         ) from error
-    unknown = set(wanted) - {one["name"] for one in _OUTPUTS}
+    unknown = set(wanted) - {one["name"] for one in OUTPUTS}
     if unknown:
         raise HTTPException(400, f"outputs: there is no {', '.join(sorted(unknown))}")
     photo = _photo(given, service)
@@ -132,7 +134,7 @@ def _rendered(result: Result, wanted: list[str]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {"boxes": result.boxes, "scores": result.scores, "labels": result.labels}
     if "class_map" in wanted and result.class_map is not None:
         arrays["class_map"] = result.class_map
-    told = [_told(one, arrays[one["name"]]) for one in _OUTPUTS if one["name"] in wanted and one["name"] in arrays]
+    told = [_told(one, arrays[one["name"]]) for one in OUTPUTS if one["name"] in wanted and one["name"] in arrays]
     return json.dumps(told).encode()
 
 

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
+from blitznet.serve import kserve
 from blitznet.serve.limits import ServeLimits
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
@@ -61,15 +62,24 @@ _REFUSALS = {
 }
 
 
-def document(limits: ServeLimits, *, guarded: bool) -> dict[str, Any]:
-    """The whole description."""
+def document(name: str, limits: ServeLimits, *, guarded: bool) -> dict[str, Any]:
+    """The whole description, of a server of the model of this name."""
+    model = f"/v2/models/{name}"
     paths: dict[str, Any] = {
         "/v1/predict": {"post": _predict(limits)},
         "/v1/predict/batch": {"post": _batch(limits)},
         "/v1/model": {"get": _plain("what is served", "a model's classes, size and limits")},
-        "/healthz": {"get": _plain("whether the server runs", "it does")},
-        "/readyz": {"get": {**_plain("whether it takes photos", "it does"), "security": []}},
-        "/metrics": {"get": _plain("counts for Prometheus", "text")},
+        "/v1/stream": {"get": _stream()},
+        model: {"get": _plain("what is served, in KServe's words", "inputs and outputs")},
+        f"{model}/infer": {"post": _infer()},
+        f"{model}/ready": {"get": _open("whether the model takes photos", "it does")},
+        "/v2": {"get": _open("what serves, in KServe's words", "name and version")},
+        "/v2/health/live": {"get": _open("whether the server runs", "it does")},
+        "/v2/health/ready": {"get": _open("whether the server takes photos", "it does")},
+        "/healthz": {"get": _open("whether the server runs", "it does")},
+        "/readyz": {"get": _open("whether it takes photos", "it does")},
+        "/metrics": {"get": _open("counts for Prometheus", "text")},
+        "/openapi.json": {"get": _open("this description", "OpenAPI 3.1")},
     }
     told: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -111,6 +121,59 @@ def _batch(limits: ServeLimits) -> dict[str, Any]:
             **_refusals(),
         },
     }
+
+
+def _stream() -> dict[str, Any]:
+    """OpenAPI knows no WebSockets; this is how they are written down all the same."""
+    words = [*_WORDS[:3], ("token", "where a client cannot send Authorization", {"type": "string"})]
+    return {
+        "summary": "a WebSocket for camera frames",
+        "description": "Each message an image file's bytes; each answer the JSON of a photo, or an error's, in turn.",
+        "parameters": [_word(*word) for word in words],
+        "responses": {"101": {"description": "the WebSocket"}},
+    }
+
+
+def _infer() -> dict[str, Any]:
+    def tensors(known: list[dict[str, Any]], needed: list[str]) -> dict[str, Any]:
+        names = {"type": "string", "enum": [one["name"] for one in known]}
+        one = {
+            "name": names,
+            "datatype": {"type": "string"},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "data": {"type": "array", "items": {}},
+        }
+        return {"type": "array", "items": {"type": "object", "required": needed, "properties": one}}
+
+    parameters = {"type": "object", "properties": {"score": _WORDS[0][2]}}
+    whole = ["name", "datatype", "shape", "data"]
+    asked = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": parameters,
+            "inputs": tensors(kserve.INPUTS, whole),
+            "outputs": tensors(kserve.OUTPUTS, ["name"]),
+        },
+    }
+    told = {
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "id": {"type": "string"},
+        "outputs": tensors(kserve.OUTPUTS, whole),
+    }
+    answer = {"application/json": {"schema": {"type": "object", "properties": told}}}
+    return {
+        "summary": "what is in a photo, in KServe's words",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "responses": {"200": {"description": "the tensors asked for", "content": answer}, **_refusals()},
+    }
+
+
+def _open(summary: str, description: str) -> dict[str, Any]:
+    """What everybody may ask, token or not."""
+    return {**_plain(summary, description), "security": []}
 
 
 def _plain(summary: str, description: str) -> dict[str, Any]:
