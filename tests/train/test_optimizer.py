@@ -10,7 +10,14 @@ import tiny
 from blitznet.core.models import named
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.train.config import Optimizer, TrainConfig
-from blitznet.train.optimizer import load_state_tensors, make_optimizer, parameter_groups, set_rate, state_tensors
+from blitznet.train.optimizer import (
+    freeze,
+    load_state_tensors,
+    make_optimizer,
+    parameter_groups,
+    set_rate,
+    state_tensors,
+)
 
 
 def on_meta(name: str) -> BlitzNet:
@@ -53,6 +60,24 @@ def test_encoder_and_downscale_stream_have_their_own_rate(name: str) -> None:
     slow = {parameter for group in optimizer.param_groups for parameter in group["params"] if group["lr"] == 0.1}
     assert slow == {*net.encoder.parameters(), *net.downscale.parameters()}
     assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.4}
+
+
+@pytest.mark.parametrize("ssdlite", [False, True])
+def test_what_learns_at_rate_0_is_left_out(ssdlite: bool) -> None:
+    net, config = on_meta("blitznet300-lite"), TrainConfig(encoder_lr=0, ssdlite=ssdlite)
+    freeze(net, config)
+    learned = {parameter for group in parameter_groups(net, config) for parameter in _parameters(group)}
+    kept = ("encoder", "downscale", "side") if ssdlite else ("encoder", "downscale")
+    assert {name.split(".")[0] for name, one in net.named_parameters() if one not in learned} == {*kept}
+    assert learned == {parameter for parameter in net.parameters() if parameter.requires_grad}
+
+
+def test_the_rest_learns_from_a_frozen_encoder() -> None:
+    net, config = build(tiny.specs()[0]), TrainConfig(encoder_lr=0)
+    freeze(net, config)
+    net(torch.rand(2, 3, *tiny.specs()[0].size)).logits.sum().backward()
+    assert all(parameter.grad is None for parameter in (*net.encoder.parameters(), *net.downscale.parameters()))
+    assert all(parameter.grad is not None for parameter in net.upscale.parameters())
 
 
 def test_a_side_that_is_ssdlites_head_learns_as_slowly_as_the_encoder() -> None:

@@ -76,7 +76,8 @@ class TrainConfig:
     lr: float = 1.2e-3
     """highest learning rate"""
     encoder_lr: float = 1.0
-    """the encoder's and downscale stream's learning rate as a share of `lr`"""
+    """the encoder's and downscale stream's learning rate as a share of `lr`; 0: they stay as they are, and a step
+    takes about half as long"""
     weight_decay: float = 5e-4
     """on convolution kernels only"""
     schedule: Schedule = "cosine"

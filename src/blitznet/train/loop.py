@@ -32,7 +32,7 @@ from blitznet.train.folder import RunFolder
 from blitznet.train.interrupts import Interrupts, Stopped
 from blitznet.train.loader import Augmented, make_loader
 from blitznet.train.log import RunLog, plot_log
-from blitznet.train.optimizer import make_optimizer, set_rate
+from blitznet.train.optimizer import freeze, make_optimizer, set_rate
 from blitznet.train.schedule import ema_decay, learning_rate
 from blitznet.train.sets import Sets, map_sets, open_all, own_classes
 from blitznet.train.start import make_network, provenance
@@ -112,6 +112,7 @@ def prepare(config: TrainConfig, group: Group) -> Run:
     spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     sets = map_sets(training, evaluation, spec.classes, config)
     net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+    freeze(net, config)
     average = Average(net) if config.ema else None
     optimizer = make_optimizer(net, config)
     done = 0
