@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import UsageError
-from blitznet.metrics.bootstrap import draws, interval, intervals, once, paired
+from blitznet.metrics.bootstrap import Drawn, draws, interval, intervals, once, over_runs, paired
 from blitznet.metrics.evidence import Collector, Evidence
 from metrics.cases import NAMES, drawn
 
@@ -48,6 +48,26 @@ def test_difference_with_itself_is_nothing() -> None:
     for difference in differences.values():
         assert difference.difference == 0.0
         assert difference.interval == (0.0, 0.0)
+
+
+def test_one_run_has_its_own_interval() -> None:
+    ahead = np.random.default_rng(0).normal(0.02, 0.01, 200)
+    found = over_runs([Drawn(0.5, 0.52, ahead)])
+    assert found.interval == interval(ahead)
+    assert found.difference == pytest.approx(0.02)
+
+
+def test_runs_that_disagree_count_as_chance() -> None:
+    """Against sums drawn one by one, and against runs that agree."""
+    rng = np.random.default_rng(1)
+    photos, rounds = rng.normal(0, 0.01, 4000), 4000
+    apart = [Drawn(0.5, 0.5 + lead, photos + lead) for lead in (0.0, 0.03, 0.06)]
+    slow = [sum(apart[rng.integers(3)].differences[n] for _ in range(3)) / 3 for n in range(rounds)]
+    found = over_runs(apart)
+    assert found.difference == pytest.approx(0.03)
+    assert found.interval == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])), abs=3e-3)
+    alike = over_runs([Drawn(0.5, 0.53, photos + 0.03)] * 3).interval
+    assert found.interval[0] < alike[0] < alike[1] < found.interval[1]
 
 
 def test_no_rounds() -> None:

@@ -73,7 +73,7 @@ def test_the_numbers_are_those_of_the_result_files(plan: Plan) -> None:
     total = evaluate_file(joint, sets).total
     assert made.scores["joint", "mIoU"] == (total.segmentation.miou,)
     assert made.scores["joint", "mAP"] == (total.detection.ap50_area,)
-    assert made.leads["seg", "mIoU"] == (compare(seg, joint, sets, rounds=ROUNDS)["miou"],)
+    assert made.leads["seg", "mIoU"] == compare(seg, joint, sets, rounds=ROUNDS)["miou"]
 
 
 def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 Nothing is matched again: a photo drawn twice weighs twice (Efron, 1979).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -79,14 +79,42 @@ class Difference:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Two predictors' figure, and how far the second is ahead under each draw of the photos."""
+
+    first: float
+    second: float
+    differences: Reals
+    """(rounds,) second - first; nan where a draw had nothing to measure"""
+
+
 def paired(first: Statistics, second: Statistics, photos: int, rounds: int, seed: int = 0) -> dict[str, Difference]:
     """Difference of every figure that both have, the same photos drawn for both."""
+    found = drawn(first, second, photos, rounds, seed)
+    return {name: over_runs([one]) for name, one in found.items()}
+
+
+def drawn(first: Statistics, second: Statistics, photos: int, rounds: int, seed: int = 0) -> dict[str, Drawn]:
+    """Both predictors under the same draws, for every figure that both have."""
     points = first(once(photos)), second(once(photos))
     values = sampled(first, photos, rounds, seed), sampled(second, photos, rounds, seed)
     differences = {}
     for name, point in points[0].items():
-        ends = interval(values[1][name] - values[0][name])
-        a, b = float(point[0]), float(points[1][name][0])
-        if ends is not None and not np.isnan(b - a):
-            differences[name] = Difference(first=a, second=b, difference=b - a, interval=ends)
+        a, b, ahead = float(point[0]), float(points[1][name][0]), values[1][name] - values[0][name]
+        if not np.isnan(b - a) and not np.isnan(ahead).all():
+            differences[name] = Drawn(a, b, ahead)
     return differences
+
+
+def over_runs(runs: Sequence[Drawn], seed: int = 0) -> Difference:
+    """Mean difference of runs that were scored under the same draws; its interval draws the runs again as well.
+
+    So what another training would have given counts as chance, as what other photos would have shown does.
+    """
+    ahead = np.stack([run.differences for run in runs])  # (runs, rounds)
+    picked = np.random.default_rng(seed).integers(len(runs), size=ahead.shape)
+    ends = interval(np.take_along_axis(ahead, picked, 0).mean(0))
+    assert ends is not None  # of a mean that is nan in each round there is no figure either
+    first, second = (float(np.mean(side)) for side in ([run.first for run in runs], [run.second for run in runs]))
+    return Difference(first=first, second=second, difference=second - first, interval=ends)

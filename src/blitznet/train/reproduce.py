@@ -8,10 +8,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from blitznet.data.sources import open_sources
-from blitznet.metrics.bootstrap import Difference, paired
+from blitznet.metrics.bootstrap import Difference, Drawn, drawn, over_runs
 from blitznet.metrics.evaluate import Options, evaluate, gather, score
 from blitznet.metrics.evidence import Evidence
 from blitznet.metrics.results import read_results
@@ -24,7 +23,6 @@ from blitznet.train.folder import RunFolder
 from blitznet.train.loop import Tell, train
 from blitznet.train.tables import Figure, Plan, Row, Table
 
-_T = TypeVar("_T")
 Show = Callable[[str, int, int], None]
 """called with what is worked on, how much is done, and of how much"""
 Found = Mapping[str, Evidence]
@@ -42,8 +40,8 @@ class Made:
 
     plan: Plan
     scores: Mapping[tuple[str, str], tuple[float, ...]]
-    leads: Mapping[tuple[str, str], tuple[Difference, ...]]
-    """how far the table's own row is ahead of a row in a figure; of AP, in AP50 by the area rule"""
+    leads: Mapping[tuple[str, str], Difference]
+    """over all seeds, how far the table's own row is ahead of a row in a figure; of AP, in AP50 by the area rule"""
 
 
 def reproduce(plan: Plan, *, show: Show = lambda *_: None, tell: Tell | None = None) -> Made:
@@ -85,7 +83,7 @@ def scored(plan: Plan, show: Show = lambda *_: None) -> Made:
     """The table from the result files of its runs; every photo is looked at once for each run."""
     table = plan.table
     scores: dict[tuple[str, str], list[float]] = {}
-    leads: dict[tuple[str, str], list[Difference]] = {}
+    leads: dict[tuple[str, str], list[Drawn]] = {}
     for seed in range(plan.seeds):
         found = {row.name: _evidence(plan, row, seed, show) for row in table.rows}
         for row in table.rows:
@@ -93,7 +91,8 @@ def scored(plan: Plan, show: Show = lambda *_: None) -> Made:
                 scores.setdefault((row.name, name), []).append(value)
             for name, lead in _leads(table, row, found[row.name], found[table.ours]):
                 leads.setdefault((row.name, name), []).append(lead)
-    return Made(plan, _frozen(scores), _frozen(leads))
+    means = {key: tuple(values) for key, values in scores.items()}
+    return Made(plan, means, {key: over_runs(runs) for key, runs in leads.items()})
 
 
 def _evidence(plan: Plan, row: Row, seed: int, show: Show) -> Found:
@@ -119,23 +118,19 @@ def _scores(table: Table, row: Row, found: Found) -> Iterator[tuple[str, float]]
                 yield figure.name, value
 
 
-def _leads(table: Table, row: Row, theirs: Found, mine: Found) -> Iterator[tuple[str, Difference]]:
+def _leads(table: Table, row: Row, theirs: Found, mine: Found) -> Iterator[tuple[str, Drawn]]:
     """How far the table's own row is ahead of this one, in every figure that both have."""
     ours = table.row(table.ours)
     if row.name == ours.name:
         return
     for data, evidence in mine.items():
-        leads = paired(theirs[data].statistics, evidence.statistics, evidence.photos, ROUNDS)
+        leads = drawn(theirs[data].statistics, evidence.statistics, evidence.photos, ROUNDS)
         for figure in table.figures:
             both = row.learns(figure) and ours.learns(figure)
-            if figure.data == data and both and drawn(figure) in leads:
-                yield figure.name, leads[drawn(figure)]
+            if figure.data == data and both and compared(figure) in leads:
+                yield figure.name, leads[compared(figure)]
 
 
-def drawn(figure: Figure) -> str:
+def compared(figure: Figure) -> str:
     """The figure in which rows are held against each other: AP is drawn by the area rule at 0.5."""
     return figure.measure if figure.measure in ("miou", "ap50_pooled") else "ap50_area"
-
-
-def _frozen(lists: Mapping[tuple[str, str], list[_T]]) -> dict[tuple[str, str], tuple[_T, ...]]:
-    return {key: tuple(values) for key, values in lists.items()}

@@ -33,7 +33,7 @@ class Line:
     ours: float
     """mean over the seeds"""
     low: float
-    """score: the lowest of the seeds; lead: the lowest end of their 95 % intervals"""
+    """score: the lowest of the seeds; lead: the low end of its 95 % interval"""
     high: float
     seeds: int
 
@@ -66,13 +66,11 @@ def _leads(made: Made) -> Iterator[Line]:
     table = made.plan.table
     for row in table.rows:
         for figure in table.figures:
-            found = made.leads.get((row.name, figure.name), ())
-            if found:
-                ours = 100 * mean(one.difference for one in found)
-                low = 100 * min(one.interval[0] for one in found)
-                high = 100 * max(one.interval[1] for one in found)
+            found = made.leads.get((row.name, figure.name))
+            if found is not None:
+                ours, low, high = (100 * value for value in (found.difference, *found.interval))
                 paper = _paper_lead(table.row(table.ours), row, figure)
-                yield Line("lead", row.name, figure.name, paper, ours, low, high, len(found))
+                yield Line("lead", row.name, figure.name, paper, ours, low, high, made.plan.seeds)
 
 
 def _paper_lead(ours: Row, other: Row, figure: Figure) -> float | None:
@@ -136,10 +134,12 @@ def _learned(table: Table) -> str:
 
 
 def _interval_text(seeds: int) -> str:
-    which = "the lowest and highest ends over the seeds" if seeds > 1 else "ends"
+    what, again = "The difference", ""
+    if seeds > 1:
+        what, again = "The mean over the seeds", ", and the seeds drawn as well"
     return (
-        f"Both rows' photos drawn again together, {ROUNDS} times: {which} of the middle 95 %. Average precision is "
-        "compared at 0.5 by the area rule."
+        f"{what}, and the middle 95 % of what {ROUNDS} draws of the photos make of it, the same photos for both rows"
+        f"{again}. Average precision is compared at 0.5 by the area rule."
     )
 
 
