@@ -70,8 +70,10 @@ def test_a_small_network_can_be_built_and_fits_its_anchors() -> None:
 
 
 def test_boxes_are_added_without_their_masks_and_few_masks_are_chosen() -> None:
-    for contrast, share in ((1.0, 1.0), (0.25, 0.25)):
-        for row in table("table4", "small", contrast=contrast).rows:
+    for contrast, share, names in ((1.0, 1.0, ["det", "joint", "seg"]), (0.25, 0.25, ["joint", "seg"])):
+        rows = table("table4", "small", contrast=contrast).rows
+        assert [row.name for row in rows] == names
+        for row in rows:
             masks, boxes = map(parse_source, row.config.data)
             assert (masks.root.name, masks.split, masks.masked, masks.masks) == ("VOC2012", "train", share, None)
             assert (boxes.root.name, boxes.split, boxes.masks) == ("VOC2007", "trainval", ())

@@ -37,7 +37,8 @@ class Reproduce:
     """clean: photos of the evaluation sets are left out of training. authors: they are learned from where they are in
     the training sets."""
     contrast: Annotated[float, said("SHARE")] = 1.0
-    """For table4 at the small scale: the share of the masks to learn from; the other photos have boxes only."""
+    """For table4 at the small scale: the share of the masks to learn from; the other photos have boxes only, and the
+    row without masks is left out."""
 
 
 def run(options: Reproduce) -> int:
