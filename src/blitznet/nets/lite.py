@@ -6,6 +6,7 @@ its fine detail from a thin map of the encoder instead of a finer upscale stream
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -281,10 +282,14 @@ class LiteGuide(Guide):
 
         All maps at once, for runtimes take as long to begin a step as to do it on a small map.
         """
-        margins = (logits - logits[..., :1]).unflatten(1, (-1, self.per_cell))  # (B, cells, P, C)
-        best = margins.amax(2).relu().transpose(1, 2)
-        parts = best.split([height * width for height, width in sizes], 2)
-        return tuple(part.unflatten(2, size) for part, size in zip(parts, sizes, strict=True))
+        batch, _, channels = logits.shape
+        margins = (logits - logits[..., :1]).reshape(batch, -1, self.per_cell, channels)
+        best = margins.amax(2).relu().transpose(1, 2)  # (B, C, cells)
+        ends = accumulate((height * width for height, width in sizes), initial=0)
+        return tuple(
+            best[..., first:end].reshape(batch, channels, *size)
+            for (first, end), size in zip(pairwise(ends), sizes, strict=True)
+        )
 
 
 def _last_pooled(maps: Maps) -> Maps:
