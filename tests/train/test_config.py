@@ -23,6 +23,8 @@ from blitznet.train.recipes import lite
         ({"workers": -1}, "--workers must be 0 or more, came -1"),
         ({"seed": -1}, "--seed must be 0 or more, came -1"),
         ({"batch": 16, "accumulate": 3}, "--batch 16 must be a multiple of --accumulate 3"),
+        ({"encoder_lr": -0.1}, "--encoder-lr must be 0 or more, came -0.1"),
+        ({"encoder_lr": float("nan")}, "--encoder-lr must be 0 or more, came nan"),
         ({"lr": 0.0}, "--lr must be above 0, came 0.0"),
         ({"lr": float("nan")}, "--lr must be above 0, came nan"),
         ({"ema": 1.0}, "--ema must lie in 0..1, came 1.0"),

@@ -316,10 +316,17 @@ def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) ->
     assert told[4:] == [*mapped, left_out, f"{config.out}: going on after step 2 of 2"]
 
 
-def test_what_came_from_ssdlite_keeps_its_statistics() -> None:
+@pytest.mark.parametrize(
+    ("config", "published"),
+    [
+        (TrainConfig(ssdlite=True), ("encoder.", "downscale.", "side.")),
+        (TrainConfig(encoder_lr=0), ("encoder.", "downscale.")),
+    ],
+    ids=["ssdlite", "frozen encoder"],
+)
+def test_what_came_trained_keeps_its_statistics(config: TrainConfig, published: tuple[str, ...]) -> None:
     net = build(blitznet300_lite())
-    _executed(net, TrainConfig(ssdlite=True), Group(0, 1, torch.device("cpu")))
+    _executed(net, config, Group(0, 1, torch.device("cpu")))
     norms = {name: module.training for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    published = ("encoder.", "downscale.", "side.")
     assert {name for name, learns in norms.items() if not learns} == {n for n in norms if n.startswith(published)}
     assert any(norms.values())

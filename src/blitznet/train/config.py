@@ -132,7 +132,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
-            if getattr(self, name) < least:
+            if not getattr(self, name) >= least:
                 raise UsageError(f"--{name.replace('_', '-')} must be {least} or more, came {getattr(self, name)}")
         if self.batch % self.accumulate:
             raise UsageError(f"--batch {self.batch} must be a multiple of --accumulate {self.accumulate}")
@@ -174,13 +174,14 @@ _LEAST = {
     "warmup": 0,
     "workers": 0,
     "threads": 0,
+    "encoder_lr": 0,
     "save_every": 1,
     "eval_every": 0,
     "size": 0,
     "log_every": 1,
     "seed": 0,
 }
-"""the least value of each whole number"""
+"""the least value of each number that has one"""
 
 _FREE = {
     *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "report", "out", "device"),

@@ -32,7 +32,7 @@ from blitznet.train.folder import RunFolder
 from blitznet.train.interrupts import Interrupts, Stopped
 from blitznet.train.loader import Augmented, make_loader
 from blitznet.train.log import RunLog, plot_log
-from blitznet.train.optimizer import freeze, make_optimizer, set_rate
+from blitznet.train.optimizer import freeze, make_optimizer, pretrained_parts, set_rate
 from blitznet.train.schedule import ema_decay, learning_rate
 from blitznet.train.sets import Sets, map_sets, open_all, own_classes
 from blitznet.train.start import make_network, provenance
@@ -152,8 +152,7 @@ def _require_fit(config: TrainConfig, group: Group) -> None:
 def _executed(net: BlitzNet, config: TrainConfig, group: Group) -> nn.Module:
     """The network in training mode, as this run executes it."""
     net.train()
-    frozen = (net,) if config.freeze_statistics else (net.encoder, net.downscale, net.side) if config.ssdlite else ()
-    for module in (module for part in frozen if part is not None for module in part.modules()):
+    for module in (module for part in _still(net, config) for module in part.modules()):
         if isinstance(module, _BatchNorm):
             module.eval()
     learner: nn.Module = net
@@ -162,6 +161,14 @@ def _executed(net: BlitzNet, config: TrainConfig, group: Group) -> nn.Module:
             learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # type: ignore[no-untyped-call]
         learner = DistributedDataParallel(learner, broadcast_buffers=False)
     return torch.compile(learner) if config.compile else learner  # type: ignore[return-value] # a module
+
+
+def _still(net: BlitzNet, config: TrainConfig) -> Iterator[nn.Module]:
+    """The parts whose batch norms keep their statistics."""
+    if config.freeze_statistics:
+        yield net
+    elif config.ssdlite or config.encoder_lr == 0:
+        yield from (part for name, part in net.named_children() if name in pretrained_parts(config))
 
 
 def _go(run: Run, log: RunLog, interrupts: Interrupts, *, watch: Watch | None, stop_after: int | None) -> None:

@@ -34,9 +34,13 @@ def freeze(net: nn.Module, config: TrainConfig) -> None:
             parameter.requires_grad_(not _pretrained(name, config))
 
 
+def pretrained_parts(config: TrainConfig) -> tuple[str, ...]:
+    """The network's parts that have the encoder's rate; a side that is SSDLite's whole head counts with it."""
+    return ("encoder", "downscale", "side") if config.ssdlite else ("encoder", "downscale")
+
+
 def _pretrained(name: str, config: TrainConfig) -> bool:
-    """Whether a parameter has the encoder's rate; a side that is SSDLite's whole head counts with the encoder."""
-    return name.startswith(("encoder.", "downscale.", "side.") if config.ssdlite else ("encoder.", "downscale."))
+    return name.split(".", 1)[0] in pretrained_parts(config)
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -91,8 +91,8 @@ def scored(plan: Plan, show: Show = lambda *_: None) -> Made:
                 scores.setdefault((row.name, name), []).append(value)
             for name, lead in _leads(table, row, found[row.name], found[table.ours]):
                 leads.setdefault((row.name, name), []).append(lead)
-    means = {key: tuple(values) for key, values in scores.items()}
-    return Made(plan, means, {key: over_runs(runs) for key, runs in leads.items()})
+    each = {key: tuple(values) for key, values in scores.items()}
+    return Made(plan, each, {key: over_runs(runs) for key, runs in leads.items()})
 
 
 def _evidence(plan: Plan, row: Row, seed: int, show: Show) -> Found:
