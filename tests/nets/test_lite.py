@@ -1,5 +1,6 @@
 """The light network: its shapes, its size and work, its options, and its first guess."""
 
+import math
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -61,7 +62,10 @@ def test_logits_from_the_downscale_stream_are_added(size: tuple[int, int]) -> No
 
 
 def test_class_map_takes_what_boxes_say() -> None:
-    """Against a slow version: at each pixel of each map the best margin over background, weighed, gated."""
+    """Against a slow version: at each pixel of each map the best margin over background, weighed, gated.
+
+    And for the whole photo how likely the best anchor of each class makes it.
+    """
     torch.manual_seed(0)
     net = build(lite(side=True, guide=True)).eval()
     assert net.guide is not None
@@ -85,8 +89,35 @@ def test_class_map_takes_what_boxes_say() -> None:
             total += shares[:, index, None] * resize(said, (up[0].shape[-2], up[0].shape[-1]), "bilinear")
         assert first == logits.shape[1]
         said = resize(total, (plain.shape[-2], plain.shape[-1]), "bilinear")
-        torch.testing.assert_close(heads.class_map, plain + net.guide.gate(features).sigmoid() * said)
-        assert (heads.class_map != plain).any()
+        best = torch.stack([(logits[..., c] - logits[..., 0]).max(1).values for c in range(21)], 1)  # (B, C)
+        anywhere = torch.log(1 / (1 + torch.exp(-best)) + 0.2)
+        anywhere[:, 0] = 0  # background is where nothing is: no box speaks for it
+        guided = plain + net.guide.gate(features).sigmoid() * said + anywhere[..., None, None]
+        torch.testing.assert_close(heads.class_map, guided)
+        assert (guided - plain).std((2, 3)).max() > 0, "the places of boxes are told"
+
+
+def test_class_that_no_box_speaks_for_loses_pixels() -> None:
+    """By log 6 of odds at most, beside a class that is certainly there; nothing else than that may differ."""
+    torch.manual_seed(0)
+    net = build(lite(side=True, guide=True)).eval()
+    assert isinstance(net.guide, LiteGuide)
+    up = [torch.rand(1, 128, side, side) for side in (38, 19, 10, 5, 3, 1)]
+    logits = torch.zeros(1, 6 * sum(x.shape[-1] ** 2 for x in up), 21)
+    logits[..., 1:] = -40.0
+    features = torch.rand(1, 64, 75, 75)
+    with torch.inference_mode():
+        none = net.guide(logits, up, features)
+        logits[0, 7, 3] = 40.0
+        some = net.guide(logits, up, features)
+    expected = torch.zeros(21)
+    expected[1:] = math.log(0.2)
+    torch.testing.assert_close(none, expected[None, :, None, None].expand_as(none))
+    others = [c for c in range(21) if c != 3]
+    torch.testing.assert_close(some[:, others], none[:, others])
+    rise = some[0, 3] - none[0, 3]
+    assert rise.min() >= math.log(6) - 1e-5
+    assert rise.max() > rise.min() + 0.1, "more where the box is"
 
 
 def test_masks_do_not_bend_the_scores_of_boxes() -> None:

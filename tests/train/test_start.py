@@ -149,6 +149,14 @@ def test_another_size_than_the_models() -> None:
         replace(TINY, size=-1)
 
 
+def test_other_sides_of_anchors() -> None:
+    told = make_network(replace(TINY, anchors=(0.08, 0.16, 0.8)), ())[1].anchors
+    assert told == replace(PAPER.anchors, first=0.08, low=0.16, high=0.8)
+    for wrong, came in (((0.1, 0.2), "0.1 0.2"), ((0.2, 0.1, 0.9), "0.2 0.1 0.9"), ((0.0, 0.1, 0.9), "0.0 0.1 0.9")):
+        with pytest.raises(UsageError, match=f"--anchors must be three sides above 0 that grow.*came {came}$"):
+            replace(TINY, anchors=wrong)
+
+
 def test_another_encoder_brings_its_own_normalisation() -> None:
     spec = _contract(named("blitznet300-lite"), TrainConfig(encoder="efficientnet-lite0"), ())
     assert spec.network.encoder == "efficientnet-lite0"

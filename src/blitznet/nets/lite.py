@@ -41,6 +41,9 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 }
 """the light encoders by name; the paper's fit as well"""
 
+_DOUBT = 0.2
+"""added to how likely a class is that boxes speak for, before its logarithm is taken"""
+
 
 def lite(spec: Spec) -> Parts:
     """The parts of a light network, with fresh weights.
@@ -253,7 +256,8 @@ class LiteGuide(Guide):
     """By how much a cell's anchors prefer a class to background, where the head's features see an object's pixels.
 
     What tells objects from background, and on which map they are found, is the same for all classes: so a class
-    that was learned from boxes alone, or from hardly a mask, is painted as well as the others' masks teach.
+    that was learned from boxes alone, or from hardly a mask, is painted as well as the others' masks teach. And a
+    class that no box of the photo speaks for is hardly in it: its pixels are more likely another's.
     """
 
     def __init__(self, channels: Sequence[int], network: Network, *, per_cell: int) -> None:
@@ -269,27 +273,43 @@ class LiteGuide(Guide):
     def forward(self, logits: Tensor, up: Maps, features: Tensor) -> Tensor:
         """(B, C, h, w) of logits (B, A, C); boxes do not learn from it, for masks would bend their scores."""
         sizes = [(x.shape[-2], x.shape[-1]) for x in up]
+        margins = self._margins(logits.detach())
         shares, total = self.weigh(up[0]).sigmoid(), None
-        for index, best in enumerate(self._best(logits.detach(), sizes)):
+        for index, best in enumerate(_split(margins.relu(), sizes)):
             said = shares[:, index : index + 1] * resize(best, sizes[0], "bilinear")
             total = said if total is None else total + said
         assert total is not None
         here: Tensor = self.gate(features).sigmoid()
-        return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear")
+        return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear") + _presence(margins)
 
-    def _best(self, logits: Tensor, sizes: Sequence[tuple[int, int]]) -> Maps:
-        """(B, C, h, w) of each map: a cell's best margin over background, 0 where none is.
-
-        All maps at once, for runtimes take as long to begin a step as to do it on a small map.
-        """
+    def _margins(self, logits: Tensor) -> Tensor:
+        """(B, C, cells): the best margin over background of a cell's anchors."""
         batch, _, channels = logits.shape
         margins = (logits - logits[..., :1]).reshape(batch, -1, self.per_cell, channels)
-        best = margins.amax(2).relu().transpose(1, 2)  # (B, C, cells)
-        ends = accumulate((height * width for height, width in sizes), initial=0)
-        return tuple(
-            best[..., first:end].reshape(batch, channels, *size)
-            for (first, end), size in zip(pairwise(ends), sizes, strict=True)
-        )
+        return margins.amax(2).transpose(1, 2)
+
+
+def _split(cells: Tensor, sizes: Sequence[tuple[int, int]]) -> Maps:
+    """(B, C, h, w) of each map, of (B, C, cells) of all.
+
+    What can be is done to all maps at once, for runtimes take as long to begin a step as to do it on a small map.
+    """
+    batch, channels, _ = cells.shape
+    ends = accumulate((height * width for height, width in sizes), initial=0)
+    return tuple(
+        cells[..., first:end].reshape(batch, channels, *size)
+        for (first, end), size in zip(pairwise(ends), sizes, strict=True)
+    )
+
+
+def _presence(margins: Tensor) -> Tensor:
+    """(B, C, 1, 1) of margins (B, C, cells): the log of how likely each class is anywhere, background as it is.
+
+    A class that no anchor speaks for loses log 6 beside a certain one, however sure the pixels are: no more, for
+    there are things that pixels see and anchors do not.
+    """
+    likely = margins[:, 1:].amax(2).sigmoid()
+    return nn.functional.pad((likely + _DOUBT).log(), (1, 0))[..., None, None]
 
 
 def _last_pooled(maps: Maps) -> Maps:

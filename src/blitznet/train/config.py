@@ -45,6 +45,9 @@ class TrainConfig:
     """another encoder than the model's: efficientnet-lite0, efficientnet-lite2, resnet18, 34, 50, 50-caffe, 101"""
     size: int = 0
     """side of the network's input in pixels, 0: the model's"""
+    anchors: tuple[float, ...] = ()
+    """sides of the finest, the second and the last map's anchors, as shares of the photo; none: the model's. At a
+    larger size smaller shares keep a thing as many pixels as its map was taught"""
     side: bool = False
     """add class logits from the downscale stream, begun with SSDLite's own predictors where its encoder is"""
     ssdlite: bool = False
@@ -138,6 +141,11 @@ class TrainConfig:
             raise UsageError(f"--batch {self.batch} must be a multiple of --accumulate {self.accumulate}")
         if not self.lr > 0:
             raise UsageError(f"--lr must be above 0, came {self.lr}")
+        if self.anchors and not (
+            len(self.anchors) == _SIDES and 0 < self.anchors[0] < self.anchors[1] < self.anchors[2]
+        ):
+            came = " ".join(map(str, self.anchors))
+            raise UsageError(f"--anchors must be three sides above 0 that grow, as 0.1 0.2 0.95, came {came}")
         for name in ("ema", "holdout", "recall"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"--{name} must lie in 0..1, came {getattr(self, name)}")
@@ -167,6 +175,7 @@ class TrainConfig:
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
+_SIDES = 3
 _LEAST = {
     "steps": 1,
     "batch": 1,

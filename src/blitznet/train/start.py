@@ -80,6 +80,9 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     if config.ssdlite and not network.side_offsets:
         network = replace(network, side=True, side_offsets=True, extra=len(SSDLITE_STRIDES) - 2)
         spec = replace(spec, anchors=replace(spec.anchors, strides=SSDLITE_STRIDES))
+    if config.anchors:
+        first, low, high = config.anchors
+        spec = replace(spec, anchors=replace(spec.anchors, first=first, low=low, high=high))
     if config.release:
         network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     size = (config.size, config.size) if config.size else spec.size
