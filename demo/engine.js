@@ -1,6 +1,6 @@
 // Who looks at pictures: a worker in this browser. Nothing leaves the machine. The same words as the server's engine.js.
 
-const worker = new Worker("worker.js", { type: "module" }), waiting = new Map();
+const worker = new Worker(`worker.js${location.search}`, { type: "module" }), waiting = new Map();
 let count = 0;
 
 worker.onmessage = ({ data: { number, answer, error } }) => {

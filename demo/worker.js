@@ -1,7 +1,7 @@
 // The network, in a thread of its own: onnxruntime-web, on WebGPU where there is one, else in WebAssembly.
 import { classMap, detections, resized } from "./finish.js";
 
-const ready = begin();
+const ready = begin(), wished = new URLSearchParams(self.location.search).get("engine");
 
 async function begin() {
   const [spec, anchors, model] = await Promise.all([
@@ -9,17 +9,37 @@ async function begin() {
     fetch("anchors.bin").then((answer) => answer.arrayBuffer()).then((content) => new Float32Array(content)),
     fetch("model.onnx").then((answer) => answer.arrayBuffer()),
   ]);
-  const gpu = Boolean(await self.navigator.gpu?.requestAdapter().catch(() => null));
-  const ort = await import(gpu ? "./ort/ort.webgpu.bundle.min.mjs" : "./ort/ort.wasm.bundle.min.mjs");
+  const { engine, ...running } = await started(model);
+  return { spec, anchors, ...running, about: { name: spec.name, classes: spec.classes, panoptic: false, engine } };
+}
+
+// On WebGPU where there is a graphics card for it and the network runs there, else in WebAssembly.
+async function started(model) {
+  if (await hasCard()) {
+    const session = await start("WebGPU", "webgpu", model).catch(() => null);
+    if (session) return session;
+  }
+  return start("WebAssembly", "wasm", model);
+}
+
+// A card that the processor plays takes fifty times as long as WebAssembly: only for who asks for it, `?engine=webgpu`.
+async function hasCard() {
+  if (wished === "wasm") return false;
+  const card = await self.navigator.gpu?.requestAdapter().catch(() => null);
+  return Boolean(card) && (wished === "webgpu" || !(card.info?.isFallbackAdapter ?? card.isFallbackAdapter));
+}
+
+async function start(engine, provider, model) {
+  const ort = await import(`./ort/ort.${provider}.bundle.min.mjs`);
   ort.env.wasm.wasmPaths = new URL("./ort/", self.location.href).href;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, self.navigator.hardwareConcurrency) : 1;
   ort.env.logLevel = "error";
   const session = await ort.InferenceSession.create(model, {
-    executionProviders: gpu ? ["webgpu", "wasm"] : ["wasm"],
+    executionProviders: provider === "wasm" ? ["wasm"] : [provider, "wasm"],
     graphOptimizationLevel: "all",
     logSeverityLevel: 3,
   });
-  return { ort, spec, anchors, session, about: { name: spec.name, classes: spec.classes, panoptic: false } };
+  return { ort, session, engine };
 }
 
 async function look({ blob, score }) {

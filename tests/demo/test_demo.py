@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from blitznet.api import load
 from blitznet.core.boxes import iou
@@ -24,7 +24,7 @@ from blitznet.core.spec import Limits
 from blitznet.runtime.detect import detections
 from blitznet.runtime.paint import paint
 from blitznet.runtime.photos import SAMPLES
-from browser import browser_page
+from browser import PLAYED_CARD, browser_page
 from build import Isolated, build
 from runtime.fakes import ANCHORS, SPEC, random_outputs
 from serve.test_answers import unrolled
@@ -132,6 +132,40 @@ def test_the_browser_answers_as_python(name: str, site: Path) -> None:
         assert page.locator("#table tbody tr").count() == len(found["detections"])
         assert page.is_hidden("#instances")
     require_alike(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("asked", "engine"), [("?engine=webgpu", "WebGPU"), ("", "WebAssembly"), ("?engine=wasm", "WebAssembly")]
+)
+def test_where_the_network_runs(asked: str, engine: str, site: Path) -> None:
+    """A graphics card that the processor plays is for who asks for it; its answers are the same."""
+    with Image.open(SAMPLES / "cat.jpg") as photo:
+        photo.convert("RGB").save(site / "photo.png")
+    with given_away(site) as address, browser_page(card=PLAYED_CARD) as page:
+        page.goto(f"{address}/{asked}")
+        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+            pytest.skip("this chromium plays no graphics card")
+        page.wait_for_function("document.getElementById('about').textContent.includes('20 classes')", timeout=60_000)
+        assert page.inner_text("#about").endswith(f"20 classes, by {engine}")
+        found = page.evaluate(_LOOK)
+    require_alike(found, load(engine="onnxruntime")(site / "photo.png", score=0.5))
+
+
+def test_a_network_that_the_card_cannot_run_goes_to_the_processor(site: Path) -> None:
+    with given_away(site) as address, browser_page(card=PLAYED_CARD) as page:
+        broken: list[str] = []
+
+        def breaking(route: Route) -> None:
+            broken.append(route.request.url)
+            route.fulfill(status=200, content_type="text/javascript", body="throw new Error('no such operator')")
+
+        page.context.route("**/ort.webgpu.bundle.min.mjs", breaking)
+        page.goto(f"{address}/?engine=webgpu")
+        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+            pytest.skip("this chromium plays no graphics card")
+        page.wait_for_function("document.getElementById('about').textContent.includes('20 classes')", timeout=60_000)
+        assert page.inner_text("#about").endswith("by WebAssembly")
+        assert broken
 
 
 _LOOK = """async () => {

@@ -246,9 +246,9 @@ addEventListener("drop", (event) => {
 });
 
 try {
-  const { name, classes, panoptic = true } = await engine.about();
+  const { name, classes, panoptic = true, engine: where } = await engine.about();
   part("instances").parentElement.hidden = !panoptic;
-  part("about").textContent = `${name}: boxes and a class for every pixel, ${classes.length} classes`;
+  part("about").textContent = `${name}: boxes and a class for every pixel, ${classes.length} classes${where ? `, by ${where}` : ""}`;
 } catch (error) {
   say(String(error.message ?? error), true);
 }
