@@ -1,12 +1,16 @@
 import json
 import sys
+import weakref
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from faster_coco_eval import COCO
 
+from blitznet.cli.also import FORMS, Also
 from blitznet.cli.main import main
+from blitznet.core.result import Result
 from blitznet.runtime.photos import SAMPLES
 
 
@@ -28,6 +32,26 @@ def test_every_tool_gets_every_photo(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [len(image) for image in images] == counts
     found = COCO("out/coco/images.json").loadRes("out/coco/results.json")
     assert [len(found.getAnnIds(imgIds=[number])) for number in range(1, len(counts) + 1)] == counts
+
+
+def test_results_are_not_kept_till_the_end(tmp_path: Path) -> None:
+    """Each holds a class map as large as its photo: thousands would not fit in memory."""
+    also = Also(tmp_path, FORMS, ("cat", "dog"))
+    result = Result(
+        boxes=np.array([[1, 1, 6, 7]], np.float32),
+        scores=np.array([0.9], np.float32),
+        labels=np.array([1]),
+        size=(8, 9),
+        names=("cat", "dog"),
+        painted=np.full((8, 9), 2, np.uint8),
+    )
+    seen = weakref.ref(result)
+    also.add(tmp_path / "a.jpg", "a", result)
+    del result
+    assert seen() is None
+    also.end()
+    assert len(ElementTree.parse(tmp_path / "cvat/annotations.xml").getroot().findall("image/mask")) == 1
+    assert json.loads((tmp_path / "coco/images.json").read_text())["images"][0]["height"] == 8
 
 
 def test_a_package_that_is_missing(

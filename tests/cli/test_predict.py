@@ -117,6 +117,16 @@ def test_no_photo_is_overwritten(model: str) -> None:
     assert Path("a-3.jpg").is_file()
 
 
+def test_nothing_is_overwritten_where_photos_lie(model: str) -> None:
+    """`cat.jpg` beside the `cat.png` that is looked at is likely the user's own."""
+    source, other = photo("a.png"), Path("a.jpg")
+    other.write_bytes(b"mine")
+    run(Predict(sources=(source,), model=model, out=Path()))
+    assert other.read_bytes() == b"mine"
+    assert Path("a-2.jpg").is_file()
+    assert Path("a-2-mask.png").is_file()
+
+
 def test_long_paths_stay_whole_in_the_table_and_those_below_are_short(
     model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

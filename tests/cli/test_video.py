@@ -84,6 +84,13 @@ def test_a_few_frames_are_enough(place: Path) -> None:
     assert len(watched(Path("out/film.mp4"))[0]) == len(lines("out/film.jsonl")) == 7
 
 
+def test_sound_that_cannot_be_kept_is_told_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_film(Path("film.avi"), frames=4, sound="pcm_mulaw")
+    assert video("film.avi", "--out", "out") == 0
+    assert capsys.readouterr().err == "film: sound left out, film.mkv cannot hold it: pcm_mulaw\n"
+    assert len(watched(Path("out/film.mkv"))[0]) == len(lines("out/film.jsonl")) == 4
+
+
 def test_a_live_source_says_what_it_lost(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,28 @@ def test_orientation(orientation: int, kind: str, tmp_path: Path) -> None:
     assert far(corner, np.full((10, 10, 3), GREEN, np.uint8)) < 3
 
 
+def as_exif(kind: int, count: int, value: bytes) -> bytes:
+    """EXIF of nothing but an orientation, of any type."""
+    return b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, kind, count, value, 0)
+
+
+@pytest.mark.parametrize(
+    "exif", [as_exif(2, 2, b"6\0"), as_exif(1, 1, b"\6"), as_exif(7, 1, b"\6"), as_exif(3, 1, b"\x09\0")]
+)
+def test_an_orientation_that_is_none_turns_nothing(exif: bytes, tmp_path: Path) -> None:
+    photo = Photo(save(tmp_path / "a.jpg", quarters(), quality=95, subsampling=0, exif=exif))
+    assert photo.size() == photo.read().shape[:2] == quarters().shape[:2]
+    assert far(photo.fit(photo.size()), quarters()) < 3
+
+
+def test_a_files_size_is_told_by_its_header_alone(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", smooth(300, 400))
+    path.write_bytes(path.read_bytes()[:100])
+    assert Photo(path).size() == (300, 400)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        Photo(path).read()
+
+
 @pytest.mark.parametrize("orientation", TURNED)
 def test_a_turned_photo_is_decoded_small_and_still_right(orientation: int, tmp_path: Path) -> None:
     upright = smooth(800, 480)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -165,6 +166,21 @@ def test_class_maps_stay_what_they_are(tmp_path: Path, to: str) -> None:
             np.testing.assert_array_equal(old.difficult, new.difficult)
 
 
+@pytest.mark.parametrize("to", ["voc", "folder"])
+def test_names_with_spaces_out_and_back(tmp_path: Path, to: str) -> None:
+    names = ("my photo", "street 1", "IMG_1.JPG")
+    drawings = [replace(drawing, id=name) for drawing, name in zip(toy.draw(3, seed=3), names, strict=True)]
+    before = opened(toy.write_voc(tmp_path / "a", drawings))
+    convert(before, to, tmp_path / "b", "train", lossy=True)
+    between = opened(f"{to}:{tmp_path / 'b'}@train")
+    convert(between, to, tmp_path / "c", "train", lossy=True)
+    for dataset in (before, between, opened(f"{to}:{tmp_path / 'c'}@train")):
+        assert dataset.ids == names
+        for sample, drawing in zip(samples(dataset), drawings, strict=True):
+            np.testing.assert_array_equal(sample.photo.read(), drawing.image)
+            np.testing.assert_array_equal(sample.class_map(), drawing.class_map)
+
+
 def test_coco_painted_for_voc(tmp_path: Path) -> None:
     toy.write_coco(tmp_path / "a", toy.draw(3, seed=5))
     before = opened(f"coco:{tmp_path / 'a'}@train")
@@ -258,3 +274,22 @@ def test_ids_of_categories_are_cocos_own_where_they_can_be() -> None:
     assert category_ids(("person", "bicycle", "tv", "toothbrush")) == (1, 2, 72, 90)
     assert category_ids(("bicycle", "person")) == (1, 2)  # labels follow the ids, so these are counted
     assert category_ids(("person", "unicorn")) == (1, 2)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_set_is_never_written_onto_its_own_photos(tmp_path: Path, link: bool) -> None:
+    toy.write_yolo(tmp_path, toy.draw(2, seed=1))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=r"is the photo itself; give another --out than where the set lies$"):
+        convert(opened(f"yolo:{tmp_path / 'data.yaml'}@train"), "yolo", tmp_path, "train", link=link)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not any(path.is_symlink() for path in before)
+
+
+def test_links_are_made_anew(tmp_path: Path) -> None:
+    toy.write_yolo(tmp_path / "old", toy.draw(2, seed=1))
+    for _ in range(2):
+        convert(opened(f"yolo:{tmp_path / 'old'}@train"), "yolo", tmp_path / "new", "train", link=True)
+    links = [path for path in (tmp_path / "new").rglob("*") if path.is_symlink()]
+    assert len(links) == 2
+    assert all(path.is_file() for path in links)

@@ -72,6 +72,18 @@ def test_objects_pack_photos_in_flat_arrays() -> None:
     assert objects.boxes[objects.span(1)].shape == (0, 4)
 
 
+def test_two_photos_of_one_name_are_told(tmp_path: Path) -> None:
+    text = toy.write_yolo(tmp_path, toy.draw(2))
+    twin = tmp_path / "images" / "train" / "toy_0000.webp"
+    twin.touch()
+    with pytest.raises(DataError) as caught:
+        open_dataset(parse_source(text))
+    assert str(caught.value) == (
+        f"{twin.with_suffix('.png')}: toy_0000.webp beside it has the same name but for the suffix, by which a set "
+        "knows its photos; rename or remove one"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -44,6 +44,31 @@ def test_splits_by_list_and_by_folder(tmp_path: Path) -> None:
         open_folder(tmp_path, "test", title="t")
 
 
+def test_a_list_has_one_name_a_line_with_or_without_suffix(tmp_path: Path) -> None:
+    toy.write_folder(tmp_path, toy.draw(4))
+    names = ("my photo.png", "IMG_1.PNG", "odd.jpg.png")
+    for k, name in enumerate(names):
+        (tmp_path / "images" / f"toy_000{k}.png").rename(tmp_path / "images" / name)
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "val.txt").write_text("my photo\r\n\nIMG_1.PNG\n odd.jpg\n")
+    dataset = open_folder(tmp_path, "val", title="t")
+    assert dataset.ids == ("my photo", "IMG_1", "odd.jpg")
+    assert [Path(photo).name for photo in dataset.photos] == [*names]
+
+
+def test_two_photos_of_one_name_are_refused_where_they_are_taken(tmp_path: Path) -> None:
+    toy.write_folder(tmp_path, toy.draw(4))
+    toy.write_photo(tmp_path / "images" / "toy_0001.jpg", toy.draw(1)[0])
+    (tmp_path / "masks" / "toy_0002.PNG").write_bytes((tmp_path / "masks" / "toy_0002.png").read_bytes())
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "one.txt").write_text("toy_0001.jpg\n")
+    (tmp_path / "splits" / "other.txt").write_text("toy_0002\n")
+    for split in (None, "one"):
+        with pytest.raises(DataError, match=r"toy_0001\.jpg: toy_0001\.png beside it has the same name .* remove one"):
+            open_folder(tmp_path, split, title="t")
+    assert open_folder(tmp_path, "other", title="t")[0].mask is not None
+
+
 @pytest.mark.parametrize(
     ("missing", "message"),
     [("images", "wanted photos"), ("masks", "wanted PNG masks"), ("classes.txt", "there is no such file")],

@@ -9,7 +9,7 @@ import toy
 from blitznet.core.arrays import ClassMap
 from blitznet.core.errors import DataError
 from blitznet.core.photo import Photo
-from blitznet.core.sample import Sample
+from blitznet.core.sample import ANY, Sample
 from blitznet.data.mapping import map_classes
 
 
@@ -89,8 +89,10 @@ def test_void_names_count_for_nothing() -> None:
     mapped = map_classes(One(("truck", "tv", "person")), MODEL, void=("truck", "TV monitor"))
     sample = mapped[0]
     assert (mapped.unmapped, mapped.void) == ((), ("truck", "tv"))
-    assert sample.labels.tolist() == [0, 0, 0]
+    assert sample.labels.tolist() == [ANY, ANY, 0]
     assert sample.crowd.tolist() == [True, True, True]
+    again = map_classes(mapped, ("dog", *MODEL))[0]
+    assert again.labels.tolist() == [ANY, ANY, 1]
     class_map = sample.class_map()
     assert class_map is not None
     assert class_map.tolist() == [[0, 255, 255, 1, 255]]

@@ -21,6 +21,8 @@ from blitznet.data.masks import (
     UnknownValueError,
     decode_runs,
     fill_polygons,
+    mask_value,
+    remapped,
     unpack_runs,
 )
 
@@ -147,6 +149,23 @@ def test_later_shapes_win_and_crowds_are_void() -> None:
         Shape(2, (3, 0, 4, 4), runs=np.asarray([12, 4, 8])),
     )
     assert PaintedMask("x", (4, 6), shapes).read()[0].tolist() == [1, 1, 255, 2, 255, 255]
+
+
+def test_more_names_than_a_class_map_has_values_are_painted_in_the_models() -> None:
+    """Value 255 is void whoever has it: the names from number 254 on stand one higher."""
+    square = np.asarray([0, 0, 1, 0, 1, 1, 0, 1], np.float32)
+    labels, step = (0, 253, 254, 300), np.asarray([1, 0] * 4, np.float32)
+    painted = PaintedMask(
+        "x", (1, 5), tuple(Shape(mask_value(k), (i, 0, i + 1, 1), (square + i * step,)) for i, k in enumerate(labels))
+    )
+    table = np.zeros(303, np.uint8)
+    table[[mask_value(k) for k in labels]] = 4, 3, 2, 1
+    table[255] = 255
+    assert remapped(painted, table).read().tolist() == [[4, 3, 2, 1, 0]]
+    twice = np.full(256, 9, np.uint8)
+    assert remapped(remapped(painted, table), twice).read().tolist() == [[9] * 5]
+    with pytest.raises(DataError, match="x: class number 255 has no value in a class map, which holds 254 classes"):
+        painted.read()
 
 
 def test_a_shape_without_outline_is_void_under_the_others() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import toy
 from blitznet.core.arrays import VOID, ClassMap
-from blitznet.core.errors import DataError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.core.photo import Photo
 from blitznet.core.sample import Sample
 from blitznet.data.pseudo import agreed, paint, set_folder, with_pseudo_masks
@@ -84,7 +84,7 @@ def test_a_set_is_painted_once_and_read_again(tmp_path: Path) -> None:
     boxed = [bool(len(drawing.labels)) for drawing in drawings]
     assert sum(paint(teacher, dataset, source, tmp_path / "out")) == len(asked) == len(boxed)
     assert sum(paint(teacher, dataset, source, tmp_path / "out")) == 0
-    assert set_folder(source) == "voc-voc-train"
+    assert set_folder(source) == f"voc-{tmp_path.name}-voc-train"
     taught = with_pseudo_masks(dataset, source, tmp_path / "out")
     assert (taught.names, taught.title, len(taught), taught.ids) == (dataset.names, dataset.title, 4, dataset.ids)
     for index, drawing in enumerate(drawings):
@@ -113,6 +113,22 @@ def test_real_masks_go_first_and_names_are_the_runs(tmp_path: Path) -> None:
     table[VOID] = VOID
     table[[toy.NAMES.index("square") + 1, toy.NAMES.index("cross") + 1]] = 1, 3
     np.testing.assert_array_equal(values, table[wanted])
+
+
+def test_a_folder_of_another_teachers_is_left_alone(tmp_path: Path) -> None:
+    """Its values stand for other classes: under new names a cross would be read as a circle."""
+    toy.write_voc(tmp_path / "voc", toy.draw(1, seed=1))
+    source = parse_source(f"voc:{tmp_path}/voc@train,masks=none")
+    names = ("square", "cross")
+    list(paint(lambda _: np.zeros((1, 1), np.uint8), open_mapped(source, names), source, tmp_path / "out"))
+    with pytest.raises(UsageError, match=r"out: painted for the classes square, cross, this teacher knows .*--out"):
+        next(paint(lambda _: np.zeros((1, 1), np.uint8), open_mapped(source, toy.NAMES), source, tmp_path / "out"))
+    assert (tmp_path / "out" / "classes.txt").read_text() == "square\ncross\n"
+
+
+def test_sets_of_one_name_lie_apart() -> None:
+    one, other = (set_folder(parse_source(f"voc:{place}/data@train")) for place in ("a", "b"))
+    assert one != other
 
 
 def test_a_photo_that_was_not_painted_stays_as_it_is(tmp_path: Path) -> None:

@@ -128,6 +128,36 @@ def test_splits(root: Path) -> None:
         open_voc(root / "JPEGImages", "train", title="t")
 
 
+def test_ids_may_have_spaces_and_what_class_lists_say_is_dropped(root: Path) -> None:
+    for suffix, folder in ((".png", "JPEGImages"), (".xml", "Annotations"), (".png", "SegmentationClass")):
+        (root / folder / f"toy_0000{suffix}").rename(root / folder / f"my photo{suffix}")
+        (root / folder / f"toy_0001{suffix}").rename(root / folder / f"street 1{suffix}")
+    lists = root / "ImageSets" / "Main"
+    (lists / "train.txt").write_text("my photo\nstreet 1\r\ntoy_0002 \n")
+    (lists / "dog_train.txt").write_text("my photo  1\nstreet 1 -1\ntoy_0002  0\n")
+    for split in ("train", "dog_train"):
+        dataset = open_voc(root, split, title="t")
+        assert dataset.ids == ("my photo", "street 1", "toy_0002")
+        assert not dataset.errors
+        assert Path(dataset.photos[0]).name == "my photo.png"
+        np.testing.assert_array_equal(dataset[1].class_map(), toy.draw(3)[1].class_map)
+
+
+def test_an_id_that_ends_as_a_class_list_does_is_known_by_its_photo_or_its_annotation(root: Path) -> None:
+    (root / "ImageSets" / "Main" / "train.txt").write_text("toy_0000 0\ntoy_0001 1\ntoy_0002 1\n")
+    (root / "JPEGImages" / "toy_0000.png").rename(root / "JPEGImages" / "toy_0000 0.png")
+    (root / "Annotations" / "toy_0001.xml").rename(root / "Annotations" / "toy_0001 1.xml")
+    assert open_voc(root, "train", title="t").ids == ("toy_0000 0", "toy_0001 1", "toy_0002")
+
+
+def test_two_photos_of_one_name_are_refused_where_they_are_listed(root: Path) -> None:
+    toy.write_photo(root / "JPEGImages" / "toy_0001.JPG", toy.draw(1)[0])
+    with pytest.raises(DataError, match=r"toy_0001\.JPG: toy_0001\.png beside it has the same name .* remove one"):
+        open_voc(root, "train", title="t")
+    (root / "ImageSets" / "Main" / "train.txt").write_text("toy_0000\ntoy_0002\n")
+    assert len(open_voc(root, "train", title="t")) == 2
+
+
 def test_another_folder_of_masks(root: Path) -> None:
     toy.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
     dataset = open_voc(root, "train", title="t", masks=("SegmentationClassAug",))

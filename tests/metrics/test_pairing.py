@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.boxes import iou
+from blitznet.core.sample import ANY
 from blitznet.metrics.pairing import (
     IGNORED,
     RIGHT,
@@ -63,6 +64,16 @@ def test_classes_not_annotated_are_left_out() -> None:
     truth = sample("a", [A, B], [0, 1], box_classes=[False, True, True])
     assert detections_of(0, result([A, B], [0, 1], [0.9, 0.8]), truth).label.tolist() == [1]
     assert objects_of(0, truth).label.tolist() == [1]
+
+
+def test_what_is_found_in_a_crowd_of_any_class_counts_for_nothing() -> None:
+    truth = sample("a", [(10, 10, 50, 50)], [ANY], crowd=[True], box_classes=[False, True, True])
+    found = detections_of(
+        0, result([(10, 10, 50, 50), (10, 10, 50, 49), (60, 60, 90, 90)], [1, 2, 1], [0.9, 0.8, 0.7]), truth
+    )
+    objects = objects_of(0, truth)
+    assert (objects.label.tolist(), objects.ignored.tolist()) == ([1, 2], [True, True])
+    assert judge(found, objects, paired_iou, lambda share: share >= 0.5).tolist() == [IGNORED, IGNORED, WRONG]
 
 
 def test_nothing_at_all() -> None:

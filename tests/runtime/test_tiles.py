@@ -80,6 +80,15 @@ def test_a_linear_picture_is_blended_without_seams() -> None:
     assert (steps < 3 * np.median(np.abs(np.diff(wanted, axis=2)), (1, 2)) + 1e-3).all()
 
 
+@pytest.mark.parametrize(("tiles", "finer"), [((1, 3), (1, 2.4)), ((3, 1), (2.4, 1))])
+def test_one_row_of_tiles_gives_a_finer_map_along_it(tiles: tuple[int, int], finer: tuple[float, float]) -> None:
+    size = (120, 200)
+    boxes = np.concatenate([[[0, 0, size[1], size[0]]], lay_out(size, tiles)]).astype(np.float32)
+    rows, columns = blend([np.zeros((2, *MAP), np.float32)] * 4, boxes, size).shape[1:]
+    assert rows >= finer[0] * MAP[0]
+    assert columns >= finer[1] * MAP[1]
+
+
 def test_boxes_are_those_of_the_photo_and_come_once() -> None:
     """A box in one tile, one across two, one in the overlap: each is found once, in the photo's pixels."""
     size = (4 * SIDE[0], 4 * SIDE[1])

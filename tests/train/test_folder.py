@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,3 +45,34 @@ def test_a_new_run_forgets_the_best_of_an_older_one(tmp_path: Path) -> None:
     folder.state.unlink()
     folder.begin(TrainConfig())
     assert not folder.best_score.exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ({"val": ("voc:a@val",)}, {"val": ("voc:b@val",)}, False),
+        ({"val": ("voc:a@val",)}, {}, False),
+        ({"val": ("voc:{root}/a@val",)}, {"val": ("voc:{root}/a@val",), "root": Path("elsewhere")}, False),
+        ({"val": ("voc:a@val",)}, {"val": ("voc:a@val",), "root": Path("elsewhere"), "steps": 9}, True),
+        ({"val": ("voc:a@val", "voc:b@val")}, {"val": ("voc:b@val", "voc:a@val")}, True),
+    ],
+)
+def test_the_best_on_other_photos_is_forgotten(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], kept: bool
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(TrainConfig(**before))
+    for path in (folder.state, folder.best):
+        path.touch()
+    folder.best_score.write_text("1.5\n")
+    folder.require_same(TrainConfig(**after))
+    folder.begin(TrainConfig(**after))
+    assert (folder.best.exists(), folder.best_score.exists()) == (kept, kept)
+
+
+def test_what_a_broken_config_called_best_is_forgotten(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.config.write_text("{")
+    folder.best.touch()
+    folder.begin(TrainConfig())
+    assert not folder.best.exists()

@@ -1,16 +1,20 @@
 """Batches: the same whatever the workers, from wherever they begin, and however they are dealt."""
 
 import signal
+from dataclasses import fields
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 import toy
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, UsageError
+from blitznet.core.sample import Sample
 from blitznet.data.augment import LIGHT
+from blitznet.data.mapping import MappedDataset
 from blitznet.data.sources import open_sources
 from blitznet.train.batch import Batch
 from blitznet.train.loader import Augmented, _leave_interrupts, make_loader
@@ -64,6 +68,47 @@ def test_parts_make_up_the_batch(made: tuple[Augmented, Stream]) -> None:
 def test_a_batch_that_cannot_be_dealt_is_refused(made: tuple[Augmented, Stream]) -> None:
     with pytest.raises(UsageError, match="--batch 6 cannot be dealt to 2 processes x 2 parts evenly"):
         make_loader(*made, batch=6, first=0, world=2, accumulate=2)
+
+
+class Lacking(MappedDataset):
+    """A set whose samples want a package that is not there."""
+
+    def __getitem__(self, index: int) -> Sample:
+        raise MissingExtra("reading SBD's .mat files", "sbd")
+
+
+def failure(examples: Augmented, stream: Stream, workers: int) -> BlitzNetError:
+    with pytest.raises(BlitzNetError) as caught:
+        list(islice(make_loader(examples, stream, batch=7, first=0, workers=workers), 2))
+    return caught.value
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_photo_is_the_same_one_line_from_a_worker(tmp_path: Path, workers: int) -> None:
+    text = toy.write_voc(tmp_path, toy.draw(7))
+    photo = tmp_path / "JPEGImages" / "toy_0003.jpg"
+    Pillow.open(photo.with_suffix(".png")).save(photo, quality=95)
+    photo.with_suffix(".png").unlink()
+    photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    datasets = open_sources([text], toy.NAMES)
+    entries = entries_of(datasets, 0.0)
+    examples = Augmented(datasets, LIGHT, size=(48, 40), map_size=(6, 5))
+    error = failure(examples, Stream(entries, np.ones(len(entries)), 5), workers)
+    assert type(error) is DataError
+    assert str(error).startswith(f"{photo}: cannot be decoded (")
+    assert str(error).endswith("; the file is broken or cut off")
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_extra_is_itself_from_a_worker(made: tuple[Augmented, Stream], workers: int) -> None:
+    examples, stream = made
+    base = examples.datasets[0]
+    assert isinstance(base, MappedDataset)
+    examples.datasets = [Lacking(**{field.name: getattr(base, field.name) for field in fields(base)})]
+    error = failure(examples, stream, workers)
+    assert type(error) is MissingExtra
+    assert str(error) == "reading SBD's .mat files needs `pip install 'blitznet[sbd]'`"
 
 
 def test_workers_leave_ctrl_c_to_the_run() -> None:

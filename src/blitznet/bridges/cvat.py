@@ -10,24 +10,34 @@ from blitznet.core.runs import run_lengths
 
 def cvat(results: Iterable[tuple[str, Result]], *, masks: bool = False) -> str:
     """The whole file, of photos' names and what is in them; with `masks` the pixels of each detection."""
+    return cvat_page(cvat_image(number, name, result, masks=masks) for number, (name, result) in enumerate(results))
+
+
+def cvat_image(number: int, name: str, result: Result, *, masks: bool = False) -> ElementTree.Element:
+    """One photo of the file; `number` counts them from 0. For who would not keep all results till the end."""
+    height, width = (str(side) for side in result.size)
+    image = ElementTree.Element("image", id=str(number), name=name, width=width, height=height)
+    found = result.instances() if masks and len(result) and result.class_map is not None else None
+    for index in range(len(result)):
+        common = {"label": result.names[result.labels[index]], "source": "auto", "occluded": "0", "z_order": "0"}
+        if found is not None and found.parts[index].any():
+            rows, columns = found.windows[index]
+            place = {"left": columns.start, "top": rows.start}
+            size = {"width": columns.stop - columns.start, "height": rows.stop - rows.start}
+            told = {key: str(value) for key, value in {**place, **size}.items()}
+            ElementTree.SubElement(image, "mask", {**common, "rle": runs(found.parts[index]), **told})
+        else:
+            corners = zip(("xtl", "ytl", "xbr", "ybr"), result.boxes[index], strict=True)
+            sides = {key: f"{value:.2f}" for key, value in corners}
+            ElementTree.SubElement(image, "box", {**common, **sides})
+    return image
+
+
+def cvat_page(images: Iterable[ElementTree.Element]) -> str:
+    """The whole file, of its photos."""
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
-    for number, (name, result) in enumerate(results):
-        height, width = (str(side) for side in result.size)
-        image = ElementTree.SubElement(root, "image", id=str(number), name=name, width=width, height=height)
-        found = result.instances() if masks and len(result) and result.class_map is not None else None
-        for index in range(len(result)):
-            common = {"label": result.names[result.labels[index]], "source": "auto", "occluded": "0", "z_order": "0"}
-            if found is not None and found.parts[index].any():
-                rows, columns = found.windows[index]
-                place = {"left": columns.start, "top": rows.start}
-                size = {"width": columns.stop - columns.start, "height": rows.stop - rows.start}
-                told = {key: str(value) for key, value in {**place, **size}.items()}
-                ElementTree.SubElement(image, "mask", {**common, "rle": runs(found.parts[index]), **told})
-            else:
-                corners = zip(("xtl", "ytl", "xbr", "ybr"), result.boxes[index], strict=True)
-                sides = {key: f"{value:.2f}" for key, value in corners}
-                ElementTree.SubElement(image, "box", {**common, **sides})
+    root.extend(images)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 

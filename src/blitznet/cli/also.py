@@ -9,6 +9,8 @@ from blitznet.cli.outputs import make_folders, write_json, written
 from blitznet.core.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from blitznet.core.result import Result
 
 Form = Literal["yolo", "labelme", "cvat", "coco"]
@@ -21,7 +23,8 @@ class Also:
     def __init__(self, folder: Path, forms: Sequence[Form], names: Sequence[str]) -> None:
         """Into folders of `folder` that are called as the forms; `names` are those of the model's classes."""
         self._folder, self._forms, self._names = folder, forms, tuple(names)
-        self._seen: list[tuple[str, Result]] = []
+        self._images: list[dict[str, object]] = []  # not the results: each holds a class map of its photo's size
+        self._cvat: list[Element] = []
         self._results: list[dict[str, object]] = []
         self._coco = _coco_results() if "coco" in forms else None  # a package that is missing is told before the work
         make_folders(*(folder / form for form in forms))
@@ -38,11 +41,15 @@ class Also:
 
             told = labelme(result, str(photo.resolve()), masks=masks)
             self._write(f"labelme/{name}.json", json.dumps(told, indent=1) + "\n")
+        if "cvat" in self._forms:
+            from blitznet.bridges.cvat import cvat_image
+
+            self._cvat.append(cvat_image(len(self._cvat), photo.name, result, masks=True))
         if self._coco is not None:
-            number = len(self._seen) + 1
+            number = len(self._images) + 1
+            height, width = result.size
+            self._images.append({"id": number, "file_name": photo.name, "height": height, "width": width})
             self._results += self._coco(result, number, range(1, len(self._names) + 1), masks=masks)
-        if {"cvat", "coco"} & {*self._forms}:
-            self._seen.append((photo.name, result))
 
     def end(self) -> None:
         """Write what is one file for all photos."""
@@ -51,21 +58,17 @@ class Also:
 
             self._write("yolo/data.yaml", yolo_names(self._names))
         if "cvat" in self._forms:
-            from blitznet.bridges.cvat import cvat
+            from blitznet.bridges.cvat import cvat_page
 
-            self._write("cvat/annotations.xml", cvat(self._seen, masks=True))
+            self._write("cvat/annotations.xml", cvat_page(self._cvat))
         if "coco" in self._forms:
             write_json(self._folder / "coco" / "results.json", self._results)
             write_json(self._folder / "coco" / "images.json", self._index())
 
     def _index(self) -> dict[str, object]:
         """What the numbers in the results mean."""
-        images = [
-            {"id": number, "file_name": name, "height": result.size[0], "width": result.size[1]}
-            for number, (name, result) in enumerate(self._seen, start=1)
-        ]
         categories = [{"id": number, "name": name} for number, name in enumerate(self._names, start=1)]
-        return {"images": images, "annotations": [], "categories": categories}
+        return {"images": self._images, "annotations": [], "categories": categories}
 
     def _write(self, name: str, text: str) -> None:
         path = self._folder / name

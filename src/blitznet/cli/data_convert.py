@@ -44,7 +44,8 @@ def run(options: DataConvert) -> int:
     source = parse_source(options.dataset)
     if source.classes is not None or source.void or source.weight != 1:
         raise UsageError(f"'{options.dataset}': classes, void and weight are for training; leave them out")
-    if options.out.resolve() == source.root.resolve():
+    lies = source.root.resolve()
+    if options.out.resolve() in (lies, lies.parent if lies.is_file() else lies):
         raise UsageError(f"--out {options.out}: that is where the set lies; give another folder")
     split = options.split or (source.split or "train").rpartition("/")[2]
     dataset = open_dataset(source)

@@ -151,11 +151,17 @@ def _outputs(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _unique_names(photos: list[Path], folder: Path) -> Iterator[str]:
-    """A name for each photo's outputs: its own, numbered where two would share it or a photo would be overwritten."""
+    """A name for each photo's outputs: its own, numbered where two would share it or a photo would be overwritten.
+
+    In a folder that photos are taken from, whatever is there already may be one: nothing is overwritten.
+    """
     taken = {photo.resolve() for photo in photos}
+    precious = folder.resolve() in {photo.parent.resolve() for photo in photos}
     for photo in photos:
         name, number = photo.stem, 2
-        while taken & {path.resolve() for path in _outputs(folder, name)}:
+        while taken & {path.resolve() for path in _outputs(folder, name)} or (
+            precious and any(path.exists() for path in _outputs(folder, name))
+        ):
             name, number = f"{photo.stem}-{number}", number + 1
         taken |= {path.resolve() for path in _outputs(folder, name)}
         yield name

@@ -25,7 +25,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """those of Pillow's that are opened; a phone's MPO, a JPEG with more behind it, comes as JPEG"""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _ORIENTATIONS, _TURNED = 0x0112, range(1, 9), 5
 _TOO_MANY = f"more than {MAX_PIXELS:,}; make it smaller"
 Source = str | Path | bytes | Image | Pillow.Image
 
@@ -50,7 +50,7 @@ class Photo:
         """Read once: a sample's photo is asked for it by boxes, mask and augmentation."""
         with self._opened() as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            turned = _orientation(image) >= _TURNED
         return (width, height) if turned else (height, width)
 
     def read(self) -> Image:
@@ -74,7 +74,7 @@ class Photo:
         """The same as a Pillow image, for who goes on in Pillow: turning pixels into an array takes 0.1 ms."""
         height, width = size
         with self._opened() as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            turned = _orientation(image) >= _TURNED
             original = image.size[::-1] if turned else image.size  # (W, H) upright
             x1, y1, x2, y2 = box or (0.0, 0.0, float(original[0]), float(original[1]))
             if not full and image is not self.source:  # a caller's own image would stay shrunken
@@ -120,9 +120,17 @@ def _told(name: str) -> Iterator[None]:
         raise DataError(f"{name}: cannot be decoded ({error}); the file is broken or cut off") from error
 
 
+def _orientation(image: Pillow.Image) -> int:
+    """1..8, as EXIF counts; 1 where it says something else. Of a file the header tells it.
+
+    Pillow's own way with a PNG would decode all of it first, before anyone has asked how large it is.
+    """
+    told = Pillow.Image.getexif(image).get(_ORIENTATION, 1)
+    return told if told in _ORIENTATIONS else 1
+
+
 def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
-    turned = image.getexif().get(_ORIENTATION, 1) != 1
-    upright = ImageOps.exif_transpose(image) if turned else image  # Pillow would copy it
+    upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)  # which would copy it
     if upright.mode == "RGB":
         return upright
     if upright.mode.startswith(("I", "F")):  # 16 bits and more, in Pillow's several ways to hold them

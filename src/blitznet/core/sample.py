@@ -7,6 +7,9 @@ from blitznet.core.arrays import Boxes, ClassMap, Flags, Labels, require_shape
 from blitznet.core.errors import DataError
 from blitznet.core.photo import Photo
 
+ANY = -1
+"""label of a crowd region of no class in particular: whatever is found there counts for nothing"""
+
 
 class MaskSource(Protocol):
     """Where a class map is read from when it is wanted; picklable, so that workers can carry it."""
@@ -31,7 +34,7 @@ class Sample:
     boxes: Boxes
     """(M, 4) x1 y1 x2 y2"""
     labels: Labels
-    """(M,) 0..K-1"""
+    """(M,) 0..K-1, or ANY"""
     difficult: Flags
     """(M,) learned from, ignored in scoring"""
     crowd: Flags

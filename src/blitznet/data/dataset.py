@@ -182,8 +182,27 @@ def read_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def photo_paths(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """The photos under a folder: path relative to it, without suffix -> file, in order of name."""
+def named_files(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
+    """The files under a folder: path relative to it, without suffix -> all files of that name, in order of name."""
     wanted = frozenset(suffixes)
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in wanted) if folder.is_dir() else []
-    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in found}
+    named: dict[str, list[Path]] = {}
+    for path in found:
+        named.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+    return named
+
+
+def photo_paths(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """The photos under a folder: path relative to it, without suffix -> file, in order of name."""
+    return {name: only_photo(files) for name, files in named_files(folder, suffixes).items()}
+
+
+def only_photo(files: Sequence[Path]) -> Path:
+    """The one photo of a name; raises DataError where there are several, for all but one would be lost."""
+    first, *others = sorted(files)
+    if others:
+        raise DataError(
+            f"{first}: {others[0].name} beside it has the same name but for the suffix, by which a set knows its "
+            "photos; rename or remove one"
+        )
+    return first

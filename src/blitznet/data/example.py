@@ -15,7 +15,7 @@ class Example:
     boxes: Boxes
     """(M, 4) x1 y1 x2 y2 as fractions 0..1 of the image"""
     labels: Labels
-    """(M,) 0..K-1"""
+    """(M,) 0..K-1; ANY for crowds of no class in particular"""
     crowd: Flags
     """(M,) neither object nor background"""
     class_map: ClassMap

@@ -1,11 +1,12 @@
 """A folder: images/, masks/ with PNGs of the same names, and classes.txt; class maps, no boxes."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from blitznet.core.errors import DataError
 from blitznet.core.photo import SUFFIXES, Photo
-from blitznet.data.dataset import Listed, photo_paths, read_names, read_text
+from blitznet.data.dataset import Listed, named_files, only_photo, read_names, read_text
 from blitznet.data.masks import IndexMask
 
 _MAX_LIST = 64 << 20
@@ -41,7 +42,7 @@ def open_folder(root: Path, split: str | None, *, title: str) -> FolderDataset:
     if not 0 < len(names) <= _MAX_CLASSES:
         raise DataError(f"{root / 'classes.txt'}: wanted 1 to {_MAX_CLASSES} classes, came {len(names)}")
     photos = _photos(root, split)
-    pngs = photo_paths(root / "masks", (".png",))
+    pngs = named_files(root / "masks", (".png",))
     if not pngs:
         raise DataError(f"{root / 'masks'}: wanted PNG masks with the names of the photos, came none")
     return FolderDataset(
@@ -51,22 +52,22 @@ def open_folder(root: Path, split: str | None, *, title: str) -> FolderDataset:
         photos=tuple(str(path) for path in photos.values()),
         objects=None,
         errors={},
-        masks=tuple(str(pngs[name]) if name in pngs else None for name in photos),
+        masks=tuple(str(pngs[name][-1]) if name in pngs else None for name in photos),
         background=background,
     )
 
 
 def _photos(root: Path, split: str | None) -> dict[str, Path]:
     """Name relative to images/ without suffix -> file."""
-    photos = photo_paths(root / "images", SUFFIXES)
+    photos = named_files(root / "images", SUFFIXES)
     if split is None:
         chosen = photos
     elif (root / "splits" / f"{split}.txt").is_file():
-        listed = read_text(root / "splits" / f"{split}.txt", limit=_MAX_LIST).split()
-        names = [Path(name).with_suffix("").as_posix() if Path(name).suffix in SUFFIXES else name for name in listed]
-        chosen = {name: photos.get(name, root / "images" / f"{name}.jpg") for name in names}
+        listed = read_text(root / "splits" / f"{split}.txt", limit=_MAX_LIST).splitlines()
+        names = [_bare(line.strip(), photos) for line in listed if line.strip()]
+        chosen = {name: photos.get(name, [root / "images" / f"{name}.jpg"]) for name in names}
     elif (root / "images" / split).is_dir():
-        chosen = {name: path for name, path in photos.items() if name.startswith(f"{split}/")}
+        chosen = {name: files for name, files in photos.items() if name.startswith(f"{split}/")}
     else:
         lists = {p.stem for p in (root / "splits").glob("*.txt")}
         folders = {p.name for p in (root / "images").glob("*") if p.is_dir()}
@@ -74,4 +75,10 @@ def _photos(root: Path, split: str | None) -> dict[str, Path]:
         raise DataError(f"{root}: there is no split '{split}'; splits here: {there}")
     if not chosen:
         raise DataError(f"{root / 'images'}: wanted photos ({', '.join(SUFFIXES)}), came none")
-    return chosen
+    return {name: only_photo(files) for name, files in chosen.items()}
+
+
+def _bare(name: str, photos: Container[str]) -> str:
+    """A listed name without its suffix, if that is one: the photo `a.jpg.png` is listed as `a.jpg`."""
+    path = Path(name)
+    return path.with_suffix("").as_posix() if name not in photos and path.suffix.lower() in SUFFIXES else name

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from blitznet.core.arrays import VOID, Flags
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError
-from blitznet.core.sample import Sample
+from blitznet.core.sample import ANY, Sample
 from blitznet.data.dataset import Dataset
-from blitznet.data.masks import RemappedMask
+from blitznet.data.masks import mask_value, remapped
 
 _DROPPED, _VOIDED = -1, -2
 
@@ -32,7 +32,7 @@ class MappedDataset:
     labels: NDArray[np.int64]
     """the set's label -> the model's, or a negative mark for dropped and void"""
     table: NDArray[np.uint8]
-    """(256,) the set's mask value -> the model's"""
+    """(V,) the set's mask value -> the model's; 256 of them, or more where the set has more names than a mask"""
 
     @property
     def title(self) -> str:
@@ -49,17 +49,17 @@ class MappedDataset:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.base[index]
-        labels = self.labels[sample.labels]
+        labels = np.where(sample.labels == ANY, _VOIDED, self.labels[sample.labels])
         # a box without area has no offsets to learn; `check` names it
         solid = (sample.boxes[:, 2:] > sample.boxes[:, :2]).all(-1)
         keep = (labels != _DROPPED) & solid
         void = labels[keep] == _VOIDED
-        mask = None if sample.mask is None else RemappedMask(sample.mask, self.table)
+        mask = None if sample.mask is None else remapped(sample.mask, self.table)
         return Sample(
             id=sample.id,
             photo=sample.photo,
             boxes=sample.boxes[keep],
-            labels=np.where(void, 0, labels[keep]),
+            labels=np.where(void, ANY, labels[keep]),
             difficult=sample.difficult[keep],
             crowd=sample.crowd[keep] | void,
             box_classes=self._flags(sample.box_classes),
@@ -118,10 +118,10 @@ def _labels(names: tuple[str, ...], classes: tuple[str, ...], voided: set[str]) 
 
 def _table(labels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Mask values: 0 stays, unknown ones and 255 are void."""
-    table = np.full(256, VOID, np.uint8)
+    own = [mask_value(label) for label in range(len(labels))]
+    table = np.full(max(256, own[-1] + 1), VOID, np.uint8)
     table[0] = 0
-    values = np.where(labels == _VOIDED, VOID, np.maximum(labels, -1) + 1)
-    table[1 : min(len(labels), 254) + 1] = values[:254]
+    table[own] = np.where(labels == _VOIDED, VOID, np.maximum(labels, -1) + 1)
     return table
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -20,6 +20,7 @@ Box = tuple[float, float, float, float]
 _FAR = 4
 """a polygon may leave its photo by this many times the photo's size; farther is a broken file"""
 _MAX_RUNS = 1 << 20
+_VALUES = 256
 
 
 class UnknownValueError(DataError):
@@ -64,12 +65,27 @@ class RemappedMask:
         return np.frombuffer(changed, np.uint8).reshape(values.shape)
 
 
+def mask_value(label: int) -> int:
+    """What stands for a label: label + 1, and one more from 255 on, which is void."""
+    return label + 1 if label + 1 < VOID else label + 2
+
+
+def remapped(mask: MaskSource, table: NDArray[np.uint8]) -> MaskSource:
+    """A mask with its values exchanged: a table (V,) of 256 entries, or more where there are more names.
+
+    Outlines are painted in the new values at once, so that their names may be more than a class map has values for.
+    """
+    if isinstance(mask, PaintedMask) and mask.table is None:
+        return replace(mask, table=table)
+    return RemappedMask(mask, table[:_VALUES])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """One object's pixels: polygons, or run lengths, or neither (then only its box is known)."""
 
     value: int
-    """what is painted: label + 1, or 255 for a crowd"""
+    """what is painted: the label's `mask_value`, or 255 for a crowd"""
     box: Box
     polygons: tuple[Floats, ...] = ()
     """each (2n,) x y x y, pixels"""
@@ -87,9 +103,11 @@ class PaintedMask:
     name: str
     size: tuple[int, int]
     shapes: tuple[Shape, ...]
+    table: NDArray[np.uint8] | None = None
+    """(V,) what is painted in place of each value; None: the values themselves"""
 
     def read(self) -> ClassMap:
-        """(H, W) uint8."""
+        """(H, W) uint8. Raises DataError for an outline that cannot be filled, and for a class that has no value."""
         height, width = self.size
         if height * width > MAX_PIXELS:
             raise DataError(f"{self.name}: {width}x{height} pixels are more than {MAX_PIXELS:,}; make it smaller")
@@ -101,11 +119,20 @@ class PaintedMask:
         for shape in self.shapes:
             if shape.runs is not None:
                 filled = decode_runs(shape.runs, self.size, name=self.name)
-                np.copyto(canvas, np.uint8(shape.value), where=filled)
+                np.copyto(canvas, self._painted(shape.value), where=filled)
             elif shape.polygons:
                 part, filled = fill_polygons(shape.polygons, self.size, name=self.name)
-                np.copyto(canvas[part], np.uint8(shape.value), where=filled)
+                np.copyto(canvas[part], self._painted(shape.value), where=filled)
         return canvas
+
+    def _painted(self, value: int) -> np.uint8:
+        if self.table is not None:
+            return np.uint8(self.table[value])
+        if value > VOID:
+            raise DataError(
+                f"{self.name}: class number {value - 1} has no value in a class map, which holds 254 classes"
+            )
+        return np.uint8(value)
 
 
 Part = tuple[slice, slice]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from blitznet.core.arrays import VOID, Floats
 from blitznet.data.dataset import Objects, Ragged
-from blitznet.data.masks import Box, Shape
+from blitznet.data.masks import Box, Shape, mask_value
 
 
 class Outline(NamedTuple):
@@ -73,7 +73,7 @@ class Outlines:
         x1, y1, x2, y2 = (float(side) for side in objects.boxes[owner] * scale)
         box: Box = (x1, y1, x2, y2)
         return Shape(
-            value=VOID if objects.crowd[owner] else int(objects.labels[owner]) + 1,
+            value=VOID if objects.crowd[owner] else mask_value(int(objects.labels[owner])),
             box=box,
             polygons=tuple((p.reshape(-1, 2) * scale[:2]).reshape(-1) for p in polygons),
             runs=cast("NDArray[np.int64]", self.runs.row(run)) if has_run else None,

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from blitznet.core.arrays import VOID, ClassMap, Flags, Floats
 from blitznet.core.classes import canonical
-from blitznet.core.errors import DataError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import write_whole
 from blitznet.core.photo import Photo
 from blitznet.core.sample import Sample
@@ -84,7 +84,7 @@ def with_pseudo_masks(dataset: MappedDataset, source: Source, folder: Path) -> P
     listed = folder / NAMES
     if not listed.is_file():
         raise DataError(f"{folder}: wanted a folder of a teacher's class maps, there is no {NAMES}")
-    theirs = [canonical(name) for name in listed.read_text(encoding="utf-8").split("\n") if name]
+    theirs = [canonical(name) for name in _names(listed)]
     ours = {canonical(name): value for value, name in enumerate(dataset.names, start=1)}
     table = np.full(256, VOID, np.uint8)
     table[: len(theirs) + 1] = [0, *(ours.get(name, 0) for name in theirs)]
@@ -98,6 +98,7 @@ def paint(teacher: Teacher, dataset: Dataset, source: Source, folder: Path) -> I
     The teacher's values are the data set's labels + 1. What is there already stays.
     """
     place = folder / set_folder(source)
+    _require_names(folder / NAMES, dataset.names)
     write_whole(folder / NAMES, ("\n".join(dataset.names) + "\n").encode())
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -108,6 +109,22 @@ def paint(teacher: Teacher, dataset: Dataset, source: Source, folder: Path) -> I
             Pillow.fromarray(agreed(teacher(sample.photo), sample)).save(png, "PNG")
             write_whole(path, png.getvalue())
         yield wanted
+
+
+def _require_names(listed: Path, names: Sequence[str]) -> None:
+    """Raise UsageError where another teacher has painted, whose values stand for other classes."""
+    if not listed.is_file():
+        return
+    there = _names(listed)
+    if there != tuple(names):
+        raise UsageError(
+            f"{listed.parent}: painted for the classes {', '.join(there[:8])}, this teacher knows "
+            f"{', '.join(names[:8])}; give another --out, or remove that folder"
+        )
+
+
+def _names(listed: Path) -> tuple[str, ...]:
+    return tuple(name for name in listed.read_text(encoding="utf-8").split("\n") if name)
 
 
 def agreed(seen: ClassMap, sample: Sample) -> ClassMap:
@@ -133,8 +150,9 @@ def _pixels(box: Floats, shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def set_folder(source: Source) -> str:
-    """Where a set's class maps lie in the teacher's folder."""
-    return "-".join(filter(None, (source.format, source.root.name, source.split))).replace("/", "-")
+    """Where a set's class maps lie in the teacher's folder: by its last two, for many are called `data`."""
+    root = source.root.resolve()
+    return "-".join(filter(None, (source.format, root.parent.name, root.name, source.split))).replace("/", "-")
 
 
 def _file(folder: Path, sample: Sample) -> Path:

@@ -1,6 +1,7 @@
 """Pascal VOC devkit: JPEGImages, Annotations/*.xml, SegmentationClass/*.png, ImageSets/*/SPLIT.txt."""
 
 import hashlib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from blitznet.core import classes
 from blitznet.core.errors import DataError, MissingExtra
 from blitznet.core.photo import SUFFIXES, Photo
-from blitznet.data.dataset import MAX_SIDE, Listed, Objects, Row, UnknownClassError, read_names, read_text
+from blitznet.data.dataset import MAX_SIDE, Listed, Objects, Row, UnknownClassError, only_photo, read_names, read_text
 from blitznet.data.masks import IndexMask
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LISTS = ("Main", "Segmentation", "SegmentationAug")
 """folders of ImageSets, in the order in which a split is looked for; the last is the authors' of 10,582 photos"""
 MASKS = "SegmentationClass"
+_VERDICTS = ("-1", "0", "1")
+"""behind every id of a class's own list: not there, only difficult, there"""
 _MAX_XML = 4 << 20
 _MAX_LIST = 64 << 20
 
@@ -48,17 +51,17 @@ def open_voc(
     Every annotation of the split is parsed here, once. Names: the lines of `classes.txt` in the root; else VOC's
     20 if no other occur in the devkit; else those that occur, in alphabetical order.
     """
-    ids = _read_split(root, split)
+    photos = _files(root / "JPEGImages", SUFFIXES)
+    ids = _read_split(root, split, photos)
     pngs = _mask_files(root, masks)
     found, errors = _read_annotations(root, ids, boxes_wanted=not pngs)
     names = _names(root, found or [], ids)
     objects = None if found is None else Objects.pack(_label(found, names, ids, errors, root))
-    photos = _files(root / "JPEGImages", SUFFIXES)
     return VocDataset(
         title=title,
         names=names,
         ids=ids,
-        photos=tuple(str(root / "JPEGImages" / photos.get(name, f"{name}.jpg")) for name in ids),
+        photos=tuple(str(only_photo(photos.get(name, [root / "JPEGImages" / f"{name}.jpg"]))) for name in ids),
         objects=objects,
         errors=errors,
         masks=tuple(pngs.get(name) if _keeps_mask(name, masked) else None for name in ids),
@@ -78,11 +81,11 @@ def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:
         folder = root / name
         if folders and not folder.is_dir():
             raise DataError(f"{folder}: there is no such folder of masks; folders here: {_folders(root)}")
-        found = {key: str(folder / file) for key, file in _files(folder, (".png",)).items()} | found
+        found = {key: str(files[-1]) for key, files in _files(folder, (".png",)).items()} | found
     return found
 
 
-def _read_split(root: Path, split: str | None) -> tuple[str, ...]:
+def _read_split(root: Path, split: str | None, photos: Iterable[str]) -> tuple[str, ...]:
     lists = root / "ImageSets"
     if not lists.is_dir():
         raise DataError(f"{root}: wanted a VOC devkit folder with ImageSets, JPEGImages and Annotations in it")
@@ -94,11 +97,19 @@ def _read_split(root: Path, split: str | None) -> tuple[str, ...]:
         there = sorted({f"{p.parent.name}/{p.stem}" if exact else p.stem for p in found})
         wanted = f"there is no split '{split}'" if split else "wanted a split"
         raise DataError(f"{root}: {wanted}; splits here: {', '.join(there) or 'none'}; write voc:{root}@SPLIT")
-    lines = read_text(path, limit=_MAX_LIST).splitlines()
-    ids = tuple(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+    lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
+    bare = [_without_verdict(line) for line in lines]
+    known = {*photos, *_files(root / "Annotations", (".xml",))} if bare != lines else ()
+    ids = tuple(dict.fromkeys(line if line in known else name for line, name in zip(lines, bare, strict=True)))
     if not ids:
         raise DataError(f"{path}: wanted one photo id a line, came an empty list")
     return ids
+
+
+def _without_verdict(line: str) -> str:
+    """The id in a line of a list, if its end is no part of the photo's name: ids may have spaces."""
+    words = line.rsplit(maxsplit=1)
+    return words[0] if words[-1] in _VERDICTS else line
 
 
 def _read_annotations(
@@ -190,10 +201,13 @@ def _label(
     return labelled
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Name without suffix -> file name, of one listing: cheaper than asking for each file."""
-    names = (p.name for p in folder.iterdir()) if folder.is_dir() else iter(())
-    return {Path(name).stem: name for name in names if Path(name).suffix.lower() in suffixes}
+def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Name without suffix -> files, of one listing: cheaper than asking for each file."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.suffix.lower() in suffixes:
+            found.setdefault(path.stem, []).append(path)
+    return found
 
 
 def _folders(root: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.result import Result
-from blitznet.core.sample import Sample
+from blitznet.core.sample import ANY, Sample
 
 Numbers: TypeAlias = NDArray[np.int64]
 """(Q,) or (T,) indices"""
@@ -65,13 +65,18 @@ def detections_of(photo: int, result: Result, sample: Sample) -> Detections:
 
 
 def objects_of(photo: int, sample: Sample) -> Objects:
-    """One photo's objects of the classes that were annotated there."""
-    known = sample.box_classes[sample.labels]
+    """One photo's objects of the classes that were annotated there; a crowd of any class stands for one of each."""
+    whole = sample.labels == ANY
+    known = ~whole & sample.box_classes[sample.labels]
+    classes = np.flatnonzero(sample.box_classes)
+    anything = np.repeat(np.flatnonzero(whole), len(classes))
+    which = np.concatenate([np.flatnonzero(known), anything])
+    label = np.concatenate([sample.labels[known], np.tile(classes, np.count_nonzero(whole))])
     return Objects(
-        photo=np.full(np.count_nonzero(known), photo, np.int64),
-        label=sample.labels[known].astype(np.int64),
-        boxes=sample.boxes[known].astype(np.float64),
-        ignored=(sample.difficult | sample.crowd)[known],
+        photo=np.full(len(which), photo, np.int64),
+        label=label.astype(np.int64),
+        boxes=sample.boxes[which].astype(np.float64),
+        ignored=(sample.difficult | sample.crowd)[which],
     )
 
 

@@ -132,7 +132,7 @@ def blend(maps: Sequence[Floats], boxes: Boxes, size: Grid) -> Floats:
 
     At the resolution of the finest look. Each look counts by its distance from its own inner edges.
     """
-    finest = int(np.argmin(boxes[:, 3] - boxes[:, 1]))
+    finest = int(np.argmin((boxes[:, 2:] - boxes[:, :2]).prod(1)))
     _, fine_rows, fine_columns = maps[finest].shape
     box = boxes[finest]
     rows = max(1, round(size[0] * fine_rows / float(box[3] - box[1])))

@@ -1,7 +1,7 @@
 """A run's folder: what lies where in it, and which run it belongs to."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blitznet.core.errors import UsageError
@@ -64,8 +64,26 @@ class RunFolder:
             )
 
     def begin(self, config: TrainConfig) -> None:
-        """Make the folder this config's own."""
+        """Make the folder this config's own; forget the best so far where other photos judged it."""
         self.path.mkdir(parents=True, exist_ok=True)
+        if self._judged_otherwise(config):
+            # scores on other photos do not compare, and without an evaluation nothing would ever replace that model
+            self.best_score.unlink(missing_ok=True)
+            self.best.unlink(missing_ok=True)
         write_whole(self.config, (config.to_json() + "\n").encode())
         if not self.state.exists():
             self.best_score.unlink(missing_ok=True)
+
+    def _judged_otherwise(self, config: TrainConfig) -> bool:
+        """Whether the config that lies there names other evaluation sets, wherever {root} has them."""
+        if not self.config.exists():
+            return False
+        try:
+            written = json.loads(self.config.read_text())
+        except json.JSONDecodeError:
+            return True
+        default = TrainConfig()
+        before = replace(
+            default, val=tuple(written.get("val", default.val)), root=Path(written.get("root", default.root))
+        )
+        return sorted(before.sources(before.val)) != sorted(config.sources(config.val))

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.data.augment import Policy, augment
 from blitznet.data.dataset import Dataset
 from blitznet.data.example import Example
@@ -29,6 +30,31 @@ class Augmented(TorchDataset[Example]):
         sample = self.datasets[draw.dataset][draw.index]
         rng = np.random.default_rng(draw.seed)
         return augment(sample, rng, self.policy, size=self.size, map_size=self.map_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A user's error on its way to the run: in words, for not every error can be made again by its constructor."""
+
+    kind: type[BlitzNetError]
+    message: str
+
+    def error(self) -> BlitzNetError:
+        """The error itself."""
+        return self.kind.__new__(self.kind, self.message)
+
+
+class _Told(TorchDataset[Example | Failure]):
+    """Examples, and errors as values: the loader would wrap one that a worker raises in all of its traceback."""
+
+    def __init__(self, examples: Augmented) -> None:
+        self.examples = examples
+
+    def __getitem__(self, draw: Draw) -> Example | Failure:
+        try:
+            return self.examples[draw]
+        except BlitzNetError as error:
+            return Failure(type(error), str(error))
 
 
 def parts_of(draws: Iterator[Draw], *, batch: int, rank: int, world: int, accumulate: int) -> Iterator[list[Draw]]:
@@ -55,15 +81,27 @@ def make_loader(
     draws = stream.draws(first * batch)
     parts = parts_of(draws, batch=batch, rank=rank, world=world, accumulate=accumulate)
     loader = DataLoader(
-        examples,
+        _Told(examples),
         batch_sampler=parts,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_leave_interrupts if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    return map(_arrived, iter(loader))
+
+
+def _collate(parts: Sequence[Example | Failure]) -> Batch | Failure:
+    """A batch, or the first error in it."""
+    failure = next((part for part in parts if isinstance(part, Failure)), None)
+    return failure or collate([part for part in parts if isinstance(part, Example)])
+
+
+def _arrived(batch: Batch | Failure) -> Batch:
+    if isinstance(batch, Failure):
+        raise batch.error()
+    return batch
 
 
 def _leave_interrupts(worker: int) -> None:  # noqa: ARG001 - the loader passes it

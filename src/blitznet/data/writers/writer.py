@@ -43,6 +43,8 @@ def place_photo(photo: Path, target: Path, *, link: bool) -> None:
     """Copy a photo as it is, or link to it. Raises DataError where it is not there, UsageError where it cannot go."""
     if not photo.is_file():
         raise DataError(f"{photo}: there is no such photo")
+    if _itself(photo, target):
+        raise UsageError(f"{target}: is the photo itself; give another --out than where the set lies")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_symlink() or target.exists():
@@ -53,6 +55,12 @@ def place_photo(photo: Path, target: Path, *, link: bool) -> None:
             shutil.copyfile(photo, target)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def _itself(photo: Path, target: Path) -> bool:
+    """Whether writing `target` would take the photo away; a link to it that an earlier run left is no such file."""
+    same_place = target.parent.resolve() / target.name == photo.parent.resolve() / photo.name
+    return same_place or (target.exists() and not target.is_symlink() and target.samefile(photo))
 
 
 def require_same_names(path: Path, there: tuple[str, ...], names: tuple[str, ...]) -> None:
