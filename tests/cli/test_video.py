@@ -143,6 +143,17 @@ def test_misuse_is_one_line(words: tuple[str, ...], said: str, place: Path, caps
     assert Path("film.mp4").read_bytes() == before
 
 
+@pytest.mark.parametrize(("name", "words"), [("film.mp4", ()), ("film.jsonl", ()), ("film.txt", ("--track",))])
+def test_nothing_is_overwritten_where_the_video_lies(
+    name: str, words: tuple[str, ...], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_film(Path("film.mkv"), frames=2)
+    Path(name).write_bytes(b"mine")
+    assert video("film.mkv", "--out", ".", *words) == 2
+    assert f"--out: {name} lies beside the video already; choose another folder" in capsys.readouterr().err
+    assert Path(name).read_bytes() == b"mine"
+
+
 def test_a_window_needs_a_display(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

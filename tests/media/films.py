@@ -37,6 +37,14 @@ def write_film(
     return path
 
 
+def write_unknown_sound(path: Path) -> Path:
+    """A film (.avi) whose sound is of a codec that nobody knows."""
+    content = write_film(path, sound="pcm_mulaw").read_bytes()
+    form = content.index(b"strf", content.index(b"auds")) + 8
+    path.write_bytes(content[:form] + b"BB" + content[form + 2 :])
+    return path
+
+
 def brightness(number: int) -> int:
     """Of a frame's pixels."""
     return 20 + STEP * (number % 24)
@@ -57,3 +65,9 @@ def packets_of_sound(path: Path) -> list[bytes]:
     """Everything that is heard, as it is stored."""
     with av.open(str(path)) as film:
         return [bytes(packet) for packet in film.demux(audio=0) if packet.size]
+
+
+def join(path: Path, *films: Path) -> Path:
+    """Films end to end, as `cat` does it."""
+    path.write_bytes(b"".join(film.read_bytes() for film in films))
+    return path

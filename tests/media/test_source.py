@@ -15,8 +15,9 @@ from PIL import Image
 
 from blitznet.core.errors import DataError, UsageError
 from blitznet.media import source
+from blitznet.media.frame import Coded
 from blitznet.media.source import Stream, open_video
-from media.films import STEP, brightness, write_film
+from media.films import STEP, brightness, join, write_film
 
 
 def levels(pixels: "np.ndarray[Any, Any]") -> float:
@@ -39,6 +40,20 @@ def test_every_frame_of_a_file_with_its_time_and_sound(tmp_path: Path) -> None:
             assert frame.pixels.shape == (48, 64, 3)
             assert levels(frame.pixels) == pytest.approx(brightness(frame.number), abs=STEP / 2)
         assert len(sound) > 40
+
+
+@pytest.mark.parametrize("sound", [None, "aac"])
+def test_films_put_end_to_end_follow_each_other(sound: str | None, tmp_path: Path) -> None:
+    parts = [write_film(tmp_path / f"{frames}.ts", frames=frames, sound=sound) for frames in (30, 14)]
+    with closing(open_video(str(join(tmp_path / "all.ts", *parts, parts[0])))) as video:
+        frames = list(video.frames())
+        heard = [packet for frame in frames for packet in frame.sound] + list(video.rest)
+        assert [frame.seconds for frame in frames] == pytest.approx([n / 10 for n in range(74)])
+        at = [packet.dts * float(packet.time_base) for packet in heard if packet.dts is not None]
+        start = frames[0].pts * float(video.about.time_base)
+        if sound:
+            assert max(abs(b - a) for a, b in pairwise(at)) < 0.1
+            assert at[-1] - start == pytest.approx(7.4, abs=0.1)
 
 
 def test_phones_turn_their_videos() -> None:
@@ -110,6 +125,53 @@ def test_a_file_that_breaks_off_gives_what_it_has(tmp_path: Path) -> None:
     with closing(open_video(str(cut))) as video:
         frames = list(video.frames())
     assert 0 < len(frames) < 24
+
+
+class _Stalled:
+    """A container that is waited for."""
+
+    def __init__(self, opened: av.container.InputContainer) -> None:
+        self.asked, self.comes = threading.Event(), threading.Event()
+        self.closed_by: list[str] = []
+        self._opened = opened
+
+    def demux(self, *_: object) -> "Iterator[Coded]":
+        packets = self._opened.demux(video=0)
+        yield cast("Coded", next(packets))
+        self.asked.set()
+        assert self.comes.wait(20)
+        yield cast("Coded", next(packets))
+
+    def close(self) -> None:
+        self.closed_by.append(threading.current_thread().name)
+
+
+def test_what_a_thread_waits_for_is_closed_when_it_comes_back(tmp_path: Path) -> None:
+    video = Stream("live", str(write_film(tmp_path / "live.mkv")), live=True)
+    with closing(video._container) as opened:
+        stalled = _Stalled(opened)
+        video._container = cast(av.container.InputContainer, stalled)
+        reader = threading.Thread(target=lambda: list(video.frames()), name="reader", daemon=True)
+        reader.start()
+        assert stalled.asked.wait(20)
+        video.close()
+        assert stalled.closed_by == []
+        stalled.comes.set()
+        reader.join(20)
+        assert not reader.is_alive()
+        assert set(stalled.closed_by) == {"reader"}
+
+
+def test_what_is_closed_is_not_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "_PAUSE", 100)
+    video = Stream("live", str(write_film(tmp_path / "live.mkv", frames=2)), live=True)
+    reader = threading.Thread(target=lambda: list(video.frames()), daemon=True)
+    reader.start()
+    reader.join(0.5)
+    video.close()
+    reader.join(20)
+    assert not reader.is_alive()
+    assert list(video.frames()) == []
 
 
 @contextmanager

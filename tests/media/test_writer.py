@@ -3,13 +3,14 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError
 from blitznet.media.source import About, open_video
 from blitznet.media.writer import Writer, suffix
-from media.films import STEP, brightness, packets_of_sound, watched, write_film
+from media.films import STEP, brightness, join, packets_of_sound, watched, write_film, write_unknown_sound
 
 ABOUT = About("x", live=False, time_base=Fraction(1, 1000), rate=Fraction(10))
 
@@ -33,6 +34,40 @@ def test_sound_that_mp4_does_not_hold_goes_into_matroska(tmp_path: Path) -> None
     path = write_film(tmp_path / "a.mkv", sound="pcm_f32le")
     with closing(open_video(str(path))) as video:
         assert suffix(video.about) == ".mkv"
+
+
+@pytest.mark.parametrize("sound", ["pcm_mulaw", "adpcm_ms", None])
+def test_sound_that_no_file_here_holds_is_left_out(sound: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    film = write_film(path, sound=sound) if sound else write_unknown_sound(path)
+    with closing(open_video(str(film))) as video:
+        copy = tmp_path / f"copy{suffix(video.about)}"
+        with Writer(copy, video.about) as writer:
+            assert writer.unheard == (sound or "a codec that FFmpeg cannot decode",)
+            for frame in video.frames():
+                writer.write(frame.pixels, frame.pts, frame.sound)
+            writer.add_sound(video.rest)
+    assert copy.suffix == (".mkv" if sound else ".mp4")
+    assert len(watched(copy)[0]) == 12
+    with av.open(str(copy)) as written:
+        assert not written.streams.audio
+
+
+@pytest.mark.parametrize("sound", [None, "aac", "mp2"])
+def test_films_put_end_to_end_are_written_one_after_the_other(sound: str | None, tmp_path: Path) -> None:
+    part = write_film(tmp_path / "part.ts", frames=24, sound=sound)
+    film = join(tmp_path / "all.ts", part, part)
+    with closing(open_video(str(film))) as video:
+        copy = tmp_path / f"copy{suffix(video.about)}"
+        with Writer(copy, video.about) as writer:
+            for frame in video.frames():
+                writer.write(frame.pixels, frame.pts, frame.sound)
+            writer.add_sound(video.rest)
+    seconds, levels = watched(copy)
+    assert [at - seconds[0] for at in seconds] == pytest.approx([n / 10 for n in range(48)], abs=2e-3)
+    assert levels == pytest.approx([brightness(number) for number in range(24)] * 2, abs=STEP / 2)
+    if sound:
+        assert len(packets_of_sound(copy)) == len(packets_of_sound(film))
 
 
 def test_odd_sides_and_equal_times(tmp_path: Path) -> None:

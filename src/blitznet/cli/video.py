@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from blitznet.core.arrays import Image, Labels
     from blitznet.core.result import Result
     from blitznet.media.frame import Frame
-    from blitznet.media.source import Video
+    from blitznet.media.source import About, Video
     from blitznet.media.writer import Writer
     from blitznet.runtime.predictor import Predictor
 
@@ -170,6 +170,7 @@ def _least(options: VideoOptions) -> float:
 def _sinks(options: VideoOptions, video: "Video", stack: ExitStack) -> Sinks:
     """Open what is written; the stack closes it, however the work ends."""
     about = video.about
+    _require_nothing_lost(options, about)
     tracker, tracks = None, None
     if options.track:
         tracker, tracks = (
@@ -182,9 +183,24 @@ def _sinks(options: VideoOptions, video: "Video", stack: ExitStack) -> Sinks:
     from blitznet.media.writer import Writer, suffix
 
     target = options.out / f"{about.name}{suffix(about)}"
-    if Path(options.source).exists() and target.exists() and target.samefile(options.source):
-        raise UsageError(f"--out: {target} is the video itself; choose another folder")
-    return Sinks(lines, stack.enter_context(Writer(target, about)), tracker, tracks)
+    writer = stack.enter_context(Writer(target, about))
+    if writer.unheard:
+        left = ", ".join(writer.unheard)
+        print(f"{about.name}: sound left out, {target.name} cannot hold it: {left}", file=sys.stderr)
+    return Sinks(lines, writer, tracker, tracks)
+
+
+def _require_nothing_lost(options: VideoOptions, about: "About") -> None:
+    """Raise UsageError where a file beside the video would be overwritten: the user's own, or the video itself."""
+    if not Path(options.source).exists() or Path(options.source).parent.resolve() != options.out.resolve():
+        return
+    from blitznet.media.writer import suffix
+
+    endings = [".jsonl", *([".txt"] if options.track else []), *([suffix(about)] if options.overlay else [])]
+    for path in (options.out / f"{about.name}{ending}" for ending in endings):
+        if path.exists():
+            itself = "is the video itself" if path.samefile(options.source) else "lies beside the video already"
+            raise UsageError(f"--out: {path} {itself}; choose another folder")
 
 
 def _text(path: Path) -> TextIO:

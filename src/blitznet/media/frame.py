@@ -9,9 +9,13 @@ from blitznet.core.arrays import Image
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
+    from av.stream import Stream
 
+    Coded: TypeAlias = Packet[Stream]
+    """some of what is shown or heard, as it came"""
     Sound: TypeAlias = Packet[AudioStream]
 else:
+    Coded: TypeAlias = Packet
     Sound: TypeAlias = Packet
 """some milliseconds of what is heard, as it came"""
 

@@ -28,7 +28,8 @@ class Newest:
                 yield frame
         finally:
             self._unwanted = True
-            thread.join(timeout=1)  # one that hangs in a dead stream does not keep us: it is a daemon
+            # one that hangs in a dead stream does not keep us: it is a daemon, and closes what it reads when it is back
+            thread.join(timeout=1)
         if self._error is not None:
             raise self._error
 

@@ -6,9 +6,11 @@ the newest frame (`live.py`), and where it breaks off it is opened again.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from threading import Event, Lock
 from typing import Protocol, cast
 
 import av
@@ -23,6 +25,7 @@ from blitznet.core.arrays import Image
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.photo import Photo
 from blitznet.media.frame import Frame, Sound
+from blitznet.media.joined import in_line
 
 LIVE_BASE = Fraction(1, 90000)
 """seconds; live frames are timed by our own clock, which a stream that is opened again does not set back"""
@@ -82,7 +85,7 @@ class Video(Protocol):
         ...
 
     def close(self) -> None:
-        """Let the file or the camera go."""
+        """Let the file or the camera go; while another thread waits for a frame, as soon as that comes back."""
         ...
 
 
@@ -142,16 +145,30 @@ class Stream:
         """packets that could not be decoded"""
         self.rest: list[Sound] = []
         self._address, self._form = address, form
+        self._reading, self._closed = Lock(), Event()
         self._container, self._pictures = self._open()
         self.about = self._about(name, live)
 
     def frames(self) -> Generator[Frame, None, None]:
         """Every frame, of a live source for ever."""
-        yield from self._live_frames() if self.about.live else self._all_frames()
+        with closing(self._live_frames() if self.about.live else self._all_frames()) as frames:
+            while (frame := self._next(frames)) is not None:
+                yield frame
 
     def close(self) -> None:
-        """Let it go."""
-        self._container.close()
+        """Let it go; a thread that waits for a frame does so when it comes back, for it reads memory freed here."""
+        self._closed.set()
+        if self._reading.acquire(blocking=False):
+            self._container.close()
+            self._reading.release()
+
+    def _next(self, frames: Iterator[Frame]) -> Frame | None:
+        try:
+            with self._reading:
+                return None if self._closed.is_set() else next(frames, None)
+        finally:
+            if self._closed.is_set():
+                self.close()
 
     def _about(self, name: str, live: bool | None) -> About:
         pictures, length = self._pictures, self._container.duration or 0
@@ -168,7 +185,7 @@ class Stream:
             heard=() if live else tuple(self._container.streams.audio),
         )
 
-    def _all_frames(self) -> Iterator[Frame]:
+    def _all_frames(self) -> Generator[Frame, None, None]:
         start, number, base = None, 0, self.about.time_base
         sound: list[Sound] = []
         for came in self._decoded():
@@ -184,9 +201,9 @@ class Stream:
         if not number:
             raise DataError(f"{self._address}: holds no frame that can be read")
 
-    def _live_frames(self) -> Iterator[Frame]:
+    def _live_frames(self) -> Generator[Frame, None, None]:
         begun, number, failures = time.monotonic(), 0, 0
-        while True:
+        while not self._closed.is_set():
             problem = "it ended"
             try:
                 for came in self._decoded():
@@ -202,7 +219,8 @@ class Stream:
         """Open it once more, after a pause; DataError when that was tried often enough."""
         self._container.close()
         while failures < TRIES:
-            time.sleep(_PAUSE * 2**failures)
+            if self._closed.wait(_PAUSE * 2**failures):
+                return failures
             failures += 1
             try:
                 self._container, self._pictures = self._open()
@@ -229,7 +247,7 @@ class Stream:
         """Frames decoded and sound as it is, in the file's order."""
         streams = [self._pictures, *self.about.heard]
         try:
-            for packet in self._container.demux(streams):
+            for packet in in_line(self._container.demux(streams), self._pictures, self.about.rate):
                 if packet.stream is not self._pictures:
                     if packet.dts is not None:
                         yield cast(Sound, packet)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -24,8 +25,9 @@ _IN_MP4 = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
 
 
 def suffix(about: About) -> str:
-    """.mp4, or .mkv where the source's sound wants it."""
-    return ".mp4" if all(stream.codec.canonical_name in _IN_MP4 for stream in about.heard) else ".mkv"
+    """.mp4, or .mkv where the source's sound wants it; what FFmpeg cannot decode goes into neither."""
+    named = (stream.codec.canonical_name for stream in about.heard if _decodable(stream))
+    return ".mp4" if all(name in _IN_MP4 for name in named) else ".mkv"
 
 
 class Writer:
@@ -43,6 +45,11 @@ class Writer:
         self._pictures: VideoStream | None = None
         self._sound: dict[int, AudioStream] = {}
         self._last = -1
+        self._next: dict[int, int] = {}
+        holds = self._container.supported_codecs if about.heard else ()
+        self._heard = [stream for stream in about.heard if _decodable(stream) and stream.codec.name in holds]
+        self.unheard = tuple(_name(stream) for stream in about.heard if stream not in self._heard)
+        """what the sound is that this file cannot hold, and that is left out"""
 
     def __enter__(self) -> "Writer":
         return self
@@ -88,7 +95,15 @@ class Writer:
 
     def _add(self, packets: Sequence[Sound]) -> None:
         for packet in packets:
-            packet.stream = self._sound[packet.stream.index]
+            stream = self._sound.get(packet.stream.index)
+            if stream is None or packet.dts is None:
+                continue
+            late = max(0, self._next.get(packet.stream.index, packet.dts) - packet.dts)
+            packet.dts += late  # where films were put together, the first one's sound may end after its picture
+            packet.pts = None if packet.pts is None else packet.pts + late
+            tick = stream.time_base or packet.time_base
+            self._next[packet.stream.index] = packet.dts + ceil(tick / packet.time_base)
+            packet.stream = stream
             self._container.mux(packet)
 
     def _begin(self, pixels: Image) -> VideoStream:
@@ -99,10 +114,19 @@ class Writer:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = self._about.time_base
         stream.sample_aspect_ratio = self._about.aspect
-        for heard in self._about.heard:
+        for heard in self._heard:
             self._sound[heard.index] = self._container.add_stream_from_template(heard)
         self._pictures = stream
+        self._container.start_encoding()  # from here on each stream's time base is the one that is written
         return stream
+
+
+def _decodable(stream: AudioStream) -> bool:
+    return cast(object, stream.codec_context) is not None  # PyAV's types leave this out
+
+
+def _name(stream: AudioStream) -> str:
+    return stream.codec.canonical_name if _decodable(stream) else "a codec that FFmpeg cannot decode"
 
 
 def _even(pixels: Image) -> Image:
