@@ -54,6 +54,14 @@ def test_forms_of_the_description(yaml: str, root: Path) -> None:
     assert dataset[0].labels.tolist() == toy.draw(4)[0].labels.tolist()
 
 
+def test_listed_photos_that_share_a_name_are_refused(root: Path) -> None:
+    """They share a label file, so one of them would be lost, or learned with the other's boxes."""
+    (root / "train.txt").write_text("./images/train/a.png\n./images/train/a.jpg\n./images/train/a.jpg\n")
+    (root / "data.yaml").write_text("train: train.txt\nnames: [cross, ell, square]\n")
+    with pytest.raises(DataError, match=r"a\.jpg: a\.png beside it has the same name but for the suffix"):
+        open_yolo(root, "train", title="t")
+
+
 def test_several_folders_may_number_their_photos_alike(tmp_path: Path) -> None:
     for k, split in enumerate(("a", "b")):
         toy.write_yolo(tmp_path, toy.draw(3, seed=k), split)

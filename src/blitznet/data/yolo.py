@@ -9,7 +9,7 @@ import numpy as np
 from blitznet.core.arrays import Floats
 from blitznet.core.errors import DataError, MissingExtra
 from blitznet.core.photo import SUFFIXES, Photo
-from blitznet.data.dataset import MAX_SIDE, Listed, Objects, Row, UnknownClassError, photo_paths, read_text
+from blitznet.data.dataset import MAX_SIDE, Listed, Objects, Row, UnknownClassError, only_photo, photo_paths, read_text
 from blitznet.data.masks import PaintedMask
 from blitznet.data.outlines import Outline, Outlines
 
@@ -152,7 +152,11 @@ def _entry(base: Path, home: Path, entry: str) -> dict[str, Path]:
     if place.is_dir():
         return photo_paths(place, SUFFIXES)
     listed = [line.strip() for line in read_text(place, limit=_MAX_LIST).splitlines() if line.strip()]
-    return {str(PurePosixPath(line).with_suffix("")).removeprefix("./"): place.parent / line for line in listed}
+    named: dict[str, set[Path]] = {}
+    for line in listed:
+        name = str(PurePosixPath(line).with_suffix("")).removeprefix("./")
+        named.setdefault(name, set()).add(place.parent / line)
+    return {name: only_photo(sorted(files)) for name, files in named.items()}
 
 
 def _label_path(photo: Path) -> Path:
