@@ -41,7 +41,7 @@ def test_a_table_from_nothing_and_again(
 def test_every_way_of_making_a_table_has_its_folder() -> None:
     asked = [
         Reproduce(table="table4"),
-        Reproduce(table="table4", scale="full"),
+        Reproduce(table="table4", scale="full", encoder_weights=Path("resnet50.pth")),
         Reproduce(table="table4", protocol="authors"),
         Reproduce(table="table4", contrast=0.25),
         Reproduce(table="table4", contrast=0.25, protocol="authors"),
@@ -63,6 +63,8 @@ def test_every_way_of_making_a_table_has_its_folder() -> None:
         (["table3", "--contrast", "0.5"], "--contrast is for table4 at the small scale; leave it out"),
         (["table4", "--contrast", "2"], "--contrast must be above 0 and at most 1, came 2"),
         (["table9"], "table9"),
+        (["table4", "--scale", "full"], "--scale full begins with Caffe's ResNet-50, which is not in the package"),
+        (["table4", "--encoder-weights", "a.pth"], "--encoder-weights is for --scale full"),
         (["table3", "--root", "nowhere"], "there is no folder nowhere/VOCdevkit/VOC2012"),
     ],
 )

@@ -83,12 +83,12 @@ def test_boxes_are_added_without_their_masks_and_few_masks_are_chosen() -> None:
 
 def test_a_plan_gives_every_run_a_folder_its_seed_and_the_protocol() -> None:
     found = table("table3", "full")
-    plan = Plan(found, Path("there"), Path("sets"), seeds=2)
+    plan = Plan(found, Path("there"), Path("sets"), seeds=2, encoder_weights=Path("resnet50.pth"))
     clean, authors = (replace(plan, protocol=name).config(found.row("joint"), 1) for name in ("clean", "authors"))
     assert (clean.out, clean.root, clean.seed) == (Path("there/joint-seed1"), Path("sets"), 1)
     assert (clean.drop_leaks, clean.allow_leaks) == (True, False)
     assert (authors.drop_leaks, authors.allow_leaks) == (False, True)
-    assert clean.tasks == BOTH
+    assert (clean.tasks, clean.encoder_weights) == (BOTH, Path("resnet50.pth"))
 
 
 @pytest.mark.parametrize(

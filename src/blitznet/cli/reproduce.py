@@ -36,6 +36,8 @@ class Reproduce:
     protocol: Protocol = "clean"
     """clean: photos of the evaluation sets are left out of training. authors: they are learned from where they are in
     the training sets."""
+    encoder_weights: Annotated[Path | None, said("FILE")] = None
+    """For the full scale: the weights its ResNet-50 begins with, Caffe's, which the package does not bring."""
     contrast: Annotated[float, said("SHARE")] = 1.0
     """For table4 at the small scale: the share of the masks to learn from; the other photos have boxes only, and the
     row without masks is left out."""
@@ -61,9 +63,22 @@ def plan_of(options: Reproduce) -> Plan:
     if options.seeds < 1:
         raise UsageError(f"--seeds must be 1 or more, came {options.seeds}")
     chosen = table(options.table, options.scale, contrast=options.contrast)
+    if options.encoder_weights is not None and options.scale == "small":
+        raise UsageError("--encoder-weights is for --scale full; the light network's are in the package")
+    if options.encoder_weights is None and options.scale == "full":
+        raise UsageError(
+            "--scale full begins with Caffe's ResNet-50, which is not in the package; give --encoder-weights"
+        )
     parts: list[str] = [options.table, options.scale]
     if options.contrast != 1:
         parts.append(f"contrast{options.contrast:g}")
     if options.protocol != "clean":
         parts.append(options.protocol)
-    return Plan(chosen, options.out / "-".join(parts), options.root, options.seeds, options.protocol)
+    return Plan(
+        chosen,
+        options.out / "-".join(parts),
+        options.root,
+        seeds=options.seeds,
+        protocol=options.protocol,
+        encoder_weights=options.encoder_weights,
+    )

@@ -89,6 +89,8 @@ class Plan:
     """runs of each row, with seeds 0, 1 ..."""
     protocol: Protocol = "clean"
     """clean: photos of the evaluation sets are left out of training; authors: they are learned from"""
+    encoder_weights: Path | None = None
+    """the encoder's state dict, where the package brings none"""
 
     def config(self, row: Row, seed: int) -> TrainConfig:
         """The run of a row with this seed."""
@@ -100,6 +102,7 @@ class Plan:
             out=self.folder / f"{row.name}-seed{seed}",
             drop_leaks=clean,
             allow_leaks=not clean,
+            encoder_weights=self.encoder_weights,
         )
 
 
