@@ -89,7 +89,7 @@ def test_a_drop_over_a_point_is_refused(ap50: float, miou: float, words: str | N
         return
     with pytest.raises(ModelError) as caught:
         require_accuracy(change(ap50, miou), path)
-    assert str(caught.value) == f"{path}: {words}; the file was deleted, keep one with --allow-drop"
+    assert str(caught.value) == f"{path}: {words}; the file was not kept, keep one with --allow-drop"
     assert not path.exists()
 
 

@@ -36,6 +36,7 @@ def test_a_run_and_a_file_become_one_model(place: Path, capsys: pytest.CaptureFi
     [
         (["run"], "two models or more, came 1"),
         (["run", "gone.safetensors"], "gone.safetensors"),
+        (["run", "other.safetensors", "--out", "other.safetensors"], "is one of the models that are averaged"),
         (["run", "other.safetensors", "--out", "mean.onnx"], "wanted a file that ends in .safetensors, came mean.onnx"),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image as Pillow
 
 import toy
+from blitznet.cli.export import Export, run
 from blitznet.cli.main import main
 from blitznet.core.arrays import Image
 from blitznet.core.photo import Photo
@@ -55,7 +56,7 @@ def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], mon
         path.write_bytes(b"model")
 
     def verify(path: Path, net: object, spec: Spec, photos: list[Photo], *, nms: bool, forgive: bool) -> Parity:
-        seen.extend([str(path), len(photos), nms, forgive])
+        seen.extend([path.suffix, len(photos), nms, forgive])
         return Parity((Check("share", 0.5, 0.4, least=True),))
 
     monkeypatch.setattr("blitznet.export.formats.export", export)
@@ -66,7 +67,8 @@ def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], mon
     words = ["--to", "openvino", "--precision", "int8", "--calibrate", "shots", "--nms", "--size", "80x64"]
     assert main(["export", "run", *words]) == 0
     made = "run/best-int8-80x64-nms.openvino"
-    assert seen == ["int8", (64, 80), "openvino", True, 2, (64, 80, 3), made, 2, True, False]
+    assert seen == ["int8", (64, 80), "openvino", True, 2, (64, 80, 3), ".openvino", 2, True, False]
+    assert Path(made).read_bytes() == b"model"
     said = capsys.readouterr().out.splitlines()[1:]
     assert said[0].split() == ["share", "0.5000", ">=", "0.4"]
     assert said[1:] == [
@@ -92,8 +94,20 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(
     assert main(["export", "run/best.safetensors", "--out", "a.onnx"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("blitznet: error: a.onnx: does not answer as the network does")
-    assert said.endswith("the file was deleted\n")
+    assert said.endswith("the file was not kept\n")
     assert not Path("a.onnx").exists()
+    Path("a.onnx").write_bytes(b"in use")
+    assert main(["export", "run/best.safetensors", "--out", "a.onnx"]) == 2
+    assert Path("a.onnx").read_bytes() == b"in use"
+    monkeypatch.setattr("blitznet.export.verify.verify", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(Export(model="run/best.safetensors", out=Path("a.onnx")))
+    assert Path("a.onnx").read_bytes() == b"in use"
+    assert not [*Path().glob(".a*")]
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,14 @@ def test_only_lower_precisions_are_forgiven(forgive: bool, exported: Path, tmp_p
     with torch.no_grad():
         net.class_map.weight += torch.randn_like(net.class_map.weight)
     floats = Path(shutil.copy(exported, tmp_path / "a.onnx"))
-    with pytest.raises(ModelError, match=r"wanted at most 0\.0001; the file was deleted$"):
+    with pytest.raises(ModelError, match=r"wanted at most 0\.0001; the file was not kept$"):
         verify(floats, net, SPEC, PHOTOS, forgive=forgive)
     export(small(), rounded, floats)
     if forgive:
         parity = verify(floats, net, rounded, PHOTOS, forgive=True)
         assert parity.worst() is not None
     else:
-        with pytest.raises(ModelError, match=r"the file was deleted, keep one with --allow-drop$"):
+        with pytest.raises(ModelError, match=r"the file was not kept, keep one with --allow-drop$"):
             verify(floats, net, rounded, PHOTOS)
     assert floats.exists() == forgive
 

@@ -41,20 +41,21 @@ def said(photo: Photo, result: Result) -> bytes:
 
 def test_what_waits_goes_together_and_is_answered_as_alone() -> None:
     engine = Slow()
-    pool = Pool(Predictor(engine), batch=3)
+    pool = Pool(Predictor(engine), batch=4)
     first = pool.submit(job())
     while pool.waiting:
         pass
-    others = [pool.submit(job(score=0.5)) for _ in range(4)] + [pool.submit(job(score=0.9))]
+    others = [pool.submit(job(score=0.5)) for _ in range(7)] + [pool.submit(job(score=0.9))]
     for _ in range(10):
         engine.may.release()
     wait([first, *others], timeout=20)
     pool.close()
-    assert engine.batches == [1, 3, 1, 1]
+    assert engine.batches == [1, 4, 2, 1, 1]
     alone = Predictor(FakeEngine(random_outputs(8)))
-    feeds = [alone.feed(np.full((20, 30, 3), 90, np.uint8))] * 3
-    wanted = [len(result) for result in alone.look(feeds, score=0.5, class_map=False)]
-    assert [future.result() for future in others[:3]] == [f"(20, 30) {count}".encode() for count in wanted]
+    feeds = [alone.feed(np.full((20, 30, 3), 90, np.uint8))] * 4
+    parts = [alone.look(feeds[:count], score=0.5, class_map=False) for count in (4, 2, 1)]
+    wanted = [len(result) for part in parts for result in part]
+    assert [future.result() for future in others[:7]] == [f"(20, 30) {count}".encode() for count in wanted]
 
 
 def test_a_full_queue_says_so() -> None:

@@ -124,7 +124,7 @@ def require_accuracy(change: AccuracyChange, path: Path) -> None:
     reason = change.too_much()
     if reason is not None:
         path.unlink(missing_ok=True)
-        raise ModelError(f"{path}: {reason}; the file was deleted, keep one with --allow-drop")
+        raise ModelError(f"{path}: {reason}; the file was not kept, keep one with --allow-drop")
 
 
 def accuracy_table(change: AccuracyChange, before: str, after: str) -> "Table":

@@ -38,6 +38,8 @@ def run(options: Average) -> int:
     if options.out.suffix != ".safetensors":
         raise UsageError(f"--out: wanted a file that ends in .safetensors, came {options.out}")
     paths = [weights_file(model) for model in options.models]
+    if options.out.resolve() in {path.resolve() for path in paths}:
+        raise UsageError(f"--out {options.out}: is one of the models that are averaged; choose another")
     prepare_files(options.out)
     net, spec = average(paths, options.shares)
     save_model(options.out, net, spec, dtype=torch.float16 if options.half else torch.float32)

@@ -1,10 +1,23 @@
 """Files that are there whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
 from blitznet.core.errors import UsageError
+
+
+@contextmanager
+def kept_if_good(path: Path) -> Iterator[Path]:
+    """A file beside `path`, which takes its place at the end; until then, and for good after an error, that stays."""
+    fresh = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -102,12 +102,12 @@ def verify(
     try:
         written = engine_for(path, spec)
         if written.spec != spec:
-            raise ModelError(f"{path}: the contract in the file is not the network's; the file was deleted")
+            raise ModelError(f"{path}: the contract in the file is not the network's; the file was not kept")
         parity = compare(Eager(net, spec, nms=nms), written, photos)
         worst = parity.worst()
         if worst is not None and not (forgive and spec.precision != "float32"):
             way_out = "" if spec.precision == "float32" else ", keep one with --allow-drop"
-            raise ModelError(f"{path}: does not answer as the network does, {worst}; the file was deleted{way_out}")
+            raise ModelError(f"{path}: does not answer as the network does, {worst}; the file was not kept{way_out}")
     except Exception:
         path.unlink(missing_ok=True)
         raise

@@ -25,8 +25,8 @@ SUFFIX = ".openvino"
 """of one zip that holds what OpenVINO writes as two files, and the contract"""
 GRAPH, WEIGHTS, CONTRACT = "model.xml", "model.bin", "contract.json"
 """names inside it"""
-_KEPT = 3
-"""batch sizes whose compiled models are kept: one photo, the usual batch, what is left at the end"""
+_KEPT = 6
+"""batch sizes whose compiled models are kept: one photo, a batch, what is left at the end, the server's powers of two"""
 
 
 class OpenVinoEngine:

@@ -5,7 +5,7 @@ nothing else. What came while a lane was busy goes through the network together,
 waits for others to come.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -133,8 +133,17 @@ def _told(job: Job, work: Callable[[], object]) -> None:
 
 
 def _alike(fed: Sequence[tuple[Job, Fed]]) -> list[list[tuple[Job, Fed]]]:
-    """Those that ask for the same, which can be looked at together."""
+    """Those that ask for the same, which can be looked at together, in parts that engines are prepared for."""
     groups: dict[tuple[float | None, bool], list[tuple[Job, Fed]]] = {}
     for job, one in fed:
         groups.setdefault((job.score, job.class_map), []).append((job, one))
-    return list(groups.values())
+    return [part for group in groups.values() for part in _in_powers(group)]
+
+
+def _in_powers(group: list[tuple[Job, Fed]]) -> Iterator[list[tuple[Job, Fed]]]:
+    """The group in parts of 1, 2, 4, 8 ...: engines prepare for each size they meet, which takes them a second."""
+    first = 0
+    while left := len(group) - first:
+        size = 1 << (left.bit_length() - 1)
+        yield group[first : first + size]
+        first += size
