@@ -26,7 +26,7 @@ SUFFIX = ".openvino"
 GRAPH, WEIGHTS, CONTRACT = "model.xml", "model.bin", "contract.json"
 """names inside it"""
 _KEPT = 6
-"""batch sizes whose compiled models are kept: one photo, a batch, what is left at the end, the server's powers of two"""
+"""batch sizes whose compiled models are kept: one, a batch, what is left at the end, the server's powers of two"""
 
 
 class OpenVinoEngine:
