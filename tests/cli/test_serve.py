@@ -1,11 +1,15 @@
+import json
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from blitznet.cli.main import main
 from cli.sets import write_model
@@ -20,17 +24,43 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_serves_until_it_is_told_to_end(place: Path) -> None:
-    words = ["serve", "--model", "small.onnx", "--engine", "onnxruntime", "--port", "0"]
+@contextmanager
+def serving(*more: str) -> Iterator[str]:
+    """The address of a server of its own, which ends when it is told to."""
+    words = ["serve", "--model", "small.onnx", "--engine", "onnxruntime", "--port", "0", *more]
     with subprocess.Popen([sys.executable, "-m", "blitznet", *words], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("serving small at http://127.0.0.1:")
-        address = line.split()[3]
-        with urllib.request.urlopen(f"{address}/v1/predict", data=picture(), timeout=20) as answer:
-            assert b'"detections"' in answer.read()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("serving small at http://127.0.0.1:")
+            yield line.split()[3]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_it_serves_until_it_is_told_to_end(place: Path) -> None:
+    with (
+        serving() as address,
+        urllib.request.urlopen(f"{address}/v1/predict", data=picture(), timeout=20) as answer,
+    ):
+        assert b'"detections"' in answer.read()
+
+
+def test_a_websockets_message_is_as_long_as_a_request_may_be(place: Path) -> None:
+    with (
+        serving("--max-body", "18000000") as address,
+        connect(address.replace("http", "ws") + "/v1/stream") as line,
+    ):
+        for size, status in ((18_000_000, 415), (18_000_001, 413)):
+            line.send(bytes(size))
+            assert json.loads(line.recv(20))["status"] == status
+
+
+def test_a_short_queue_alone_shortens_a_request_of_several(place: Path) -> None:
+    with serving("--queue", "4") as address, urllib.request.urlopen(f"{address}/v1/model", timeout=20) as answer:
+        limits = json.load(answer)["limits"]
+    assert (limits["queue"], limits["images"]) == (4, 4)
 
 
 def test_a_port_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +76,8 @@ def test_a_port_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("--port", "70000"), "--port: wanted 0 to 65535, came 70000"),
         (("--batch", "0"), "--batch: wanted 1 or more, came 0"),
         (("--queue", "0"), "limits: queue: wanted more than 0, came 0"),
+        (("--max-images", "65"), "limits: images: wanted at most the 64 that may wait, came 65"),
+        (("--max-images", "0"), "limits: images: wanted more than 0, came 0"),
         (("--max-body", "-1"), "limits: body: wanted more than 0, came -1"),
     ],
 )

@@ -1,7 +1,9 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,16 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from blitznet.api import load
+from blitznet.core.errors import UsageError
 from blitznet.core.photo import Photo
+from blitznet.core.spec import Task
 from blitznet.runtime.predictor import Predictor
 from blitznet.serve.answers import as_json
 from blitznet.serve.app import make_app
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.pool import BusyError
 from cli.sets import write_model
+from runtime.fakes import SPEC, FakeEngine, random_outputs
 from serve.test_answers import unrolled
 
 
@@ -91,6 +96,14 @@ def test_of_several_one_that_is_no_photo_is_said_in_its_place(client: TestClient
     assert third == {"error": "wanted an image's bytes, came nothing", "status": 400}
 
 
+def test_as_many_photos_in_one_request_as_may_wait(predictor: Predictor) -> None:
+    with pytest.raises(UsageError, match="images: wanted at most the 64 that may wait, came 65"):
+        ServeLimits(images=65)
+    with limited(predictor, images=20, queue=20) as client:
+        images = [base64.b64encode(picture()).decode()] * 20
+        assert client.post("/v1/predict/batch", json={"images": images}).status_code == 200
+
+
 def test_kserve(client: TestClient, predictor: Predictor) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (20, 30, 3), np.uint8)
     wanted = predictor(pixels, score=0.3)
@@ -124,6 +137,37 @@ def test_kserve(client: TestClient, predictor: Predictor) -> None:
     assert client.get("/v2").json()["name"] == "blitznet"
 
 
+@pytest.mark.parametrize(
+    ("tasks", "names", "absent"),
+    [
+        (("detection",), ["boxes", "scores", "labels"], "class_map"),
+        (("segmentation",), ["class_map"], "scores"),
+        (("detection", "segmentation"), ["boxes", "scores", "labels", "class_map"], "masks"),
+    ],
+)
+def test_kserve_tells_of_the_models_own_tasks(tasks: tuple[Task, ...], names: list[str], absent: str) -> None:
+    outputs = random_outputs()
+    if "detection" not in tasks:
+        outputs = replace(outputs, offsets=None, logits=None)
+    if "segmentation" not in tasks:
+        outputs = replace(outputs, class_map=None)
+    engine = FakeEngine(outputs, replace(SPEC, tasks=tasks))
+    question: dict[str, Any] = {
+        "inputs": [{"name": "image_bytes", "data": [base64.b64encode(picture()).decode()]}],
+    }
+    with TestClient(make_app(Predictor(engine))) as client:
+        for address in ("/v2/models/small", "/v2/models/small/versions/1"):
+            assert [output["name"] for output in client.get(address).json()["outputs"]] == names
+            assert client.get(f"{address}/ready").json() == {"ready": True}
+            answer = client.post(f"{address}/infer", json=question).json()
+            assert [output["name"] for output in answer["outputs"]] == names
+            refused = client.post(f"{address}/infer", json={**question, "outputs": [{"name": absent}]})
+            assert (refused.status_code, refused.json()["error"]) == (400, f"outputs: there is no {absent}")
+            described = client.get("/openapi.json").json()["paths"][f"{address}/infer"]["post"]
+            known = described["requestBody"]["content"]["application/json"]["schema"]["properties"]["outputs"]
+            assert known["items"]["properties"]["name"]["enum"] == names
+
+
 def test_a_camera_by_websocket(client: TestClient, predictor: Predictor) -> None:
     with client.websocket_connect("/v1/stream?score=0.3&class_map=1") as line:
         for seed in range(3):
@@ -137,6 +181,10 @@ def test_a_camera_by_websocket(client: TestClient, predictor: Predictor) -> None
         assert line.receive_json()["status"] == 415
         line.send_bytes(picture())
         assert "detections" in line.receive_json()
+        line.send_text("no bytes")
+        with pytest.raises(WebSocketDisconnect) as end:
+            line.receive_json()
+    assert (end.value.code, end.value.reason) == (1003, "wanted an image's bytes, came text")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +209,16 @@ def test_a_camera_by_websocket(client: TestClient, predictor: Predictor) -> None
             "wanted 1 to 16 images, came 17",
         ),
         ("/v1/predict/batch", b"", {"accept": "image/png"}, 406, "application/json alone"),
+        ("/v1/predict/batch", b"[" * 100_000, {}, 400, "wanted {"),
+        ("/v2/models/small/infer", b"[" * 100_000, {}, 400, "not a request of the inference protocol"),
+        ("/v2/models/small/infer", b'{"inputs": [], "id": [1]}', {}, 400, "id: wanted text"),
+        (
+            "/v2/models/small/infer",
+            b'{"inputs": [{"name": "image", "shape": [%d, 1, 3], "data": [1, 2, 3]}]}' % 10**30,
+            {},
+            400,
+            "wanted an input image",
+        ),
         ("/v2/models/small/infer", b"{}", {}, 400, "not a request of the inference protocol"),
         ("/v2/models/small/infer", b'{"inputs": []}', {}, 400, "wanted an input image"),
         (
@@ -192,7 +250,7 @@ def test_what_is_too_large(predictor: Predictor) -> None:
 
 
 def test_no_room(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = make_app(predictor, limits=ServeLimits(queue=1, seconds=0.2))
+    app = make_app(predictor, limits=ServeLimits(images=1, queue=1, seconds=0.2))
     pool = app.state.service.pool
 
     def full(*_: object) -> None:
@@ -225,6 +283,35 @@ def test_no_time(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
         pool._lanes.clear()
 
 
+def test_others_are_heard_while_a_long_request_is_read(predictor: Predictor) -> None:
+    app = make_app(predictor)
+    numbers = b"7," * 4_000_000 + b"7,256"  # refused once all of it is read
+    content = b'{"inputs": [{"name": "image", "shape": [1333334, 1, 3], "data": [%s]}]}' % numbers
+    sent: list[Any] = []
+    waits: list[float] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": content}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def listen() -> None:
+        while not sent:
+            begun = time.perf_counter()
+            await asyncio.sleep(0)
+            waits.append(time.perf_counter() - begun)
+
+    async def both() -> None:
+        await asyncio.gather(listen(), app(_scope("/v2/models/small/infer"), receive, send))
+
+    asyncio.run(both())
+    app.state.service.pool.close()
+    assert sent[0]["status"] == 400
+    assert b"whole numbers 0 to 255" in sent[1]["body"]
+    assert max(waits) < sum(waits) / 4
+
+
 def test_a_client_that_does_not_go_on(predictor: Predictor) -> None:
     app = make_app(predictor, limits=ServeLimits(seconds=0.1))
     sent: list[Any] = []
@@ -236,17 +323,13 @@ def test_a_client_that_does_not_go_on(predictor: Predictor) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/predict",
-        "query_string": b"",
-        "headers": [],
-        "root_path": "",
-    }
-    asyncio.run(app(scope, receive, send))
+    asyncio.run(app(_scope("/v1/predict"), receive, send))
     assert sent[0]["status"] == 408
     app.state.service.pool.close()
+
+
+def _scope(path: str) -> dict[str, Any]:
+    return {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "root_path": ""}
 
 
 def test_a_token_keeps_others_out(predictor: Predictor) -> None:

@@ -163,6 +163,63 @@ def test_the_camera(address: str) -> None:
         assert page.get_attribute("#live", "aria-pressed") == "false"
 
 
+_CAMERAS = """
+  const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);
+  window.streams = [];
+  window.gate = new Promise((open) => { window.openGate = open; });
+  media.getUserMedia = async (wanted) => {
+    await gate;
+    const stream = await ask(wanted);
+    streams.push(stream);
+    return stream;
+  };
+"""
+"""no camera answers until openGate(), and each that was opened is kept"""
+_RUNNING = "streams.filter((stream) => stream.getTracks().some((track) => track.readyState === 'live')).length"
+
+
+def test_of_two_presses_one_camera_is_left(address: str) -> None:
+    with browser_page() as page:
+        page.add_init_script(_CAMERAS)
+        page.goto(address)
+        page.click("#live")
+        page.click("#live")
+        page.evaluate("openGate()")
+        told(page, "frames a second")
+        assert (page.evaluate("streams.length"), page.evaluate(_RUNNING)) == (2, 1)
+        page.click("#live")
+        assert page.evaluate(_RUNNING) == 0
+
+
+def test_a_file_comes_before_a_camera_that_still_starts(address: str) -> None:
+    with browser_page() as page:
+        page.add_init_script(_CAMERAS)
+        page.goto(address)
+        page.click("#live")
+        page.set_input_files("#file", CAT)
+        told(page, " ms, ")
+        page.evaluate("openGate()")
+        page.wait_for_function(f"streams.length === 1 && {_RUNNING} === 0", timeout=10_000)
+        assert page.get_attribute("#live", "aria-pressed") == "false"
+
+
+def test_a_closed_line_says_so(address: str) -> None:
+    with browser_page() as page:
+        page.goto(address)
+        answers = page.evaluate(_CLOSED_LINE)
+    assert answers == ["the server has closed the line"] * 2
+
+
+_CLOSED_LINE = """(async () => {
+  const line = (await import('./engine.js')).openLine({ score: 0.5 }), answers = [];
+  for (let i = 0; i < 2; i++) {
+    const long = new Promise((done) => setTimeout(done, 5000, 'nothing'));
+    answers.push(await Promise.race([line.look('text').catch(({ message }) => message), long]));
+  }
+  return answers;
+})()"""
+
+
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_it_fits_every_screen(size: tuple[int, int], dark: bool, address: str, tmp_path: Path) -> None:

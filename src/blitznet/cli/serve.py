@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TOKEN = "BLITZNET_TOKEN"
 """the variable of the environment that holds the token where no flag does"""
 _BACKLOG = 1024
+_SPARE = 1_000_000
+"""bytes beyond the limit that a WebSocket's message may have to be told so in words; a longer one ends the line"""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -43,11 +45,11 @@ class Serve:
     queue: int = 64
     """Photos that may wait; beyond them a client is told 429."""
     max_body: int = 20_000_000
-    """Bytes of a request."""
+    """Bytes of a request, or of a WebSocket's message."""
     max_pixels: int = 50_000_000
     """Pixels of a photo."""
-    max_images: int = 16
-    """Photos of one request of several."""
+    max_images: Annotated[int | None, said("INT")] = None
+    """Photos of one request of several, at most as many as may wait. Not given: 16, or what the queue holds."""
     seconds: float = 30.0
     """Time for a request to come in, and for its answer."""
     token: Annotated[str | None, said("TEXT")] = None
@@ -76,18 +78,23 @@ def run(options: Serve) -> int:
         print(f"serving {predictor.spec.name} at http://{host}:{port}   {ran(predictor, options.threads)}", flush=True)
         app = make_app(predictor, limits=limits, batch=options.batch, token=token)
         grace = max(1, round(options.seconds))
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=grace)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=grace,
+            ws_max_size=limits.body + _SPARE,
+        )
         uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 
 def _limits(options: Serve) -> "ServeLimits":
-    from blitznet.serve.limits import ServeLimits
+    from blitznet.serve.limits import IMAGES, ServeLimits
 
+    images = min(IMAGES, options.queue) if options.max_images is None else options.max_images
     try:
-        return ServeLimits(
-            options.max_body, options.max_pixels, options.max_images, queue=options.queue, seconds=options.seconds
-        )
+        return ServeLimits(options.max_body, options.max_pixels, images, queue=options.queue, seconds=options.seconds)
     except UsageError as error:
         raise UsageError(f"limits: {error}") from error
 

@@ -24,7 +24,7 @@ from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.photo import Photo
 from blitznet.runtime.predictor import Predictor
 from blitznet.serve import kserve
-from blitznet.serve.asked import Asked, asked, body, photo_of, read_score
+from blitznet.serve.asked import Asked, asked, body, parsed, photo_of, read_score
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.openapi import document
@@ -119,7 +119,7 @@ async def _batch(request: Request, service: Service) -> Response:
     wish = asked(request)
     if wish.kind != "json":
         raise HTTPException(406, "several photos are answered as application/json alone")
-    contents = images(await body(request, service.limits), service.limits)
+    contents = await asyncio.to_thread(images, await body(request, service.limits), service.limits)
     answers = await asyncio.gather(*(_one(content, wish, service) for content in contents), return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
@@ -141,9 +141,9 @@ async def _one(content: bytes, wish: Asked, service: Service) -> bytes:
 def images(content: bytes, limits: ServeLimits) -> list[bytes]:
     """The images of {"images": ["base64", ...]}; 400 for anything else."""
     try:
-        texts = json.loads(content)["images"]
+        texts = parsed(content)["images"]
         found = [base64.b64decode(text, validate=True) for text in texts]
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise HTTPException(400, f'wanted {{"images": ["base64", ...]}}, came something else ({error})') from error
     if not 0 < len(found) <= limits.images:
         raise HTTPException(413 if found else 400, f"wanted 1 to {limits.images} images, came {len(found)}")
@@ -161,7 +161,10 @@ async def _stream(socket: WebSocket, service: Service) -> None:
     try:
         wish = Asked("json", read_score(socket.query_params.get("score")), pixels, instances)
         while True:
-            content = await socket.receive_bytes()
+            content = await _message(socket)
+            if content is None:
+                await socket.close(1003, "wanted an image's bytes, came text")
+                return
             try:
                 if len(content) > service.limits.body:
                     raise HTTPException(413, f"wanted at most {service.limits.body:,} bytes, came {len(content):,}")
@@ -171,8 +174,16 @@ async def _stream(socket: WebSocket, service: Service) -> None:
             await socket.send_text(answer.decode())
     except HTTPException as error:
         await socket.close(4400, error.detail)
-    except (WebSocketDisconnect, KeyError):  # gone, or text where bytes were wanted
+    except WebSocketDisconnect:
         return
+
+
+async def _message(socket: WebSocket) -> bytes | None:
+    """The next message's bytes; None of text."""
+    try:
+        return await socket.receive_bytes()
+    except KeyError:
+        return None
 
 
 async def _model(service: Service) -> Response:
@@ -205,8 +216,8 @@ async def _metrics(service: Service) -> Response:
 
 
 async def _document(service: Service) -> Response:
-    name, guarded = service.predictor.spec.name, service.token is not None
-    return JSONResponse(document(name, service.limits, guarded=guarded))
+    spec, guarded = service.predictor.spec, service.token is not None
+    return JSONResponse(document(spec.name, service.limits, tasks=spec.tasks, guarded=guarded))
 
 
 def _guarded(handler: Handler, service: Service) -> Handler:

@@ -3,9 +3,11 @@
 Source: the Open Inference Protocol of KServe. A parameter `score` is the lowest one.
 """
 
+import asyncio
 import base64
 import binascii
 import json
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +20,9 @@ from starlette.routing import Route
 
 from blitznet.core.photo import Photo
 from blitznet.core.result import Result
-from blitznet.serve.asked import body, photo_of, read_score
+from blitznet.core.spec import Task
+from blitznet.serve.asked import body, parsed, photo_of, read_score
+from blitznet.serve.limits import ServeLimits
 
 if TYPE_CHECKING:
     from blitznet.serve.app import Handler, Service
@@ -28,13 +32,29 @@ INPUTS: list[dict[str, Any]] = [
     {"name": "image_bytes", "datatype": "BYTES", "shape": [1]},
 ]
 """a request has one of them"""
-OUTPUTS: list[dict[str, Any]] = [
-    {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
-    {"name": "scores", "datatype": "FP32", "shape": [-1]},
-    {"name": "labels", "datatype": "INT64", "shape": [-1]},
-    {"name": "class_map", "datatype": "UINT8", "shape": [-1, -1]},
-]
-"""a request may name some of them"""
+OUTPUTS: dict[Task, list[dict[str, Any]]] = {
+    "detection": [
+        {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
+        {"name": "scores", "datatype": "FP32", "shape": [-1]},
+        {"name": "labels", "datatype": "INT64", "shape": [-1]},
+    ],
+    "segmentation": [{"name": "class_map", "datatype": "UINT8", "shape": [-1, -1]}],
+}
+"""a request may name some of those of the model's tasks"""
+_VERSION = "1"
+_AT_ONCE = 1 << 16
+"""numbers that become an array in one go, which keeps all other threads waiting"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A request, read and checked."""
+
+    photo: Photo
+    wanted: list[str]
+    """names of outputs"""
+    score: float
+    identity: str | None
 
 
 class Opened(Protocol):
@@ -53,9 +73,19 @@ class Closed(Protocol):
         ...
 
 
+def outputs(tasks: tuple[Task, ...]) -> list[dict[str, Any]]:
+    """What a model of these tasks answers."""
+    return [output for task, some in OUTPUTS.items() if task in tasks for output in some]
+
+
+def addresses(name: str) -> tuple[str, str]:
+    """The model's address, without its version and with it."""
+    return f"/v2/models/{name}", f"/v2/models/{name}/versions/{_VERSION}"
+
+
 def routes(service: "Service", open_: Opened, closed: Closed) -> list[Route]:
     """Those of the protocol."""
-    name = service.predictor.spec.name
+    spec = service.predictor.spec
 
     async def live(_: Request) -> Response:
         return JSONResponse({"live": True})
@@ -67,8 +97,8 @@ def routes(service: "Service", open_: Opened, closed: Closed) -> list[Route]:
         return JSONResponse({"name": "blitznet", "version": version("blitznet"), "extensions": []})
 
     async def model(_: Request) -> Response:
-        told = {"name": name, "versions": ["1"], "platform": "blitznet"}
-        return JSONResponse({**told, "inputs": INPUTS, "outputs": OUTPUTS})
+        told = {"name": spec.name, "versions": [_VERSION], "platform": "blitznet"}
+        return JSONResponse({**told, "inputs": INPUTS, "outputs": outputs(spec.tasks)})
 
     async def infer(request: Request) -> Response:
         return await _infer(request, service)
@@ -77,64 +107,84 @@ def routes(service: "Service", open_: Opened, closed: Closed) -> list[Route]:
         open_("/v2/health/live", live),
         open_("/v2/health/ready", ready),
         open_("/v2", server),
-        closed(f"/v2/models/{name}", model, "GET"),
-        open_(f"/v2/models/{name}/ready", ready),
-        closed(f"/v2/models/{name}/infer", infer),
+        *(closed(address, model, "GET") for address in addresses(spec.name)),
+        *(open_(f"{address}/ready", ready) for address in addresses(spec.name)),
+        *(closed(f"{address}/infer", infer) for address in addresses(spec.name)),
     ]
 
 
 async def _infer(request: Request, service: "Service") -> Response:
+    spec = service.predictor.spec
+    content = await body(request, service.limits)
+    question = await asyncio.to_thread(_question, content, outputs(spec.tasks), service.limits)
+    answer = await service.answered(
+        question.photo,
+        lambda _, result: _rendered(result, question.wanted),
+        score=question.score,
+        class_map="class_map" in question.wanted,
+    )
+    told = {"model_name": spec.name, "model_version": _VERSION}
+    if question.identity is not None:
+        told["id"] = question.identity
+    head = json.dumps(told)[:-1].encode()
+    return Response(head + b', "outputs": ' + answer + b"}", media_type="application/json")
+
+
+def _question(content: bytes, known: list[dict[str, Any]], limits: ServeLimits) -> Question:
+    """What is asked of a model of the known outputs; 400 and others tell why not."""
+    names = [one["name"] for one in known]
     try:
-        asked = json.loads(await body(request, service.limits))
+        asked = parsed(content)
         given = {one["name"]: one for one in asked["inputs"]}
-        wanted = [str(one["name"]) for one in asked.get("outputs", OUTPUTS)]
+        wanted = [str(one["name"]) for one in asked.get("outputs", known)]
         score = asked.get("parameters", {}).get("score")
+        score = None if score is None else str(score)
         identity = asked.get("id")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HTTPException(
             400, f"not a request of the inference protocol ({type(error).__name__}: {error})"
         ) from error
-    unknown = set(wanted) - {one["name"] for one in OUTPUTS}
+    unknown = set(wanted) - set(names)
     if unknown:
         raise HTTPException(400, f"outputs: there is no {', '.join(sorted(unknown))}")
-    photo = _photo(given, service)
-    content = await service.answered(
-        photo,
-        lambda _, result: _rendered(result, wanted),
-        score=read_score(None if score is None else str(score)),
-        class_map="class_map" in wanted,
-    )
-    name = service.predictor.spec.name
-    told = {"model_name": name, "model_version": "1", **({} if identity is None else {"id": identity})}
-    head = json.dumps(told)[:-1].encode()
-    return Response(head + b', "outputs": ' + content + b"}", media_type="application/json")
+    if not isinstance(identity, str | None):
+        raise HTTPException(400, "id: wanted text")
+    return Question(_photo(given, limits), wanted, read_score(score), identity)
 
 
-def _photo(given: dict[str, Any], service: "Service") -> Photo:
+def _photo(given: dict[str, Any], limits: ServeLimits) -> Photo:
     if "image_bytes" in given:
         try:
             content = base64.b64decode(given["image_bytes"]["data"][0], validate=True)
         except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
             raise HTTPException(400, "image_bytes: wanted data of one image in base64") from error
-        return photo_of(content, service.limits)
+        return photo_of(content, limits)
     try:
         one = given["image"]
         height, width, channels = one["shape"]
-        values = np.array(one["data"]).reshape(height, width, channels)
-    except (KeyError, ValueError, TypeError) as error:
+        values = _array(one["data"]).reshape(height, width, channels)
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise HTTPException(400, "wanted an input image of shape (H, W, 3), or image_bytes") from error
     if channels != 3 or height * width == 0 or values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
         raise HTTPException(400, f"image: wanted whole numbers 0 to 255 of shape (H, W, 3), came {list(values.shape)}")
-    if height * width > service.limits.pixels:
-        raise HTTPException(413, f"wanted at most {service.limits.pixels:,} pixels, came {width}x{height}")
+    height, width, _ = values.shape
+    if height * width > limits.pixels:
+        raise HTTPException(413, f"wanted at most {limits.pixels:,} pixels, came {width}x{height}")
     return Photo(values.astype(np.uint8))
+
+
+def _array(data: list[Any]) -> NDArray[Any]:
+    """Of numbers, or of rows of them."""
+    step = max(1, _AT_ONCE // max(1, np.size(data[:1])))
+    return np.concatenate([np.array(data[at : at + step]) for at in range(0, len(data), step)])
 
 
 def _rendered(result: Result, wanted: list[str]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {"boxes": result.boxes, "scores": result.scores, "labels": result.labels}
     if "class_map" in wanted and result.class_map is not None:
         arrays["class_map"] = result.class_map
-    told = [_told(one, arrays[one["name"]]) for one in OUTPUTS if one["name"] in wanted and one["name"] in arrays]
+    known = [one for some in OUTPUTS.values() for one in some]
+    told = [_told(one, arrays[one["name"]]) for one in known if one["name"] in wanted and one["name"] in arrays]
     return json.dumps(told).encode()
 
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from blitznet.core.errors import UsageError
 
+IMAGES = 16
+"""in one request of several, where nobody says how many"""
+
 
 @dataclass(frozen=True, slots=True)
 class ServeLimits:
@@ -13,15 +16,17 @@ class ServeLimits:
     """bytes of a request: 413"""
     pixels: int = 50_000_000
     """of a photo: 413"""
-    images: int = 16
-    """in one request of several: 413"""
+    images: int = IMAGES
+    """in one request of several, which wait together: at most `queue`; 413"""
     queue: int = 64
     """photos that may wait: 429"""
     seconds: float = 30.0
     """until a request has come in (408) and is answered (503)"""
 
     def __post_init__(self) -> None:
-        for name in ("body", "pixels", "images", "queue", "seconds"):
+        for name in ("body", "pixels", "queue", "images", "seconds"):
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise UsageError(f"{name}: wanted more than 0, came {value}")
+        if self.images > self.queue:
+            raise UsageError(f"images: wanted at most the {self.queue} that may wait, came {self.images}")

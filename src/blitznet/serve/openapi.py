@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
+from blitznet.core.spec import BOTH, Task
 from blitznet.serve import kserve
 from blitznet.serve.limits import ServeLimits
 
@@ -62,17 +63,23 @@ _REFUSALS = {
 }
 
 
-def document(name: str, limits: ServeLimits, *, guarded: bool) -> dict[str, Any]:
-    """The whole description, of a server of the model of this name."""
-    model = f"/v2/models/{name}"
+def document(name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = BOTH, guarded: bool) -> dict[str, Any]:
+    """The whole description, of a server of the model of this name and these tasks."""
+    models = {
+        f"{model}{door}": described
+        for model in kserve.addresses(name)
+        for door, described in (
+            ("", {"get": _plain("what is served, in KServe's words", "inputs and outputs")}),
+            ("/infer", {"post": _infer(kserve.outputs(tasks))}),
+            ("/ready", {"get": _open("whether the model takes photos", "it does")}),
+        )
+    }
     paths: dict[str, Any] = {
         "/v1/predict": {"post": _predict(limits)},
         "/v1/predict/batch": {"post": _batch(limits)},
         "/v1/model": {"get": _plain("what is served", "a model's classes, size and limits")},
         "/v1/stream": {"get": _stream()},
-        model: {"get": _plain("what is served, in KServe's words", "inputs and outputs")},
-        f"{model}/infer": {"post": _infer()},
-        f"{model}/ready": {"get": _open("whether the model takes photos", "it does")},
+        **models,
         "/v2": {"get": _open("what serves, in KServe's words", "name and version")},
         "/v2/health/live": {"get": _open("whether the server runs", "it does")},
         "/v2/health/ready": {"get": _open("whether the server takes photos", "it does")},
@@ -134,7 +141,7 @@ def _stream() -> dict[str, Any]:
     }
 
 
-def _infer() -> dict[str, Any]:
+def _infer(outputs: list[dict[str, Any]]) -> dict[str, Any]:
     def tensors(known: list[dict[str, Any]], needed: list[str]) -> dict[str, Any]:
         names = {"type": "string", "enum": [one["name"] for one in known]}
         one = {
@@ -154,14 +161,14 @@ def _infer() -> dict[str, Any]:
             "id": {"type": "string"},
             "parameters": parameters,
             "inputs": tensors(kserve.INPUTS, whole),
-            "outputs": tensors(kserve.OUTPUTS, ["name"]),
+            "outputs": tensors(outputs, ["name"]),
         },
     }
     told = {
         "model_name": {"type": "string"},
         "model_version": {"type": "string"},
         "id": {"type": "string"},
-        "outputs": tensors(kserve.OUTPUTS, whole),
+        "outputs": tensors(outputs, whole),
     }
     answer = {"application/json": {"schema": {"type": "object", "properties": told}}}
     return {

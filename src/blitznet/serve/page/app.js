@@ -5,7 +5,7 @@ const part = (id) => document.getElementById(id);
 const canvas = part("view"), pen = canvas.getContext("2d");
 const LEAST = 0.05;
 
-const seen = { picture: null, blob: null, answer: null, hidden: new Set(), line: null, asked: 0 };
+const seen = { picture: null, blob: null, answer: null, hidden: new Set(), line: null, asked: 0, starts: 0 };
 
 // ---- colours: those of blitznet's own pictures, hues a golden section apart
 
@@ -159,13 +159,18 @@ async function open(file) {
 // ---- the camera
 
 async function startCamera() {
-  const video = part("camera"), shot = new OffscreenCanvas(1, 1);
+  stopCamera();
+  const video = part("camera"), shot = new OffscreenCanvas(1, 1), number = seen.starts;
   try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: 640, facingMode: "environment" } });
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, facingMode: "environment" } });
+    if (number !== seen.starts) return end(stream);  // another press, or a file, came first
+    video.srcObject = stream;
     await video.play();
   } catch (error) {
-    return say(`no camera: ${error.message ?? error}`, true);
+    if (number === seen.starts) { say(`no camera: ${error.message ?? error}`, true); stopCamera(); }
+    return;
   }
+  if (number !== seen.starts) return;  // who came first has ended the stream
   part("live").setAttribute("aria-pressed", "true");
   const mine = (seen.line = engine.openLine(wish()));
   let frames = 0, since = performance.now();
@@ -187,11 +192,14 @@ async function startCamera() {
   }
 }
 
+const end = (stream) => { for (const track of stream?.getTracks() ?? []) track.stop(); };
+
 function stopCamera() {
+  seen.starts++;  // a camera that is still starting ends when it is there
   seen.line?.close();
   seen.line = null;
   part("live").setAttribute("aria-pressed", "false");
-  for (const track of part("camera").srcObject?.getTracks() ?? []) track.stop();
+  end(part("camera").srcObject);
   part("camera").srcObject = null;
 }
 
@@ -226,7 +234,7 @@ part("score").onchange = () => { if (part("instances").checked) again(); else if
 part("opacity").oninput = ({ target }) => { part("opacity-said").textContent = `${Math.round(100 * target.value)} %`; draw(); };
 part("boxes").onchange = part("mask").onchange = draw;
 part("instances").onchange = () => {
-  if (seen.line) { stopCamera(); startCamera(); } else again();
+  if (seen.line) startCamera(); else again();
 };
 const KEYS = { o: () => part("file").click(), c: () => part("live").click(), d: () => part("save").click(),
   j: () => part("copy").click(), i: () => part("instances").click() };

@@ -29,16 +29,19 @@ export function openLine(wish) {
     socket.onopen = done;
     socket.onerror = () => failed(new Error("the server does not answer"));
   });
+  opened.catch(() => {});  // look() tells it; nobody may ever call it
   return {
     async look(blob) {
       await opened;
       return new Promise((done, failed) => {
+        const closed = () => failed(new Error("the server has closed the line"));
+        if (socket.readyState !== WebSocket.OPEN) return closed();  // it would send nothing, and hear nothing
         socket.onmessage = ({ data }) => {
           const answer = JSON.parse(data);
           if (answer.error) failed(new Error(answer.error));
           else done(answer);
         };
-        socket.onclose = () => failed(new Error("the server has closed the line"));
+        socket.onclose = closed;
         socket.send(blob);
       });
     },
