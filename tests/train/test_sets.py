@@ -97,3 +97,17 @@ def test_sets_that_cannot_be_learned_from_are_refused(tmp_path: Path) -> None:
     (tmp_path / "Annotations" / "toy_0001.xml").write_text("<")
     with pytest.raises(DataError, match=r"toy_0001\.xml: not well-formed XML"):
         open_all([text])
+
+
+def test_painted_maps_of_none_of_the_sets_are_refused(tmp_path: Path) -> None:
+    """A set that was moved since it was painted would else be learned without its masks, and nobody told."""
+    opened = open_all([toy.write_voc(tmp_path / "a", toy.draw(2)), toy.write_voc(tmp_path / "b", toy.draw(2, seed=1))])
+    painted = tmp_path / "painted"
+    painted.mkdir()
+    (painted / "classes.txt").write_text("\n".join(toy.NAMES))
+    config = TrainConfig(pseudo=painted, allow_leaks=True)
+    wanted = ", ".join(f"voc-{tmp_path.name}-{name}-train" for name in "ab")
+    with pytest.raises(DataError, match=f"none of the training sets, wanted one of {wanted}$"):
+        map_sets(opened, [], toy.NAMES, config)
+    (painted / f"voc-{tmp_path.name}-b-train").mkdir()
+    assert len(map_sets(opened, [], toy.NAMES, config).training) == 2

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.classes import canonical
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.data.dataset import Dataset, require_no_errors
 from blitznet.data.leaks import find_leaks, refuse_leaks
 from blitznet.data.mapping import MappedDataset, map_classes
@@ -83,7 +83,11 @@ def _taught(
     mapped = _mapped(opened, classes)
     if folder is None:
         return mapped
-    return [with_pseudo_masks(dataset, one.source, folder) for dataset, one in zip(mapped, opened, strict=True)]
+    taught = [with_pseudo_masks(dataset, one.source, folder) for dataset, one in zip(mapped, opened, strict=True)]
+    if not any(one.folder.is_dir() for one in taught):
+        wanted = ", ".join(sorted(one.folder.name for one in taught))
+        raise DataError(f"--pseudo {folder}: holds class maps of none of the training sets, wanted one of {wanted}")
+    return taught
 
 
 def _stream(
