@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from blitznet.cli.outputs import make_folders, write_json, written
+from blitznet.cli.outputs import make_folders, write_json
 from blitznet.core.errors import MissingExtra
+from blitznet.core.files import written
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -10,10 +10,11 @@ import numpy as np
 import tyro
 
 from blitznet.cli.flags import read_classes, said
-from blitznet.cli.outputs import prepare_files, written
+from blitznet.cli.outputs import prepare_files
 from blitznet.cli.screen import bars
 from blitznet.cli.sets import open_sets
 from blitznet.core.errors import DataError, UsageError
+from blitznet.core.files import written
 from blitznet.core.models import DEFAULT, named
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import tyro
 
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.flags import read_tiles, said
-from blitznet.cli.outputs import prepare_files, write_json, written
+from blitznet.cli.outputs import prepare_files, write_json
 from blitznet.cli.screen import bars, stdout
 from blitznet.cli.sets import open_sets
 from blitznet.core.errors import UsageError
+from blitznet.core.files import written
 from blitznet.core.models import DEFAULT
 from blitznet.core.spec import BOTH
 from blitznet.metrics.evaluate import DEFAULTS, Options

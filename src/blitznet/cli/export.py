@@ -1,8 +1,5 @@
 """`blitznet export`: a trained model as one file for another runtime, and the proof that it answers the same."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +10,7 @@ import tyro
 from blitznet.cli.flags import said, weights_file
 from blitznet.cli.outputs import prepare_files
 from blitznet.cli.screen import stdout
-from blitznet.core.errors import DataError, ModelError, UsageError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import kept_if_good
 from blitznet.core.models import MODELS
 from blitznet.core.spec import Precision
@@ -81,7 +78,7 @@ def run(options: Export) -> int:
     calibration = _photos(options.calibrate, TO_CALIBRATE) if options.calibrate else []
     images = [photo.fit(spec.size) for photo in calibration]
     judges = _judges(options, spec) if options.precision == "int8" else []
-    with _told_of(out), kept_if_good(out) as fresh:
+    with kept_if_good(out) as fresh:
         export(net, spec, fresh, options.to, nms=options.nms, images=images)
         parity = verify(fresh, net, spec, photos, nms=options.nms, forgive=options.allow_drop)
         stdout().print(_parity_table(parity))
@@ -91,16 +88,6 @@ def run(options: Export) -> int:
         print("accuracy: not measured, name labelled sets with --accuracy")
     print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   compared on {len(photos)} photos")
     return 0
-
-
-@contextmanager
-def _told_of(out: Path) -> Iterator[None]:
-    """Errors of a file that is not in its place yet, told of the one that it would have become."""
-    try:
-        yield
-    except ModelError as error:
-        hidden = rf"{re.escape(str(out.with_name('.' + out.stem)))}\.[0-9a-f]{{8}}{re.escape(out.suffix)}"
-        raise ModelError(re.sub(hidden, lambda _: str(out), str(error))) from error
 
 
 def _judges(options: Export, spec: "Spec") -> "list[Dataset]":

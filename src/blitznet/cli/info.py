@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from blitznet.cli.flags import said
-from blitznet.cli.outputs import make_folders, prepare_files, written
+from blitznet.cli.outputs import make_folders, prepare_files
 from blitznet.cli.screen import stdout
 from blitznet.core.errors import UsageError
+from blitznet.core.files import written
 from blitznet.core.models import DEFAULT
 
 if TYPE_CHECKING:

@@ -1,12 +1,11 @@
 """Files that commands write; what goes wrong with them is a user's mistake, told in one line."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from blitznet.core.errors import UsageError
+from blitznet.core.files import written
 
 
 def make_folders(*folders: Path) -> None:
@@ -26,15 +25,6 @@ def prepare_files(*paths: Path | None) -> None:
         if path.is_dir():
             raise UsageError(f"{path}: wanted a file to write, came a folder")
         make_folders(path.parent)
-
-
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Tells a failure to write this file as a UsageError."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_json(path: Path, value: Any) -> None:

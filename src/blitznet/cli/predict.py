@@ -13,9 +13,10 @@ import tyro
 from blitznet.cli.also import Also, Form
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.flags import read_tiles, said
-from blitznet.cli.outputs import make_folders, prepare_files, write_json, written
+from blitznet.cli.outputs import make_folders, prepare_files, write_json
 from blitznet.cli.screen import stdout
 from blitznet.core.errors import UsageError
+from blitznet.core.files import written
 from blitznet.core.models import DEFAULT
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ import tyro
 
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.flags import said
-from blitznet.cli.outputs import make_folders, written
+from blitznet.cli.outputs import make_folders
 from blitznet.cli.screen import bars, stdout
 from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.core.files import written
 from blitznet.core.models import DEFAULT
 
 if TYPE_CHECKING:

@@ -2,22 +2,41 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import BlitzNetError, UsageError
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Tells a failure to write this file as a UsageError."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager
 def kept_if_good(path: Path) -> Iterator[Path]:
-    """A file beside `path`, which takes its place at the end; until then, and for good after an error, that stays."""
+    """A file beside `path`, which takes its place at the end; until then, and for good after an error, that stays.
+
+    Errors that name the one beside are told of `path`. Raises UsageError if it cannot be written.
+    """
+    # Opened by its own name: a temporary file would be readable by nobody else, whatever the umask says.
     fresh = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
     try:
         yield fresh
-        fresh.replace(path)
+        with written(path):
+            fresh.replace(path)
+    except BlitzNetError as error:
+        if str(fresh) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(fresh), str(path))) from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -25,17 +44,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Makes the folder. Raises UsageError if it cannot be written.
     """
-    # Opened by its own name: a temporary file would be readable by nobody else, whatever the umask says.
-    fresh = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
+    with written(path), kept_if_good(path) as fresh:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with fresh.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror or error})") from error
+        with fresh.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
