@@ -15,7 +15,8 @@ from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain, ssd30
 from blitznet.core.spec import BOTH, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.heads import rows
-from blitznet.nets.lite import LiteDetection, LiteGuide
+from blitznet.nets.lite import LiteDetection, LiteGuide, LiteSegmentation
+from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.resize import resize
 
 
@@ -131,6 +132,40 @@ def test_masks_do_not_bend_the_scores_of_boxes() -> None:
     assert net.guide is not None
     assert all(p.grad is None for p in net.side.parameters())
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.guide.parameters())
+
+
+def test_a_learned_guide_may_count_presence_more_than_a_learning_one() -> None:
+    torch.manual_seed(0)
+    once, thrice = (build(lite(side=True, guide=True, presence=count)) for count in (1.0, 3.0))
+    thrice.load_state_dict(once.state_dict())
+    images = torch.randn(2, 3, 96, 64)
+    maps = [(net.train()(images).class_map, net.eval()(images)) for net in (once, thrice)]
+    torch.testing.assert_close(maps[0][0], maps[1][0])
+    logits = maps[0][1].logits
+    best = (logits - logits[..., :1]).amax(1)[:, 1:].sigmoid()  # (B, K)
+    more = nn.functional.pad(2 * (best + 0.2).log(), (1, 0))[..., None, None]
+    torch.testing.assert_close(maps[1][1].class_map, maps[0][1].class_map + more)
+
+
+def test_taps_add_to_the_class_map_what_they_learned() -> None:
+    torch.manual_seed(0)
+    net = build(lite(segmentation_taps=16)).train()
+    assert isinstance(net.segmentation, LiteSegmentation)
+    assert isinstance(net.encoder, MobileNetV2)
+    images = torch.randn(2, 3, 96, 64)
+    net(images).class_map.square().mean().backward()
+    begun = [tap[1].weight.grad for tap in net.segmentation.taps]
+    assert [tuple(grad.shape) for grad in begun] == [(128, 16, 1, 1), (128, 16, 1, 1)]
+    assert all(grad.abs().sum() > 0 for grad in begun), "they say nothing at first, and can learn to"
+    net.eval()
+    with torch.no_grad():
+        before = net(images).class_map
+        for tap in net.segmentation.taps:
+            nn.init.normal_(tap[1].weight, std=0.1)
+        assert (net(images).class_map - before).abs().max() > 0
+        for tap in net.segmentation.taps:
+            nn.init.zeros_(tap[1].weight)
+        torch.testing.assert_close(net(images).class_map, before)
 
 
 @pytest.mark.parametrize("task", BOTH)

@@ -321,8 +321,9 @@ def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) ->
     [
         (TrainConfig(ssdlite=True), ("encoder.", "downscale.", "side.")),
         (TrainConfig(encoder_lr=0), ("encoder.", "downscale.")),
+        (TrainConfig(learn=("segmentation", "detection", "side")), ("encoder.", "downscale.", "upscale.")),
     ],
-    ids=["ssdlite", "frozen encoder"],
+    ids=["ssdlite", "frozen encoder", "learning heads"],
 )
 def test_what_came_trained_keeps_its_statistics(config: TrainConfig, published: tuple[str, ...]) -> None:
     net = build(blitznet300_lite())

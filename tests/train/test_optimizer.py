@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import tiny
+from blitznet.core.errors import UsageError
 from blitznet.core.models import named
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.train.config import Optimizer, TrainConfig
@@ -17,6 +18,7 @@ from blitznet.train.optimizer import (
     parameter_groups,
     set_rate,
     state_tensors,
+    still_parts,
 )
 
 
@@ -70,6 +72,21 @@ def test_what_learns_at_rate_0_is_left_out(ssdlite: bool) -> None:
     kept = ("encoder", "downscale", "side") if ssdlite else ("encoder", "downscale")
     assert {name.split(".")[0] for name, one in net.named_parameters() if one not in learned} == {*kept}
     assert learned == {parameter for parameter in net.parameters() if parameter.requires_grad}
+
+
+def test_only_parts_that_are_named_learn() -> None:
+    net, config = on_meta("blitznet416-lite"), TrainConfig(learn=("segmentation", "guide"))
+    freeze(net, config)
+    learned = {name.split(".")[0] for name, parameter in net.named_parameters() if parameter.requires_grad}
+    assert learned == {"segmentation", "guide"}
+    assert still_parts(net, config) == {"encoder", "downscale", "upscale", "detection", "side"}
+
+
+@pytest.mark.parametrize("config", [TrainConfig(learn=("guide",)), TrainConfig(learn=("encoder",), encoder_lr=0)])
+def test_something_has_to_learn(config: TrainConfig) -> None:
+    wanted = "nothing is left to learn: the network's parts are detection, downscale, encoder, segmentation, upscale$"
+    with pytest.raises(UsageError, match=wanted):
+        freeze(on_meta("blitznet300-lite-plain"), config)
 
 
 def test_the_rest_learns_from_a_frozen_encoder() -> None:

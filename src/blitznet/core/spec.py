@@ -59,12 +59,16 @@ class Network:
     segmentation_width: int = 64
     """D each map is reduced to before the maps are joined for the class map"""
     segmentation_stride: int = 8
+    segmentation_taps: int = 0
+    """D of what the class map takes straight from the encoder's two coarsest maps, with a block of its own; 0: not"""
     side: bool = False
     """whether class logits from the downscale stream, as SSD has them, are added to those of the upscale stream"""
     side_offsets: bool = False
     """whether offsets are added by the side as well, as SSDLite's box predictors give them"""
     guide: bool = False
     """whether the class logits of boxes have a say in the class map"""
+    presence: float = 1.0
+    """how often a trained guide counts the log of how likely boxes make a class anywhere in the photo"""
     fusion: Fusion = "resskip"
     fusion_resize: Resize = "bilinear"
     segmentation_resize: Resize = "bilinear"

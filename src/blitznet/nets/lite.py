@@ -217,7 +217,8 @@ class LiteSegmentation(Segmentation):
     """All maps, reduced and joined on the finest one's grid; then, if wanted, detail of a thin encoder map.
 
     Nearly all of the work is done at the finest predicting map's stride (8); at stride 4 there are only a
-    projection of the encoder's map, one depthwise convolution and the classes.
+    projection of the encoder's map, one depthwise convolution and the classes. What the upscale stream carries is
+    made for boxes: with taps the head looks at the encoder's two coarsest maps itself.
     """
 
     def __init__(self, channels: Sequence[int], spec: Spec, encoder: Encoder) -> None:
@@ -234,6 +235,9 @@ class LiteSegmentation(Segmentation):
             depthwise(network.width, 5),
             LiteConv(network.width, thin, activation=nn.ReLU if self.tap is None else nn.Identity),
         )
+        coarsest = encoder.channels[-2:] if network.segmentation_taps else ()
+        self.taps = nn.ModuleList(_Tap(wide, network) for wide in coarsest)
+        self.block = _Block(network.width) if coarsest else nn.Identity()
         if self.tap is not None:
             self.detail = LiteConv(encoder.channels[self.tap], thin, activation=nn.Identity)
             self.smooth = depthwise(thin)
@@ -244,12 +248,40 @@ class LiteSegmentation(Segmentation):
         """(B, D, h, w) at the tapped map's size, or the finest predicting map's without a tap."""
         size = (maps[0].shape[-2], maps[0].shape[-1])
         reduced = [resize(reduce(x), size, self.how) for reduce, x in zip(self.reduce, maps, strict=True)]
-        x: Tensor = self.join(torch.cat(reduced, 1))
+        joined, spread, narrow = self.join
+        x: Tensor = joined(torch.cat(reduced, 1))
+        for tap, coarse in zip(self.taps, encoded[len(encoded) - len(self.taps) :], strict=True):
+            x = x + resize(tap(coarse), size, "bilinear")
+        x = narrow(self.block(spread(x)))
         if self.tap is not None:
             fine = encoded[self.tap]
             x = resize(x, (fine.shape[-2], fine.shape[-1]), self.how)
             x = self.smooth((x + self.detail(fine)).relu())
         return x
+
+
+class _Tap(nn.Sequential):
+    """An encoder's map, reduced, to be added to the joined maps; nothing at first, so that it can be put in later."""
+
+    def __init__(self, wide: int, network: Network) -> None:
+        last = nn.Conv2d(network.segmentation_taps, network.width, 1, bias=False)
+        nn.init.zeros_(last.weight)
+        super().__init__(LiteConv(wide, network.segmentation_taps, activation=nn.ReLU), last)
+
+
+class _Block(nn.Module):
+    """x + an inverted bottleneck of it with a depthwise 5x5; x alone at first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        last = LiteConv(2 * width, width, activation=nn.Identity)
+        nn.init.zeros_(last.norm.weight)
+        self.residual = nn.Sequential(LiteConv(width, 2 * width), depthwise(2 * width, 5), last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both."""
+        residual: Tensor = self.residual(x)
+        return x + residual
 
 
 class LiteGuide(Guide):
@@ -263,6 +295,7 @@ class LiteGuide(Guide):
     def __init__(self, channels: Sequence[int], network: Network, *, per_cell: int) -> None:
         super().__init__()
         self.per_cell = per_cell
+        self.presence = network.presence
         self.weigh = nn.Conv2d(channels[0], len(channels), 1)
         self.gate = nn.Conv2d(network.inner, 1, 1)
         for conv, often in ((self.weigh, 0.0), (self.gate, -2.0)):
@@ -280,7 +313,11 @@ class LiteGuide(Guide):
             total = said if total is None else total + said
         assert total is not None
         here: Tensor = self.gate(features).sigmoid()
-        return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear") + _presence(margins)
+        # Boxes are surer of photos that they were learned from: a weight that suits others would teach masks to lean on
+        # them.
+        presence = 1.0 if self.training else self.presence
+        there = presence * _presence(margins)
+        return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear") + there
 
     def _margins(self, logits: Tensor) -> Tensor:
         """(B, C, cells): the best margin over background of a cell's anchors."""

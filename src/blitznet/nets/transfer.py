@@ -12,14 +12,17 @@ from blitznet.nets.files import require_fit
 Rows = list[tuple[int, int]]
 """channels that carry over: in the old network, in the new one; background first"""
 
+_TAPPED = ("segmentation.taps.", "segmentation.block.")
+"""parts that say nothing at first"""
+
 
 def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tuple[str, ...]:
     """Copy the weights of `old` into `new`; gives the new names of the classes that were carried over.
 
     Of the layers that answer logits, the channels of background and of every class that both know, under any of
     its names, are copied; those of new classes keep their fresh weights. A head that only one of the two has is
-    left out; one coarser map that only the new one has begins afresh. Raises ModelError where the networks differ in
-    anything else.
+    left out; one coarser map, and what the class map taps, begin afresh where only the new one has them. Raises
+    ModelError where the networks differ in anything else.
     """
     rows = shared_rows(old_spec.classes, new_spec.classes)
     counting = class_layers(new)
@@ -32,6 +35,8 @@ def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tu
     }
     if len(new_spec.anchors.strides) == len(old_spec.anchors.strides) + 1:
         carried = deepened(carried, mine, len(old_spec.anchors.strides))
+    if new_spec.network.segmentation_taps and not old_spec.network.segmentation_taps:
+        carried = {name: value for name, value in mine.items() if name.startswith(_TAPPED)} | carried
     require_fit(mine, carried, source=f"{old_spec.name} as the start of {new_spec.name}")
     with torch.no_grad():
         for name, value in carried.items():

@@ -19,6 +19,7 @@ Schedule = Literal["drops", "cosine"]
 Precision = Literal["float32", "bfloat16"]
 PolicyName = Literal["ssd", "blitznet", "light", "strong", "plain"]
 Start = Literal["random", "encoder", "model"]
+Part = Literal["encoder", "downscale", "upscale", "detection", "side", "segmentation", "guide"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,13 @@ class TrainConfig:
     learns at the encoder's rate and keeps its batch norms' statistics"""
     guide: bool = False
     """let the class logits of boxes have a say in the class map"""
+    taps: int = 0
+    """width of what the class map takes straight from the encoder's two coarsest maps, in a network without; 0: as the
+    model has it"""
+    presence: float = 0.0
+    """how often a learned class map counts how likely boxes make each class anywhere; 0: as the model has it"""
+    learn: tuple[Part, ...] = ()
+    """parts that learn, the others stay as they are with their batch norms' statistics; none: all of them"""
     recall: float = 0.0
     """share of the encoder's published weights in what `--start model` begins with: what fine-tuning washed out"""
     pseudo: Path | None = None
@@ -187,6 +195,8 @@ _LEAST = {
     "save_every": 1,
     "eval_every": 0,
     "size": 0,
+    "taps": 0,
+    "presence": 0,
     "log_every": 1,
     "seed": 0,
 }

@@ -32,7 +32,7 @@ from blitznet.train.folder import RunFolder
 from blitznet.train.interrupts import Interrupts, Stopped
 from blitznet.train.loader import Augmented, make_loader
 from blitznet.train.log import RunLog, plot_log
-from blitznet.train.optimizer import freeze, make_optimizer, pretrained_parts, set_rate
+from blitznet.train.optimizer import freeze, make_optimizer, pretrained_parts, set_rate, still_parts
 from blitznet.train.schedule import ema_decay, learning_rate
 from blitznet.train.sets import Sets, map_sets, open_all, own_classes
 from blitznet.train.start import make_network, provenance
@@ -167,8 +167,9 @@ def _still(net: BlitzNet, config: TrainConfig) -> Iterator[nn.Module]:
     """The parts whose batch norms keep their statistics."""
     if config.freeze_statistics:
         yield net
-    elif config.ssdlite or config.encoder_lr == 0:
-        yield from (part for name, part in net.named_children() if name in pretrained_parts(config))
+        return
+    kept = still_parts(net, config) | set(pretrained_parts(config) if config.ssdlite else ())
+    yield from (part for name, part in net.named_children() if name in kept)
 
 
 def _go(run: Run, log: RunLog, interrupts: Interrupts, *, watch: Watch | None, stop_after: int | None) -> None:

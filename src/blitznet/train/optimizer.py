@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from blitznet.core.errors import UsageError
 from blitznet.train.config import TrainConfig
 
 
@@ -28,10 +29,25 @@ def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, obje
 
 
 def freeze(net: nn.Module, config: TrainConfig) -> None:
-    """What would learn at rate 0 wants no gradient: no step goes back through it, which spares half of a step."""
-    if config.encoder_lr == 0:
-        for name, parameter in net.named_parameters():
-            parameter.requires_grad_(not _pretrained(name, config))
+    """What does not learn wants no gradient: no step goes back through it, which spares half of a step."""
+    still = still_parts(net, config)
+    for name, parameter in net.named_parameters():
+        if name.split(".", 1)[0] in still:
+            parameter.requires_grad_(False)
+
+
+def still_parts(net: nn.Module, config: TrainConfig) -> frozenset[str]:
+    """The network's parts that stay as they are: at rate 0, or not among those that are to learn.
+
+    Raises UsageError where nothing is left that learns.
+    """
+    parts = {name for name, part in net.named_children() if next(part.parameters(), None) is not None}
+    still = parts & set(pretrained_parts(config)) if config.encoder_lr == 0 else set()
+    if config.learn:
+        still |= parts - set(config.learn)
+    if still == parts:
+        raise UsageError(f"nothing is left to learn: the network's parts are {', '.join(sorted(parts))}")
+    return frozenset(still)
 
 
 def pretrained_parts(config: TrainConfig) -> tuple[str, ...]:

@@ -80,6 +80,10 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     if config.ssdlite and not network.side_offsets:
         network = replace(network, side=True, side_offsets=True, extra=len(SSDLITE_STRIDES) - 2)
         spec = replace(spec, anchors=replace(spec.anchors, strides=SSDLITE_STRIDES))
+    if config.taps and not network.segmentation_taps:
+        network = replace(network, segmentation_taps=config.taps)
+    if config.presence:
+        network = replace(network, presence=config.presence)
     if config.anchors:
         first, low, high = config.anchors
         spec = replace(spec, anchors=replace(spec.anchors, first=first, low=low, high=high))
