@@ -6,6 +6,7 @@ import pytest
 import blitznet
 from blitznet.api import WEIGHTS, find_model, load
 from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.models import named
 from blitznet.runtime.engine import EngineName
 from blitznet.runtime.photos import SAMPLES
 from runtime.fakes import SPEC, write_onnx
@@ -103,9 +104,10 @@ def test_threads_of_a_torch_model(tmp_path: Path) -> None:
         load(tmp_path / "a.safetensors", threads=0)
 
 
-@pytest.mark.skipif(not (WEIGHTS / "blitznet300-lite.onnx").is_file(), reason="no weights were built into the package")
-def test_the_default_model_sees_what_the_samples_show() -> None:
-    predictor = load()
+@pytest.mark.parametrize("name", ["blitznet300-lite", "blitznet416-lite"])
+def test_the_packages_models_see_what_the_samples_show(name: str) -> None:
+    predictor = load(name)
+    assert predictor.spec.network == named(name).network
     for photo, wanted in (("astronaut", "person"), ("cat", "cat"), ("photographer", "person")):
         result = predictor(SAMPLES / f"{photo}.jpg", score=0.5)
         assert wanted in {result.names[label] for label in result.labels}

@@ -174,10 +174,10 @@ def test_a_detection_that_one_of_them_lacks() -> None:
     assert worst.value == np.inf
 
 
-@pytest.mark.skipif(not (WEIGHTS / "blitznet300-lite.onnx").is_file(), reason="no weights were built into the package")
-def test_the_packages_two_files_are_one_model() -> None:
-    net, spec = load_model(WEIGHTS / "blitznet300-lite.safetensors")
-    engine = OnnxEngine(WEIGHTS / "blitznet300-lite.onnx", threads=1)
+@pytest.mark.parametrize("name", ["blitznet300-lite", "blitznet416-lite"])
+def test_the_packages_two_files_are_one_model(name: str) -> None:
+    net, spec = load_model(WEIGHTS / f"{name}.safetensors")
+    engine = OnnxEngine(WEIGHTS / f"{name}.onnx", threads=1)
     assert engine.spec == replace(spec, precision="int8")
     parity = compare(Eager(net, spec), engine, [Photo(path) for path in find_photos()])
     assert parity.worst() is None, parity

@@ -67,7 +67,7 @@ def test_a_class_map_taps_the_encoder_and_says_the_same_at_first(tmp_path: Path)
     old_spec = named("blitznet300-lite")
     old = build(old_spec)
     save_model(tmp_path / "old.safetensors", old, old_spec)
-    config = TrainConfig(model=str(tmp_path / "old.safetensors"), start="model", taps=16, presence=2.0, size=416)
+    config = TrainConfig(model=str(tmp_path / "old.safetensors"), start="model", taps=16, presence=3.0, size=416)
     net, spec = make_network(replace(config, anchors=(0.085, 0.17, 0.85)), ())
     assert spec.network == replace(named("blitznet416-lite").network, segmentation_taps=16)
     assert spec.anchors == named("blitznet416-lite").anchors
@@ -78,7 +78,7 @@ def test_a_class_map_taps_the_encoder_and_says_the_same_at_first(tmp_path: Path)
     torch.testing.assert_close(after.logits, before.logits)
     save_model(tmp_path / "new.safetensors", net, spec)
     again, spec = make_network(replace(config, model=str(tmp_path / "new.safetensors"), taps=0, presence=0), ())
-    assert (spec.network.segmentation_taps, spec.network.presence) == (16, 2.0)
+    assert (spec.network.segmentation_taps, spec.network.presence) == (16, 3.0)
     torch.testing.assert_close(again.state_dict(), net.state_dict())
 
 

@@ -115,7 +115,7 @@ def blitznet416_lite() -> Spec:
         name="blitznet416-lite",
         size=(416, 416),
         anchors=replace(base.anchors, first=0.085, low=0.17, high=0.85),
-        network=replace(base.network, segmentation_taps=128, presence=2.0),
+        network=replace(base.network, segmentation_taps=128, presence=3.0),
     )
 
 

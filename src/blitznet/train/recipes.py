@@ -318,12 +318,14 @@ def lite416_again() -> TrainConfig:
 
 
 def lite416_onward() -> TrainConfig:
-    """Its fourth part: on from the mean. A second one with `--seed 52 --segmentation-weight 1.5` runs beside it.
+    """Its fourth part: on from the mean, twice, the second time with masks counting half as much again.
 
-    What goes on is the mean of both and the mean that they began from, as runs/lite416-whole.safetensors.
+    `blitznet train lite416-onward --seed 52 --segmentation-weight 1.5 --out runs/lite416-onward-b` is the second. What
+    goes on is the mean of all: `blitznet average runs/lite416 runs/lite416-on runs/lite416-again runs/lite416-onward
+    runs/lite416-onward-b --shares 2 2 2 1 1 --out runs/lite416-whole.safetensors`.
     """
     return replace(
-        lite416_again(), model="runs/lite416-mean.safetensors", steps=900, seed=51, out=Path("runs/lite416-onward")
+        lite416_again(), model="runs/lite416-mean.safetensors", steps=800, seed=51, out=Path("runs/lite416-onward")
     )
 
 
@@ -333,11 +335,11 @@ def lite416_map() -> TrainConfig:
         lite416_onward(),
         model="runs/lite416-whole.safetensors",
         taps=128,
-        presence=2.0,
+        presence=3.0,
         learn=("segmentation", "guide"),
         encoder_lr=0.0,
         lr=2e-3,
-        steps=2000,
+        steps=1550,
         seed=61,
         out=Path("runs/lite416-map"),
     )
