@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import blitznet
-from blitznet.api import WEIGHTS, find_model, load
+from blitznet.api import find_model, load
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import named
 from blitznet.runtime.engine import EngineName

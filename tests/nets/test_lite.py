@@ -14,7 +14,7 @@ from blitznet.core.errors import ModelError
 from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain, ssd300_lite
 from blitznet.core.spec import BOTH, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.heads import rows
+from blitznet.nets.heads import convolutions, rows
 from blitznet.nets.lite import LiteDetection, LiteGuide, LiteSegmentation
 from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.resize import resize
@@ -154,17 +154,19 @@ def test_taps_add_to_the_class_map_what_they_learned() -> None:
     assert isinstance(net.encoder, MobileNetV2)
     images = torch.randn(2, 3, 96, 64)
     net(images).class_map.square().mean().backward()
-    begun = [tap[1].weight.grad for tap in net.segmentation.taps]
-    assert [tuple(grad.shape) for grad in begun] == [(128, 16, 1, 1), (128, 16, 1, 1)]
-    assert all(grad.abs().sum() > 0 for grad in begun), "they say nothing at first, and can learn to"
+    lasts = list(convolutions(tap.get_submodule("1") for tap in net.segmentation.taps))
+    assert [tuple(last.weight.shape) for last in lasts] == [(128, 16, 1, 1), (128, 16, 1, 1)]
+    for last in lasts:
+        assert last.weight.grad is not None
+        assert last.weight.grad.abs().sum() > 0, "they say nothing at first, and can learn to"
     net.eval()
     with torch.no_grad():
         before = net(images).class_map
-        for tap in net.segmentation.taps:
-            nn.init.normal_(tap[1].weight, std=0.1)
+        for last in lasts:
+            nn.init.normal_(last.weight, std=0.1)
         assert (net(images).class_map - before).abs().max() > 0
-        for tap in net.segmentation.taps:
-            nn.init.zeros_(tap[1].weight)
+        for last in lasts:
+            nn.init.zeros_(last.weight)
         torch.testing.assert_close(net(images).class_map, before)
 
 
