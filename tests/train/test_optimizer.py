@@ -82,10 +82,16 @@ def test_only_parts_that_are_named_learn() -> None:
     assert still_parts(net, config) == {"encoder", "downscale", "upscale", "detection", "side"}
 
 
-@pytest.mark.parametrize("config", [TrainConfig(learn=("guide",)), TrainConfig(learn=("encoder",), encoder_lr=0)])
-def test_something_has_to_learn(config: TrainConfig) -> None:
-    wanted = "nothing is left to learn: the network's parts are detection, downscale, encoder, segmentation, upscale$"
-    with pytest.raises(UsageError, match=wanted):
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TrainConfig(learn=("segmentation", "guide")), "--learn guide: there is no such part, "),
+        (TrainConfig(learn=("encoder",), encoder_lr=0), "nothing is left to learn at --encoder-lr 0: "),
+    ],
+)
+def test_something_that_is_there_has_to_learn(config: TrainConfig, message: str) -> None:
+    parts = "the network's parts are detection, downscale, encoder, segmentation, upscale$"
+    with pytest.raises(UsageError, match=f"^{message}{parts}"):
         freeze(on_meta("blitznet300-lite-plain"), config)
 
 

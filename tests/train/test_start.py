@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,19 @@ def test_a_class_map_taps_the_encoder_and_says_the_same_at_first(tmp_path: Path)
     again, spec = make_network(replace(config, model=str(tmp_path / "new.safetensors"), taps=0, presence=0), ())
     assert (spec.network.segmentation_taps, spec.network.presence) == (16, 3.0)
     torch.testing.assert_close(again.state_dict(), net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        ("blitznet300-s8", {"taps": 16}, "--taps: only light networks have them, blitznet300-s8 is of the family 'bli"),
+        ("blitznet416-lite", {"taps": 16}, "--taps 16: blitznet416-lite has taps of 128 already$"),
+        ("blitznet300-lite-plain", {"presence": 2.0}, "--presence: blitznet300-lite-plain has no guide that could"),
+    ],
+)
+def test_what_a_class_map_cannot_hear_is_a_sentence(model: str, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
+        make_network(TrainConfig(model=model, start="random", **change), ())
 
 
 def test_a_model_becomes_ssdlite_and_says_nothing_of_its_own_at_first(tmp_path: Path) -> None:

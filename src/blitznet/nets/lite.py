@@ -313,8 +313,7 @@ class LiteGuide(Guide):
             total = said if total is None else total + said
         assert total is not None
         here: Tensor = self.gate(features).sigmoid()
-        # Boxes are surer of photos that they were learned from: a weight that suits others would teach masks to lean on
-        # them.
+        # Boxes are surer of photos that they learned from: what suits others would teach masks to lean on them.
         presence = 1.0 if self.training else self.presence
         there = presence * _presence(margins)
         return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear") + there

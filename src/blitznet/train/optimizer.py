@@ -39,14 +39,17 @@ def freeze(net: nn.Module, config: TrainConfig) -> None:
 def still_parts(net: nn.Module, config: TrainConfig) -> frozenset[str]:
     """The network's parts that stay as they are: at rate 0, or not among those that are to learn.
 
-    Raises UsageError where nothing is left that learns.
+    Raises UsageError where a part is to learn that is not there, and where nothing is left that learns.
     """
     parts = {name for name, part in net.named_children() if next(part.parameters(), None) is not None}
+    told = f"the network's parts are {', '.join(sorted(parts))}"
+    if missing := sorted(set(config.learn) - parts):
+        raise UsageError(f"--learn {' '.join(missing)}: there is no such part, {told}")
     still = parts & set(pretrained_parts(config)) if config.encoder_lr == 0 else set()
     if config.learn:
         still |= parts - set(config.learn)
     if still == parts:
-        raise UsageError(f"nothing is left to learn: the network's parts are {', '.join(sorted(parts))}")
+        raise UsageError(f"nothing is left to learn at --encoder-lr 0: {told}")
     return frozenset(still)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import MODELS, SSDLITE_STRIDES, named, with_encoder
-from blitznet.core.spec import Spec
+from blitznet.core.spec import Network, Spec
 from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.box_predictors import load_head
@@ -80,10 +80,7 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
     if config.ssdlite and not network.side_offsets:
         network = replace(network, side=True, side_offsets=True, extra=len(SSDLITE_STRIDES) - 2)
         spec = replace(spec, anchors=replace(spec.anchors, strides=SSDLITE_STRIDES))
-    if config.taps and not network.segmentation_taps:
-        network = replace(network, segmentation_taps=config.taps)
-    if config.presence:
-        network = replace(network, presence=config.presence)
+    network = _hearing(network, config, spec.name)
     if config.anchors:
         first, low, high = config.anchors
         spec = replace(spec, anchors=replace(spec.anchors, first=first, low=low, high=high))
@@ -91,6 +88,21 @@ def _contract(spec: Spec, config: TrainConfig, classes: tuple[str, ...]) -> Spec
         network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     size = (config.size, config.size) if config.size else spec.size
     return replace(spec, classes=classes or spec.classes, tasks=tasks, network=network, size=size)
+
+
+def _hearing(network: Network, config: TrainConfig, name: str) -> Network:
+    """The network with what its class map is to hear of the encoder and of boxes."""
+    if config.taps:
+        if network.family != "lite":
+            raise UsageError(f"--taps: only light networks have them, {name} is of the family '{network.family}'")
+        if network.segmentation_taps not in (0, config.taps):
+            raise UsageError(f"--taps {config.taps}: {name} has taps of {network.segmentation_taps} already")
+        network = replace(network, segmentation_taps=config.taps)
+    if config.presence:
+        if not network.guide:
+            raise UsageError(f"--presence: {name} has no guide that could count it; give --guide too")
+        network = replace(network, presence=config.presence)
+    return network
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:
