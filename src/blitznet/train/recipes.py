@@ -169,29 +169,24 @@ def lite() -> TrainConfig:
     )
 
 
+def _part(name: str, before: TrainConfig, model: str = "", **fields: Any) -> TrainConfig:
+    """A further part of the light models' training: as the one before, from where that ended, or from `model`."""
+    begun = model or str(before.out / "last.safetensors")
+    return replace(before, model=begun, out=Path(f"runs/{name}"), **fields)
+
+
 def lite_more() -> TrainConfig:
     """The second part of the shipped light model's training: boxes count as much as masks again."""
     first = lite()
-    return replace(
-        first,
-        model=str(first.out / "last.safetensors"),
-        start="model",
-        classes=VOC,
-        data=tuple(text.replace("coco@boxes", "coco@boxes,weight=1.5") for text in first.data),
-        steps=620,
-        lr=6e-4,
-        segmentation_weight=1.0,
-        seed=1,
-        out=Path("runs/lite-more"),
+    data = tuple(text.replace("coco@boxes", "coco@boxes,weight=1.5") for text in first.data)
+    return _part(
+        "lite-more", first, start="model", classes=VOC, data=data, steps=620, lr=6e-4, segmentation_weight=1.0, seed=1
     )
 
 
 def lite_last() -> TrainConfig:
     """The third part: a little longer, at a lower rate."""
-    before = lite_more()
-    return replace(
-        before, model=str(before.out / "last.safetensors"), steps=300, lr=4e-4, seed=2, out=Path("runs/lite-last")
-    )
+    return _part("lite-last", lite_more(), steps=300, lr=4e-4, seed=2)
 
 
 def lite_taught() -> TrainConfig:
@@ -199,10 +194,9 @@ def lite_taught() -> TrainConfig:
 
     `python benchmarks/teach.py --out runs/deeplab` paints them. Boxes guide masks, and SSDLite teaches class logits.
     """
-    before = lite_last()
-    return replace(
-        before,
-        model=str(before.out / "last.safetensors"),
+    return _part(
+        "lite-taught",
+        lite_last(),
         side=True,
         guide=True,
         recall=0.5,
@@ -212,7 +206,6 @@ def lite_taught() -> TrainConfig:
         lr=8e-4,
         encoder_lr=0.3,
         seed=3,
-        out=Path("runs/lite-taught"),
     )
 
 
@@ -221,16 +214,7 @@ def lite_again() -> TrainConfig:
 
     `blitznet average runs/lite-taught runs/lite-again --out runs/lite-mean.safetensors` takes it.
     """
-    before = lite_taught()
-    return replace(
-        before,
-        model=str(before.out / "last.safetensors"),
-        recall=0.0,
-        segmentation_weight=1.5,
-        steps=1100,
-        seed=4,
-        out=Path("runs/lite-again"),
-    )
+    return _part("lite-again", lite_taught(), recall=0.0, segmentation_weight=1.5, steps=1100, seed=4)
 
 
 def lite_onward() -> TrainConfig:
@@ -238,28 +222,12 @@ def lite_onward() -> TrainConfig:
 
     `blitznet average runs/lite-mean.safetensors runs/lite-onward --half --out runs/lite-second.safetensors` takes it.
     """
-    return replace(
-        lite_taught(),
-        model="runs/lite-mean.safetensors",
-        recall=0.0,
-        steps=2400,
-        seed=11,
-        out=Path("runs/lite-onward"),
-    )
+    return _part("lite-onward", lite_taught(), "runs/lite-mean.safetensors", recall=0.0, steps=2400, seed=11)
 
 
 def lite_head() -> TrainConfig:
     """The seventh part: SSDLite's trunk as it was published, with its whole head and anchors, both learning slowly."""
-    return replace(
-        lite_taught(),
-        model="runs/lite-second.safetensors",
-        recall=0.0,
-        ssdlite=True,
-        encoder_lr=0.1,
-        steps=2400,
-        seed=21,
-        out=Path("runs/lite-head"),
-    )
+    return _part("lite-head", lite_onward(), "runs/lite-second.safetensors", ssdlite=True, encoder_lr=0.1, seed=21)
 
 
 def lite_head_again() -> TrainConfig:
@@ -267,10 +235,7 @@ def lite_head_again() -> TrainConfig:
 
     `blitznet average runs/lite-head runs/lite-head-again --half` takes it.
     """
-    before = lite_head()
-    return replace(
-        before, model=str(before.out / "last.safetensors"), steps=1800, seed=22, out=Path("runs/lite-head-again")
-    )
+    return _part("lite-head-again", lite_head(), steps=1800, seed=22)
 
 
 def lite416() -> TrainConfig:
@@ -278,9 +243,10 @@ def lite416() -> TrainConfig:
 
     Anchors are nine tenths of their shares of the photo: things keep about as many pixels as their maps were taught.
     """
-    return replace(
+    return _part(
+        "lite416",
         lite_head(),
-        model="blitznet300-lite",
+        "blitznet300-lite",
         size=416,
         anchors=(0.085, 0.17, 0.85),
         distillation=0.0,
@@ -288,24 +254,12 @@ def lite416() -> TrainConfig:
         lr=6e-4,
         steps=600,
         seed=31,
-        out=Path("runs/lite416"),
     )
 
 
 def lite416_on() -> TrainConfig:
     """Its second part: the trunk learns the larger things too."""
-    before = lite416()
-    return replace(
-        before,
-        model=str(before.out / "last.safetensors"),
-        size=0,
-        anchors=(),
-        encoder_lr=0.1,
-        lr=8e-4,
-        steps=1650,
-        seed=41,
-        out=Path("runs/lite416-on"),
-    )
+    return _part("lite416-on", lite416(), size=0, anchors=(), encoder_lr=0.1, lr=8e-4, steps=1650, seed=41)
 
 
 def lite416_again() -> TrainConfig:
@@ -314,7 +268,7 @@ def lite416_again() -> TrainConfig:
     What goes on is `blitznet average runs/lite416-on runs/lite416-again --out runs/lite416-mean.safetensors`.
     """
     before = lite416_on()
-    return replace(before, encoder_lr=0.05, lr=6e-4, steps=1200, seed=43, out=Path("runs/lite416-again"))
+    return _part("lite416-again", before, before.model, encoder_lr=0.05, lr=6e-4, steps=1200, seed=43)
 
 
 def lite416_onward() -> TrainConfig:
@@ -324,16 +278,15 @@ def lite416_onward() -> TrainConfig:
     goes on is the mean of all: `blitznet average runs/lite416 runs/lite416-on runs/lite416-again runs/lite416-onward
     runs/lite416-onward-b --shares 2 2 2 1 1 --out runs/lite416-whole.safetensors`.
     """
-    return replace(
-        lite416_again(), model="runs/lite416-mean.safetensors", steps=800, seed=51, out=Path("runs/lite416-onward")
-    )
+    return _part("lite416-onward", lite416_again(), "runs/lite416-mean.safetensors", steps=800, seed=51)
 
 
 def lite416_map() -> TrainConfig:
     """Its last part: boxes stay as they are; the class map looks at the trunk itself, and learns alone."""
-    return replace(
+    return _part(
+        "lite416-map",
         lite416_onward(),
-        model="runs/lite416-whole.safetensors",
+        "runs/lite416-whole.safetensors",
         taps=128,
         presence=3.0,
         learn=("segmentation", "guide"),
@@ -341,7 +294,6 @@ def lite416_map() -> TrainConfig:
         lr=2e-3,
         steps=1550,
         seed=61,
-        out=Path("runs/lite416-map"),
     )
 
 
