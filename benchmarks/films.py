@@ -1,6 +1,6 @@
 """`blitznet video` on a file: frames a second end to end, frames in and out, and whether memory grows.
 
-The film is made of photos that move by, with sound. The command runs in a process of its own, and its memory is read
+The film is made of images that move by, with sound. The command runs in a process of its own, and its memory is read
 from outside.
 
 `python benchmarks/films.py --json films.json`
@@ -20,16 +20,16 @@ import numpy as np
 import tyro
 from av.video.stream import VideoStream
 
-from blitznet.core.arrays import Image
-from blitznet.core.photo import Photo
-from report import DATA, require_photos, say, write
+from blitznet.core.arrays import RGBArray
+from blitznet.core.image import ImageSource
+from report import DATA, require_images, say, write
 from tables import Table, at_least, at_most, print_all
 
 RATE, GROWTH = 60.0, 5.0
 """frames a second that are wanted; megabytes that memory may grow by"""
 SIZE = (360, 640)
 _SHOWN = 60
-"""frames of each photo"""
+"""frames of each image"""
 _SETTLED = 500
 """frames after which memory may grow no more"""
 
@@ -40,7 +40,7 @@ class Options:
 
     root: Path = DATA
     frames: int = 10_000
-    photos: int = 40
+    images: int = 40
     track: bool = False
     json: Path | None = None
 
@@ -58,16 +58,16 @@ class Watched:
     """after that"""
 
 
-def film(path: Path, photos: list[Path], frames: int) -> None:
-    """Photos that move by, 30 a second."""
+def film(path: Path, images: list[Path], frames: int) -> None:
+    """Images that move by, 30 a second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = SIZE
         stream.pix_fmt = "yuv420p"
         number = 0
-        for photo in cycle(photos):
-            wide = Photo(photo).fit((SIZE[0] + _SHOWN, SIZE[1] + 2 * _SHOWN))
+        for image in cycle(images):
+            wide = ImageSource(image).resize((SIZE[0] + _SHOWN, SIZE[1] + 2 * _SHOWN))
             for step in range(_SHOWN):
                 if number == frames:
                     container.mux(stream.encode(None))
@@ -76,7 +76,7 @@ def film(path: Path, photos: list[Path], frames: int) -> None:
                 number += 1
 
 
-def _frame(wide: Image, step: int, number: int) -> av.VideoFrame:
+def _frame(wide: RGBArray, step: int, number: int) -> av.VideoFrame:
     part = np.ascontiguousarray(wide[step : step + SIZE[0], 2 * step : 2 * step + SIZE[1]])
     frame = av.VideoFrame.from_ndarray(part, format="rgb24")
     frame.pts, frame.time_base = number, Fraction(1, 30)
@@ -122,21 +122,21 @@ def times(path: Path) -> list[float]:
 
 def main(options: Options) -> None:
     """Make the film, run the command, compare."""
-    require_photos(options.root)
-    photos = sorted((options.root / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))
+    require_images(options.root)
+    images = sorted((options.root / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))
     with TemporaryDirectory() as folder:
         path, out = Path(folder) / "film.mp4", Path(folder) / "out"
         say("the film is made")
-        film(path, list(islice(photos, options.photos)), options.frames)
+        film(path, list(islice(images, options.images)), options.frames)
         say("blitznet video")
         found = watched(path, out, options)
-        given, came = times(path), times(out / "film.mp4")
+        given, actual = times(path), times(out / "film.mp4")
     rate, growth = found.frames / found.seconds, found.most_mb - found.settled_mb
-    alike = len(given) == len(came) and max(abs(a - b) for a, b in zip(given, came, strict=True)) < 1e-3
+    alike = len(given) == len(actual) and max(abs(a - b) for a, b in zip(given, actual, strict=True)) < 1e-3
     row = (
         f"{options.frames} frames, 640x360",
         f"{rate:.1f}",
-        str(len(came)),
+        str(len(actual)),
         f"{found.settled_mb:.0f}",
         f"{growth:.1f}",
     )

@@ -20,19 +20,19 @@ import numpy as np
 import torch
 import tyro
 
-from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.arrays import ClassMap, Floats
-from blitznet.core.models import named
-from blitznet.nets.detect import Finishing
-from blitznet.runtime.detect import detections
-from blitznet.runtime.paint import paint
+from blitznet.core.models import get_spec
+from blitznet.nets.postprocess import PostprocessModule
+from blitznet.postprocess.decode import decode_detections
+from blitznet.postprocess.upsample import upsample_argmax
 from plain import Found, plain, plain_paint, with_onnx, with_opencv
 from report import write
 from tables import Table, Verdict, at_least, at_most, print_all
 
-SPEC = named("blitznet300-s4")
-ANCHORS = make_anchors(SPEC.anchors, grids(SPEC.anchors, SPEC.size))
-LIMITS = SPEC.limits
+SPEC = get_spec("blitznet300-s4")
+ANCHORS = generate_anchors(SPEC.anchors, feature_map_sizes(SPEC.anchors, SPEC.size))
+LIMITS = SPEC.postprocess
 TENSORS = Path(__file__).with_name("tensors.npz")
 LEARNED_MS, WORST_MS, TIMES, PAINT_TIMES, PAINT_EQUAL = 3.0, 40.0, 5.0, 10.0, 0.995
 Way = Callable[[Floats, Floats], Found]
@@ -77,7 +77,7 @@ def cases(options: Options) -> dict[str, Case]:
 
     def drawn(spread: float) -> tuple[Floats, Floats]:
         offsets = rng.normal(0, 1, (len(ANCHORS), 4)).astype(np.float32)
-        return offsets, rng.normal(0, spread, (len(ANCHORS), SPEC.channels)).astype(np.float32)
+        return offsets, rng.normal(0, spread, (len(ANCHORS), SPEC.num_channels)).astype(np.float32)
 
     # with so little spread each of 21 channels has more than the limit of 0.01, everywhere
     return {"learned": learned, "random": [drawn(3.0)], "everything passes": [drawn(0.2)]}
@@ -85,7 +85,7 @@ def cases(options: Options) -> dict[str, Case]:
 
 def ways() -> dict[str, Way]:
     """Everything that makes boxes of raw answers."""
-    finishing = Finishing(SPEC)
+    finishing = PostprocessModule(SPEC)
 
     def with_torch(offsets: Floats, logits: Floats) -> Found:
         with torch.inference_mode():
@@ -95,7 +95,7 @@ def ways() -> dict[str, Way]:
 
     every: dict[str, Way] = {
         "plain loop": lambda offsets, logits: plain(offsets, logits, ANCHORS, SPEC, LIMITS),
-        "numpy, ours": lambda offsets, logits: detections(offsets, logits, ANCHORS, SPEC, LIMITS),
+        "numpy, ours": lambda offsets, logits: decode_detections(offsets, logits, ANCHORS, SPEC, LIMITS),
         "torch, ours": with_torch,
         "ONNX operator": lambda offsets, logits: with_onnx(offsets, logits, ANCHORS, SPEC, LIMITS),
     }
@@ -116,9 +116,9 @@ def timed(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, fl
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def same(found: Found, wanted: Found) -> float:
+def same(found: Found, expected: Found) -> float:
     """Part of what is wanted that was found, label and box, at its place in the order of the scores."""
-    (boxes, scores, labels), (other, sure, right) = found, wanted
+    (boxes, scores, labels), (other, sure, right) = found, expected
     count = min(len(boxes), len(other))
     close = np.abs(boxes[:count] - other[:count]).max(1, initial=0) < 1e-5
     close &= (labels[:count] == right[:count]) & (np.abs(scores[:count] - sure[:count]) < 1e-5)
@@ -130,9 +130,9 @@ def boxes_rows(options: Options) -> list[Row]:
     rows = []
     for case, images in cases(options).items():
         every = ways()
-        wanted = [every["plain loop"](*image) for image in images]
+        expected = [every["plain loop"](*image) for image in images]
         equal = {
-            name: statistics.mean(same(way(*image), one) for image, one in zip(images, wanted, strict=True))
+            name: statistics.mean(same(way(*image), one) for image, one in zip(images, expected, strict=True))
             for name, way in every.items()
         }
         each = [timed({name: partial(way, *image) for name, way in every.items()}, options.rounds) for image in images]
@@ -142,7 +142,7 @@ def boxes_rows(options: Options) -> list[Row]:
 
 
 def paint_rows(options: Options) -> list[Row]:
-    """The class map of the first stored photo and of noise, ours and the plain ways."""
+    """The class map of the first stored image and of noise, ours and the plain ways."""
     with np.load(options.tensors) as stored:
         learned = stored["class_map"][0].astype(np.float32)
 
@@ -151,12 +151,12 @@ def paint_rows(options: Options) -> list[Row]:
         return full[0].argmax(0).to(torch.uint8).numpy()
 
     ways = {"plain, numpy": lambda x: plain_paint(x, options.size), "plain, torch": with_torch}
-    ways["ours"] = lambda x: paint(x, options.size)
+    ways["ours"] = lambda x: upsample_argmax(x, options.size)
     noise = np.random.default_rng(options.seed).normal(0, 3, learned.shape).astype(np.float32)
     rows = []
     for case, logits in {"class map, learned": learned, "class map, noise": noise}.items():
-        wanted = plain_paint(logits, options.size)
-        equal = {name: float((way(logits) == wanted).mean()) for name, way in ways.items()}
+        expected = plain_paint(logits, options.size)
+        equal = {name: float((way(logits) == expected).mean()) for name, way in ways.items()}
         times = timed({name: partial(way, logits) for name, way in ways.items()}, options.rounds)
         rows += [Row(case, name, times[name], times["plain, numpy"] / times[name], equal[name]) for name in ways]
     return rows
@@ -187,7 +187,7 @@ def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     rows = boxes_rows(options) + paint_rows(options)
     cells = [(row.case, row.way, f"{row.milliseconds:.2f}", f"{row.of_plain:.1f}", f"{row.equal:.2%}") for row in rows]
-    note = f"milliseconds for one photo, median; class map of {options.size[1]} x {options.size[0]} pixels"
+    note = f"milliseconds for one image, median; class map of {options.size[1]} x {options.size[0]} pixels"
     table = Table("after the network", ("answers", "way", "ms", "times as fast", "equal"), cells, (note,))
     verdicts = judge(rows)
     print_all([table], verdicts)

@@ -23,12 +23,12 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from blitznet.core.anchors import grids, make_anchors
-from blitznet.core.models import DEFAULT, named
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.models import DEFAULT, get_spec
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
 from blitznet.nets.deploy import Deployed
-from blitznet.nets.detect import Finishing
+from blitznet.nets.postprocess import PostprocessModule
 from blitznet.train.batch import collate
 from blitznet.train.config import Precision
 from blitznet.train.distributed import Group
@@ -53,7 +53,7 @@ class Options:
     device: str = "cuda"
     batches: tuple[int, ...] = (1, 32, 128)
     sizes: tuple[int, ...] = ()
-    """sides of the photos; none: the model's own"""
+    """sides of the images; none: the model's own"""
     ways: tuple[Way, ...] = ("eager", "compiled", "graph")
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     rounds: int = 20
@@ -72,7 +72,7 @@ class Row:
     precision: str
     batch: int
     milliseconds: float | None
-    photos_per_second: float | None
+    images_per_second: float | None
     memory: float | None
     """MB the device held at most; None on a CPU"""
 
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
 
 def specs(model: str, options: Options) -> list[Spec]:
     """The model's contract at every size."""
-    spec = named(model)
+    spec = get_spec(model)
     return [replace(spec, size=(side, side)) for side in options.sizes] or [spec]
 
 
@@ -170,12 +170,12 @@ def network(spec: Spec, batch: int, precision: Precision, way: Way, device: torc
 
 def finishing(spec: Spec, batch: int, way: Way, device: torch.device) -> Work:
     """What comes after the network, on random answers."""
-    anchors = len(make_anchors(spec.anchors, grids(spec.anchors, spec.size)))
+    anchors = len(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)))
     grid = [-(-side // spec.network.segmentation_stride) for side in spec.size]
-    shapes = [(batch, anchors, 4), (batch, anchors, spec.channels), (batch, spec.channels, *grid)]
+    shapes = [(batch, anchors, 4), (batch, anchors, spec.num_channels), (batch, spec.num_channels, *grid)]
     answers = tuple(torch.randn(shape, device=device) for shape in shapes)
     given = answers if "segmentation" in spec.tasks else answers[:2]
-    return in_this_way(Finishing(spec).to(device).eval(), given, "float32", way)
+    return in_this_way(PostprocessModule(spec).to(device).eval(), given, "float32", way)
 
 
 def in_this_way(module: nn.Module, given: tuple[Tensor, ...], precision: Precision, way: Way) -> Work:
@@ -217,7 +217,9 @@ def step(spec: Spec, batch: int, precision: Precision, device: torch.device) -> 
     optimizer = make_optimizer(net, config)
     rng = np.random.default_rng(0)
     examples = collate([example(spec, rng, partly=False) for _ in range(batch)]).to(device)
-    anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy()).to(device)
+    anchors = torch.from_numpy(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy()).to(
+        device
+    )
     group = Group(0, 1, device)
     return partial(update, net, [examples], optimizer, anchors=anchors, spec=spec, config=config, group=group)
 
@@ -235,13 +237,13 @@ def table(rows: list[Row], device: str) -> Table:
         )
         for one in rows
     ]
-    columns = ("model", "what", "way", "precision", "batch", "milliseconds", "photos/s", "MB")
+    columns = ("model", "what", "way", "precision", "batch", "milliseconds", "images/s", "MB")
     return Table(f"on {device}", columns, cells)
 
 
 def numbers(one: Row) -> tuple[tuple[float | None, int], ...]:
     """Figures and their digits."""
-    return (one.milliseconds, 2), (one.photos_per_second, 1), (one.memory, 0)
+    return (one.milliseconds, 2), (one.images_per_second, 1), (one.memory, 0)
 
 
 if __name__ == "__main__":

@@ -16,20 +16,20 @@ from faster_coco_eval.core import mask as coco_mask
 from PIL import Image as Pillow
 
 from blitznet import load
-from blitznet.bridges.coco import coco_panoptic, coco_runs
+from blitznet.bench.timing import timed
 from blitznet.core.classes import canonical
 from blitznet.core.errors import BlitzNetError, UsageError
-from blitznet.core.instances import Instances, Mask, Panoptic, Segment, panoptic
-from blitznet.core.result import Result
+from blitznet.integrations.coco import coco_panoptic, coco_runs
 from blitznet.metrics.panoptic import PanopticCounts
-from blitznet.runtime.timing import timed
-from report import DATA, percent, require_photos, say, show, write
+from blitznet.postprocess.instances import Instances, Mask, Panoptic, Segment, panoptic
+from blitznet.postprocess.result import Result
+from report import DATA, percent, require_images, say, show, write
 
 SHOWN = 0.3
 """score from which a box has a say in a panoptic map"""
 OBJECTS = 10
 SIZE = (375, 500)
-"""of the photo that is timed"""
+"""of the image that is timed"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Truth:
     """The split's own file, of the classes that the model knows."""
 
     content: dict[str, Any]
-    photos: tuple[dict[str, Any], ...]
+    images: tuple[dict[str, Any], ...]
 
     @classmethod
     def read(cls, path: Path, names: Sequence[str]) -> "Truth":
@@ -68,12 +68,12 @@ class Truth:
         categories = [{"id": label + 1, "name": name} for label, name in enumerate(names)]
         return cls(content | {"annotations": objects, "categories": categories}, tuple(content["images"]))
 
-    def panoptic(self, photo: dict[str, Any]) -> tuple[Panoptic, Mask]:
-        """The objects of a photo as segments, the later over the earlier, and its crowds as void."""
-        ids = np.zeros((photo["height"], photo["width"]), np.uint16)
+    def panoptic(self, image: dict[str, Any]) -> tuple[Panoptic, Mask]:
+        """The objects of a image as segments, the later over the earlier, and its crowds as void."""
+        ids = np.zeros((image["height"], image["width"]), np.uint16)
         void, labels = np.zeros(ids.shape, np.bool_), []
         for one in self.content["annotations"]:
-            if one["image_id"] == photo["id"]:
+            if one["image_id"] == image["id"]:
                 mask = _decoded(one["segmentation"], ids.shape)
                 if one["iscrowd"]:
                     void |= mask
@@ -88,15 +88,15 @@ class Truth:
 def filled(result: Result) -> Instances:
     """Every pixel of the box."""
     found = result.instances()
-    return replace(found, parts=tuple(np.ones_like(part) for part in found.parts))
+    return replace(found, crop_masks=tuple(np.ones_like(part) for part in found.crop_masks))
 
 
 def cut(result: Result) -> Instances:
     """The class map's pixels inside the box."""
     found, class_map = result.instances(), result.class_map
     assert class_map is not None
-    pairs = zip(found.windows, found.labels, strict=True)
-    return replace(found, parts=tuple(class_map[window] == label + 1 for window, label in pairs))
+    pairs = zip(found.crops, found.labels, strict=True)
+    return replace(found, crop_masks=tuple(class_map[window] == label + 1 for window, label in pairs))
 
 
 WAYS: dict[str, Callable[[Result], Instances]] = {
@@ -108,23 +108,23 @@ WAYS: dict[str, Callable[[Result], Instances]] = {
 
 def main(options: Options) -> None:
     """Find, cut, score, time."""
-    require_photos(options.root)
+    require_images(options.root)
     predictor = load(options.model)
     folder = options.root / "coco"
     truth = Truth.read(folder / "annotations" / f"instances_{options.split}.json", predictor.spec.classes)
-    say(f"{len(truth.photos)} photos")
-    results = [predictor(folder / options.split / photo["file_name"]) for photo in truth.photos]
+    say(f"{len(truth.images)} images")
+    results = [predictor(folder / options.split / image["file_name"]) for image in truth.images]
     scores = {name: _scores(way, results, truth, options.results, name) for name, way in WAYS.items()}
     milliseconds = _milliseconds(results, options.repeats)
     of_box, of_map, ours = (scores[name]["mask AP50"] for name in WAYS)
     show(
-        f"coco@{options.split}, {len(truth.photos)} photos, {options.model}",
+        f"coco@{options.split}, {len(truth.images)} images, {options.model}",
         ("masks", *next(iter(scores.values()))),
         [(name, *(percent(value) for value in row.values())) for name, row in scores.items()],
         (
-            f"mask AP50: {ours / of_box:.2f} times the filled box's (wanted 1.5), "
-            f"{ours / of_map:.2f} times the cut class map's (wanted 1.05)",
-            f"instances and panoptic map of {OBJECTS} objects, {SIZE[1]}x{SIZE[0]}: {milliseconds:.2f} ms (wanted 3)",
+            f"mask AP50: {ours / of_box:.2f} times the filled box's (expected 1.5), "
+            f"{ours / of_map:.2f} times the cut class map's (expected 1.05)",
+            f"instances and panoptic map of {OBJECTS} objects, {SIZE[1]}x{SIZE[0]}: {milliseconds:.2f} ms (expected 3)",
         ),
     )
     write(options.json, options, scores=scores, milliseconds=milliseconds)
@@ -134,20 +134,20 @@ def _scores(
     way: Callable[[Result], Instances], results: Sequence[Result], truth: Truth, folder: Path | None, name: str
 ) -> dict[str, float]:
     """Mask AP and AP50 of all detections, panoptic quality of the clear ones."""
-    rows = [row for photo, result in zip(truth.photos, results, strict=True) for row in _rows(photo, way(result))]
+    rows = [row for image, result in zip(truth.images, results, strict=True) for row in _rows(image, way(result))]
     entries: list[dict[str, Any]] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(rows))
-    counts = PanopticCounts(len(results[0].names))
-    for photo, result in zip(truth.photos, results, strict=True):
+    counts = PanopticCounts(len(results[0].class_names))
+    for image, result in zip(truth.images, results, strict=True):
         assert result.class_map is not None
         whole = panoptic(way(result.above(SHOWN)), result.class_map)
-        counts.add(whole, *truth.panoptic(photo))
+        counts.add(whole, *truth.panoptic(image))
         if folder is not None:
-            entries.append(_written(whole, photo, range(1, len(result.names) + 1), folder / f"panoptic_{name}"))
+            entries.append(_written(whole, image, range(1, len(result.class_names) + 1), folder / f"panoptic_{name}"))
     if folder is not None:
-        told = {"images": truth.photos, "categories": truth.content["categories"], "annotations": entries}
+        told = {"images": truth.images, "categories": truth.content["categories"], "annotations": entries}
         (folder / f"panoptic_{name}.json").write_text(json.dumps(told))
     judge = COCOeval_faster(COCO(truth.content), COCO(truth.content).loadRes(rows), "segm")
     judge.evaluate()
@@ -156,20 +156,20 @@ def _scores(
     return {"mask AP": judge.stats[0], "mask AP50": judge.stats[1], "PQ": counts.quality().mean or 0.0}
 
 
-def _written(whole: Panoptic, photo: dict[str, Any], categories: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Write a photo's panoptic map as COCO has them; gives its entry in the list."""
+def _written(whole: Panoptic, image: dict[str, Any], categories: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Write a image's panoptic map as COCO has them; gives its entry in the list."""
     folder.mkdir(exist_ok=True)
-    name = Path(photo["file_name"]).with_suffix(".png").name
-    picture, entry = coco_panoptic(whole, photo["id"], categories, file_name=name)
+    name = Path(image["file_name"]).with_suffix(".png").name
+    picture, entry = coco_panoptic(whole, image["id"], categories, file_name=name)
     Pillow.fromarray(picture).save(folder / name)
     return entry
 
 
-def _rows(photo: dict[str, Any], found: Instances) -> Iterator[dict[str, Any]]:
+def _rows(image: dict[str, Any], found: Instances) -> Iterator[dict[str, Any]]:
     """COCO results."""
     for index, (score, label) in enumerate(zip(found.scores, found.labels, strict=True)):
         yield {
-            "image_id": photo["id"],
+            "image_id": image["id"],
             "category_id": int(label) + 1,
             "score": float(score),
             "segmentation": coco_runs(found.mask(index)),
@@ -187,7 +187,7 @@ def _decoded(outline: Any, size: tuple[int, ...]) -> Mask:
 
 
 def _milliseconds(results: Sequence[Result], repeats: int) -> float:
-    """Median of cutting a photo whose objects are the best of several photos."""
+    """Median of cutting a image whose objects are the best of several images."""
     fitting = [one for one in results if one.size[1] > one.size[0] and one.leaning is not None]
     many = max(fitting, key=lambda one: int((one.scores >= SHOWN).sum()))
     scale = np.array([SIZE[1] / many.size[1], SIZE[0] / many.size[0]] * 2, np.float32)
@@ -197,7 +197,7 @@ def _milliseconds(results: Sequence[Result], repeats: int) -> float:
             many.boxes[:OBJECTS] * scale,
             many.scores[:OBJECTS],
             many.labels[:OBJECTS],
-            many.names,
+            many.class_names,
             SIZE,
             painted=np.zeros(SIZE, np.uint8),
             leaning=many.leaning,

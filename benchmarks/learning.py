@@ -1,4 +1,4 @@
-"""Short trainings on chosen photos with chosen parts of their truth: what overfit, mixed and partial share."""
+"""Short trainings on chosen images with chosen parts of their truth: what overfit, mixed and partial share."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,27 +8,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
 from blitznet.data.dataset import Dataset
 from blitznet.metrics.evaluate import evaluate
 from blitznet.metrics.report import Scores
 from blitznet.nets.blitznet import BlitzNet
-from blitznet.nets.engine import TorchEngine
+from blitznet.nets.torch_engine import TorchEngine
 from blitznet.runtime.predictor import Predictor
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig
-from blitznet.train.distributed import join
-from blitznet.train.ema import Average
+from blitznet.train.distributed import init_distributed
+from blitznet.train.ema import ModelEma
+from blitznet.train.initialize import make_network
 from blitznet.train.loader import Augmented, make_loader
 from blitznet.train.loop import POLICIES
 from blitznet.train.optimizer import make_optimizer, set_rate
 from blitznet.train.recipes import lite
+from blitznet.train.sampler import EpochSampler, entries_of, held_out
 from blitznet.train.schedule import ema_decay, learning_rate
-from blitznet.train.start import make_network
 from blitznet.train.step import update
-from blitznet.train.stream import Stream, entries_of, held_out
 from report import say
 
 Change = Callable[[Sample], Sample]
@@ -42,7 +42,7 @@ def _unchanged(sample: Sample) -> Sample:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A Dataset: some photos of another one, each with its truth changed."""
+    """A Dataset: some images of another one, each with its truth changed."""
 
     base: Dataset
     indices: Sequence[int]
@@ -54,9 +54,9 @@ class Chosen:
         return self.base.title
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """(K,) class names."""
-        return self.base.names
+        return self.base.class_names
 
     @property
     def ids(self) -> Sequence[str]:
@@ -71,19 +71,19 @@ class Chosen:
 
 
 def halves(dataset: Dataset) -> tuple[list[int], list[int]]:
-    """Indices of the photos in one half and in the other, by a hash of their ids."""
+    """Indices of the images in one half and in the other, by a hash of their ids."""
     second = [held_out(sample_id, 0.5) for sample_id in dataset.ids]
     return [k for k, late in enumerate(second) if not late], [k for k, late in enumerate(second) if late]
 
 
 def without_boxes(sample: Sample) -> Sample:
     """The sample as if no boxes had been annotated."""
-    return keep_objects(sample, np.zeros(len(sample.labels), np.bool_), np.zeros_like(sample.box_classes))
+    return keep_objects(sample, np.zeros(len(sample.labels), np.bool_), np.zeros_like(sample.annotated_box_classes))
 
 
 def without_mask(sample: Sample) -> Sample:
     """The sample as if no mask had been annotated."""
-    return replace(sample, mask=None, mask_classes=np.zeros_like(sample.mask_classes))
+    return replace(sample, mask=None, annotated_mask_classes=np.zeros_like(sample.annotated_mask_classes))
 
 
 def keep_objects(sample: Sample, keep: NDArray[np.bool_], box_classes: NDArray[np.bool_]) -> Sample:
@@ -94,16 +94,16 @@ def keep_objects(sample: Sample, keep: NDArray[np.bool_], box_classes: NDArray[n
         labels=sample.labels[keep],
         difficult=sample.difficult[keep],
         crowd=sample.crowd[keep],
-        box_classes=box_classes,
+        annotated_box_classes=box_classes,
     )
 
 
 def batches(
-    datasets: Sequence[Dataset], spec: Spec, config: TrainConfig, stream: Stream | None = None
+    datasets: Sequence[Dataset], spec: Spec, config: TrainConfig, stream: EpochSampler | None = None
 ) -> Iterator[Batch]:
-    """Endless batches as training takes them; every photo as often as any other where no `stream` says otherwise."""
+    """Endless batches as training takes them; every image as often as any other where no `stream` says otherwise."""
     entries = entries_of(datasets, config.holdout)
-    order = stream or Stream(entries, np.ones(len(entries)), config.seed)
+    order = stream or EpochSampler(entries, np.ones(len(entries)), config.seed)
     return make_loader(examples(datasets, spec, config), order, batch=config.batch, first=0, workers=config.workers)
 
 
@@ -128,11 +128,13 @@ def learn(
     begun = time.perf_counter()
     if config.threads:
         torch.set_num_threads(config.threads)
-    with join(config.device) as group:
+    with init_distributed(config.device) as group:
         net.train().to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
-        average = Average(net) if config.ema else None
+        average = ModelEma(net) if config.ema else None
         optimizer = make_optimizer(net, config)
-        anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy()).to(group.device)
+        anchors = torch.from_numpy(
+            generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy()
+        ).to(group.device)
         for step in range(1, config.steps + 1):
             set_rate(optimizer, learning_rate(config, step))
             parts = [next(given).to(group.device)]
@@ -165,7 +167,7 @@ def shortened(*, steps: int, batch: int, seed: int, workers: int, threads: int) 
 
 
 def taught(name: str, sets: Sequence[Dataset], val: Dataset, config: TrainConfig, side: int) -> Scores:
-    """The scores on `val` of the network that learned from the sets, photos `side` pixels wide and high."""
+    """The scores on `val` of the network that learned from the sets, images `side` pixels wide and high."""
     net, spec = make_network(config, ())
     spec = replace(spec, size=(side, side))
     return score(learn(net, spec, batches(sets, spec, config), config, name=name), spec, val)

@@ -15,11 +15,11 @@ import torch
 import tyro
 from torch import Tensor
 
-from blitznet.core.anchors import grids, make_anchors
-from blitznet.core.arrays import VOID
-from blitznet.core.models import named
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.arrays import IGNORE_INDEX
+from blitznet.core.models import get_spec
 from blitznet.core.spec import Spec
-from blitznet.data.example import Example
+from blitznet.data.train_sample import TrainSample
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.parts import Heads
 from blitznet.train.batch import Batch, collate
@@ -61,7 +61,7 @@ class Row:
     """matching and losses of the network"""
 
 
-def example(spec: Spec, rng: np.random.Generator, *, partly: bool) -> Example:
+def example(spec: Spec, rng: np.random.Generator, *, partly: bool) -> TrainSample:
     """One to six objects of all sizes, painted into the class map as the boxes they are."""
     height, width = (-(-side // spec.network.segmentation_stride) for side in spec.size)
     count = int(rng.integers(1, 7))
@@ -72,11 +72,11 @@ def example(spec: Spec, rng: np.random.Generator, *, partly: bool) -> Example:
     class_map = np.zeros((height, width), np.uint8)
     for (x1, y1, x2, y2), label in zip(boxes * ([width, height] * 2), labels, strict=True):
         class_map[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1] = label + 1
-    class_map[rng.random(class_map.shape) < 0.05] = VOID
+    class_map[rng.random(class_map.shape) < 0.05] = IGNORE_INDEX
     annotated = np.ones(len(spec.classes), bool)
     annotated[-1] = not partly
     image = rng.integers(0, 256, (*spec.size, 3), np.uint8)
-    return Example("", image, boxes, labels, np.zeros(count, bool), class_map, annotated, annotated)
+    return TrainSample("", image, boxes, labels, np.zeros(count, bool), class_map, annotated, annotated)
 
 
 def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
@@ -88,10 +88,10 @@ def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
 
 def measure(name: str, options: Options) -> Row:
     """Time one model: the network, then what is done with its heads, round after round."""
-    spec = named(name)
+    spec = get_spec(name)
     rng = np.random.default_rng(options.seed)
     batch = collate([example(spec, rng, partly=k < options.partly * options.batch) for k in range(options.batch)])
-    anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy())
+    anchors = torch.from_numpy(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy())
     net = build(spec).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
     images = batch.images.float().div_(255)
     with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):

@@ -1,8 +1,8 @@
-"""Boxes on one half of the photos, masks on the other, against both on all, and against each half alone.
+"""Boxes on one half of the images, masks on the other, against both on all, and against each half alone.
 
-Four runs of the default model from its trunk, with the same steps, photos a step, seed and first weights;
-they differ only in what was annotated. Halves are made by a hash of the photos' ids. A half alone has half the
-photos a step, so that it sees its own as often as the mixed run does: it is that run without the other half.
+Four runs of the default model from its trunk, with the same steps, images a step, seed and first weights;
+they differ only in what was annotated. Halves are made by a hash of the images' ids. A half alone has half the
+images a step, so that it sees its own as often as the mixed run does: it is that run without the other half.
 With `--alone-batch 16` it sees them twice as often, which in short runs counts for more than anything else.
 
 `python benchmarks/mixed.py --json mixed.json`
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import tyro
 
-from blitznet.core.models import DEFAULT, named
+from blitznet.core.models import DEFAULT, get_spec
 from blitznet.data.dataset import Dataset
 from blitznet.data.sources import open_sources
 from learning import Chosen, halves, shortened, taught, without_boxes, without_mask
-from report import DATA, percent, require_photos, show, write
+from report import DATA, percent, require_images, show, write
 
 KEPT = 0.85
 """of the full run's score, that the mixed run keeps in each task"""
@@ -31,11 +31,11 @@ class Options:
     steps: int = 1600
     batch: int = 16
     alone_batch: int = 8
-    """photos a step of the runs that have one half alone"""
+    """images a step of the runs that have one half alone"""
     side: int = 160
     """pixels of the network's image, in training and evaluation"""
-    photos: int = 600
-    """only so many of the training photos, evenly spaced in their list; 0: all"""
+    images: int = 600
+    """only so many of the training images, evenly spaced in their list; 0: all"""
     workers: int = 1
     threads: int = 0
     """of torch, 0: one a core"""
@@ -50,7 +50,7 @@ class Row:
 
     run: str
     boxes: int
-    """photos with boxes"""
+    """images with boxes"""
     masks: int
     minutes: float
     ap50: float | None
@@ -105,11 +105,11 @@ def judge(task: str, full: float | None, mixed: float | None, alone: float | Non
 
 def main(options: Options) -> None:
     """Train four times, print, write."""
-    require_photos(options.root)
+    require_images(options.root)
     voc = f"voc:{options.root}/VOCdevkit/VOC2012"
-    train, val = open_sources((f"{voc}@train", f"{voc}@val"), named(DEFAULT).classes)
-    step = max(1, len(train) // options.photos) if options.photos else 1
-    part = Chosen(train, range(0, len(train), step)[: options.photos or None])
+    train, val = open_sources((f"{voc}@train", f"{voc}@val"), get_spec(DEFAULT).classes)
+    step = max(1, len(train) // options.images) if options.images else 1
+    part = Chosen(train, range(0, len(train), step)[: options.images or None])
     rows = [run(name, sets, val, options) for name, sets in runs(part).items()]
     full, mixed, boxes, masks = rows
     verdicts = [
@@ -121,7 +121,7 @@ def main(options: Options) -> None:
         for row in rows
     ]
     notes = [
-        f"{verdict.task}: mixed is {percent(verdict.of_full)} of both on all (wanted {percent(KEPT, 0)}), "
+        f"{verdict.task}: mixed is {percent(verdict.of_full)} of both on all (expected {percent(KEPT, 0)}), "
         f"{100 * verdict.ahead:+.1f} points to its half alone: {'holds' if verdict.holds else 'fails'}"
         for verdict in verdicts
     ]

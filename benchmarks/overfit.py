@@ -1,8 +1,8 @@
-"""Can the networks learn at all? Eight real photos by heart, boxes and masks at once, as the evaluation scores them.
+"""Can the networks learn at all? Eight real images by heart, boxes and masks at once, as the evaluation scores them.
 
-`blitznet300-s8` begins with random weights, the default with its published trunk. Photos are only resized,
+`blitznet300-s8` begins with random weights, the default with its published trunk. Images are only resized,
 never cropped, turned or recoloured; the first eight in the order of the list, each with a class the others
-before it lack, one to four objects, none of them `difficult` or smaller than a twentieth of the photo, and a
+before it lack, one to four objects, none of them `difficult` or smaller than a twentieth of the image, and a
 mask with VOC's own void borders: a class map at a stride of 8 pixels cannot follow anything thinner.
 
 `python benchmarks/overfit.py --json overfit.json`
@@ -14,21 +14,21 @@ from pathlib import Path
 
 import tyro
 
-from blitznet.core.arrays import VOID
+from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.core.boxes import area
-from blitznet.core.models import named
+from blitznet.core.models import get_spec
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import Dataset
 from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.train.config import Precision, TrainConfig
-from blitznet.train.start import make_network
+from blitznet.train.initialize import make_network
 from learning import Chosen, batches, learn, score
-from report import DATA, percent, require_photos, say, show, write
+from report import DATA, percent, require_images, say, show, write
 
 WANTED_AP50, WANTED_MIOU = 0.95, 0.90
 LEAST = 0.05
-"""of the photo's area, the smallest object's box"""
+"""of the image's area, the smallest object's box"""
 COMMON = TrainConfig(policy="plain", batch=8, workers=0, weight_decay=0.0, warmup=20, clip=10.0, log_every=25)
 CONFIGS = {
     "blitznet300-s8": replace(
@@ -45,7 +45,7 @@ class Options:
     """What is learned."""
 
     models: tuple[str, ...] = tuple(CONFIGS)
-    photos: int = 8
+    images: int = 8
     steps: int = 0
     """at most; 0: the model's own limit"""
     every: int = 25
@@ -74,7 +74,7 @@ class Row:
 
 
 def choose(dataset: Dataset, count: int) -> Chosen:
-    """The photos of the rule above."""
+    """The images of the rule above."""
     seen: set[int] = set()
     chosen: list[int] = []
     for index in range(len(dataset)):
@@ -88,16 +88,16 @@ def choose(dataset: Dataset, count: int) -> Chosen:
 
 
 def _clear(sample: Sample) -> bool:
-    height, width = sample.photo.size()
+    height, width = sample.image.size()
     large = (area(sample.boxes) >= LEAST * height * width).all()
     if not 1 <= len(sample.labels) <= 4 or not large or sample.difficult.any():
         return False
     class_map = sample.class_map()
-    return class_map is not None and bool((class_map == VOID).any())
+    return class_map is not None and bool((class_map == IGNORE_INDEX).any())
 
 
 class Examiner:
-    """Looks every few steps how well the photos are known, and remembers; its own time is not the training's."""
+    """Looks every few steps how well the images are known, and remembers; its own time is not the training's."""
 
     def __init__(self, dataset: Chosen, config: TrainConfig, every: int) -> None:
         self.net, self.spec = make_network(config, ())
@@ -106,7 +106,7 @@ class Examiner:
         self.found: Row | None = None
 
     def __call__(self, step: int, net: BlitzNet) -> bool:
-        """Whether the photos are known by heart after this step."""
+        """Whether the images are known by heart after this step."""
         if step % self.every and step != self.config.steps:
             return False
         now = time.perf_counter()
@@ -121,11 +121,11 @@ class Examiner:
 
 
 def measure(model: str, options: Options) -> tuple[Row, list[str]]:
-    """Train one model until it knows the photos or its steps are over; gives their ids too."""
-    config = replace(CONFIGS[model], seed=options.seed, threads=options.threads, batch=options.photos)
+    """Train one model until it knows the images or its steps are over; gives their ids too."""
+    config = replace(CONFIGS[model], seed=options.seed, threads=options.threads, batch=options.images)
     config = replace(config, steps=options.steps or config.steps, precision=options.precision or config.precision)
-    [dataset] = open_sources((f"voc:{options.root}/VOCdevkit/VOC2012@train",), named(model).classes)
-    chosen = choose(dataset, options.photos)
+    [dataset] = open_sources((f"voc:{options.root}/VOCdevkit/VOC2012@train",), get_spec(model).classes)
+    chosen = choose(dataset, options.images)
     examiner = Examiner(chosen, config, options.every)
     given = batches([chosen], examiner.spec, config)
     learn(examiner.net, examiner.spec, given, config, name=model, enough=examiner)
@@ -135,7 +135,7 @@ def measure(model: str, options: Options) -> tuple[Row, list[str]]:
 
 def main(options: Options) -> None:
     """Train, print, write."""
-    require_photos(options.root)
+    require_images(options.root)
     results = [measure(model, options) for model in options.models]
     rows, ids = [row for row, _ in results], results[0][1]
     shown = [
@@ -152,8 +152,8 @@ def main(options: Options) -> None:
     ]
     notes = [f"wanted: AP50 {percent(WANTED_AP50, 0)} and mIoU {percent(WANTED_MIOU, 0)} at once, on {', '.join(ids)}"]
     columns = ("model", "start", "steps", "seconds", "AP50", "mIoU", "reached")
-    show(f"{options.photos} photos by heart", columns, shown, notes)
-    write(options.json, options, photos=ids, wanted={"ap50": WANTED_AP50, "miou": WANTED_MIOU}, rows=rows)
+    show(f"{options.images} images by heart", columns, shown, notes)
+    write(options.json, options, images=ids, expected={"ap50": WANTED_AP50, "miou": WANTED_MIOU}, rows=rows)
 
 
 if __name__ == "__main__":

@@ -7,21 +7,21 @@ from pathlib import Path
 import torch
 
 from blitznet.api import WEIGHTS, find_model
-from blitznet.core.models import MODELS, named
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
+from blitznet.core.models import MODELS, get_spec
 from blitznet.core.spec import Spec
 from blitznet.export.onnx import export_onnx
 from blitznet.export.quantize import quantize_onnx
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.files import load_model
+from blitznet.nets.model_files import load_model
 from contenders import pinned
 
 _BACKGROUND = 6.0
 """added to its logit in a random network"""
 
 
-def files_of(model: str, folder: Path, photos: Sequence[Photo]) -> Iterator[tuple[Path, Spec]]:
-    """ONNX files of a model with their contracts: float32, bfloat16 and int8, the package's or calibrated on photos.
+def files_of(model: str, folder: Path, images: Sequence[ImageSource]) -> Iterator[tuple[Path, Spec]]:
+    """ONNX files of a model with their contracts: float32, bfloat16 and int8, the package's or calibrated on images.
 
     model: a name, whose weights are random if the package has none, an ONNX file, which stands for itself, or a
     safetensors file or run folder.
@@ -34,15 +34,15 @@ def files_of(model: str, folder: Path, photos: Sequence[Photo]) -> Iterator[tupl
         spec = contract(ready)
         if spec.precision == "int8" or model not in MODELS:
             yield ready, spec
-            photos = ()
+            images = ()
         if model not in MODELS:
             return
-    net, spec = load_model(weights) if weights.is_file() else (random_network(named(model)), named(model))
+    net, spec = load_model(weights) if weights.is_file() else (random_network(get_spec(model)), get_spec(model))
     plain = replace(spec, precision="float32")
     yield from write(net, plain, folder)
-    if photos:
+    if images:
         small = folder / f"{spec.name}-int8.onnx"
-        quantize_onnx(folder / f"{spec.name}-float32.onnx", small, [photo.fit(spec.size) for photo in photos], plain)
+        quantize_onnx(folder / f"{spec.name}-float32.onnx", small, [image.resize(spec.size) for image in images], plain)
         yield small, replace(spec, precision="int8")
 
 
@@ -56,7 +56,7 @@ def write(net: torch.nn.Module, spec: Spec, folder: Path) -> Iterator[tuple[Path
 
 def contract(file: Path) -> Spec:
     """The contract in an ONNX file."""
-    from blitznet.runtime.onnx import OnnxEngine
+    from blitznet.runtime.onnx_engine import OnnxEngine
 
     return OnnxEngine(file, 1).spec
 
@@ -71,5 +71,5 @@ def random_network(spec: Spec) -> BlitzNet:
     with torch.no_grad():
         for layer in net.detection.class_layers() if net.detection is not None else ():
             if layer.bias is not None:
-                layer.bias.view(-1, spec.channels)[:, 0] += _BACKGROUND
+                layer.bias.view(-1, spec.num_channels)[:, 0] += _BACKGROUND
     return net.eval()

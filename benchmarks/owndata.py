@@ -1,4 +1,4 @@
-"""Own data in minutes: the default learns three classes it never saw, from photos with boxes or masks, never both.
+"""Own data in minutes: the default learns three classes it never saw, from images with boxes or masks, never both.
 
 Out of COCO's photographs in `../shared/data` two sets are made, as a user has them: one with boxes only, in COCO's
 layout, and one with PNG masks only, in a plain folder. Then come the commands of docs/own-data.md, timed, and scores on
@@ -22,13 +22,13 @@ from PIL import Image
 from blitznet.cli.main import main as blitznet
 from blitznet.core.sample import Sample
 from blitznet.data.sources import open_mapped, parse_source
-from report import DATA, percent, require_photos, say, write
+from report import DATA, percent, require_images, say, write
 from tables import Table, at_most, print_all
 
 NEW = ("elephant", "zebra", "giraffe")
 MINUTES = 10.0
 OTHERS = 40
-"""photos without any of them, in each set: what is none has to be learned too"""
+"""images without any of them, in each set: what is none has to be learned too"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Options:
 
 
 def prepare(coco: Path, out: Path) -> dict[str, int]:
-    """Write both sets; gives how many photos each has of the new classes."""
+    """Write both sets; gives how many images each has of the new classes."""
     shutil.rmtree(out, ignore_errors=True)
     masked = open_mapped(parse_source(f"coco:{coco}@train"), NEW)
     boxed = open_mapped(parse_source(f"coco:{coco}@boxes"), NEW)
@@ -64,9 +64,9 @@ def _write_boxes(samples: list[Sample], folder: Path) -> None:
     (folder / "train").mkdir(parents=True)
     (folder / "annotations").mkdir()
     for number, sample in enumerate(samples, start=1):
-        name = Path(sample.photo.name).name
-        shutil.copy(sample.photo.name, folder / "train" / name)
-        height, width = sample.photo.size()
+        name = Path(sample.image.name).name
+        shutil.copy(sample.image.name, folder / "train" / name)
+        height, width = sample.image.size()
         content["images"].append({"id": number, "file_name": name, "height": height, "width": width})
         for (x1, y1, x2, y2), label, crowd in zip(sample.boxes.tolist(), sample.labels, sample.crowd, strict=True):
             box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": int(crowd)}
@@ -81,10 +81,10 @@ def _write_masks(samples: list[Sample], folder: Path) -> None:
         (folder / part).mkdir(parents=True)
     (folder / "classes.txt").write_text("\n".join(("background", *NEW)) + "\n")
     for sample in samples:
-        name = Path(sample.photo.name).name
-        shutil.copy(sample.photo.name, folder / "images" / name)
+        name = Path(sample.image.name).name
+        shutil.copy(sample.image.name, folder / "images" / name)
         class_map = sample.class_map()
-        mask = np.zeros(sample.photo.size(), np.uint8) if class_map is None else class_map
+        mask = np.zeros(sample.image.size(), np.uint8) if class_map is None else class_map
         Image.fromarray(mask).save(folder / "masks" / Path(name).with_suffix(".png").name)
 
 
@@ -99,7 +99,7 @@ def run(words: list[str]) -> float:
 
 def main(options: Options) -> None:
     """Make the sets, train, score."""
-    require_photos(options.root)
+    require_images(options.root)
     coco, made, model = options.root / "coco", options.out / "sets", options.out / "model"
     counts = prepare(coco, made)
     sets = [f"coco:{made / 'boxes'}@train", f"folder:{made / 'masks'}"]
@@ -114,7 +114,7 @@ def main(options: Options) -> None:
         ("before", "0", "0"),
         ("after", percent(found["ap50_area"]), percent(painted["miou"])),
     ]
-    sizes = f"{counts['boxes']} photos with boxes, {counts['masks']} with masks, {2 * OTHERS} with none of the classes"
+    sizes = f"{counts['boxes']} images with boxes, {counts['masks']} with masks, {2 * OTHERS} with none of the classes"
     table = Table("three new classes on coco@val", ("the default", "AP50", "mean IoU"), rows, (sizes,))
     verdicts = [at_most("minutes of training", minutes, MINUTES)]
     print_all([table], verdicts)

@@ -11,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from blitznet.view.markdown import grid
+from blitznet.report.markdown import grid
 
 OUT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Speed
@@ -52,9 +52,9 @@ def of_bench(path: Path) -> str:
     ]
     columns = ("model", "engine", "precision", *stages, "frames/s", "stream/s", "MB")
     note = (
-        f"Milliseconds, median / 95th percentile; {found['photos']} photos of {found['image_size']}, batch 1; total is "
+        f"Milliseconds, median / 95th percentile; {found['images']} images of {found['image_size']}, batch 1; total is "
         "from an RGB array to boxes and full-size class map, measured by itself; "
-        "stream/s: photos a second of a stream, on every thread one; MB: the most memory the process held."
+        "stream/s: images a second of a stream, on every thread one; MB: the most memory the process held."
     )
     return f"## {found['command']}\n\n{_where(found)}\n\n{grid(columns, rows)}\n\n{note}\n"
 

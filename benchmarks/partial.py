@@ -1,8 +1,8 @@
-"""A class annotated in half of the photos only: saying so, against "what is not annotated is background".
+"""A class annotated in half of the images only: saying so, against "what is not annotated is background".
 
 In the half without it the class's boxes are left out and its pixels painted background, for both runs alike.
 The first run is told that the class was not annotated there, so that background may be the class (the
-marginal); the second is not. Same photos, steps, seed and first weights.
+marginal); the second is not. Same images, steps, seed and first weights.
 
 `python benchmarks/partial.py --json partial.json`
 """
@@ -16,13 +16,13 @@ import numpy as np
 import tyro
 
 from blitznet.core.errors import UsageError
-from blitznet.core.models import DEFAULT, named
+from blitznet.core.models import DEFAULT, get_spec
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import Dataset
 from blitznet.data.masks import RemappedMask
 from blitznet.data.sources import open_sources
 from learning import Chosen, halves, keep_objects, shortened, taught
-from report import DATA, percent, require_photos, show, write
+from report import DATA, percent, require_images, show, write
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,23 @@ class Row:
 
 def without_class(sample: Sample, label: int, *, marked: bool) -> Sample:
     """The sample without a class's boxes and pixels; `marked`: and with the word that it was not annotated."""
-    annotated = np.ones(len(sample.box_classes), np.bool_)
+    annotated = np.ones(len(sample.annotated_box_classes), np.bool_)
     annotated[label] = not marked
-    bare = keep_objects(sample, (sample.labels != label) | sample.crowd, sample.box_classes & annotated)
+    bare = keep_objects(sample, (sample.labels != label) | sample.crowd, sample.annotated_box_classes & annotated)
     if sample.mask is None:
         return bare
     table = np.arange(256).astype(np.uint8)
     table[label + 1] = 0
-    return replace(bare, mask=RemappedMask(sample.mask, table), mask_classes=sample.mask_classes & annotated)
+    return replace(
+        bare, mask=RemappedMask(sample.mask, table), annotated_mask_classes=sample.annotated_mask_classes & annotated
+    )
 
 
 def run(train: Dataset, val: Dataset, options: Options, *, marked: bool) -> Row:
-    """Train with the class in one half of the photos, score on `val`."""
+    """Train with the class in one half of the images, score on `val`."""
     begun = time.perf_counter()
     first, second = halves(train)
-    change = partial(without_class, label=train.names.index(options.name), marked=marked)
+    change = partial(without_class, label=train.class_names.index(options.name), marked=marked)
     sets = [Chosen(train, first), Chosen(train, second, change)]
     name = "marked as not annotated" if marked else "absent is background"
     workers, threads = options.workers, options.threads
@@ -89,10 +91,10 @@ def run(train: Dataset, val: Dataset, options: Options, *, marked: bool) -> Row:
 
 def main(options: Options) -> None:
     """Train twice, print, write."""
-    require_photos(options.root)
-    classes = named(DEFAULT).classes
+    require_images(options.root)
+    classes = get_spec(DEFAULT).classes
     if options.name not in classes:
-        raise UsageError(f"--name: wanted one of {', '.join(classes)}, came '{options.name}'")
+        raise UsageError(f"--name: expected one of {', '.join(classes)}, got '{options.name}'")
     voc = f"voc:{options.root}/VOCdevkit/VOC2012"
     train, val = open_sources((f"{voc}@train", f"{voc}@val"), classes)
     rows = [run(train, val, options, marked=marked) for marked in (True, False)]
@@ -103,7 +105,7 @@ def main(options: Options) -> None:
     holds = rows[0].class_ap50 > rows[1].class_ap50 and rows[0].class_iou > rows[1].class_iou
     notes = [f"marking is better in AP50 and IoU of {options.name}: {'holds' if holds else 'fails'}"]
     columns = ("run", "minutes", f"{options.name} AP50", f"{options.name} IoU", "AP50", "mIoU")
-    show(f"{options.name} in half of the photos, {options.steps} steps, VOC2012@val", columns, shown, notes)
+    show(f"{options.name} in half of the images, {options.steps} steps, VOC2012@val", columns, shown, notes)
     write(options.json, options, rows=rows, holds=holds)
 
 

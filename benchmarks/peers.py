@@ -1,6 +1,6 @@
 """Our networks beside what a user would run instead, in one run: a detector, a segmenter, or both for what ours gives.
 
-Same photos, same threads; everything takes turns, each in a process of its own, of which one computes at a time.
+Same images, same threads; everything takes turns, each in a process of its own, of which one computes at a time.
 First every network by itself on every engine and in every precision; then the fastest of each of ours against the
 fastest of each detector with the fastest segmenter. What is done around the peers' networks is made as fast as
 ours; their 8-bit files are made here, by onnxruntime's quantisation, and their accuracy is not known.
@@ -19,12 +19,12 @@ from typing import Any, get_args
 
 import tyro
 
+from blitznet.bench.interleaved import run_interleaved
+from blitznet.bench.timing import Latency, latency
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.models import DEFAULT
 from blitznet.core.spec import Precision
 from blitznet.runtime.threads import available_threads
-from blitznet.runtime.timing import Spread, spread
-from blitznet.runtime.turns import take_turns
 from contenders import Contender, Kind, Turn, ours, theirs
 from rivals import HOME, PEERS, SEGMENTER, Peer, Runtime, Setup
 from tables import Table, Verdict, at_least, at_most, print_all
@@ -55,12 +55,12 @@ class Options:
     in the package has random ones"""
     scores: tuple[str, ...] = ()
     """accuracy of the default: PRECISION=FILE, of a file that `blitznet eval --json` wrote"""
-    photos: int = 40
+    images: int = 40
     """of VOC2012@val, evenly spaced"""
     calibrate: int = 64
     """of VOC2012@train, by which the peers are quantised, and ours that the package has no such file of"""
     rounds: int = 5
-    """over all photos; one more is run first to warm up"""
+    """over all images; one more is run first to warm up"""
     threads: int = available_threads()
     root: Path = DATA
     peers: Path = HOME
@@ -77,11 +77,11 @@ class Row:
     kind: Kind
     engine: str
     precision: str
-    network: Spread
-    whole: Spread
+    network: Latency
+    whole: Latency
     frames_per_second: float
     streamed_per_second: float
-    """with a photo on every thread"""
+    """with a image on every thread"""
     peak_memory: float
     """MB"""
     ap50: float | None = None
@@ -95,21 +95,21 @@ Accuracy = tuple[float | None, float | None]
 
 def main(options: Options) -> None:
     """Measure, print, write."""
-    from report import require_photos, say, write
+    from report import require_images, say, write
 
-    require_photos(options.root)
+    require_images(options.root)
     if not options.peers.is_dir():
         print(f"skipped: the peers are not in {options.peers} (--peers names another folder)")
         return
     accuracy = accuracies(options)
-    photos = evenly(options.root, "val", options.photos)
+    images = evenly(options.root, "val", options.images)
     with TemporaryDirectory() as folder:
         say("files")
-        contenders = [*our_contenders(options, photos, Path(folder)), *their_contenders(options, photos, Path(folder))]
+        contenders = [*our_contenders(options, images, Path(folder)), *their_contenders(options, images, Path(folder))]
         say(f"{len(contenders)} networks by themselves")
         alone = measure(contenders, options.rounds, accuracy)
         say("against each other")
-        finalists = fastest(contenders, alone, photos, options.peers)
+        finalists = fastest(contenders, alone, images, options.peers)
         final = measure(finalists, options.rounds, accuracy)
     tables, verdicts = report_tables(alone, final, options), judge(alone, final)
     print_all(tables, verdicts)
@@ -123,12 +123,12 @@ def main(options: Options) -> None:
 
 def measure(contenders: Sequence[Contender], rounds: int, accuracy: dict[tuple[str, str], Accuracy]) -> list[Row]:
     """All of them in turn."""
-    turns = take_turns([one.job for one in contenders], rounds)
+    turns = run_interleaved([one.job for one in contenders], rounds)
     return [_row(one, given, accuracy) for one, given in zip(contenders, turns, strict=True)]
 
 
 def fastest(
-    contenders: Sequence[Contender], alone: Sequence[Row], photos: Sequence[Path], home: Path
+    contenders: Sequence[Contender], alone: Sequence[Row], images: Sequence[Path], home: Path
 ) -> list[Contender]:
     """The fastest of each of ours; on each engine, each detector's fastest with the segmenter's.
 
@@ -142,7 +142,7 @@ def fastest(
     chosen = [one for _, one in best.values()]
     segmenters = {one.engine: one for one in chosen if one.kind == "segmenter"}
     detectors = [one for one in chosen if one.kind == "detector"]
-    pairs = [theirs((*one.parts, *segmenters[one.engine].parts), photos, home) for one in detectors]
+    pairs = [theirs((*one.parts, *segmenters[one.engine].parts), images, home) for one in detectors]
     return [*(one for one in chosen if one.kind == "ours"), *pairs]
 
 
@@ -155,7 +155,7 @@ def judge(alone: Sequence[Row], final: Sequence[Row]) -> list[Verdict]:
     own = [row for row in pairs if row.title == f"{DETECTOR.title} + {SEGMENTER.title}"]
     verdicts = [
         at_least(
-            f"{DEFAULT}, photo to boxes and full-size class map, in a stream",
+            f"{DEFAULT}, image to boxes and full-size class map, in a stream",
             best.streamed_per_second,
             FRAMES,
             " frames/s",
@@ -177,12 +177,12 @@ def judge(alone: Sequence[Row], final: Sequence[Row]) -> list[Verdict]:
 
 
 def _judge_heavy(alone: Sequence[Row]) -> Iterator[Verdict]:
-    for precision, wanted in HEAVY_FRAMES.items():
+    for precision, expected in HEAVY_FRAMES.items():
         rows = [row for row in alone if row.title == HEAVY and row.precision == precision]
         if rows:
             best = max(rows, key=_streamed)
             yield at_least(
-                f"{HEAVY}, the whole way in a stream, {precision}", best.streamed_per_second, wanted, " frames/s"
+                f"{HEAVY}, the whole way in a stream, {precision}", best.streamed_per_second, expected, " frames/s"
             )
 
 
@@ -194,34 +194,34 @@ def _streamed(row: Row) -> float:
     return row.streamed_per_second
 
 
-def our_contenders(options: Options, photos: Sequence[Path], folder: Path) -> Iterator[Contender]:
+def our_contenders(options: Options, images: Sequence[Path], folder: Path) -> Iterator[Contender]:
     """Each model in every precision there is a file for, on the engines that run it."""
-    from blitznet.core.photo import Photo
+    from blitznet.core.image import ImageSource
     from own import files_of
 
-    calibration = [Photo(path) for path in evenly(options.root, "train", options.calibrate)]
+    calibration = [ImageSource(path) for path in evenly(options.root, "train", options.calibrate)]
     for model in options.models:
         for file, spec in files_of(model, folder, calibration):
             for runtime, precision in SETTINGS:
                 if precision == spec.precision:
-                    yield ours(file, runtime, spec, photos, options.threads)
+                    yield ours(file, runtime, spec, images, options.threads)
 
 
-def their_contenders(options: Options, photos: Sequence[Path], folder: Path) -> Iterator[Contender]:
+def their_contenders(options: Options, image_sources: Sequence[Path], folder: Path) -> Iterator[Contender]:
     """Each peer by itself, on both engines."""
-    from blitznet.core.photo import Photo
+    from blitznet.core.image import ImageSource
     from quantise import quantise
 
-    images = [Photo(path).read() for path in evenly(options.root, "train", options.calibrate)]
+    images = [ImageSource(path).read() for path in evenly(options.root, "train", options.calibrate)]
     for peer in PEERS:
         small = quantise(peer, images, folder / f"{peer.name}-int8.onnx", options.peers)
         for runtime, precision in SETTINGS:
             setup = Setup(runtime, precision, options.threads, small if precision == "int8" else None)
-            yield theirs([(peer, setup)], photos, options.peers)
+            yield theirs([(peer, setup)], image_sources, options.peers)
 
 
 def evenly(root: Path, split: str, count: int) -> list[Path]:
-    """Photos of VOC2012, evenly from the whole list."""
+    """Images of VOC2012, evenly from the whole list."""
     voc = root / "VOCdevkit" / "VOC2012"
     ids = (voc / "ImageSets" / "Main" / f"{split}.txt").read_text().split()
     return [voc / "JPEGImages" / f"{ids[place * len(ids) // count]}.jpg" for place in range(count)]
@@ -233,7 +233,7 @@ def accuracies(options: Options) -> dict[tuple[str, str], Accuracy]:
     for text in options.scores:
         precision, equals, file = text.partition("=")
         if not equals or precision not in get_args(Precision):
-            raise UsageError(f"--scores: wanted PRECISION=FILE, came {text}")
+            raise UsageError(f"--scores: expected PRECISION=FILE, got {text}")
         scores: dict[str, Any] = json.loads(Path(file).read_text())
         found[DEFAULT, precision] = (scores["detection"]["ap50_pooled"], scores["segmentation"]["miou"])
     page = (options.peers / "README.md").read_text()
@@ -250,16 +250,16 @@ def _published(peer: Peer, page: str) -> Accuracy:
 
 
 def _row(one: Contender, turns: Sequence[Turn], accuracy: dict[tuple[str, str], Accuracy]) -> Row:
-    whole = spread([time for turn in turns for time in turn.whole])
+    whole = latency([time for turn in turns for time in turn.whole])
     return Row(
         one.title,
         one.kind,
         one.engine,
         one.precision,
-        spread([time for turn in turns for time in turn.network]),
+        latency([time for turn in turns for time in turn.network]),
         whole,
         whole.per_second,
-        spread([turn.streamed for turn in turns]).per_second,
+        latency([turn.streamed for turn in turns]).per_second,
         turns[-1].memory / 1e6,
         *_accuracy(one, accuracy),
     )
@@ -297,10 +297,10 @@ def report_tables(alone: Sequence[Row], final: Sequence[Row], options: Options) 
         for rows in (alone, final)
     ]
     notes = (
-        f"milliseconds, median / 95th percentile; {options.photos} photos of VOC2012@val at their own size (at most "
+        f"milliseconds, median / 95th percentile; {options.images} images of VOC2012@val at their own size (at most "
         f"500 x 500), batch 1, threads: {options.threads}; MB: the most memory the process held",
-        "whole way: from an RGB array to boxes, to the full-size class map, or to both; frames/s: one photo after the "
-        "other; stream/s: on every thread one photo, in networks of one thread",
+        "whole way: from an RGB array to boxes, to the full-size class map, or to both; frames/s: one image after the "
+        "other; stream/s: on every thread one image, in networks of one thread",
         "the peers' AP50 and mIoU are those of their page, float32; their 8-bit and bfloat16 files were not scored",
     )
     return [

@@ -1,4 +1,4 @@
-"""The picture of the README: what the default model sees in the sample photos of the package.
+"""The picture of the README: what the default model sees in the sample images of the package.
 
 `python benchmarks/picture.py` writes docs/output.jpg.
 """
@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 import blitznet
-from blitznet.runtime.photos import find_photos
-from blitznet.view.draw import annotate
-from blitznet.view.sheet import contact_sheet
+from blitznet.drawing.annotate import annotate
+from blitznet.drawing.contact_sheet import contact_sheet
+from blitznet.runtime.image_paths import find_images
 
 OUT = Path(__file__).parents[1] / "docs" / "output.jpg"
 HEIGHT, SCORE = 420, 0.4
@@ -20,10 +20,10 @@ def main() -> None:
     """Predict, draw, write."""
     predictor = blitznet.load()
     tiles = []
-    for path in find_photos():
-        height, width = blitznet.Photo(path).size()
-        image = blitznet.Photo(path).fit((HEIGHT, round(width * HEIGHT / height)))
-        tiles.append((path.name, annotate(image, predictor(image, score=SCORE))))
+    for path in find_images():
+        height, width = blitznet.ImageSource(path).size()
+        image = blitznet.ImageSource(path).resize((HEIGHT, round(width * HEIGHT / height)))
+        tiles.append((path.name, annotate(image, predictor(image, min_score=SCORE))))
     OUT.parent.mkdir(exist_ok=True)
     Image.fromarray(contact_sheet(tiles, len(tiles))).save(OUT, quality=88)
 

@@ -15,45 +15,47 @@ from onnx import TensorProto, helper
 from blitznet.core.anchors import Grid
 from blitznet.core.arrays import Boxes, ClassMap, Floats, Labels, Scores
 from blitznet.core.boxes import decode
-from blitznet.core.spec import Limits, Spec
+from blitznet.core.spec import PostprocessConfig, Spec
 
 Found = tuple[Boxes, Scores, Labels]
 """boxes (N, 4) as fractions, scores and labels (N,), best first"""
 
 
-def plain(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: Limits) -> Found:
+def plain(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: PostprocessConfig) -> Found:
     """The paper's 3.5 in numpy with loops."""
     scores, boxes = _softmax(logits), _decode(offsets, anchors, spec)
     parts = [_one_class(boxes, scores[:, label + 1], label, limits) for label in range(len(spec.classes))]
     return _best(parts, limits)
 
 
-def _one_class(boxes: Boxes, scores: Scores, label: int, limits: Limits) -> Found:
-    passing = np.flatnonzero(scores > limits.score)
-    order = passing[np.argsort(-scores[passing], kind="stable")][: limits.candidates]
+def _one_class(boxes: Boxes, scores: Scores, label: int, limits: PostprocessConfig) -> Found:
+    passing = np.flatnonzero(scores > limits.score_threshold)
+    order = passing[np.argsort(-scores[passing], kind="stable")][: limits.topk_candidates]
     kept = list[int]()
-    while len(order) and len(kept) < limits.per_class:
+    while len(order) and len(kept) < limits.max_per_class:
         kept.append(order[0])
-        order = order[1:][_iou(boxes[order[0]], boxes[order[1:]]) <= limits.iou]
+        order = order[1:][_iou(boxes[order[0]], boxes[order[1:]]) <= limits.nms_threshold]
     return boxes[kept], scores[kept], np.full(len(kept), label)
 
 
-def with_opencv(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: Limits) -> Found:
+def with_opencv(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: PostprocessConfig) -> Found:
     """The same with OpenCV's batched suppression; without the cut before it, it takes minutes in the worst case."""
     import cv2  # only who times this way needs it
 
     boxes, scores = _cut(offsets, logits, anchors, spec, limits)
-    label, row = np.nonzero(scores > limits.score)
+    label, row = np.nonzero(scores > limits.score_threshold)
     if not len(row):
         return _best([], limits)
     score, box = scores[label, row], boxes[label, row]
     sides = np.concatenate([box[:, :2], box[:, 2:] - box[:, :2]], 1)
     suppress: Any = cv2.dnn.NMSBoxesBatched  # its annotations know lists only
-    kept = np.asarray(suppress(sides, score, label.astype(np.int32), limits.score, limits.iou), np.intp)
+    kept = np.asarray(
+        suppress(sides, score, label.astype(np.int32), limits.score_threshold, limits.nms_threshold), np.intp
+    )
     return _best([(box[kept], score[kept], label[kept])], limits)
 
 
-def with_onnx(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: Limits) -> Found:
+def with_onnx(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: PostprocessConfig) -> Found:
     """The same with ONNX's NonMaxSuppression in onnxruntime, after the same cut."""
     boxes, scores = _cut(offsets, logits, anchors, spec, limits)
     [chosen] = _suppression(limits).run(None, {"boxes": boxes, "scores": scores[:, None]})
@@ -61,10 +63,12 @@ def with_onnx(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limi
     return _best([(boxes[label, row], scores[label, row], label)], limits)
 
 
-def _cut(offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: Limits) -> tuple[Boxes, Floats]:
+def _cut(
+    offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, limits: PostprocessConfig
+) -> tuple[Boxes, Floats]:
     """Boxes (K, n, 4) and scores (K, n) of each class's best candidates, by falling score."""
     scores = _softmax(logits)[:, 1:].T  # (K, A)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, : limits.candidates]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : limits.topk_candidates]
     return _decode(offsets, anchors, spec)[order], np.take_along_axis(scores, order, axis=1)
 
 
@@ -100,9 +104,9 @@ def _iou(one: Floats, many: Boxes) -> Floats:
     return np.asarray(inter / np.maximum(union, 1e-12))
 
 
-def _best(parts: list[Found], limits: Limits) -> Found:
+def _best(parts: list[Found], limits: PostprocessConfig) -> Found:
     boxes, scores, labels = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else _nothing()
-    order = np.argsort(-scores, kind="stable")[: limits.per_image]
+    order = np.argsort(-scores, kind="stable")[: limits.max_detections]
     return boxes[order], scores[order], labels[order]
 
 
@@ -111,9 +115,13 @@ def _nothing() -> Found:
 
 
 @cache
-def _suppression(limits: Limits) -> Any:
+def _suppression(limits: PostprocessConfig) -> Any:
     """A session with the operator alone."""
-    constants = {"most": np.array(limits.per_class), "iou": np.float32(limits.iou), "score": np.float32(limits.score)}
+    constants = {
+        "most": np.array(limits.max_per_class),
+        "iou": np.float32(limits.nms_threshold),
+        "score": np.float32(limits.score_threshold),
+    }
     node = helper.make_node("NonMaxSuppression", ["boxes", "scores", *constants], ["chosen"])
     graph = helper.make_graph(
         [node],

@@ -4,18 +4,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from blitznet.core.arrays import Image
+from blitznet.core.arrays import RGBArray
 from rivals import HOME, Arrays, Peer, Rival, Setup
 
 _OPSET = 13
 """the first whose QuantizeLinear has a scale for each channel"""
 
 
-def quantise(peer: Peer, photos: Sequence[Image], out: Path, home: Path = HOME) -> Path:
-    """Write `out`, calibrated on these photos (H, W, 3) uint8 RGB; every convolution in 8 bits."""
+def quantise(peer: Peer, images: Sequence[RGBArray], out: Path, home: Path = HOME) -> Path:
+    """Write `out`, calibrated on these images (H, W, 3) uint8 RGB; every convolution in 8 bits."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    given = _feeds(Rival(peer, Setup("onnxruntime", "float32", 1), home), photos)
+    given = _feeds(Rival(peer, Setup("onnxruntime", "float32", 1), home), images)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types
         def get_next(self) -> Arrays | None:
@@ -40,10 +40,10 @@ def quantise(peer: Peer, photos: Sequence[Image], out: Path, home: Path = HOME) 
     return out
 
 
-def _feeds(rival: Rival, photos: Sequence[Image]) -> Iterator[Arrays]:
-    """What the network is fed for each photo."""
-    for photo in photos:
-        rival(photo)
+def _feeds(rival: Rival, images: Sequence[RGBArray]) -> Iterator[Arrays]:
+    """What the network is fed for each image."""
+    for image in images:
+        rival(image)
         yield rival.session.fed
 
 

@@ -1,4 +1,4 @@
-"""What every benchmark does around its measuring: find the photos, print a table, write down where it was run."""
+"""What every benchmark does around its measuring: find the images, print a table, write down where it was run."""
 
 import dataclasses
 import json
@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.table import Table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-"""the photos, in a folder beside the repository"""
+"""the images, in a folder beside the repository"""
 PACKAGES = ("blitznet", "numpy", "onnxruntime", "pillow", "torch")
 
 FILE_WIDTH = 120
 """columns of a table that goes into a file"""
 
 
-def require_photos(root: Path) -> None:
-    """End the benchmark, without blame, where there are no photos."""
+def require_images(root: Path) -> None:
+    """End the benchmark, without blame, where there are no images."""
     if not root.is_dir():
-        print(f"skipped: there are no photos in {root} (--root names another folder)")
+        print(f"skipped: there are no images in {root} (--root names another folder)")
         sys.exit(0)
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from blitznet.core.arrays import Floats, Image
+from blitznet.core.arrays import Floats, RGBArray
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision
+from blitznet.postprocess.nms import batched_nms
 from blitznet.runtime.memory import keep_freed_memory
-from blitznet.runtime.nms import suppress
-from blitznet.runtime.openvino import inference_precision, shared_core
+from blitznet.runtime.openvino_engine import inference_precision, shared_core
 
 HOME = Path(__file__).parents[2] / "shared" / "peers"
 """the peers' files, in a folder beside the repository"""
@@ -95,9 +95,9 @@ class Rival:
         self.session = session
         module = reference(home)
         vars(module).update(session=lambda _: session, resized=_resized, detections=_finder(module))
-        self._see: Callable[[Image], Any] = getattr(module, peer.name)()
+        self._see: Callable[[RGBArray], Any] = getattr(module, peer.name)()
 
-    def __call__(self, image: Image) -> Any:
+    def __call__(self, image: RGBArray) -> Any:
         """The whole way of one image."""
         return self._see(image)
 
@@ -136,7 +136,7 @@ class _Single(np.ndarray[Any, np.dtype[Any]]):
         return rows.reshape(pixels.shape).view(_Single)
 
 
-def _resized(image: Image, width: int, height: int) -> _Single:
+def _resized(image: RGBArray, width: int, height: int) -> _Single:
     pixels = np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR))
     return pixels.view(_Single)
 
@@ -158,7 +158,7 @@ def _finder(module: ModuleType) -> Callable[..., tuple[Floats, Floats, NDArray[n
         best = rank < CANDIDATES
         group, anchor, score = group[best], anchor[best], score[best]
         placed = boxes[anchor].astype(np.float32)
-        kept = np.flatnonzero(suppress(placed, group, iou=OVERLAP, keep=PER_CLASS))
+        kept = np.flatnonzero(batched_nms(placed, group, iou_threshold=OVERLAP, max_detections=PER_CLASS))
         found = kept[np.argsort(-score[kept], kind="stable")[:PER_IMAGE]]
         return placed[found], score[found], labels[group[found]]
 

@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 
 import tyro
 
-from blitznet.core.models import DEFAULT, named
+from blitznet.bench.interleaved import Job, run_interleaved
+from blitznet.bench.timing import Latency, latency, timed
+from blitznet.core.models import DEFAULT, get_spec
 from blitznet.core.spec import Spec
 from blitznet.runtime.threads import available_threads
-from blitznet.runtime.timing import Spread, spread, timed
-from blitznet.runtime.turns import Job, take_turns
 from tables import Table, Verdict, at_least, at_most, print_all
 
 HEAVY = "blitznet300-s4"
@@ -50,7 +50,7 @@ class Peak:
     """Matrix products of one library in one precision."""
 
     what: str
-    milliseconds: Spread
+    milliseconds: Latency
     rate: float
     """1e12 multiply-adds a second"""
 
@@ -62,10 +62,10 @@ class Row:
     model: str
     multiply_adds: float
     """1e9"""
-    joint: Spread
-    apart: Spread
+    joint: Latency
+    apart: Latency
     """the network for boxes and the network for class maps, one after the other"""
-    large: Spread
+    large: Latency
     """at twice the side"""
     rate: float
     """1e12 multiply-adds a second"""
@@ -74,7 +74,7 @@ class Row:
     of_apart: float
     """the joint network's time of the separate ones'"""
     growth: float
-    """how many times longer the large photo takes"""
+    """how many times longer the large image takes"""
     area: float
     """how many times as many pixels it has"""
 
@@ -83,7 +83,7 @@ def main(options: Options) -> None:
     """Measure, print, write."""
     from report import say, write
 
-    specs = [contract(named(model)) for model in options.models]
+    specs = [contract(get_spec(model)) for model in options.models]
     with TemporaryDirectory() as folder:
         say("files")
         networks = [networks_of(spec, Path(folder), options) for spec in specs]
@@ -133,14 +133,14 @@ def measure(
     }
     products["OpenVINO, bfloat16"] = partial(open_openvino, options.side, options.threads, options.repeats)
     jobs = [*products.values(), *(job for given in networks for job in given)]
-    found = [spread([time for turn in turns for time in turn]) for turns in take_turns(jobs, options.rounds)]
+    found = [latency([time for turn in turns for time in turn]) for turns in run_interleaved(jobs, options.rounds)]
     work = options.side**3 / 1e9
     peaks = [Peak(what, time, work / time.median) for what, time in zip(products, found, strict=False)]
     best, rest = max(peak.rate for peak in peaks), iter(found[len(peaks) :])
     return peaks, [row(spec, next(rest), next(rest), next(rest), best) for spec in specs]
 
 
-def row(spec: Spec, joint: Spread, apart: Spread, large: Spread, peak: float) -> Row:
+def row(spec: Spec, joint: Latency, apart: Latency, large: Latency, peak: float) -> Row:
     """What the times of a model come to."""
     count = multiply_adds(spec)
     rate = count / 1e9 / joint.median
@@ -159,7 +159,7 @@ def row(spec: Spec, joint: Spread, apart: Spread, large: Spread, peak: float) ->
 
 
 def multiply_adds(spec: Spec) -> int:
-    """Of the whole network for one photo."""
+    """Of the whole network for one image."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -221,22 +221,22 @@ def report_tables(peaks: Sequence[Peak], rows: Sequence[Row], options: Options) 
     ]
 
 
-def _ms(time: Spread) -> str:
+def _ms(time: Latency) -> str:
     return f"{time.median:.2f} / {time.p95:.2f}"
 
 
 def open_networks(files: Sequence[Path], threads: int, repeats: int) -> Callable[[], Turn]:
-    """In its process: these networks by OpenVINO, one after the other on the same photo."""
+    """In its process: these networks by OpenVINO, one after the other on the same image."""
     import numpy as np
 
     from blitznet.api import open_engine
 
     engines = [open_engine(file, engine="openvino", threads=threads) for file in files]
-    photo = np.random.default_rng(0).integers(0, 256, (1, *engines[0].spec.size, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, *engines[0].spec.size, 3), np.uint8)
 
     def once() -> None:
         for engine in engines:
-            engine.run(photo)
+            engine.run(image)
 
     return partial(_turn, once, repeats)
 
@@ -255,7 +255,7 @@ def open_openvino(side: int, threads: int, repeats: int) -> Callable[[], Turn]:
     """In its process: a matrix product by OpenVINO, which may lay out one side beforehand, as it does for networks."""
     import numpy as np
 
-    from blitznet.runtime.openvino import import_openvino, shared_core
+    from blitznet.runtime.openvino_engine import import_openvino, shared_core
 
     openvino = import_openvino()
     opset = openvino.opset13

@@ -1,6 +1,6 @@
-"""A training sample ready, decoded, augmented and with its mask, against bare decoding and resizing of its photo.
+"""A training sample ready, decoded, augmented and with its mask, against bare decoding and resizing of its image.
 
-Both in this one process, taking turns photo by photo; the processor time it takes counts. Bare is Pillow
+Both in this one process, taking turns image by image; the processor time it takes counts. Bare is Pillow
 alone: the whole JPEG decoded, then bilinear to 300 x 300. Ready is what a worker of the shipped model's recipe
 does for one sample. Each is run once before, so that the disk counts for neither.
 
@@ -18,14 +18,14 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from blitznet.core.models import named
+from blitznet.core.models import get_spec
 from blitznet.data.dataset import Dataset
+from blitznet.train.datasets import map_sets, open_all
 from blitznet.train.loader import Augmented
 from blitznet.train.recipes import lite
-from blitznet.train.sets import map_sets, open_all
-from blitznet.train.stream import Draw
+from blitznet.train.sampler import SampleDraw
 from learning import examples
-from report import DATA, percent, require_photos, show, write
+from report import DATA, percent, require_images, show, write
 
 LIMIT = 2.0
 """times the bare way"""
@@ -35,7 +35,7 @@ LIMIT = 2.0
 class Options:
     """What is timed."""
 
-    photos: int = 60
+    images: int = 60
     """of each training set, evenly spaced in its list"""
     rounds: int = 5
     """of which the median counts; one more is run first to warm up"""
@@ -46,10 +46,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """One set: milliseconds a photo."""
+    """One set: milliseconds a image."""
 
     set: str
-    photos: int
+    images: int
     share: float
     """of the recipe's samples that come from this set"""
     bare: float
@@ -58,7 +58,7 @@ class Row:
 
 
 def bare_way(path: str, size: tuple[int, int]) -> None:
-    """Decode a photo whole and resize it."""
+    """Decode a image whole and resize it."""
     with Image.open(path) as image:
         np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
 
@@ -71,15 +71,15 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure(dataset: Dataset, share: float, ready: Augmented, options: Options) -> Row:
-    """Time one set, round after round; the order within a pair changes with every photo."""
-    count = min(options.photos, len(dataset))
+    """Time one set, round after round; the order within a pair changes with every image."""
+    count = min(options.images, len(dataset))
     indices = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
-    paths = [dataset[index].photo.name for index in indices]
+    paths = [dataset[index].image.name for index in indices]
     rounds = []
     for turn in range(options.rounds + 1):
         spent = {"bare": 0.0, "ready": 0.0}
         for place, (index, path) in enumerate(zip(indices, paths, strict=True)):
-            draw = Draw(0, index, (options.seed, turn, place))
+            draw = SampleDraw(0, index, (options.seed, turn, place))
             works: dict[str, Callable[[], object]]
             works = {"bare": partial(bare_way, path, ready.size), "ready": partial(ready.__getitem__, draw)}
             for name in ("bare", "ready") if (place + turn) % 2 else ("ready", "bare"):
@@ -90,17 +90,17 @@ def measure(dataset: Dataset, share: float, ready: Augmented, options: Options) 
 
 
 def together(rows: list[Row]) -> Row:
-    """All sets in the shares that their weights and repeated photos give them."""
+    """All sets in the shares that their weights and repeated images give them."""
     bare = sum(row.share * row.bare for row in rows)
     ready = sum(row.share * row.ready for row in rows)
-    return Row("as the recipe mixes them", sum(row.photos for row in rows), 1.0, bare, ready, ready / bare)
+    return Row("as the recipe mixes them", sum(row.images for row in rows), 1.0, bare, ready, ready / bare)
 
 
 def main(options: Options) -> None:
     """Measure, print, write."""
-    require_photos(options.root)
+    require_images(options.root)
     config = replace(lite(), root=options.root)
-    spec = named(config.model)
+    spec = get_spec(config.model)
     sets = map_sets(open_all(config.sources(config.data)), (), spec.classes, config)
     shown = np.bincount(sets.stream.entries[:, 0], sets.stream.shares)
     shares = (shown / shown.sum()).tolist()
@@ -112,7 +112,7 @@ def main(options: Options) -> None:
     table = [
         (
             row.set.replace(f"{options.root}/", "").split(",")[0],
-            str(row.photos),
+            str(row.images),
             percent(row.share, 0),
             *(f"{value:.2f}" for value in (row.bare, row.ready, row.ratio)),
         )
@@ -120,8 +120,8 @@ def main(options: Options) -> None:
     ]
     verdict = "holds" if whole.ratio <= LIMIT else "fails"
     notes = [f"a sample ready takes {whole.ratio:.2f} times bare decoding and resizing (at most {LIMIT:g}): {verdict}"]
-    columns = ("set", "photos", "share", "bare, ms", "ready, ms", "ratio")
-    show("a training sample against decoding and resizing its photo", columns, table, notes)
+    columns = ("set", "images", "share", "bare, ms", "ready, ms", "ratio")
+    show("a training sample against decoding and resizing its image", columns, table, notes)
     write(options.json, options, rows=rows, whole=whole)
 
 

@@ -1,4 +1,4 @@
-"""The server against the same work done in process: photos a second, errors, and how long an answer takes.
+"""The server against the same work done in process: images a second, errors, and how long an answer takes.
 
 In process: JPEG bytes through `Predictor.stream`, each result as JSON. The server: `blitznet serve` in a process of its
 own, and `wrk` (Debian's package of that name) as its clients, on this machine: they share the processors.
@@ -22,8 +22,8 @@ from tempfile import TemporaryDirectory
 import tyro
 
 from blitznet import load
-from blitznet.runtime.timing import shot
-from report import DATA, require_photos, say, write
+from blitznet.bench.timing import load_bench_image
+from report import DATA, require_images, say, write
 from tables import Table, at_least, at_most, print_all
 
 SHARE = 0.70
@@ -38,10 +38,10 @@ class Options:
     root: Path = DATA
     clients: int = 32
     seconds: int = 60
-    photos: int = 16
+    images: int = 16
     """JPEGs of 500x375, each client sends them in turn"""
     warm: int = 40
-    """photos before the clock starts"""
+    """images before the clock starts"""
     json: Path | None = None
 
 
@@ -51,7 +51,7 @@ class Row:
 
     way: str
     rate: float
-    """photos a second"""
+    """images a second"""
     median_ms: float | None
     p99_ms: float | None
     errors: int
@@ -62,7 +62,7 @@ def in_process(jpegs: list[bytes], options: Options) -> Row:
     predictor = load()
     end = begun = time.monotonic()
     count = 0
-    with closing(predictor.stream(cycle(jpegs), score=0.5, class_map=False)) as stream:
+    with closing(predictor.stream(cycle(jpegs), min_score=0.5, class_map=False)) as stream:
         for seen in islice(stream, options.warm):
             assert seen.result is not None
         begun = time.monotonic()
@@ -99,7 +99,7 @@ def asked(jpegs: list[bytes], options: Options) -> Row:
 
 
 def _script(folder: Path, jpegs: list[bytes]) -> Path:
-    """What tells wrk to send the photos in turn, and to tell what it found as JSON."""
+    """What tells wrk to send the images in turn, and to tell what it found as JSON."""
     for number, jpeg in enumerate(jpegs):
         (folder / f"{number}.jpg").write_bytes(jpeg)
     script = folder / "ask.lua"
@@ -138,13 +138,13 @@ def _wrk(url: str, script: Path, clients: int, seconds: int) -> Row:
 
 def main(options: Options) -> None:
     """In process first, then the server."""
-    require_photos(options.root)
+    require_images(options.root)
     if shutil.which("wrk") is None:
         print("skipped: there is no wrk; `apt-get install wrk` brings it")
         return
     folder = options.root / "VOCdevkit" / "VOC2012" / "JPEGImages"
-    paths = sorted(folder.glob("*.jpg"))[: options.photos]
-    jpegs = [shot(path, SIZE).jpeg for path in paths]
+    paths = sorted(folder.glob("*.jpg"))[: options.images]
+    jpegs = [load_bench_image(path, SIZE).jpeg for path in paths]
     rows = []
     for way in (in_process, asked):
         say(way.__name__)
@@ -152,7 +152,7 @@ def main(options: Options) -> None:
     own, server = rows
     table = Table(
         "the server and the same work in process",
-        ("way", "photos/s", "median ms", "p99 ms", "errors"),
+        ("way", "images/s", "median ms", "p99 ms", "errors"),
         [(row.way, f"{row.rate:.1f}", _ms(row.median_ms), _ms(row.p99_ms), str(row.errors)) for row in rows],
         ("500x375 JPEGs to JSON; the clients share the processors with the server",),
     )

@@ -1,6 +1,6 @@
 """A whole training step of the default model, data included, against its network's forward and backward alone.
 
-Training is what the shipped model's recipe does: photos read and augmented by worker processes beside the
+Training is what the shipped model's recipe does: images read and augmented by worker processes beside the
 step, matching, losses, clipping, optimizer, average. Alone is the network on one batch that lies ready, with
 gradients that lie ready. Both take turns in blocks. Workers begin anew in each training block, whose first
 steps are not counted, and are gone before the other blocks: what they do is paid for where it is timed. The
@@ -18,20 +18,20 @@ from pathlib import Path
 import torch
 import tyro
 
-from blitznet.core.anchors import grids, make_anchors
-from blitznet.nets.deploy import normalise
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.nets.deploy import normalize
 from blitznet.train.batch import Batch
 from blitznet.train.config import Precision
+from blitznet.train.datasets import map_sets, open_all
 from blitznet.train.distributed import Group
-from blitznet.train.ema import Average
+from blitznet.train.ema import ModelEma
+from blitznet.train.initialize import make_network
 from blitznet.train.optimizer import make_optimizer
 from blitznet.train.recipes import lite
 from blitznet.train.schedule import ema_decay
-from blitznet.train.sets import map_sets, open_all
-from blitznet.train.start import make_network
 from blitznet.train.step import update
 from learning import batches
-from report import DATA, require_photos, show, write
+from report import DATA, require_images, show, write
 
 LIMIT = 1.25
 """times the network alone"""
@@ -79,9 +79,9 @@ class Bench:
         self.config = replace(config, precision=options.precision)
         net, self.spec = make_network(self.config, ())
         self.net = net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
-        self.average, self.optimizer = Average(self.net), make_optimizer(self.net, self.config)
+        self.average, self.optimizer = ModelEma(self.net), make_optimizer(self.net, self.config)
         self.group = Group(0, 1, torch.device("cpu"))
-        anchors = make_anchors(self.spec.anchors, grids(self.spec.anchors, self.spec.size))
+        anchors = generate_anchors(self.spec.anchors, feature_map_sizes(self.spec.anchors, self.spec.size))
         self.anchors = torch.from_numpy(anchors.copy())
         self.sets = map_sets(open_all(self.config.sources(self.config.data)), (), self.spec.classes, self.config)
 
@@ -133,7 +133,7 @@ class Bench:
 def measure(options: Options) -> list[Row]:
     """Blocks of all kinds in turn."""
     bench = Bench(options)
-    images = normalise(next(bench.stream(workers=0)).images, bench.spec)
+    images = normalize(next(bench.stream(workers=0)).images, bench.spec)
     blocks: dict[tuple[str, str], list[float]] = {}
     for _ in range(options.rounds):
         blocks.setdefault(("training, data included", options.precision), []).append(bench.train())
@@ -145,7 +145,7 @@ def measure(options: Options) -> list[Row]:
 
 def main(options: Options) -> None:
     """Measure, print, write."""
-    require_photos(options.root)
+    require_images(options.root)
     if options.threads:
         torch.set_num_threads(options.threads)
     rows = measure(options)
@@ -161,7 +161,7 @@ def main(options: Options) -> None:
         f"{'holds' if ratio <= LIMIT else 'fails'}",
         f"the faster precision is {fastest}, by {max(by_precision.values()) / min(by_precision.values()):.2f}",
     ]
-    show(f"a step of {options.batch} photos", ("step", "precision", "milliseconds", "photos/s"), table, notes)
+    show(f"a step of {options.batch} images", ("step", "precision", "milliseconds", "images/s"), table, notes)
     write(options.json, options, rows=rows, ratio=ratio, holds=ratio <= LIMIT, fastest=fastest)
 
 

@@ -19,13 +19,13 @@ class Verdict:
     """A promise and what came of it."""
 
     what: str
-    wanted: str
+    expected: str
     measured: str
     holds: bool
 
     def line(self) -> str:
         """One line."""
-        return f"{self.what}: {self.measured} (wanted {self.wanted}): {'holds' if self.holds else 'fails'}"
+        return f"{self.what}: {self.measured} (expected {self.expected}): {'holds' if self.holds else 'fails'}"
 
 
 def at_least(what: str, value: float, limit: float, unit: str = "") -> Verdict:

@@ -1,4 +1,4 @@
-"""Class maps by the DeepLab among the peers, for training photos that have boxes and no mask.
+"""Class maps by the DeepLab among the peers, for training images that have boxes and no mask.
 
 `python benchmarks/teach.py --out runs/deeplab`, then `blitznet train ... --pseudo runs/deeplab`. What is painted
 there is DeepLab's only inside boxes of its class; see `blitznet.data.pseudo`.
@@ -12,12 +12,12 @@ from rich.progress import track
 
 from blitznet.core.arrays import ClassMap
 from blitznet.core.classes import VOC
-from blitznet.core.photo import Photo
-from blitznet.data.pseudo import paint
+from blitznet.core.image import ImageSource
+from blitznet.data.pseudo import generate_pseudo_masks
 from blitznet.data.sources import open_mapped, parse_source
 from blitznet.runtime.threads import available_threads
 from blitznet.train.recipes import lite
-from report import DATA, require_photos
+from report import DATA, require_images
 from rivals import HOME, SEGMENTER, Rival, Setup
 
 
@@ -34,17 +34,19 @@ class Options:
 
 def main(options: Options) -> None:
     """Paint set after set."""
-    require_photos(options.root)
+    require_images(options.root)
     rival = Rival(SEGMENTER, Setup("openvino", "float32", available_threads()), options.peers)
 
-    def teacher(photo: Photo) -> ClassMap:
-        seen: ClassMap = rival(photo.read())
+    def teacher(image: ImageSource) -> ClassMap:
+        seen: ClassMap = rival(image.read())
         return seen
 
     for text in options.data:
         source = parse_source(text.replace("{root}", str(options.root)))
         dataset = open_mapped(source, VOC)
-        for _ in track(paint(teacher, dataset, source, options.out), source.title[-30:], total=len(dataset)):
+        for _ in track(
+            generate_pseudo_masks(teacher, dataset, source, options.out), source.title[-30:], total=len(dataset)
+        ):
             pass
 
 

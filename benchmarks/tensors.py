@@ -1,7 +1,7 @@
 """Raw answers of a network that has learned a little, for timing what comes after the network.
 
-Trains `blitznet300-s4` from random weights for some steps on VOC2012's training photos and writes what it answers
-to eight photos of the validation list, as float16, for finish.py to read.
+Trains `blitznet300-s4` from random weights for some steps on VOC2012's training images and writes what it answers
+to eight images of the validation list, as float16, for finish.py to read.
 Answers are rounded to eighths, which changes nothing for the clock and makes the file a third of its size.
 
 `python benchmarks/tensors.py --out benchmarks/tensors.npz --model runs/s4.safetensors`
@@ -17,17 +17,17 @@ import tyro
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import Floats
-from blitznet.core.models import named
-from blitznet.core.result import Outputs
+from blitznet.core.models import get_spec
+from blitznet.core.outputs import Outputs
 from blitznet.data.dataset import Dataset
 from blitznet.data.sources import open_sources
-from blitznet.nets.engine import TorchEngine
-from blitznet.nets.files import save_model
+from blitznet.nets.model_files import save_model
+from blitznet.nets.torch_engine import TorchEngine
 from blitznet.runtime.engine import Engine
 from blitznet.train.config import TrainConfig
-from blitznet.train.start import make_network
+from blitznet.train.initialize import make_network
 from learning import batches, learn
-from report import DATA, require_photos, say
+from report import DATA, require_images, say
 
 CONFIG = TrainConfig(
     model="blitznet300-s4",
@@ -51,7 +51,7 @@ class Options:
     out: Path
     steps: int = 200
     batch: int = 8
-    photos: int = 8
+    images: int = 8
     """of VOC2012@val, evenly spaced"""
     model: Path | None = None
     """also write the network, as safetensors"""
@@ -62,13 +62,13 @@ class Options:
     root: Path = DATA
 
 
-def answers(engine: Engine, photos: Dataset, count: int) -> dict[str, Floats]:
-    """Offsets (B, A, 4), class logits (B, A, C) and segmentation logits (B, C, h, w) of evenly spaced photos."""
-    step = len(photos) // count
-    fed = np.stack([photos[index * step].photo.fit(engine.spec.size) for index in range(count)])
+def answers(engine: Engine, images: Dataset, count: int) -> dict[str, Floats]:
+    """Offsets (B, A, 4), class logits (B, A, C) and segmentation logits (B, C, h, w) of evenly spaced images."""
+    step = len(images) // count
+    fed = np.stack([images[index * step].image.resize(engine.spec.size) for index in range(count)])
     found = engine.run(fed)
     assert isinstance(found, Outputs), "a network alone gives raw answers"
-    named_arrays = {"offsets": found.offsets, "logits": found.logits, "class_map": found.class_map}
+    named_arrays = {"offsets": found.offsets, "logits": found.logits, "class_map": found.segmentation_logits}
     return {name: array for name, array in named_arrays.items() if array is not None}
 
 
@@ -82,9 +82,9 @@ def save(path: Path, arrays: Mapping[str, NDArray[np.float16]]) -> None:
 
 def main(options: Options) -> None:
     """Train, answer, write."""
-    require_photos(options.root)
+    require_images(options.root)
     voc = f"voc:{options.root}/VOCdevkit/VOC2012"
-    train, val = open_sources((f"{voc}@train", f"{voc}@val"), named(CONFIG.model).classes)
+    train, val = open_sources((f"{voc}@train", f"{voc}@val"), get_spec(CONFIG.model).classes)
     config = replace(CONFIG, steps=options.steps, batch=options.batch, seed=options.seed)
     config = replace(config, workers=options.workers, threads=options.threads)
     net, spec = make_network(config, ())
@@ -93,10 +93,10 @@ def main(options: Options) -> None:
         save_model(options.model, net, spec)
     rounded = {
         name: (np.round(array * FINEST) / FINEST).astype(np.float16)
-        for name, array in answers(TorchEngine(net, spec), val, options.photos).items()
+        for name, array in answers(TorchEngine(net, spec), val, options.images).items()
     }
     save(options.out, rounded)
-    say(f"{options.out}: {options.photos} photos, {options.out.stat().st_size / 1e6:.1f} MB")
+    say(f"{options.out}: {options.images} images, {options.out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

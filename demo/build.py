@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from blitznet.api import WEIGHTS, load
-from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.models import DEFAULT
 
 HERE = Path(__file__).parent
@@ -69,7 +69,7 @@ def build(out: Path, runtime: Path | None = None) -> None:
     spec = load(WEIGHTS / f"{DEFAULT}.onnx", engine="onnxruntime").spec
     shutil.copy(WEIGHTS / f"{DEFAULT}.onnx", out / "model.onnx")
     (out / "model.json").write_text(spec.to_json())
-    anchors = make_anchors(spec.anchors, grids(spec.anchors, spec.size))
+    anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size))
     (out / "anchors.bin").write_bytes(anchors.astype("<f4").tobytes())
     assert anchors.dtype == np.float32
     (out / "ort").mkdir(exist_ok=True)

@@ -1,5 +1,5 @@
 // What surrounds the network, as blitznet's Python does it: resizing before it, boxes and class map after it.
-// Held to the same answers by tests/demo: runtime/prepare.py, runtime/detect.py, core/boxes.py, runtime/paint.py.
+// Held to the same answers by tests/demo: runtime/preprocess.py, postprocess/decode.py, core/boxes.py, postprocess/upsample.py.
 
 // Pillow's antialiased bilinear resize of RGBA pixels to RGB: rows of 8-bit values, first across, then down.
 export function resized({ data, width, height }, [h, w]) {
@@ -39,7 +39,7 @@ function weights(from, to) {
   });
 }
 
-// Detections of raw answers: [{label, score, box}], the best first; boxes in pixels of the photo.
+// Detections of raw answers: [{label, score, box}], the best first; boxes in pixels of the image.
 export function detections(offsets, logits, anchors, spec, { width, height }, least) {
   const channels = spec.classes.length + 1, { limits, temperature, shift } = spec;
   const bar = own(Math.max(limits.score, least), spec);

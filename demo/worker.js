@@ -51,12 +51,12 @@ async function look({ blob, score }) {
   pen.drawImage(picture, 0, 0);
   const fed = resized(pen.getImageData(0, 0, width, height), spec.size);
   const answer = await session.run({ images: new ort.Tensor("uint8", fed, [1, ...spec.size, 3]) });
-  const map = answer.class_map, photo = { width, height };
+  const map = answer.class_map, image = { width, height };
   return {
-    ...photo,
+    ...image,
     names: spec.classes,
-    detections: detections(answer.offsets.data, answer.logits.data, anchors, spec, photo, score),
-    class_map: map && classMap(map.data, map.dims[1], map.dims.slice(2), photo),
+    detections: detections(answer.offsets.data, answer.logits.data, anchors, spec, image, score),
+    class_map: map && classMap(map.data, map.dims[1], map.dims.slice(2), image),
   };
 }
 

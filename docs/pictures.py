@@ -15,11 +15,11 @@ sys.path.insert(0, str(ROOT / "tests"))  # for the drawn set, which is imported 
 import toy
 
 from blitznet.core.arrays import VOID
-from blitznet.core.photo import Photo
+from blitznet.core.image import Photo
 from blitznet.core.sample import Sample
 from blitznet.data.pseudo import agreed
-from blitznet.view.draw import annotate_sample
-from blitznet.view.sheet import contact_sheet
+from blitznet.drawing.annotate import annotate_sample
+from blitznet.drawing.contact_sheet import contact_sheet
 
 TIMES = 3
 """how much larger than drawn"""

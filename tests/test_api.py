@@ -6,11 +6,11 @@ import pytest
 import blitznet
 from blitznet.api import find_model, load
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.models import named
+from blitznet.core.models import get_spec
 from blitznet.runtime.engine import EngineName
-from blitznet.runtime.photos import SAMPLES
-from runtime.fakes import SPEC, write_onnx
-from without_torch import python
+from blitznet.runtime.image_paths import SAMPLES
+from support.fake_engines import SPEC, write_onnx
+from support.without_torch import python
 
 ENGINES: tuple[EngineName, ...] = ("torch", "torch-compiled")
 """those that want weights"""
@@ -58,10 +58,10 @@ def test_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("files", "wanted"), [(("last", "best"), "best"), (("last",), "last")])
-def test_a_run_folder(tmp_path: Path, files: tuple[str, ...], wanted: str) -> None:
+def test_a_run_folder(tmp_path: Path, files: tuple[str, ...], expected: str) -> None:
     for name in files:
         (tmp_path / f"{name}.safetensors").touch()
-    assert find_model(tmp_path) == tmp_path / f"{wanted}.safetensors"
+    assert find_model(tmp_path) == tmp_path / f"{expected}.safetensors"
 
 
 def test_a_named_model_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_a_named_model_of_the_package(tmp_path: Path, monkeypatch: pytest.Monkey
         ("gone.onnx", "gone.onnx: there is no such model file"),
         ("runs/gone", "runs/gone: there is no such model file"),
         ("gone.pt2", "gone.pt2: there is no such model file"),
-        ("a.pt", "a.pt: wanted an .onnx, .openvino, .pt2 or .safetensors file, came '.pt'"),
+        ("a.pt", "a.pt: expected an .onnx, .openvino, .pt2 or .safetensors file, got '.pt'"),
         ("folder", "folder: there is neither best.safetensors nor last.safetensors in this folder"),
     ],
 )
@@ -100,16 +100,16 @@ def test_models_that_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mo
 
 def test_threads_of_a_torch_model(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").touch()
-    with pytest.raises(UsageError, match="threads: wanted 1 or more, came 0"):
+    with pytest.raises(UsageError, match="threads: expected 1 or more, got 0"):
         load(tmp_path / "a.safetensors", threads=0)
 
 
 @pytest.mark.parametrize("name", ["blitznet300-lite", "blitznet416-lite"])
 def test_the_packages_models_see_what_the_samples_show(name: str) -> None:
     predictor = load(name)
-    assert predictor.spec.network == named(name).network
-    for photo, wanted in (("astronaut", "person"), ("cat", "cat"), ("photographer", "person")):
-        result = predictor(SAMPLES / f"{photo}.jpg", score=0.5)
-        assert wanted in {result.names[label] for label in result.labels}
+    assert predictor.spec.network == get_spec(name).network
+    for image, expected in (("astronaut", "person"), ("cat", "cat"), ("photographer", "person")):
+        result = predictor(SAMPLES / f"{image}.jpg", min_score=0.5)
+        assert expected in {result.class_names[label] for label in result.labels}
         assert result.class_map is not None
-        assert (result.class_map == result.names.index(wanted) + 1).mean() > 0.05
+        assert (result.class_map == result.class_names.index(expected) + 1).mean() > 0.05

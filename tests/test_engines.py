@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from blitznet.api import RUN_BY, open_engine
 from blitznet.core.errors import MissingExtra, ModelError, UsageError
-from blitznet.core.result import Outputs
+from blitznet.core.outputs import Outputs
 from blitznet.export.formats import SUFFIXES, export
 from blitznet.nets.blitznet import build
 from blitznet.nets.deploy import Deployed
-from blitznet.nets.files import save_model
-from blitznet.runtime.engine import Engine, EngineName, lanes_of
-from nets.small import small_spec
+from blitznet.nets.model_files import save_model
+from blitznet.runtime.engine import Engine, EngineName, replicas_of
+from support.small_networks import small_spec
 
 SPEC = small_spec()
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, *SPEC.size, 3), np.uint8)
@@ -48,7 +48,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wanted(files: Path) -> dict[str, NDArray[np.float32]]:
+def expected(files: Path) -> dict[str, NDArray[np.float32]]:
     """The answers to all images, by torch itself."""
     torch.manual_seed(0)
     with torch.inference_mode():
@@ -77,10 +77,10 @@ def raw(engine: Engine, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_answers_are_those_of_torch(engine: Engine, wanted: dict[str, NDArray[np.float32]], batch: int) -> None:
+def test_answers_are_those_of_torch(engine: Engine, expected: dict[str, NDArray[np.float32]], batch: int) -> None:
     for name, array in raw(engine, IMAGES[:batch]).items():
-        assert array.shape == (batch, *wanted[name].shape[1:])
-        assert np.abs(array - wanted[name][:batch]).max() < 1e-4 * wanted[name].std()
+        assert array.shape == (batch, *expected[name].shape[1:])
+        assert np.abs(array - expected[name][:batch]).max() < 1e-4 * expected[name].std()
 
 
 def test_alone_or_in_a_batch_is_the_same(engine: Engine) -> None:
@@ -95,14 +95,14 @@ def test_lanes_that_run_at_once_answer_as_the_whole_does(suffix: str, name: Engi
     threads = torch.get_num_threads()
     whole = open_engine(files / f"net{suffix}", engine=name, threads=2)
     groups = [IMAGES[:1], IMAGES[1:], IMAGES[2:]] * 5
-    wanted = [raw(whole, images) for images in groups]
-    lanes = lanes_of(whole)
+    expected = [raw(whole, images) for images in groups]
+    lanes = replicas_of(whole)
     assert len(lanes) == (1 if name == "torch" else 2)
     assert {(lane.name, lane.spec) for lane in lanes} == {(name, SPEC)}
     with ThreadPoolExecutor(len(lanes)) as pool:
         answers = list(pool.map(lambda lane: [raw(lane, images) for images in groups], lanes))
     for given in answers:
-        for one, other in zip(given, wanted, strict=True):
+        for one, other in zip(given, expected, strict=True):
             assert all(np.abs(one[key] - other[key]).max() < 1e-5 * other[key].std() for key in NAMES)
     torch.set_num_threads(threads)
 
@@ -145,7 +145,7 @@ def test_files_that_are_broken(suffix: str, name: EngineName, files: Path, tmp_p
 
 @pytest.mark.parametrize(("suffix", "name"), [*PAIRS, SLOW])
 def test_threads_that_cannot_be(suffix: str, name: EngineName, files: Path) -> None:
-    with pytest.raises(UsageError, match=r"^threads: wanted 1 or more, came 0$"):
+    with pytest.raises(UsageError, match=r"^threads: expected 1 or more, got 0$"):
         open_engine(files / f"net{suffix}", engine=name, threads=0)
 
 
@@ -159,18 +159,18 @@ def test_threads_that_cannot_be(suffix: str, name: EngineName, files: Path) -> N
         (".safetensors", "openvino", "openvino does not run .safetensors files; torch or torch-compiled does"),
     ],
 )
-def test_engines_that_do_not_run_a_file(suffix: str, name: EngineName, wanted: str, files: Path) -> None:
+def test_engines_that_do_not_run_a_file(suffix: str, name: EngineName, expected: str, files: Path) -> None:
     with pytest.raises(UsageError) as raised:
         open_engine(files / f"net{suffix}", engine=name)
-    assert str(raised.value).startswith(f"{files / f'net{suffix}'}: {wanted}")
+    assert str(raised.value).startswith(f"{files / f'net{suffix}'}: {expected}")
 
 
 @pytest.mark.parametrize(
     ("suffix", "wanted"),
     [(".onnx", "openvino"), (".openvino", "openvino"), (".pt2", "torch"), (".safetensors", "torch")],
 )
-def test_auto_takes_the_fastest(suffix: str, wanted: str, files: Path) -> None:
-    assert open_engine(files / f"net{suffix}").name == wanted
+def test_auto_takes_the_fastest(suffix: str, expected: str, files: Path) -> None:
+    assert open_engine(files / f"net{suffix}").name == expected
     assert set(RUN_BY) == {suffix for suffix, _ in PAIRS}
 
 
@@ -184,5 +184,5 @@ def test_auto_without_openvino(files: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_engine_there_is_not(files: Path) -> None:
-    with pytest.raises(UsageError, match=r"^engine: wanted one of auto, onnxruntime, .*, came 'tflite'$"):
+    with pytest.raises(UsageError, match=r"^engine: expected one of auto, onnxruntime, .*, got 'tflite'$"):
         open_engine(files / "net.onnx", engine="tflite")  # type: ignore[arg-type]

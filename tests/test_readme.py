@@ -8,7 +8,7 @@ from shutil import which
 import pytest
 from PIL import Image
 
-from snippets import ROOT, blocks, commands, curl, links, material, run, serving
+from support.snippets import ROOT, blocks, commands, curl, links, material, run, serving
 
 PAGE = ROOT / "README.md"
 COMMANDS = commands(PAGE)
@@ -16,7 +16,7 @@ COMMANDS = commands(PAGE)
 
 @pytest.fixture
 def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a photo and a VOC set, as the README supposes."""
+    """A folder with a image and a VOC set, as the README supposes."""
     monkeypatch.chdir(tmp_path)
     material()
     return tmp_path
@@ -29,7 +29,7 @@ def test_commands_run_in_order(stranger: Path) -> None:
     for words in ours:
         if words[1] != "serve":  # has a test of its own
             run(words)
-    assert (stranger / "seen" / "photo-mask.png").exists()
+    assert (stranger / "seen" / "image-mask.png").exists()
     assert (stranger / "mine.onnx").exists()
 
 

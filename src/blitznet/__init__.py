@@ -1,4 +1,4 @@
-"""BlitzNet: one look at a photo, object boxes and a class for every pixel.
+"""BlitzNet: one look at a image, object boxes and a class for every pixel.
 
 What is named here is the public door. Names are loaded when first used, so that `import blitznet`
 costs nothing and never needs torch.
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blitznet.api import load
     from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, ModelError, UsageError
-    from blitznet.core.photo import Photo
-    from blitznet.core.result import Result
+    from blitznet.core.image import ImageSource
     from blitznet.core.sample import Sample
     from blitznet.core.spec import Spec
+    from blitznet.postprocess.result import Result
     from blitznet.runtime.predictor import Predictor
 
     __version__: str
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BlitzNetError",
     "DataError",
+    "ImageSource",
     "MissingExtra",
     "ModelError",
-    "Photo",
     "Predictor",
     "Result",
     "Sample",
@@ -37,9 +37,9 @@ _HOMES = {
     "DataError": "core.errors",
     "MissingExtra": "core.errors",
     "ModelError": "core.errors",
-    "Photo": "core.photo",
+    "ImageSource": "core.image",
     "Predictor": "runtime.predictor",
-    "Result": "core.result",
+    "Result": "postprocess.result",
     "Sample": "core.sample",
     "Spec": "core.spec",
     "UsageError": "core.errors",

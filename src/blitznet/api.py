@@ -8,12 +8,12 @@ from typing import get_args
 from blitznet.core.errors import MissingExtra, ModelError, UsageError
 from blitznet.core.models import DEFAULT, MODELS
 from blitznet.runtime.engine import Engine, EngineName
-from blitznet.runtime.mirror import Mirrored
-from blitznet.runtime.onnx import OnnxEngine
-from blitznet.runtime.openvino import OpenVinoEngine
+from blitznet.runtime.onnx_engine import OnnxEngine
+from blitznet.runtime.openvino_engine import OpenVinoEngine
 from blitznet.runtime.predictor import Predictor
+from blitznet.runtime.sliced import SlicedPredictor
 from blitznet.runtime.threads import threads_for
-from blitznet.runtime.tiles import Tiled
+from blitznet.runtime.tta import FlipTTA
 
 WEIGHTS = Path(__file__).parent / "weights"
 """models that come with the package: NAME.onnx to run, NAME.safetensors to train further"""
@@ -40,19 +40,19 @@ def load(
     .pt2 or .safetensors file or a run's folder. engine: what computes it; `auto` is the fastest that is installed:
     openvino for an .onnx file, else onnxruntime. threads: of computing, one for each processor if not given.
     flip: look at each image twice, also left to right, and take the mean: a little better, in twice the time.
-    tiles: (rows, columns) of each image to look at as well, for large photos with small things; as many times the time.
+    tiles: (rows, columns) of each image to look at as well, for large images with small things; as many times the time.
     Raises ModelError if there is no such model, UsageError if the engine does not run it, MissingExtra if a
     package is missing.
     """
     opened = open_engine(model, engine=engine, threads=threads)
-    looking = Mirrored(opened) if flip else opened
-    return Tiled(looking, tiles) if tiles else Predictor(looking)
+    looking = FlipTTA(opened) if flip else opened
+    return SlicedPredictor(looking, tiles) if tiles else Predictor(looking)
 
 
 def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int | None = None) -> Engine:
     """The engine that runs a model; `load` says which models and engines there are."""
     if engine not in get_args(EngineName):
-        raise UsageError(f"engine: wanted one of {', '.join(get_args(EngineName))}, came '{engine}'")
+        raise UsageError(f"engine: expected one of {', '.join(get_args(EngineName))}, got '{engine}'")
     threads_for(threads)  # a mistake is told before a package is missed
     path = find_model(model, engine=engine)
     chosen = _choose(path, engine)
@@ -66,7 +66,7 @@ def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int 
 def _choose(path: Path, engine: EngineName) -> EngineName:
     able = RUN_BY.get(path.suffix)
     if able is None:
-        raise ModelError(f"{path}: wanted an {_either(*RUN_BY)} file, came '{path.suffix or path.name}'")
+        raise ModelError(f"{path}: expected an {_either(*RUN_BY)} file, got '{path.suffix or path.name}'")
     if engine == "auto":
         return "openvino" if "openvino" in able and find_spec("openvino") else able[0]
     if engine not in able:
@@ -119,9 +119,9 @@ def _torch_engine(path: Path, threads: int | None, *, compiled: bool) -> Engine:
         import torch
     except ImportError as error:
         raise MissingExtra(f"{path}: a {path.suffix} model", "train") from error
-    from blitznet.nets.engine import TorchEngine
-    from blitznet.nets.files import load_model
-    from blitznet.nets.program import ProgramEngine
+    from blitznet.nets.model_files import load_model
+    from blitznet.nets.program_engine import ProgramEngine
+    from blitznet.nets.torch_engine import TorchEngine
 
     if path.suffix == ".pt2":
         return ProgramEngine(path, threads)

@@ -9,7 +9,7 @@ from page import main as write_page
 
 
 def test_ours_is_right_and_the_page_tells_it(tmp_path: Path) -> None:
-    """On the committed answers of one photo."""
+    """On the committed answers of one image."""
     with np.load(finish.TENSORS) as stored:
         np.savez(tmp_path / "one.npz", allow_pickle=False, **{name: stored[name][:1] for name in stored.files})
     options = finish.Options(tmp_path / "one.npz", rounds=1, size=(40, 60), json=tmp_path / "finish.json")

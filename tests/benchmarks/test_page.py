@@ -22,7 +22,7 @@ def test_the_page_is_what_the_commands_wrote(tmp_path: Path) -> None:
         "peak_memory": 99.6,
     }
     rows = [{**shared, "stages": stages}, {**shared, "stages": lone}]
-    bench = {**WHERE, "command": "blitznet bench", "threads": 2, "photos": 3, "image_size": "500x375", "rows": rows}
+    bench = {**WHERE, "command": "blitznet bench", "threads": 2, "images": 3, "image_size": "500x375", "rows": rows}
     other = {
         **WHERE,
         "command": "python peers.py",

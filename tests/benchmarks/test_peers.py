@@ -8,30 +8,29 @@ import pytest
 from PIL import Image
 
 import rivals
-from benchmarks.rival import DETECTOR, PAGE, SEGMENTER, write_home
-from blitznet.core.contract import KEY
+from blitznet.bench.interleaved import run_interleaved
+from blitznet.bench.timing import Latency
 from blitznet.core.errors import UsageError
+from blitznet.core.image import ImageSource
 from blitznet.core.models import DEFAULT
-from blitznet.core.photo import Photo
-from blitznet.core.spec import Precision, Spec
-from blitznet.runtime.timing import Spread
-from blitznet.runtime.turns import take_turns
+from blitznet.core.spec import METADATA_KEY, Precision, Spec
 from contenders import Contender, Kind, ours, pinned, theirs
-from nets.small import small_spec
 from own import contract, files_of, random_network
 from peers import Options, Row, accuracies, evenly, fastest, judge, report_tables
 from rivals import PEERS, Peer, Runtime, Setup
-from runtime.fakes import SPEC, write_onnx
 from scatter import draw
+from support.competitor import DETECTOR, PAGE, SEGMENTER, write_home
+from support.fake_engines import SPEC, write_onnx
+from support.small_networks import small_spec
 from tables import at_least, at_most
 
 SSDLITE, DEEPLAB = PEERS[0], PEERS[-1]
 
 
 def row(title: str, engine: str, precision: str, whole: float, network: float = 1.0, kind: Kind = "ours") -> Row:
-    time = Spread(whole, 2 * whole)
+    time = Latency(whole, 2 * whole)
     speed = time.per_second
-    return Row(title, kind, engine, precision, Spread(network, network), time, speed, 1.5 * speed, 100.0)
+    return Row(title, kind, engine, precision, Latency(network, network), time, speed, 1.5 * speed, 100.0)
 
 
 def rival(peer: Peer, runtime: Runtime, precision: Precision) -> Contender:
@@ -53,9 +52,7 @@ def test_promises() -> None:
     ]
     speed, *pairs = judge(alone, final)
     assert speed.holds
-    whole = (
-        f"{DEFAULT}, photo to boxes and full-size class map, in a stream: 300 frames/s (wanted >= 120 frames/s): holds"
-    )
+    whole = f"{DEFAULT}, image to boxes and full-size class map, in a stream: 300 frames/s (expected >= 120 frames/s): holds"
     assert speed.line() == whole
     pairs, networks = pairs[:4], pairs[4:]
     assert [(one.measured, one.holds) for one in pairs] == [("3.2 times", True), ("2.8 times", False)] * 2
@@ -86,19 +83,19 @@ def test_the_fastest_meet_again() -> None:
 
 def test_they_take_turns(tmp_path: Path) -> None:
     home = write_home(tmp_path / "peers")
-    photo, file = tmp_path / "a.png", tmp_path / "small.onnx"
-    Image.fromarray(np.full((30, 40, 3), 90, np.uint8)).save(photo)
+    image, file = tmp_path / "a.png", tmp_path / "small.onnx"
+    Image.fromarray(np.full((30, 40, 3), 90, np.uint8)).save(image)
     write_onnx(file)
     setup = Setup("onnxruntime", "float32", 1)
-    both = theirs([(DETECTOR, setup), (SEGMENTER, setup)], [photo, photo], home)
+    both = theirs([(DETECTOR, setup), (SEGMENTER, setup)], [image, image], home)
     assert (both.title, both.kind, both.engine, both.precision) == (
         "Finder + Painter",
         "pair",
         "onnxruntime",
         "float32",
     )
-    mine = ours(file, "onnxruntime", SPEC, [photo, photo], 1)
-    for turns in take_turns([mine.job, both.job], 1):
+    mine = ours(file, "onnxruntime", SPEC, [image, image], 1)
+    for turns in run_interleaved([mine.job, both.job], 1):
         assert [len(turns[0].network), len(turns[0].whole)] == [2, 2]
         assert all(0 < network < 1000 for network in turns[0].network)
         assert 0 < turns[0].streamed < 1000
@@ -109,21 +106,21 @@ def test_a_copy_in_another_precision(tmp_path: Path) -> None:
     write_onnx(tmp_path / "a.onnx")
     copy = pinned(tmp_path / "a.onnx", "bfloat16", tmp_path / "b.onnx")
     notes = {note.key: note.value for note in onnx.load(copy).metadata_props}
-    assert Spec.from_json(notes[KEY]).precision == "bfloat16"
+    assert Spec.from_json(notes[METADATA_KEY]).precision == "bfloat16"
     assert contract(tmp_path / "a.onnx") == SPEC
 
 
 def test_a_model_as_files_in_every_precision(tmp_path: Path) -> None:
-    from blitznet.nets.files import save_model
+    from blitznet.nets.model_files import save_model
 
     spec = small_spec()
     save_model(tmp_path / "own.safetensors", random_network(spec), spec)
-    photos = [Photo(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)) for seed in range(3)]
-    files = dict(files_of(str(tmp_path / "own.safetensors"), tmp_path, photos))
+    images = [ImageSource(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)) for seed in range(3)]
+    files = dict(files_of(str(tmp_path / "own.safetensors"), tmp_path, images))
     assert [one.precision for one in files.values()] == ["float32", "bfloat16", "int8"]
     assert all(contract(file) == one for file, one in files.items() if one.precision != "bfloat16")
     small = tmp_path / f"{spec.name}-int8.onnx"
-    assert [file for file, _ in files_of(str(small), tmp_path, photos)] == [small]
+    assert [file for file, _ in files_of(str(small), tmp_path, images)] == [small]
 
 
 def test_random_weights_see_background() -> None:
@@ -145,11 +142,11 @@ def test_accuracies_are_read(tmp_path: Path) -> None:
     assert found["SSDLite", "float32"] == (0.534, None)
     assert found["DeepLab", "float32"] == (None, 0.673)
     assert found["PicoDet-S", "float32"] == (None, None)
-    with pytest.raises(UsageError, match=r"--scores: wanted PRECISION=FILE, came eval\.json"):
+    with pytest.raises(UsageError, match=r"--scores: expected PRECISION=FILE, got eval\.json"):
         accuracies(Options(scores=("eval.json",), peers=tmp_path))
 
 
-def test_photos_come_evenly(tmp_path: Path) -> None:
+def test_images_come_evenly(tmp_path: Path) -> None:
     lists = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "val.txt").write_text("".join(f"{k}\n" for k in range(10)))

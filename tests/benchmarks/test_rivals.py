@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.rival import DETECTOR, SEGMENTER, SIDE, write_home
 from blitznet.core.errors import UsageError
 from peers import evenly
 from quantise import quantise
 from rivals import HOME, PEERS, Rival, Runtime, Setup, reference
 from rivals import SEGMENTER as DEEPLAB
+from support.competitor import DETECTOR, SEGMENTER, SIDE, write_home
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -57,11 +57,11 @@ def test_a_detector_answers_as_the_reference_does(home: Path, image: NDArray[np.
         "detections": plain,
     }
     vars(module).update(as_it_is)
-    wanted = module.Finder()(image)
-    assert len(wanted) > 10
-    assert labels.tolist() == [label for label, _, _ in wanted]
-    assert np.allclose(scores, [score for _, score, _ in wanted], atol=1e-5)
-    assert np.allclose(boxes, [box for _, _, box in wanted], atol=1e-3)
+    expected = module.Finder()(image)
+    assert len(expected) > 10
+    assert labels.tolist() == [label for label, _, _ in expected]
+    assert np.allclose(scores, [score for _, score, _ in expected], atol=1e-5)
+    assert np.allclose(boxes, [box for _, _, box in expected], atol=1e-3)
 
 
 @pytest.mark.parametrize("runtime", get_args(Runtime))
@@ -91,16 +91,16 @@ def test_peers_that_are_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.title)
 def test_the_real_ones_answer_as_their_reference_does(peer: Any) -> None:
     if not HOME.is_dir() or not (SHARED / "data").is_dir():
-        pytest.skip("there are no peers and photos beside the repository")
+        pytest.skip("there are no peers and images beside the repository")
     wanted_of = getattr(reference(), peer.name)()
     rival = Rival(peer, Setup("onnxruntime", "float32", 2))
     for path in evenly(SHARED / "data", "val", 4):
         image = np.asarray(Image.open(path).convert("RGB"))
-        wanted, found = wanted_of(image), rival(image)
+        expected, found = wanted_of(image), rival(image)
         if peer is DEEPLAB:
-            assert np.array_equal(found, wanted)
+            assert np.array_equal(found, expected)
             continue
         boxes, scores, labels = found
-        assert [reference().VOC[label] for label in labels] == [name for name, _, _ in wanted]
-        assert np.allclose(scores, [score for _, score, _ in wanted], atol=1e-5)
-        assert np.allclose(boxes, [box for _, _, box in wanted], atol=0.01)
+        assert [reference().VOC[label] for label in labels] == [name for name, _, _ in expected]
+        assert np.allclose(scores, [score for _, score, _ in expected], atol=1e-5)
+        assert np.allclose(boxes, [box for _, _, box in expected], atol=0.01)

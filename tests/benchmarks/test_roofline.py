@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import roofline
-from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain
+from blitznet.bench.interleaved import run_interleaved
+from blitznet.bench.timing import Latency
+from blitznet.core.models import blitznet300_lite, blitznet300_lite_base
 from blitznet.nets.blitznet import build
-from blitznet.runtime.timing import Spread
-from blitznet.runtime.turns import take_turns
-from nets.small import small_spec
 from roofline import HEAVY, Options, contract, grown, judge, multiply_adds, networks_of, open_networks, report_tables
-from runtime.fakes import write_onnx
+from support.fake_engines import write_onnx
+from support.small_networks import small_spec
 
 
 def test_multiply_adds_are_those_of_the_convolutions() -> None:
@@ -35,7 +35,7 @@ def test_multiply_adds_are_those_of_the_convolutions() -> None:
 
 
 def test_the_light_networks_are_those_of_the_architecture() -> None:
-    assert multiply_adds(blitznet300_lite_plain()) / 1e9 == pytest.approx(0.80, abs=0.005)
+    assert multiply_adds(blitznet300_lite_base()) / 1e9 == pytest.approx(0.80, abs=0.005)
     assert multiply_adds(blitznet300_lite()) / 1e9 == pytest.approx(0.90, abs=0.005)
 
 
@@ -46,19 +46,19 @@ def test_peaks_and_networks_take_turns(tmp_path: Path) -> None:
         partial(roofline.open_torch, "bfloat16", 32, 1, 3),
         partial(roofline.open_openvino, 32, 1, 4),
     ]
-    assert [len(turns[0]) for turns in take_turns(jobs, 1)] == [2, 3, 4]
+    assert [len(turns[0]) for turns in run_interleaved(jobs, 1)] == [2, 3, 4]
 
 
 def test_what_times_come_to() -> None:
     spec = replace(contract(small_spec()), name=HEAVY)
     assert spec.precision == "bfloat16"
     count = multiply_adds(spec) / 1e9
-    one = roofline.row(spec, Spread(2, 3), Spread(4, 5), Spread(9, 9), peak=count)
+    one = roofline.row(spec, Latency(2, 3), Latency(4, 5), Latency(9, 9), peak=count)
     assert one.share == pytest.approx(1 / 2)
     assert (one.of_apart, one.growth, one.area) == (0.5, 4.5, 4.0)
     share, joint, growth = judge([one])
     assert (share.holds, joint.holds, growth.holds) == (False, True, False)
-    peaks = [roofline.Peak("torch, float32", Spread(1, 1), 0.25)]
+    peaks = [roofline.Peak("torch, float32", Latency(1, 1), 0.25)]
     products, networks = report_tables(peaks, [one], Options())
     assert products.rows == [("torch, float32", "1.00 / 1.00", "0.250")]
     assert networks.rows[0][0] == HEAVY
@@ -68,4 +68,4 @@ def test_what_times_come_to() -> None:
 @pytest.mark.slow
 def test_every_network_of_a_model(tmp_path: Path) -> None:
     jobs = networks_of(contract(small_spec()), tmp_path, Options(repeats=1, threads=1))
-    assert [len(turns) for turns in take_turns(jobs, 1)] == [1, 1, 1]
+    assert [len(turns) for turns in run_interleaved(jobs, 1)] == [1, 1, 1]

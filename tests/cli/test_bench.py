@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blitznet.bench.timing import STAGES
 from blitznet.cli.bench import Bench, run
 from blitznet.cli.main import main
 from blitznet.core.errors import BlitzNetError, DataError, UsageError
-from blitznet.runtime.timing import STAGES
-from runtime.fakes import write_onnx
+from support.fake_engines import write_onnx
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def test_two_engines_in_one_table(model: str, capsys: pytest.CaptureFixture[str]
     assert all(stage in lines[0] for stage in (*STAGES, "frames/s", "stream/s", "MB"))
     assert lines[1].split()[:2] == ["small", "onnxruntime"]
     assert lines[2].split()[:2] == ["small", "openvino"]
-    assert "1 photos of 60x40, batch 1, threads: 1" in said
+    assert "1 images of 60x40, batch 1, threads: 1" in said
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["machine"].keys() == {"processor", "cores", "of", "system"}
     assert found["versions"].keys() == {"python", "blitznet", "numpy", "pillow"}
-    assert (found["threads"], found["photos"], found["image_size"]) == (1, 1, "60x40")
+    assert (found["threads"], found["images"], found["image_size"]) == (1, 1, "60x40")
     for row, engine in zip(found["rows"], ("onnxruntime", "openvino"), strict=True):
         name, number = row["engine"].split()
         assert name == engine
@@ -49,17 +49,17 @@ def test_two_engines_in_one_table(model: str, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("text", ["500", "500x", "x375", "500x375x3", "0x375", "-5x3", "axb", "٣x٣"])
 def test_sizes_that_are_none(model: str, text: str) -> None:
-    with pytest.raises(UsageError, match=f"--image-size: wanted .*, came '{text}'"):
+    with pytest.raises(UsageError, match=f"--image-size: expected .*, got '{text}'"):
         run(Bench((model,), image_size=text))
 
 
 def test_what_cannot_be_timed(model: str) -> None:
-    with pytest.raises(UsageError, match="--rounds: wanted 1 or more, came 0"):
+    with pytest.raises(UsageError, match="--rounds: expected 1 or more, got 0"):
         run(Bench((model,), rounds=0))
-    with pytest.raises(UsageError, match="threads: wanted 1 or more, came 0"):
+    with pytest.raises(UsageError, match="threads: expected 1 or more, got 0"):
         run(Bench((model,), threads=0))
     with pytest.raises(DataError, match=r"nothing\.jpg: there is no such file"):
-        run(Bench((model,), photos=("nothing.jpg",)))
+        run(Bench((model,), images=("nothing.jpg",)))
     with pytest.raises(BlitzNetError, match=r"missing\.onnx: there is no such model file"):
         run(Bench(("missing.onnx",)))
 

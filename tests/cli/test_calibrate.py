@@ -7,9 +7,9 @@ from blitznet.api import load
 from blitznet.cli.calibrate import calibrated, search
 from blitznet.cli.main import main
 from blitznet.data.sources import open_sources
-from blitznet.metrics.evaluate import Options, evaluate
+from blitznet.metrics.evaluate import EvalConfig, evaluate
 from blitznet.runtime.predictor import Predictor
-from cli.sets import TOY_SPEC, write_model, write_voc
+from support.cli_datasets import TOY_SPEC, write_model, write_voc
 
 
 @pytest.fixture
@@ -25,9 +25,12 @@ def test_a_copy_whose_scores_mean_it(place: Path, capsys: pytest.CaptureFixture[
     assert main(["calibrate", "small.onnx", "--data", "voc:voc@train"]) == 0
     said = capsys.readouterr().out
     spec = load("small-calibrated.onnx").spec
-    assert not spec.score_line.plain
+    assert not spec.score_calibration.is_identity
     assert spec.uncalibrated() == TOY_SPEC
-    assert said.split("\n")[1].split()[3:5] == [f"{spec.temperature:g}", f"{spec.shift:g}"]
+    assert said.split("\n")[1].split()[3:5] == [
+        f"{spec.score_calibration.temperature:g}",
+        f"{spec.score_calibration.bias:g}",
+    ]
     assert "pixels not background" in said
     assert "model: small-calibrated.onnx" in said
     assert load("small.onnx").spec == TOY_SPEC
@@ -37,11 +40,11 @@ def test_boxes_and_their_order_stay(place: Path) -> None:
     assert main(["calibrate", "small.onnx", "--data", "voc:voc@train"]) == 0
     before, after = load("small.onnx"), load("small-calibrated.onnx")
     sample = open_sources(("voc:voc@train",), TOY_SPEC.classes)[0][0]
-    one, two = before(sample.photo), after(sample.photo)
+    one, two = before(sample.image), after(sample.image)
     assert len(one)
     np.testing.assert_array_equal(one.boxes, two.boxes)
     np.testing.assert_array_equal(one.labels, two.labels)
-    np.testing.assert_allclose(after.spec.score_line.told(one.scores), two.scores, rtol=1e-5)
+    np.testing.assert_allclose(after.spec.score_calibration.apply(one.scores), two.scores, rtol=1e-5)
 
 
 def test_errors_are_those_that_eval_tells(place: Path) -> None:
@@ -49,14 +52,14 @@ def test_errors_are_those_that_eval_tells(place: Path) -> None:
     found = search(load("small.onnx"), sets)
     assert found.boxes is not None
     assert found.pixels is not None
-    for spec, wanted in ((TOY_SPEC, "plain"), (calibrated(TOY_SPEC, found), "error")):
+    for spec, expected in ((TOY_SPEC, "plain"), (calibrated(TOY_SPEC, found), "error")):
         engine = load("small.onnx").engine
         vars(engine)["_spec"] = spec
-        total = evaluate(Predictor(engine), sets, Options(calibration=True)).total
+        total = evaluate(Predictor(engine), sets, EvalConfig(calibration=True)).total
         assert total.detection is not None
         assert total.segmentation is not None
-        assert total.detection.calibration_error == pytest.approx(getattr(found.boxes, wanted), abs=1e-4)
-        assert total.segmentation.calibration_error == pytest.approx(getattr(found.pixels, wanted))
+        assert total.detection.calibration_error == pytest.approx(getattr(found.boxes, expected), abs=1e-4)
+        assert total.segmentation.calibration_error == pytest.approx(getattr(found.pixels, expected))
     assert found.pixels.error <= found.pixels.plain
 
 
@@ -72,7 +75,7 @@ def test_a_calibrated_file_is_calibrated_anew(place: Path) -> None:
     [
         (
             ["small.onnx", "--data", "voc:voc@train", "--out", "x.safetensors"],
-            "wanted a file that ends in .onnx, came x",
+            "expected a file that ends in .onnx, got x",
         ),
         (["small.pt2", "--data", "voc:voc@train"], "small.pt2"),
         (["small.onnx", "--data", "folder:plain"], "folder:plain"),

@@ -9,7 +9,7 @@ from blitznet.api import load
 from blitznet.cli.main import main
 from blitznet.core.classes import VOC
 from blitznet.core.spec import Spec
-from nets.golden_files import FOLDER
+from support.golden_files import FOLDER
 
 NAME = "blitznet300-s8"
 Arrays = dict[str, NDArray[Any]]
@@ -46,14 +46,14 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
         path.touch()
         specs.append(spec)
 
-    monkeypatch.setattr("blitznet.nets.files.save_model", save)
+    monkeypatch.setattr("blitznet.nets.model_files.save_model", save)
     return specs
 
 
 def test_a_checkpoint_becomes_a_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert-weights", "ckpt.npz", "--model", NAME]) == 0
-    wanted = f"model: {NAME}.safetensors (233.8 MB)   {NAME}, 20 classes, the release's resizing\n"
-    assert capsys.readouterr().out == wanted
+    expected = f"model: {NAME}.safetensors (233.8 MB)   {NAME}, 20 classes, the release's resizing\n"
+    assert capsys.readouterr().out == expected
     predictor = load(f"{NAME}.safetensors")
     Path(f"{NAME}.safetensors").unlink()
     spec = predictor.spec
@@ -85,7 +85,7 @@ def test_classes_and_tasks_of_the_checkpoint(place: Path, saved: list[Spec], mon
         (["a.npz", "--model", NAME, "--classes", "gone.txt"], "gone.txt: there is no such file"),
         (["a.npz", "--model", NAME, "--classes", "coco"], "ssd/confidence/"),
         (["a.npz", "--model", "blitznet300-s4"], "the checkpoint misses "),
-        (["a.npz", "--model", NAME, "--out", "a.onnx"], "--out: wanted a file that ends in .safetensors, came a.onnx"),
+        (["a.npz", "--model", NAME, "--out", "a.onnx"], "--out: expected a file that ends in .safetensors, got a.onnx"),
     ],
 )
 def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +97,7 @@ def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.Ca
 
 def test_no_such_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert-weights", str(tmp_path / "gone.npz"), "--model", NAME]) == 2
-    assert "gone.npz: wanted variables as .npz or .safetensors, cannot read them" in capsys.readouterr().err
+    assert "gone.npz: expected variables as .npz or .safetensors, cannot read them" in capsys.readouterr().err
 
 
 def test_the_model_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-import toy
 from blitznet.cli.main import main
-from cli.sets import write_voc
+from support import synthetic_data
+from support.cli_datasets import write_voc
 
 
 @pytest.fixture(autouse=True)
@@ -16,10 +16,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_sound_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", write_voc()]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].split() == ["set", "photos", "objects", "masks", "classes"]
+    assert said[0].split() == ["set", "images", "objects", "masks", "classes"]
     assert said[1].split()[:2] == ["voc:voc@train", "4"]
     assert said[2:] == [
-        "warning: voc:voc@train: photos without objects: 1",
+        "warning: voc:voc@train: images without objects: 1",
         "    toy_0003",
         "0 kinds of error, 1 kind of warning",
     ]
@@ -38,11 +38,11 @@ def test_errors_come_first_with_examples_and_make_it_fail(capsys: pytest.Capture
     assert said[-1].startswith("1 kind of error")
 
 
-def test_several_sets_and_the_photos_they_share(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_sets_and_the_images_they_share(capsys: pytest.CaptureFixture[str]) -> None:
     texts = [write_voc("a"), write_voc("b")]
     assert main(["data", "check", *texts]) == 0
     said = capsys.readouterr().out
-    assert "warning: voc:b@train: photos also in voc:a@train: 4\n    toy_0000 is toy_0000\n" in said
+    assert "warning: voc:b@train: images also in voc:a@train: 4\n    toy_0000 is toy_0000\n" in said
 
 
 def test_names_that_the_model_lacks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,8 +64,8 @@ def test_colours_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 
 def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    drawings = toy.draw(2)
-    text = toy.write_folder(Path("my[bold]set"), drawings)
+    drawings = synthetic_data.draw(2)
+    text = synthetic_data.write_folder(Path("my[bold]set"), drawings)
     Path("my[bold]set/masks", f"{drawings[0].id}.png").write_bytes(b"")
     assert main(["data", "check", text]) == 1
     said = capsys.readouterr().out
@@ -75,14 +75,14 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "blitznet: error: wanted at least one data set, for example voc:VOCdevkit/VOC2012@train"),
+        ([], 2, "blitznet: error: expected at least one data set, for example voc:VOCdevkit/VOC2012@train"),
         (["voc:voc@train", "--classes", "gone.txt"], 2, "blitznet: error: gone.txt: there is no such file"),
         (
             ["voc:gone@train"],
             1,
             "error: voc:gone@train: sets that cannot be opened: 1\n    voc:gone@train: there is no",
         ),
-        (["gone"], 1, "error: gone: sets that cannot be opened: 1\n    'gone': wanted FORMAT:ROOT@SPLIT"),
+        (["gone"], 1, "error: gone: sets that cannot be opened: 1\n    'gone': expected FORMAT:ROOT@SPLIT"),
     ],
 )
 def test_mistakes(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:

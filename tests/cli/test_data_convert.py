@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-import toy
 from blitznet.cli.main import main
-from cli.sets import write_voc
+from support import synthetic_data
+from support.cli_datasets import write_voc
 
 
 @pytest.fixture(autouse=True)
@@ -14,10 +14,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_set_becomes_another_that_can_be_opened(capsys: pytest.CaptureFixture[str]) -> None:
-    toy.write_coco(Path("coco"), toy.draw(3), "val")
+    synthetic_data.write_coco(Path("coco"), synthetic_data.draw(3), "val")
     call = ["data", "convert", "coco:coco@val", "--to", "coco", "--out", "new"]
     assert main(call) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "3 photos: coco:new@val"
+    assert capsys.readouterr().out.splitlines()[-1] == "3 images: coco:new@val"
     assert main(["data", "check", "coco:new@val"]) == 0
     assert main([*call, "--split", "test", "--link"]) == 0
     assert next(Path("new/test").iterdir()).is_symlink()
@@ -30,7 +30,7 @@ def test_what_would_be_lost_stops_it_and_may_be_left_out(capsys: pytest.CaptureF
     assert said.startswith("blitznet: error: voc:voc@train: yolo would lose class maps, which do not say which pixels")
     assert said.rstrip().endswith("give --lossy to leave that out")
     assert main([*call, "--lossy"]) == 0
-    assert "left out of 4 photos: class maps" in capsys.readouterr().out
+    assert "left out of 4 images: class maps" in capsys.readouterr().out
     assert len([*Path("new/labels/train").iterdir()]) == 4
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import toy
 from blitznet.cli.main import main
-from cli.sets import TOY_SPEC, write_model, write_voc
-from without_torch import python
+from support import synthetic_data
+from support.cli_datasets import TOY_SPEC, write_model, write_voc
+from support.without_torch import python
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_model()
     write_voc()
-    toy.write_coco(Path("coco"), toy.draw(3, seed=1), outlines=False)
+    synthetic_data.write_coco(Path("coco"), synthetic_data.draw(3, seed=1), outlines=False)
     return tmp_path
 
 
@@ -40,8 +40,8 @@ def test_a_table_and_json_of_several_sets(place: Path, capsys: pytest.CaptureFix
     }
     assert found["images"] == 7
     assert 0 <= found["detection"]["coco_ap"] <= found["detection"]["coco_ap50"] <= 1
-    assert set(found["detection"]["per_class"]) <= set(toy.NAMES)
-    assert set(found["segmentation"]["per_class"]) == {"background", *toy.NAMES}
+    assert set(found["detection"]["per_class"]) <= set(synthetic_data.NAMES)
+    assert set(found["segmentation"]["per_class"]) == {"background", *synthetic_data.NAMES}
     assert [found["sets"][text]["images"] for text in SETS] == [4, 3]
     assert found["sets"][SETS[1]]["segmentation"]["miou"] is None
     low, high = found["intervals"]["miou"]
@@ -55,7 +55,7 @@ def test_a_table_and_json_of_several_sets(place: Path, capsys: pytest.CaptureFix
 def test_classes_one_by_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "small.onnx", "--data", SETS[0], "--per-class"]) == 0
     rows = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    assert rows == [SETS[0], "background", *toy.NAMES]
+    assert rows == [SETS[0], "background", *synthetic_data.NAMES]
 
 
 def test_results_are_scored_again_without_the_model(place: Path) -> None:
@@ -115,33 +115,36 @@ def test_names_that_are_not_the_models_are_told(place: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["small.onnx", "--data"], "wanted at least one data set, for example "),
+        (["small.onnx", "--data"], "expected at least one data set, for example "),
         (["small.onnx", "--data", "voc:gone@train"], "voc:gone@train: there is no folder gone"),
-        (["small.onnx", "--data", "xml:voc"], "'xml:voc': wanted FORMAT:ROOT@SPLIT"),
+        (["small.onnx", "--data", "xml:voc"], "'xml:voc': expected FORMAT:ROOT@SPLIT"),
         (["small.onnx", "--data", SETS[0], SETS[0]], "voc:voc@train: the same data set is given twice; name each once"),
         (["gone.onnx", "--data", SETS[0]], "gone.onnx: there is no such model file"),
         (["gone.jsonl", "--data", SETS[0]], "gone.jsonl: cannot be read (No such file or directory)"),
         (
             ["small.onnx", "--data", SETS[0], "--tasks", "depth"],
-            "--tasks: wanted some of detection, segmentation, came",
+            "--tasks: expected some of detection, segmentation, got",
         ),
         (["small.onnx", "--data", SETS[0], "--tasks"], "--tasks: the predictions are of detection and segmentation, "),
-        (["small.onnx", "--data", SETS[0], "--json", "voc"], "voc: wanted a file to write, came a folder"),
+        (["small.onnx", "--data", SETS[0], "--json", "voc"], "voc: expected a file to write, got a folder"),
         (
             ["small.onnx", "--data", SETS[0], "--results", "small.onnx/a"],
-            "small.onnx: wanted a folder to write to, but",
+            "small.onnx: expected a folder to write to, but",
         ),
-        (["a.jsonl", "--data", SETS[0], "--results", "b.jsonl"], "--results: wanted a model to write the predictions"),
+        (
+            ["a.jsonl", "--data", SETS[0], "--results", "b.jsonl"],
+            "--results: expected a model to write the predictions",
+        ),
         (
             ["small.onnx", "--data", SETS[0], "--compare", "a", "b"],
-            "--compare: wanted two result files only; leave out",
+            "--compare: expected two result files only; leave out",
         ),
         (
             ["--report", "page", "--data", SETS[0], "--compare", "a", "b"],
-            "--compare: wanted two result files only; leave out",
+            "--compare: expected two result files only; leave out",
         ),
-        (["small.onnx", "--data", SETS[0], "--report", "small.onnx"], "small.onnx: wanted a folder to write to, but"),
-        (["small.onnx", "--data", SETS[0], "--threads", "0"], "threads: wanted 1 or more, came 0"),
+        (["small.onnx", "--data", SETS[0], "--report", "small.onnx"], "small.onnx: expected a folder to write to, but"),
+        (["small.onnx", "--data", SETS[0], "--threads", "0"], "threads: expected 1 or more, got 0"),
     ],
 )
 def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,9 +189,11 @@ def test_a_page_that_shows_the_errors(place: Path, capsys: pytest.CaptureFixture
     titles = re.findall("<h2>(.*?)</h2>", text)
     assert titles == [
         *("Scores", "Kinds of error", "Precision and recall", "Confusion of boxes", "Sizes of objects"),
-        *("Reliability of scores", "Confusion of pixels", "The worst photos"),
+        *("Reliability of scores", "Confusion of pixels", "The worst images"),
     ]
-    assert all(word in text for word in (*SETS, "all as one", "±", *toy.NAMES, "classification", "rule: devkit"))
+    assert all(
+        word in text for word in (*SETS, "all as one", "±", *synthetic_data.NAMES, "classification", "rule: devkit")
+    )
     assert text.count("data:image/jpeg") == 2 * text.count("prediction for ")
     assert f"prediction for {SETS[1]} toy_0000" in text
     assert len(text) < 500_000
@@ -208,7 +213,7 @@ def test_a_page_of_one_task_and_one_set(place: Path) -> None:
     assert "all as one" not in text
 
 
-def test_a_page_without_the_photos(place: Path) -> None:
+def test_a_page_without_the_images(place: Path) -> None:
     """A result file is scored without them; the page says which one is not there, and shows the rest."""
     assert main(["eval", "small.onnx", "--data", SETS[1], "--results", "a.jsonl"]) == 0
     Path("coco/train/toy_0000.png").unlink()
@@ -219,7 +224,7 @@ def test_a_page_without_the_photos(place: Path) -> None:
 
 
 def test_a_page_of_a_class_with_a_name_like_markup(place: Path) -> None:
-    names = ("<b>", *toy.NAMES[1:])
+    names = ("<b>", *synthetic_data.NAMES[1:])
     for path in (*Path("voc/Annotations").glob("*.xml"), Path("voc/classes.txt")):
         path.write_text(path.read_text().replace("cross", "&lt;b&gt;" if path.suffix == ".xml" else "<b>"))
     write_model("evil.onnx", spec=replace(TOY_SPEC, classes=names))

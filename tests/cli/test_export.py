@@ -3,23 +3,23 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-import toy
 from blitznet.cli.export import Export, run
 from blitznet.cli.main import main
-from blitznet.core.arrays import Image
-from blitznet.core.photo import Photo
+from blitznet.core.arrays import RGBArray
+from blitznet.core.image import ImageSource
 from blitznet.core.spec import Spec
 from blitznet.export.verify import Check, Parity
-from cli.sets import TOY_SPEC, write_model, write_voc
-from export.small import small
-from runtime.fakes import SPEC
+from support import synthetic_data
+from support.cli_datasets import TOY_SPEC, write_model, write_voc
+from support.exported_models import small
+from support.fake_engines import SPEC
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a run in it, of which every model is the small one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("blitznet.nets.files.load_model", lambda path: (small(), SPEC))
+    monkeypatch.setattr("blitznet.nets.model_files.load_model", lambda path: (small(), SPEC))
     Path("run").mkdir()
     Path("run/best.safetensors").touch()
     return tmp_path
@@ -44,19 +44,21 @@ def test_a_run_becomes_one_file_that_answers_the_same(place: Path, capsys: pytes
         [">=", "0.999"],
     ]
     assert said[8].startswith("model: run/best.onnx (0.0 MB)")
-    assert said[8].endswith("compared on 4 photos")
+    assert said[8].endswith("compared on 4 images")
     assert main(["predict", "--model", "run/best.onnx"]) == 0
 
 
 def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
-    def export(net: object, spec: Spec, path: Path, to: str, *, nms: bool, images: list[Image]) -> None:
+    def export(net: object, spec: Spec, path: Path, to: str, *, nms: bool, images: list[RGBArray]) -> None:
         seen.extend([spec.precision, spec.size, to, nms, len(images), images[0].shape])
         path.write_bytes(b"model")
 
-    def verify(path: Path, net: object, spec: Spec, photos: list[Photo], *, nms: bool, forgive: bool) -> Parity:
-        seen.extend([path.suffix, len(photos), nms, forgive])
+    def verify(
+        path: Path, net: object, spec: Spec, image_sources: list[ImageSource], *, nms: bool, forgive: bool
+    ) -> Parity:
+        seen.extend([path.suffix, len(image_sources), nms, forgive])
         return Parity((Check("share", 0.5, 0.4, least=True),))
 
     monkeypatch.setattr("blitznet.export.formats.export", export)
@@ -73,7 +75,7 @@ def test_every_wish_at_once(place: Path, capsys: pytest.CaptureFixture[str], mon
     assert said[0].split() == ["share", "0.5000", ">=", "0.4"]
     assert said[1:] == [
         "accuracy: not measured, name labelled sets with --accuracy",
-        f"model: {made} (0.0 MB)   compared on 2 photos",
+        f"model: {made} (0.0 MB)   compared on 2 images",
     ]
 
 
@@ -116,22 +118,22 @@ def _interrupted(*_: object, **__: object) -> None:
         (["gone.safetensors"], "gone.safetensors: there is no such model file"),
         (["voc"], "voc: there is neither best.safetensors nor last.safetensors in this folder"),
         (["ssd512"], "'ssd512' has no trained weights in the package; give a .safetensors file or a run folder"),
-        (["small.onnx"], "small.onnx: wanted a .safetensors file or a run folder, came '.onnx'"),
-        (["run", "--out", "a.pt"], "--out: wanted a file that ends in .onnx, came a.pt"),
-        (["run", "--to", "torch", "--out", "a.onnx"], "--out: wanted a file that ends in .pt2, came a.onnx"),
-        (["run", "--size", "320"], "--size: wanted WxH such as 320x240, came '320'"),
-        (["run", "--size", "320x8"], "--size: wanted 32 pixels or more a side, came 320x8"),
-        (["run", "--precision", "int8"], "--calibrate: wanted photos to measure ranges on, came none"),
-        (["run", "--out", "small.onnx/a.onnx"], "small.onnx: wanted a folder to write to, but"),
+        (["small.onnx"], "small.onnx: expected a .safetensors file or a run folder, got '.onnx'"),
+        (["run", "--out", "a.pt"], "--out: expected a file that ends in .onnx, got a.pt"),
+        (["run", "--to", "torch", "--out", "a.onnx"], "--out: expected a file that ends in .pt2, got a.onnx"),
+        (["run", "--size", "320"], "--size: expected WxH such as 320x240, got '320'"),
+        (["run", "--size", "320x8"], "--size: expected 32 pixels or more a side, got 320x8"),
+        (["run", "--precision", "int8"], "--calibrate: expected images to measure ranges on, got none"),
+        (["run", "--out", "small.onnx/a.onnx"], "small.onnx: expected a folder to write to, but"),
         (["run", "--verify", "gone.jpg"], "gone.jpg: there is no such file or folder"),
         (["run", "--verify", "voc:gone@train"], "voc:gone@train: there is no folder gone"),
-        (["run", "--verify", "coco:none@train"], "coco:none@train: there is no photo in this set"),
+        (["run", "--verify", "coco:none@train"], "coco:none@train: there is no image in this set"),
     ],
 )
 def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_model(spec=TOY_SPEC)
     Path("voc").mkdir()
-    toy.write_coco(Path("none"), [])
+    synthetic_data.write_coco(Path("none"), [])
     assert main(["export", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"blitznet: error: {message}")

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import toy
 from blitznet.cli.main import main
 from blitznet.nets.blitznet import build
-from blitznet.nets.files import save_model
-from cli.sets import write_model, write_voc
-from nets.small import small_spec, trained
+from blitznet.nets.model_files import save_model
+from support import synthetic_data
+from support.cli_datasets import write_model, write_voc
+from support.small_networks import small_spec, trained
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_what_a_file_says(place: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert hashlib.sha256(Path("small.onnx").read_bytes()).hexdigest() in said
     rows = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert rows["name"].strip() == "small"
-    assert rows["classes"].startswith(f"{len(toy.NAMES)}: {', '.join(toy.NAMES)}")
+    assert rows["classes"].startswith(f"{len(synthetic_data.NAMES)}: {', '.join(synthetic_data.NAMES)}")
     assert "parameters" not in rows
 
 
@@ -46,8 +46,8 @@ def test_a_card_of_what_the_commands_wrote(place: Path, capsys: pytest.CaptureFi
     Path("again.onnx").write_bytes(Path("small.onnx").read_bytes())
     files = ["--files", "small.onnx", "again.onnx"]  # the model's own is told once
     words = ["--scores", "scores.json", "--speed", "bench.json", "--notes", "notes.md", *files]
-    photo = str(next(Path("voc", "JPEGImages").iterdir()))
-    assert main(["info", "small.onnx", "--card", "cards/small.md", *words, "--photos", photo]) == 0
+    image = str(next(Path("voc", "JPEGImages").iterdir()))
+    assert main(["info", "small.onnx", "--card", "cards/small.md", *words, "--images", image]) == 0
     said = Path("cards/small.md").read_text()
     digest = hashlib.sha256(Path("small.onnx").read_bytes()).hexdigest()
     assert said.count(digest) == 2
@@ -68,14 +68,14 @@ def test_a_card_of_what_the_commands_wrote(place: Path, capsys: pytest.CaptureFi
         (["small.onnx", "--card", "c.md", "--notes", "gone.md"], "gone.md: cannot be read"),
         (
             ["small.onnx", "--card", "c.md", "--scores", "list.json"],
-            "list.json: wanted what `blitznet eval --json` wrote",
+            "list.json: expected what `blitznet eval --json` wrote",
         ),
         (
             ["small.onnx", "--card", "c.md", "--speed", "old.json"],
             "old.json: was written by an older blitznet, which timed",
         ),
         (["small.onnx", "--card", "c.md", "--speed", "small.onnx"], "small.onnx: cannot be read"),
-        (["small.onnx", "--card", "c.md", "--files", "list.json"], "list.json: wanted an .onnx"),
+        (["small.onnx", "--card", "c.md", "--files", "list.json"], "list.json: expected an .onnx"),
         (["gone.onnx"], "gone.onnx: there is no such model file"),
     ],
 )

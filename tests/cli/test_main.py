@@ -9,7 +9,7 @@ import pytest
 from blitznet.cli.main import COMMANDS, Command, main
 from blitznet.core.errors import DataError
 from blitznet.train.interrupts import Stopped
-from without_torch import python
+from support.without_torch import python
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,8 +144,8 @@ with contextlib.redirect_stderr(said):
 print(code, said.getvalue())
 """
     name = command.split()[0]
-    wanted = f"2 blitznet: error: `blitznet {name}` needs `pip install 'blitznet[train]'`"
-    assert python(code, *command.split()) == wanted
+    expected = f"2 blitznet: error: `blitznet {name}` needs `pip install 'blitznet[train]'`"
+    assert python(code, *command.split()) == expected
 
 
 @pytest.mark.parametrize("words", [["--help"], ["recipes"], ["eval", "--help"]], ids=" ".join)

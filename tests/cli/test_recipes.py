@@ -8,8 +8,8 @@ def test_every_recipe_with_what_it_reproduces(capsys: pytest.CaptureFixture[str]
     assert main(["recipes"]) == 0
     lines = {words[0]: " ".join(words[1:]) for line in capsys.readouterr().out.splitlines() if (words := line.split())}
     assert set(RECIPES) <= lines.keys()
-    wanted = "Table 3 blitznet300-s4 VOC2012@SegmentationAug/train 40,000 days on one GPU mAP 80.0, mIoU 72.8"
-    assert lines["table3-joint"] == wanted
+    expected = "Table 3 blitznet300-s4 VOC2012@SegmentationAug/train 40,000 days on one GPU mAP 80.0, mIoU 72.8"
+    assert lines["table3-joint"] == expected
     assert lines["finetune"].startswith("ours blitznet300-lite your own (--data)")
 
 

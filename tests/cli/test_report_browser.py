@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from blitznet.cli.main import main
-from browser import PHONE, WIDE, browser_page
-from cli.sets import write_model, write_voc
+from support.browser import PHONE, WIDE, browser_page
+from support.cli_datasets import write_model, write_voc
 
 NO_WIDER = "() => document.documentElement.scrollWidth <= window.innerWidth"
 LOADED = "() => [...document.images].every(image => image.complete && image.naturalWidth > 0)"

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-import tiny
 from blitznet.cli.main import main
 from blitznet.cli.reproduce import Reproduce, plan_of
-from blitznet.train import tables
-from train.runs import toy_sets
-from train.toy_table import toy_table
+from blitznet.paper import tables
+from support import tiny_models
+from support.toy_table import toy_table
+from support.training_runs import toy_sets
 
 
 def test_a_table_from_nothing_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny.register()
+    tiny_models.register()
     toy_sets(tmp_path / "sets")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(tables._SMALL, "table3", lambda _: toy_table(steps=2))
@@ -32,7 +32,7 @@ def test_a_table_from_nothing_and_again(
     assert len(made) == 3
     for path in made:
         path.unlink()
-    monkeypatch.setattr("blitznet.train.reproduce.train", None)  # nothing is trained any more
+    monkeypatch.setattr("blitznet.paper.reproduce.train", None)  # nothing is trained any more
     assert main(words) == 0
     assert capsys.readouterr().out == said
     assert {path: path.read_bytes() for path in folder.glob("table3.*")} == made

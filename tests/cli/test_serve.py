@@ -12,8 +12,8 @@ import pytest
 from websockets.sync.client import connect
 
 from blitznet.cli.main import main
-from cli.sets import write_model
 from serve.test_app import picture
+from support.cli_datasets import write_model
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_a_port_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--port", "70000"), "--port: wanted 0 to 65535, came 70000"),
-        (("--batch", "0"), "--batch: wanted 1 or more, came 0"),
-        (("--queue", "0"), "limits: queue: wanted more than 0, came 0"),
-        (("--max-images", "65"), "limits: images: wanted at most the 64 that may wait, came 65"),
-        (("--max-images", "0"), "limits: images: wanted more than 0, came 0"),
-        (("--max-body", "-1"), "limits: body: wanted more than 0, came -1"),
+        (("--port", "70000"), "--port: expected 0 to 65535, got 70000"),
+        (("--batch", "0"), "--batch: expected 1 or more, got 0"),
+        (("--queue", "0"), "limits: queue: expected more than 0, got 0"),
+        (("--max-images", "65"), "limits: images: expected at most the 64 that may wait, got 65"),
+        (("--max-images", "0"), "limits: images: expected more than 0, got 0"),
+        (("--max-body", "-1"), "limits: body: expected more than 0, got -1"),
     ],
 )
 def test_misuse_is_one_line(words: tuple[str, ...], said: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

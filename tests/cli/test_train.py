@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import toy
 from blitznet.cli.main import main
 from blitznet.cli.train import read
 from blitznet.nets.blitznet import build
-from blitznet.nets.files import load_model, save_model
+from blitznet.nets.model_files import load_model, save_model
 from blitznet.train.config import TrainConfig
 from blitznet.train.recipes import finetune, recipe
-from cli.sets import write_voc
-from nets.small import small_spec
+from support import synthetic_data
+from support.cli_datasets import write_voc
+from support.small_networks import small_spec
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_own_data_end_to_end(
     assert main(["train", *words, "--workers", "0", "--out", "run", "--allow-leaks"]) == 0
     assert capsys.readouterr().out == "model: run/last.safetensors   log, plot and pictures: run\n"
     _, spec = load_model(Path("run/last.safetensors"))
-    assert spec.classes == toy.NAMES
+    assert spec.classes == synthetic_data.NAMES
     assert json.loads(Path("run/config.json").read_text())["steps"] == 2
     assert main(["eval", "run", "--data", val, "--threads", "1"]) == 0
 

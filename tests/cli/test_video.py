@@ -14,10 +14,10 @@ from PIL import Image
 
 from blitznet.api import load
 from blitznet.cli.main import main
-from blitznet.core.result import Result
-from blitznet.media import source
-from cli.sets import write_model
-from media.films import packets_of_sound, watched, write_film
+from blitznet.postprocess.result import Result
+from blitznet.video import reader
+from support.cli_datasets import write_model
+from support.videos import packets_of_sound, watched, write_film
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def test_what_is_written_is_what_the_predictor_says(place: Path) -> None:
     assert video("film.mp4", "--score", "0.3", "--no-overlay") == 0
     assert not Path("blitznet-out/film.mp4").exists()
     predictor = load("small.onnx", engine="onnxruntime")
-    frames = list(source.open_video("film.mp4").frames())
+    frames = list(reader.open_video("film.mp4").frames())
     for entry, frame in zip(lines("blitznet-out/film.jsonl"), frames, strict=True):
-        wanted = predictor(frame.pixels, score=0.3).to_dict()
-        assert wanted["detections"]
-        assert {key: entry[key] for key in wanted} == wanted
+        expected = predictor(frame.pixels, min_score=0.3).to_dict()
+        assert expected["detections"]
+        assert {key: entry[key] for key in expected} == expected
 
 
 def test_tracks_in_lines_and_in_a_mot_file(place: Path) -> None:
@@ -94,10 +94,10 @@ def test_sound_that_cannot_be_kept_is_told_once(place: Path, capsys: pytest.Capt
 def test_a_live_source_says_what_it_lost(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(source, "_PAUSE", 0.01)
+    monkeypatch.setattr(reader, "_PAUSE", 0.01)
     write_film(Path("film.mkv"), frames=6)
-    monkeypatch.setattr(source, "Stream", partial(source.Stream, live=True))
-    monkeypatch.setattr(source, "open_video", lambda text, **_: source.Stream("camera", text))
+    monkeypatch.setattr(reader, "VideoReader", partial(reader.VideoReader, live=True))
+    monkeypatch.setattr(reader, "open_video", lambda text, **_: reader.VideoReader("camera", text))
     assert video("film.mkv", "--frames", "5", "--out", "out") == 0
     said = capsys.readouterr().out
     assert "frames dropped, age" in said
@@ -124,13 +124,13 @@ def test_ctrl_c_leaves_files_that_play(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nothing.mp4",), "nothing.mp4: wanted a video file, a camera's number, an address with ://"),
-        (("film.mp4", "--score", "2"), "--score: wanted 0 to 1, came 2.0"),
-        (("film.mp4", "--rate", "0"), "--rate: wanted 0.01 frames a second or more, came 0.0"),
-        (("film.mp4", "--frames", "0"), "--frames: wanted 1 or more, came 0"),
+        (("nothing.mp4",), "nothing.mp4: expected a video file, a camera's number, an address with ://"),
+        (("film.mp4", "--score", "2"), "--score: expected 0 to 1, got 2.0"),
+        (("film.mp4", "--rate", "0"), "--rate: expected 0.01 frames a second or more, got 0.0"),
+        (("film.mp4", "--frames", "0"), "--frames: expected 1 or more, got 0"),
         (("rtsp://[::1]:1/none",), "rtsp://[::1]:1/none: cannot be opened as a video"),
         (("film.mp4", "--out", "."), "--out: film.mp4 is the video itself; choose another folder"),
-        (("empty",), "empty: there is no photo in this folder"),
+        (("empty",), "empty: there is no image in this folder"),
     ],
 )
 def test_misuse_is_one_line(words: tuple[str, ...], said: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +168,7 @@ def test_only_some_of_a_result() -> None:
         boxes=np.zeros((3, 4), np.float32),
         scores=np.array([0.9, 0.5, 0.1], np.float32),
         labels=np.array([0, 1, 0]),
-        names=("a", "b"),
+        class_names=("a", "b"),
         size=(4, 4),
     )
     assert result.of(np.array([True, False, True])).scores.tolist() == pytest.approx([0.9, 0.1])

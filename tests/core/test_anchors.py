@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from blitznet.core.anchors import grids, make_anchors, scales, shapes
+from blitznet.core.anchors import feature_map_sizes, generate_anchors, scales, shapes
 from blitznet.core.arrays import Floats
-from blitznet.core.models import named
+from blitznet.core.models import get_spec
 from blitznet.core.spec import AnchorLayout
 
 S8, S4, L8, L4 = "blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"
@@ -13,15 +13,15 @@ MIDDLE = (0.1, 0.27, 0.44, 0.61, 0.78, 0.95)
 
 
 def anchors_of(name: str) -> Floats:
-    spec = named(name)
-    return make_anchors(spec.anchors, grids(spec.anchors, spec.size))
+    spec = get_spec(name)
+    return generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size))
 
 
 def slow_anchors(name: str) -> list[list[float]]:
     """One anchor at a time, cx cy w h."""
-    spec = named(name)
+    spec = get_spec(name)
     rows = []
-    for (h, w), (small, large) in zip(grids(spec.anchors, spec.size), scales(spec.anchors), strict=True):
+    for (h, w), (small, large) in zip(feature_map_sizes(spec.anchors, spec.size), scales(spec.anchors), strict=True):
         for i in range(h):
             for j in range(w):
                 centre = [(j + 0.5) / w, (i + 0.5) / h]
@@ -41,13 +41,13 @@ def slow_anchors(name: str) -> list[list[float]]:
     ],
 )
 def test_sides_of_the_maps(name: str, sides: tuple[int, ...]) -> None:
-    spec = named(name)
-    assert grids(spec.anchors, spec.size) == tuple((side, side) for side in sides)
+    spec = get_spec(name)
+    assert feature_map_sizes(spec.anchors, spec.size) == tuple((side, side) for side in sides)
 
 
 def test_sides_of_a_rectangle_are_halved_upwards() -> None:
-    layout = named(S8).anchors
-    assert grids(layout, (200, 333)) == ((25, 42), (13, 21), (7, 11), (4, 6), (2, 3), (1, 1))
+    layout = get_spec(S8).anchors
+    assert feature_map_sizes(layout, (200, 333)) == ((25, 42), (13, 21), (7, 11), (4, 6), (2, 3), (1, 1))
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_single_anchors_of_300_s4(index: int, corner_and_size: tuple[float, ...]
     ],
 )
 def test_each_map_begins_where_the_one_before_ends(name: str, offsets: tuple[int, ...]) -> None:
-    spec, anchors = named(name), anchors_of(name)
+    spec, anchors = get_spec(name), anchors_of(name)
     first = anchors[list(offsets), :2]
-    wanted = [(0.5 / w, 0.5 / h) for h, w in grids(spec.anchors, spec.size)]
-    np.testing.assert_allclose(first, wanted, atol=1e-6)
+    expected = [(0.5 / w, 0.5 / h) for h, w in feature_map_sizes(spec.anchors, spec.size)]
+    np.testing.assert_allclose(first, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_each_map_begins_where_the_one_before_ends(name: str, offsets: tuple[int
     ],
 )
 def test_scales(name: str, smallest: tuple[float, ...], extra: tuple[float, ...]) -> None:
-    layout = named(name).anchors
+    layout = get_spec(name).anchors
     assert [low for low, _ in scales(layout)] == pytest.approx(smallest)
     assert [(low * high) ** 0.5 for low, high in scales(layout)] == pytest.approx(extra, abs=1e-6)
     assert shapes(layout)[:, 0, 0] == pytest.approx(smallest)
@@ -129,10 +129,10 @@ def test_against_one_anchor_at_a_time(name: str) -> None:
 
 
 def test_rows_and_columns_are_not_mixed_up() -> None:
-    layout = AnchorLayout(strides=(16, 32), first=0.2, low=0.4, high=0.8)
-    anchors = make_anchors(layout, ((2, 3), (1, 2), (1, 1)))
-    assert len(anchors) == (6 + 2 + 1) * layout.per_cell
-    centres = anchors[:: layout.per_cell, :2]
+    layout = AnchorLayout(strides=(16, 32), min_scale=0.2, second_scale=0.4, max_scale=0.8)
+    anchors = generate_anchors(layout, ((2, 3), (1, 2), (1, 1)))
+    assert len(anchors) == (6 + 2 + 1) * layout.num_anchors_per_cell
+    centres = anchors[:: layout.num_anchors_per_cell, :2]
     np.testing.assert_allclose(centres[:3], [(1 / 6, 0.25), (0.5, 0.25), (5 / 6, 0.25)], atol=1e-6)
     np.testing.assert_allclose(centres[3], (1 / 6, 0.75), atol=1e-6)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.arrays import Boxes
-from blitznet.core.boxes import area, decode, encode, intersection, iou, to_centre, to_corners
+from blitznet.core.boxes import area, cxcywh_to_xyxy, decode, encode, intersection, iou, xyxy_to_cxcywh
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 ANCHOR = np.array([[0.5, 0.5, 0.2, 0.4]], np.float32)
@@ -21,17 +21,17 @@ def slow_iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def test_encode_as_worked_by_hand() -> None:
-    found = to_corners(np.array([[0.55, 0.45, 0.25, 0.3]], np.float32))
+    found = cxcywh_to_xyxy(np.array([[0.55, 0.45, 0.25, 0.3]], np.float32))
     assert encode(found, ANCHOR, VARIANCES)[0] == pytest.approx((2.5, -1.25, 1.115718, -1.438410), abs=1e-5)
 
 
 def test_an_object_that_is_its_anchor_is_zero() -> None:
-    assert encode(to_corners(ANCHOR), ANCHOR, VARIANCES)[0] == pytest.approx((0, 0, 0, 0), abs=1e-5)
+    assert encode(cxcywh_to_xyxy(ANCHOR), ANCHOR, VARIANCES)[0] == pytest.approx((0, 0, 0, 0), abs=1e-5)
 
 
 def test_decode_as_worked_by_hand() -> None:
     placed = decode(np.array([[1, -2, 0.5, -1]], np.float32), ANCHOR, VARIANCES)
-    assert to_centre(placed)[0] == pytest.approx((0.52, 0.42, 0.221034, 0.327492), abs=1e-6)
+    assert xyxy_to_cxcywh(placed)[0] == pytest.approx((0.52, 0.42, 0.221034, 0.327492), abs=1e-6)
     assert placed[0] == pytest.approx((0.409483, 0.256254, 0.630517, 0.583746), abs=1e-6)
 
 
@@ -71,10 +71,10 @@ def test_offsets_of_a_batch() -> None:
         ((-2, -2, 0.5, 0.5), (0, 0, 1, 1), 0.25 / 7),
     ],
 )
-def test_iou(a: tuple[float, ...], b: tuple[float, ...], wanted: float) -> None:
+def test_iou(a: tuple[float, ...], b: tuple[float, ...], expected: float) -> None:
     found = iou(np.asarray([a], np.float32), np.asarray([b], np.float32))
-    assert found[0, 0] == pytest.approx(wanted, abs=1e-6)
-    assert slow_iou(a, b) == pytest.approx(wanted)
+    assert found[0, 0] == pytest.approx(expected, abs=1e-6)
+    assert slow_iou(a, b) == pytest.approx(expected)
 
 
 def test_pairs_against_one_at_a_time() -> None:
@@ -82,8 +82,8 @@ def test_pairs_against_one_at_a_time() -> None:
     corner = rng.uniform(-1, 1, (9, 2))
     many = np.concatenate([corner, corner + rng.uniform(-0.2, 1, (9, 2))], 1).astype(np.float32)
     few = many[:4] + np.float32(0.05)
-    wanted = [[slow_iou(tuple(map(float, a)), tuple(map(float, b))) for b in few] for a in many]
-    np.testing.assert_allclose(iou(many, few), wanted, atol=1e-6)
+    expected = [[slow_iou(tuple(map(float, a)), tuple(map(float, b))) for b in few] for a in many]
+    np.testing.assert_allclose(iou(many, few), expected, atol=1e-6)
     assert intersection(many, few).shape == (9, 4)
     assert iou(many, few[:0]).shape == (9, 0)
 
@@ -94,5 +94,5 @@ def test_area() -> None:
 
 def test_centre_and_corners_are_inverse() -> None:
     given_boxes = boxes((0, 0, 2, 3), (-1, 0.5, 4, 2))
-    assert to_centre(given_boxes).tolist() == [[1, 1.5, 2, 3], [1.5, 1.25, 5, 1.5]]
-    np.testing.assert_array_equal(to_corners(to_centre(given_boxes)), given_boxes)
+    assert xyxy_to_cxcywh(given_boxes).tolist() == [[1, 1.5, 2, 3], [1.5, 1.25, 5, 1.5]]
+    np.testing.assert_array_equal(cxcywh_to_xyxy(xyxy_to_cxcywh(given_boxes)), given_boxes)

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.files import kept_if_good, write_whole
+from blitznet.core.files import atomic_path, atomic_write
 
 
 def test_writing_whole_leaves_nothing_beside(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a.txt", b"one")
-    write_whole(tmp_path / "a.txt", b"two")
+    atomic_write(tmp_path / "a.txt", b"one")
+    atomic_write(tmp_path / "a.txt", b"two")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "two")]
 
 
@@ -17,14 +17,14 @@ def test_what_is_not_good_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_bytes(b"good")
 
     def write_bad() -> None:
-        with kept_if_good(path) as fresh:
+        with atomic_path(path) as fresh:
             fresh.write_bytes(b"bad")
             raise ModelError(f"{fresh}: answers otherwise")
 
     with pytest.raises(ModelError, match=f"^{path}: answers otherwise$"):
         write_bad()
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("a.onnx", b"good")]
-    with kept_if_good(path) as fresh:
+    with atomic_path(path) as fresh:
         fresh.write_bytes(b"better")
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("a.onnx", b"better")]
 
@@ -32,5 +32,5 @@ def test_what_is_not_good_leaves_what_was_there(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(UsageError, match=f"^{tmp_path}/a: cannot be written"):
-        write_whole(tmp_path / "a", b"one")
+        atomic_write(tmp_path / "a", b"one")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -6,7 +6,7 @@ import pytest
 
 from blitznet.core.arrays import ClassMap, Floats
 from blitznet.core.errors import BlitzNetError
-from blitznet.core.result import Result
+from blitznet.postprocess.result import Result
 
 
 def result(**fields: Any) -> Result:
@@ -38,15 +38,15 @@ def test_above_keeps_what_has_the_score(score: float, count: int) -> None:
     kept = result().above(score)
     assert len(kept) == len(kept.boxes) == len(kept.labels) == count
     assert kept.class_map is not None
-    assert (kept.names, kept.size) == (("cat", "dog"), (40, 60))
+    assert (kept.class_names, kept.size) == (("cat", "dog"), (40, 60))
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"boxes": np.zeros((2, 4), np.float32)}, r"^Result\.boxes: wanted shape \(3, 4\), came \(2, 4\)$"),
-        ({"labels": np.zeros(2, np.int64)}, r"^Result\.labels: wanted shape \(3\), came \(2,\)$"),
-        ({"painted": np.zeros((60, 40), np.uint8)}, r"^Result\.painted: wanted shape \(40, 60\), came \(60, 40\)$"),
+        ({"boxes": np.zeros((2, 4), np.float32)}, r"^Result\.boxes: expected shape \(3, 4\), got \(2, 4\)$"),
+        ({"labels": np.zeros(2, np.int64)}, r"^Result\.labels: expected shape \(3\), got \(2,\)$"),
+        ({"painted": np.zeros((60, 40), np.uint8)}, r"^Result\.painted: expected shape \(40, 60\), got \(60, 40\)$"),
     ],
 )
 def test_arrays_must_agree(fields: dict[str, Any], message: str) -> None:
@@ -82,9 +82,9 @@ def test_certainty_is_made_once_and_only_when_looked_at() -> None:
 
     seen = result(sure=look)
     assert not made
-    assert seen.certainty is not None
-    assert seen.above(0.5).certainty is seen.certainty
+    assert seen.confidence is not None
+    assert seen.above(0.5).confidence is seen.confidence
     assert made == [1]
-    assert result().certainty is None
-    with pytest.raises(BlitzNetError, match=r"^Result\.sure: wanted shape \(40, 60\)"):
+    assert result().confidence is None
+    with pytest.raises(BlitzNetError, match=r"^Result\.sure: expected shape \(40, 60\)"):
         result(sure=np.ones((60, 40), np.float32))

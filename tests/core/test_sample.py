@@ -3,16 +3,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-import toy
 from blitznet.core.errors import BlitzNetError, DataError
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
+from support import synthetic_data
 
 
 def sample(**fields: Any) -> Sample:
     values: dict[str, Any] = {
         "id": "7",
-        "photo": Photo(np.zeros((4, 6, 3), np.uint8)),
+        "image": ImageSource(np.zeros((4, 6, 3), np.uint8)),
         "boxes": np.zeros((2, 4), np.float32),
         "labels": np.zeros(2, np.int64),
         "difficult": np.zeros(2, np.bool_),
@@ -24,7 +24,7 @@ def sample(**fields: Any) -> Sample:
 
 
 def test_the_mask_is_read_when_it_is_wanted() -> None:
-    drawing = toy.draw(1)[0]
+    drawing = synthetic_data.draw(1)[0]
     read = drawing.sample.class_map()
     assert read is not None
     np.testing.assert_array_equal(read, drawing.class_map)
@@ -34,9 +34,9 @@ def test_the_mask_is_read_when_it_is_wanted() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"boxes": np.zeros((1, 4), np.float32)}, r"^7: boxes: wanted shape \(2, 4\), came \(1, 4\)$"),
-        ({"difficult": np.zeros(3, np.bool_)}, r"^7: difficult: wanted shape \(2\), came \(3,\)$"),
-        ({"crowd": np.zeros((2, 1), np.bool_)}, r"^7: crowd: wanted shape \(2\), came \(2, 1\)$"),
+        ({"boxes": np.zeros((1, 4), np.float32)}, r"^7: boxes: expected shape \(2, 4\), got \(1, 4\)$"),
+        ({"difficult": np.zeros(3, np.bool_)}, r"^7: difficult: expected shape \(2\), got \(3,\)$"),
+        ({"crowd": np.zeros((2, 1), np.bool_)}, r"^7: crowd: expected shape \(2\), got \(2, 1\)$"),
     ],
 )
 def test_arrays_must_agree(fields: dict[str, Any], message: str) -> None:

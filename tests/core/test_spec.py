@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from blitznet.core.errors import ModelError
-from blitznet.core.models import MODELS, named
-from blitznet.core.spec import AnchorLayout, Limits, Spec
+from blitznet.core.models import MODELS, get_spec
+from blitznet.core.spec import AnchorLayout, PostprocessConfig, Spec
 
-SPEC = named("blitznet300-s8")
+SPEC = get_spec("blitznet300-s8")
 
 
 def changed(**fields: Any) -> str:
@@ -17,7 +17,12 @@ def changed(**fields: Any) -> str:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_contract_comes_back_as_it_was(name: str) -> None:
-    spec = replace(named(name), limits=Limits(score=0.3, per_image=7), provenance="ä\n", precision="bfloat16")
+    spec = replace(
+        get_spec(name),
+        postprocess=PostprocessConfig(score_threshold=0.3, max_detections=7),
+        provenance="ä\n",
+        precision="bfloat16",
+    )
     text = spec.to_json()
     assert "\n" not in text
     assert Spec.from_json(text) == spec
@@ -25,15 +30,20 @@ def test_a_contract_comes_back_as_it_was(name: str) -> None:
 
 
 def test_limits_are_the_papers() -> None:
-    limits = SPEC.limits
-    assert (limits.score, limits.candidates, limits.iou) == (0.01, 400, 0.45)
-    assert (limits.per_class, limits.per_image) == (50, 200)
+    limits = SPEC.postprocess
+    assert (limits.score_threshold, limits.topk_candidates, limits.nms_threshold) == (0.01, 400, 0.45)
+    assert (limits.max_per_class, limits.max_detections) == (50, 200)
 
 
 def test_counts() -> None:
-    assert SPEC.channels == 21
-    assert SPEC.anchors.per_cell == 6
-    assert AnchorLayout(strides=(8,), first=0.1, low=0.2, high=0.9, ratios=(2.0, 0.5)).per_cell == 4
+    assert SPEC.num_channels == 21
+    assert SPEC.anchors.num_anchors_per_cell == 6
+    assert (
+        AnchorLayout(
+            strides=(8,), min_scale=0.1, second_scale=0.2, max_scale=0.9, ratios=(2.0, 0.5)
+        ).num_anchors_per_cell
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,13 +54,13 @@ def test_counts() -> None:
         ({"classes": tuple(map(str, range(255)))}, "1 to 254 classes fit a class map, came 255"),
         ({"tasks": ()}, r"tasks must be some of \['detection', 'segmentation'\], came \[\]"),
         ({"tasks": ("depth",)}, r"tasks must be some of .*, came \['depth'\]"),
-        ({"size": (300,)}, r"wanted a size of height and width in pixels, came \[300\]"),
-        ({"size": (300, 0)}, r"wanted a size of height and width in pixels, came \[300, 0\]"),
-        ({"size": (300.0, 300)}, r"wanted a size of height and width in pixels, came \[300\.0, 300\]"),
+        ({"size": (300,)}, r"expected a size of height and width in pixels, got \[300\]"),
+        ({"size": (300, 0)}, r"expected a size of height and width in pixels, got \[300, 0\]"),
+        ({"size": (300.0, 300)}, r"expected a size of height and width in pixels, got \[300\.0, 300\]"),
         ({"classes": (1, 2)}, r"class names must be text, came \[1, 2\]"),
-        ({"temperature": 0.0}, r"wanted a temperature above 0, came 0\.0"),
-        ({"shift": float("inf")}, "wanted a finite shift, came inf"),
-        ({"map_temperature": -1.0}, r"wanted a temperature above 0, came -1\.0"),
+        ({"temperature": 0.0}, r"expected a temperature above 0, got 0\.0"),
+        ({"shift": float("inf")}, "expected a finite shift, got inf"),
+        ({"map_temperature": -1.0}, r"expected a temperature above 0, got -1\.0"),
     ],
 )
 def test_contracts_that_cannot_be(fields: dict[str, Any], message: str) -> None:

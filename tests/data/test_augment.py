@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from blitznet.core.arrays import ClassMap, Image
+from blitznet.core.arrays import ClassMap, RGBArray
 from blitznet.core.errors import DataError
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD, Policy, augment, draw_window
-from blitznet.data.colour import draw_steps
-from blitznet.data.example import Example
-from blitznet.data.geometry import Window
+from blitznet.data.color_jitter import draw_steps
+from blitznet.data.crop import Window
+from blitznet.data.train_sample import TrainSample
 
 SIZE, MAP = (120, 150), (30, 40)
 HEIGHT, WIDTH = 96, 128
@@ -30,7 +30,7 @@ class Painted:
         return self.values
 
 
-def smooth_photo() -> Image:
+def smooth_image() -> RGBArray:
     """Slopes in two directions, so that a warp can be told from another."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([40 + x, 30 + y * 2, 200 - x // 2 - y // 2], -1).astype(np.uint8)
@@ -43,22 +43,22 @@ def make_sample(*, mask: bool = True, crowd: tuple[bool, ...] = (False, True)) -
     class_map[10:60, 100:126] = 255
     return Sample(
         id="toy",
-        photo=Photo(smooth_photo()),
+        image=ImageSource(smooth_image()),
         boxes=boxes,
         labels=np.array([11, 0])[: len(crowd)],
         difficult=np.array([True, False])[: len(crowd)],
         crowd=np.array(crowd, bool),
-        box_classes=np.ones(20, bool),
-        mask_classes=np.full(20, mask),
+        annotated_box_classes=np.ones(20, bool),
+        annotated_mask_classes=np.full(20, mask),
         mask=Painted(class_map) if mask else None,
     )
 
 
-def run(sample: Sample, seed: int, policy: Policy) -> Example:
+def run(sample: Sample, seed: int, policy: Policy) -> TrainSample:
     return augment(sample, np.random.default_rng(seed), policy, size=SIZE, map_size=MAP)
 
 
-def same(a: Example, b: Example) -> bool:
+def same(a: TrainSample, b: TrainSample) -> bool:
     fields = ("image", "boxes", "labels", "crowd", "class_map", "box_classes", "mask_classes")
     return a.id == b.id and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in fields)
 
@@ -79,7 +79,7 @@ def test_what_every_example_is(name: str, seed: int, mask: bool) -> None:
     assert (example.boxes[:, 3] - example.boxes[:, 1] >= 2 / SIZE[0]).all()
     assert set(zip(example.labels.tolist(), example.crowd.tolist(), strict=True)) <= {(11, False), (0, True)}
     assert set(np.unique(example.class_map)) <= ({0, 12, 255} if mask else {255})
-    assert example.mask_classes is sample.mask_classes
+    assert example.mask_classes is sample.annotated_mask_classes
 
 
 @settings(deadline=None, max_examples=60)
@@ -94,13 +94,13 @@ def test_a_painted_box_stays_its_masks_box(name: str, seed: int) -> None:
     assert found == pytest.approx(_cells(example), abs=1.001)
 
 
-def _cells(example: Example) -> list[float]:
+def _cells(example: TrainSample) -> list[float]:
     return [float(side) for side in example.boxes[0] * np.array([MAP[1], MAP[0], MAP[1], MAP[0]])]
 
 
 def test_plain_is_resizing() -> None:
     example = run(make_sample(), 0, PLAIN)
-    assert np.array_equal(example.image, Photo(smooth_photo()).fit(SIZE))
+    assert np.array_equal(example.image, ImageSource(smooth_image()).resize(SIZE))
     assert example.boxes[0] == pytest.approx([30 / 128, 20 / 96, 90 / 128, 70 / 96])
     assert example.labels.tolist() == [11, 0]
     assert example.crowd.tolist() == [False, True]
@@ -113,13 +113,13 @@ def test_flipped_twice_is_the_same_picture() -> None:
     assert flipped.boxes[:, [2, 1, 0, 3]] == pytest.approx(np.abs([1, 0, 1, 0] - plain.boxes), abs=1e-6)
 
 
-def slow_picture(window: Window, size: tuple[int, int], padding: tuple[int, int, int]) -> Image:
-    """Pad, crop, flip and resize one after another, each at four times the photo's size."""
+def slow_picture(window: Window, size: tuple[int, int], padding: tuple[int, int, int]) -> RGBArray:
+    """Pad, crop, flip and resize one after another, each at four times the image's size."""
     fine = 4
-    photo = Pillow.fromarray(smooth_photo()).resize((WIDTH * fine, HEIGHT * fine), Pillow.Resampling.BICUBIC)
+    image = Pillow.fromarray(smooth_image()).resize((WIDTH * fine, HEIGHT * fine), Pillow.Resampling.BICUBIC)
     left, top, right, bottom = (round(v * fine) for v in (window.x1, window.y1, window.x2, window.y2))
     canvas = Pillow.new("RGB", (right - left, bottom - top), padding)
-    canvas.paste(photo, (-left, -top))
+    canvas.paste(image, (-left, -top))
     if window.flipped:
         canvas = canvas.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
     return np.array(canvas.resize((size[1], size[0]), Pillow.Resampling.BOX))
@@ -134,10 +134,10 @@ def test_one_warp_equals_four_steps(name: str, seed: int) -> None:
     slow = slow_picture(window, SIZE, policy.padding).astype(int)
     difference = np.abs(run(sample, seed, policy).image - slow)
     assert np.median(difference) <= 2
-    assert (difference.max(-1) > 12).mean() < 0.04  # the photo's rim, which the slow way blends
+    assert (difference.max(-1) > 12).mean() < 0.04  # the image's rim, which the slow way blends
 
 
-def test_around_the_photo_are_padding_and_background() -> None:
+def test_around_the_image_are_padding_and_background() -> None:
     policy = Policy(zoom_out=1.0, min_zoom=3.0, max_zoom=3.0, padding=(1, 2, 3))
     example = run(make_sample(), 5, policy)
     around = (example.image == (1, 2, 3)).all(-1)
@@ -147,7 +147,7 @@ def test_around_the_photo_are_padding_and_background() -> None:
     assert (example.class_map == 0).mean() > 0.85
 
 
-def test_nothing_of_the_photo_may_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_image_may_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blitznet.data.augment.draw_window", lambda *_: Window(-90, -90, -10, -10))
     example = run(make_sample(), 0, replace(SSD, padding=(9, 8, 7)))
     assert (example.image == (9, 8, 7)).all()
@@ -155,7 +155,7 @@ def test_nothing_of_the_photo_may_be_left(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(example.boxes) == 0
 
 
-def test_colour_changes_the_photo_but_not_its_padding() -> None:
+def test_colour_changes_the_image_but_not_its_padding() -> None:
     policy = Policy(colour="blitznet", zoom_out=1.0, min_zoom=3.0, max_zoom=3.0, padding=(1, 2, 3))
     example, plain = run(make_sample(), 7, policy), run(make_sample(), 7, replace(policy, colour="none"))
     around = (plain.image == (1, 2, 3)).all(-1)
@@ -174,7 +174,7 @@ def test_crowds_do_not_lead_the_crop() -> None:
 
 def test_a_mask_of_another_size_is_refused() -> None:
     sample = replace(make_sample(), mask=Painted(np.zeros((10, 20), np.uint8)))
-    with pytest.raises(DataError, match="toy: the mask is 20x10 pixels, the photo 128x96; make them the same size"):
+    with pytest.raises(DataError, match="toy: the mask is 20x10 pixels, the image 128x96; make them the same size"):
         run(sample, 0, PLAIN)
 
 

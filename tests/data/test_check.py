@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import toy
 from blitznet.core.classes import VOC
 from blitznet.data.check import Findings, check
 from blitznet.data.sources import parse_source
+from support import synthetic_data
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
@@ -23,7 +23,7 @@ def kinds(found: Findings) -> dict[str, int]:
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
-    toy.write_voc(tmp_path, toy.draw(6))
+    synthetic_data.write_voc(tmp_path, synthetic_data.draw(6))
     (tmp_path / "classes.txt").write_text(NAMES)
     return tmp_path
 
@@ -34,22 +34,22 @@ def annotate(root: Path, number: int, name: str, box: tuple[float, float, float,
     (root / "Annotations" / f"toy_000{number}.xml").write_text(text)
 
 
-@pytest.mark.parametrize("writer", [toy.write_voc, toy.write_coco, toy.write_yolo])
+@pytest.mark.parametrize("writer", [synthetic_data.write_voc, synthetic_data.write_coco, synthetic_data.write_yolo])
 def test_sound_sets_have_no_errors(writer: object, tmp_path: Path) -> None:
     assert callable(writer)
     steps: list[tuple[int, int]] = []
-    found = check(writer(tmp_path, toy.draw(6)), progress=lambda _, done, all_: steps.append((done, all_)))
+    found = check(writer(tmp_path, synthetic_data.draw(6)), progress=lambda _, done, all_: steps.append((done, all_)))
     assert found.errors == ()
-    assert [(w.kind, w.examples) for w in found.warnings] == [("photos without objects", ("toy_0005",))]
-    assert (found.totals[0].photos, found.totals[0].masks, found.totals[0].classes) == (6, 6, 3)
+    assert [(w.kind, w.examples) for w in found.warnings] == [("images without objects", ("toy_0005",))]
+    assert (found.totals[0].images, found.totals[0].masks, found.totals[0].classes) == (6, 6, 3)
     assert steps == [(k, 6) for k in range(1, 7)]
 
 
 @pytest.mark.parametrize(
     ("box", "kind"),
     [
-        ((10, 10, 121.9, 20), "boxes outside of their photo"),
-        ((-1, 10, 20, 20), "boxes outside of their photo"),
+        ((10, 10, 121.9, 20), "boxes outside of their image"),
+        ((-1, 10, 20, 20), "boxes outside of their image"),
         ((10, 10, 9, 20), "empty or inverted boxes"),
         ((10, 30, 20, 20), "empty or inverted boxes"),
         ((0, 0, 121, 97), None),  # one pixel outside is rounding
@@ -63,8 +63,8 @@ def test_boxes(box: tuple[float, float, float, float], kind: str | None, voc: Pa
 
 
 def test_masks(voc: Path) -> None:
-    toy.write_mask(voc / "SegmentationClass" / "toy_0000.png", np.zeros((96, 119), np.uint8))
-    toy.write_mask(voc / "SegmentationClass" / "toy_0001.png", np.full((96, 120), 4, np.uint8))
+    synthetic_data.write_mask(voc / "SegmentationClass" / "toy_0000.png", np.zeros((96, 119), np.uint8))
+    synthetic_data.write_mask(voc / "SegmentationClass" / "toy_0001.png", np.full((96, 120), 4, np.uint8))
     (voc / "SegmentationClass" / "toy_0002.png").write_bytes(b"x")
     assert kinds(check(f"voc:{voc}@train")) == {
         "masks of another size": 1,
@@ -75,8 +75,8 @@ def test_masks(voc: Path) -> None:
 
 def test_it_does_not_stop_at_the_first_bad_file(voc: Path) -> None:
     (voc / "JPEGImages" / "toy_0000.png").unlink()
-    photo = voc / "JPEGImages" / "toy_0001.png"
-    photo.write_bytes(photo.read_bytes()[:2000])
+    image = voc / "JPEGImages" / "toy_0001.png"
+    image.write_bytes(image.read_bytes()[:2000])
     (voc / "Annotations" / "toy_0002.xml").write_text("<annotation>")
     (voc / "Annotations" / "toy_0003.xml").unlink()
     annotate(voc, 4, "blob", (1, 1, 9, 9))
@@ -87,7 +87,7 @@ def test_it_does_not_stop_at_the_first_bad_file(voc: Path) -> None:
 
 
 def test_examples_are_a_few_and_errors_come_first(tmp_path: Path) -> None:
-    text = toy.write_coco(tmp_path, toy.draw(9))
+    text = synthetic_data.write_coco(tmp_path, synthetic_data.draw(9))
     path = tmp_path / "annotations" / "instances_train.json"
     content = json.loads(path.read_text())
     for item in content["annotations"]:
@@ -105,17 +105,17 @@ def test_sets_that_cannot_be_opened_are_findings(voc: Path) -> None:
 
 
 def test_warnings_of_names_duplicates_and_leaks(tmp_path: Path) -> None:
-    drawings = toy.draw(4)
-    one = toy.write_folder(tmp_path / "a", drawings)
-    two = toy.write_voc(tmp_path / "b", drawings[:2], "val")
+    drawings = synthetic_data.draw(4)
+    one = synthetic_data.write_folder(tmp_path / "a", drawings)
+    two = synthetic_data.write_voc(tmp_path / "b", drawings[:2], "val")
     (tmp_path / "a" / "images" / "copy.png").write_bytes((tmp_path / "a" / "images" / "toy_0000.png").read_bytes())
     (tmp_path / "b" / "classes.txt").write_text(NAMES + "disc\n")
     found = check(one, two, classes=("square", "ell"))
     warnings = {(w.kind, w.title): (w.count, w.examples[0]) for w in found.warnings}
     assert found.errors == ()
-    assert warnings["duplicate photos", one] == (1, "toy_0000 is copy")
-    assert warnings[f"photos also in {one}", two] == (2, "toy_0000 is copy")
-    assert warnings["photos with nothing annotated", one] == (1, "copy")
+    assert warnings["duplicate images", one] == (1, "toy_0000 is copy")
+    assert warnings[f"images also in {one}", two] == (2, "toy_0000 is copy")
+    assert warnings["images with nothing annotated", one] == (1, "copy")
     assert warnings["classes that do not occur", two][1] == "disc" or warnings["classes that do not occur", two][0] > 1
     assert warnings["names unknown to the model, taken as background", two] == (2, "cross")
 
@@ -147,5 +147,5 @@ def test_the_shared_sets_have_no_errors(monkeypatch: pytest.MonkeyPatch) -> None
         classes=VOC,
     )
     assert found.errors == ()
-    assert not any("photos also in" in w.kind or w.kind == "duplicate photos" for w in found.warnings)
-    assert sum(total.photos for total in found.totals) == 5193
+    assert not any("images also in" in w.kind or w.kind == "duplicate images" for w in found.warnings)
+    assert sum(total.images for total in found.totals) == 5193

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-import toy
 from blitznet.core.errors import DataError
 from blitznet.data.coco import open_coco
 from blitznet.data.dataset import UnknownClassError
+from support import synthetic_data
 
 Content = dict[str, Any]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    toy.write_coco(tmp_path, toy.draw(4))
+    synthetic_data.write_coco(tmp_path, synthetic_data.draw(4))
     return tmp_path
 
 
@@ -29,22 +29,22 @@ def change(root: Path, edit: Callable[[Content], object]) -> None:
 
 
 def test_names_follow_the_sparse_ids(root: Path) -> None:
-    assert open_coco(root, "train", title="t").names == toy.NAMES
+    assert open_coco(root, "train", title="t").class_names == synthetic_data.NAMES
 
 
-def test_photos_may_lie_in_images(root: Path) -> None:
+def test_images_may_lie_in_images(root: Path) -> None:
     (root / "images").mkdir()
     (root / "train").rename(root / "images" / "train")
-    assert open_coco(root, "train", title="t")[0].photo.size() == (96, 120)
+    assert open_coco(root, "train", title="t")[0].image.size() == (96, 120)
 
 
 def test_a_set_without_outlines_has_no_masks(tmp_path: Path) -> None:
-    toy.write_coco(tmp_path, toy.draw(4), outlines=False)
+    synthetic_data.write_coco(tmp_path, synthetic_data.draw(4), outlines=False)
     dataset = open_coco(tmp_path, "train", title="t")
-    assert all(dataset[k].mask is None and dataset[k].box_classes.all() for k in range(4))
+    assert all(dataset[k].mask is None and dataset[k].annotated_box_classes.all() for k in range(4))
 
 
-def test_a_photo_none_of_whose_objects_has_an_outline_has_no_mask(root: Path) -> None:
+def test_a_image_none_of_whose_objects_has_an_outline_has_no_mask(root: Path) -> None:
     def strip(content: Content) -> None:
         for item in content["annotations"]:
             if item["image_id"] == 100:
@@ -53,7 +53,7 @@ def test_a_photo_none_of_whose_objects_has_an_outline_has_no_mask(root: Path) ->
     change(root, strip)
     dataset = open_coco(root, "train", title="t")
     assert dataset[0].mask is None
-    assert not dataset[0].mask_classes.any()
+    assert not dataset[0].annotated_mask_classes.any()
     assert dataset[1].mask is not None
     empty = dataset[3].class_map()
     assert empty is not None
@@ -84,7 +84,7 @@ def test_crowds_are_marked_and_void(root: Path) -> None:
         ({"segmentation": {"size": [1, 2]}}, "wants segmentation as polygons"),
     ],
 )
-def test_broken_annotations_are_errors_of_their_photo(edit: Content, message: str, root: Path) -> None:
+def test_broken_annotations_are_errors_of_their_image(edit: Content, message: str, root: Path) -> None:
     change(root, lambda content: content["annotations"][0].update(edit))
     dataset = open_coco(root, "train", title="t")
     assert list(dataset.errors) == [0]
@@ -96,7 +96,7 @@ def test_broken_annotations_are_errors_of_their_photo(edit: Content, message: st
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c.pop("images"), "wanted a list 'images' of objects"),
+        (lambda c: c.pop("images"), "expected a list 'images' of objects"),
         (lambda c: c["annotations"][0].update(image_id=1), "annotation 1 is of image 1, which is not in the list"),
         (lambda c: c["images"][1].update(id=100), "every image id once"),
         (lambda c: c["images"][0].pop("file_name"), "image 100 has no file_name"),

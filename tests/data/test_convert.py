@@ -14,20 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-import toy
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.sample import Sample
 from blitznet.data.convert import WRITERS, convert, losses
-from blitznet.data.dataset import Listed
-from blitznet.data.masks import PaintedMask
+from blitznet.data.dataset import IndexedDataset
+from blitznet.data.masks import RasterizedMask
 from blitznet.data.sources import open_dataset, parse_source
 from blitznet.data.writers.coco import category_ids
+from support import synthetic_data
 
 NAMES = ("person", "bicycle", "my own")
 SIZE = (12, 16)
 
 
-def opened(text: str) -> Listed:
+def opened(text: str) -> IndexedDataset:
     return open_dataset(parse_source(text))
 
 
@@ -65,16 +65,16 @@ def annotation(draw: st.DrawFn, outlines: tuple[Callable[[], st.SearchStrategy[A
 ALL = (lambda: st.lists(polygon(), min_size=1, max_size=3), runs)
 
 
-def write_coco(root: Path, photos: list[list[dict[str, Any]]]) -> Listed:
-    """A COCO set of blank photos with these annotations each."""
+def write_coco(root: Path, images: list[list[dict[str, Any]]]) -> IndexedDataset:
+    """A COCO set of blank images with these annotations each."""
     (root / "train").mkdir(parents=True)
     (root / "annotations").mkdir()
     numbered: list[dict[str, Any]] = []
-    for index, found in enumerate(photos):
+    for index, found in enumerate(images):
         Pillow.new("RGB", SIZE[::-1]).save(root / "train" / f"{index}.png")
         numbered += [{"id": len(numbered) + k, "image_id": index, "area": 1.0} | one for k, one in enumerate(found, 1)]
     content = {
-        "images": [{"id": k, "file_name": f"{k}.png", "height": SIZE[0], "width": SIZE[1]} for k in range(len(photos))],
+        "images": [{"id": k, "file_name": f"{k}.png", "height": SIZE[0], "width": SIZE[1]} for k in range(len(images))],
         "annotations": numbered,
         "categories": [{"id": k, "name": name} for k, name in enumerate(NAMES, 1)],
     }
@@ -82,21 +82,21 @@ def write_coco(root: Path, photos: list[list[dict[str, Any]]]) -> Listed:
     return opened(f"coco:{root}@train")
 
 
-def samples(dataset: Listed) -> list[Sample]:
+def samples(dataset: IndexedDataset) -> list[Sample]:
     return [dataset[index] for index in range(len(dataset))]
 
 
-def assert_same(before: Listed, after: Listed, *, exact: bool = True) -> None:
-    """Photos, boxes, flags, outlines and class maps."""
-    assert (after.names, after.ids, len(after)) == (before.names, before.ids, len(before))
+def assert_same(before: IndexedDataset, after: IndexedDataset, *, exact: bool = True) -> None:
+    """Images, boxes, flags, outlines and class maps."""
+    assert (after.class_names, after.ids, len(after)) == (before.class_names, before.ids, len(before))
     for old, new in zip(samples(before), samples(after), strict=True):
         compare = np.testing.assert_array_equal if exact else lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3)
         compare(old.boxes, new.boxes)
         for field in ("labels", "difficult", "crowd", "box_classes", "mask_classes"):
             np.testing.assert_array_equal(getattr(old, field), getattr(new, field))
-        assert Path(old.photo.name).read_bytes() == Path(new.photo.name).read_bytes()
-        if isinstance(old.mask, PaintedMask):
-            assert isinstance(new.mask, PaintedMask)
+        assert Path(old.image.name).read_bytes() == Path(new.image.name).read_bytes()
+        if isinstance(old.mask, RasterizedMask):
+            assert isinstance(new.mask, RasterizedMask)
             for ours, theirs in zip(old.mask.shapes, new.mask.shapes, strict=True):
                 assert (ours.value, len(ours.polygons)) == (theirs.value, len(theirs.polygons))
                 for one, other in zip(ours.polygons, theirs.polygons, strict=True):
@@ -108,14 +108,14 @@ def assert_same(before: Listed, after: Listed, *, exact: bool = True) -> None:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.lists(annotation(ALL), max_size=4), min_size=1, max_size=3))
-def test_coco_out_and_back_keeps_polygons_holes_runs_and_crowds(photos: list[list[dict[str, Any]]]) -> None:
+def test_coco_out_and_back_keeps_polygons_holes_runs_and_crowds(images: list[list[dict[str, Any]]]) -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        before = write_coco(root / "a", photos)
+        before = write_coco(root / "a", images)
         assert not convert(before, "coco", root / "b", "train")
         assert_same(before, opened(f"coco:{root / 'b'}@train"))
         theirs, ours = (COCO(str(root / name / "annotations" / "instances_train.json")) for name in "ab")
-        for first, second in zip(_by_photo(theirs), _by_photo(ours), strict=True):
+        for first, second in zip(_by_image(theirs), _by_image(ours), strict=True):
             assert first["iscrowd"] == second["iscrowd"]
             if "segmentation" in first:
                 pixels = theirs.annToMask(first)
@@ -123,20 +123,20 @@ def test_coco_out_and_back_keeps_polygons_holes_runs_and_crowds(photos: list[lis
                 assert second["area"] == pixels.sum()
 
 
-def _by_photo(coco: Any) -> list[dict[str, Any]]:
+def _by_image(coco: Any) -> list[dict[str, Any]]:
     return [one for image in sorted(coco.getImgIds()) for one in coco.loadAnns(coco.getAnnIds([image]))]
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(polygon(), max_size=3), min_size=1, max_size=3))
-def test_through_yolo_and_back(photos: list[list[list[float]]]) -> None:
+def test_through_yolo_and_back(images: list[list[list[float]]]) -> None:
     """What a YOLO line can hold: one polygon, with the box around it."""
     found = [
         [
             {"category_id": 1 + k, "segmentation": [points], "iscrowd": 0, "bbox": _around(points)}
             for k, points in enumerate(outlines)
         ]
-        for outlines in photos
+        for outlines in images
     ]
     with TemporaryDirectory() as folder:
         root = Path(folder)
@@ -154,7 +154,7 @@ def _around(points: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("to", ["voc", "folder"])
 def test_class_maps_stay_what_they_are(tmp_path: Path, to: str) -> None:
-    toy.write_voc(tmp_path / "a", toy.draw(4, seed=3))
+    synthetic_data.write_voc(tmp_path / "a", synthetic_data.draw(4, seed=3))
     before = opened(f"voc:{tmp_path / 'a'}@train")
     lost = convert(before, to, tmp_path / "b", "train", lossy=to == "folder")
     assert list(lost) == (["boxes: a folder has class maps only"] if to == "folder" else [])
@@ -168,21 +168,21 @@ def test_class_maps_stay_what_they_are(tmp_path: Path, to: str) -> None:
 
 @pytest.mark.parametrize("to", ["voc", "folder"])
 def test_names_with_spaces_out_and_back(tmp_path: Path, to: str) -> None:
-    names = ("my photo", "street 1", "IMG_1.JPG")
-    drawings = [replace(drawing, id=name) for drawing, name in zip(toy.draw(3, seed=3), names, strict=True)]
-    before = opened(toy.write_voc(tmp_path / "a", drawings))
+    names = ("my image", "street 1", "IMG_1.JPG")
+    drawings = [replace(drawing, id=name) for drawing, name in zip(synthetic_data.draw(3, seed=3), names, strict=True)]
+    before = opened(synthetic_data.write_voc(tmp_path / "a", drawings))
     convert(before, to, tmp_path / "b", "train", lossy=True)
     between = opened(f"{to}:{tmp_path / 'b'}@train")
     convert(between, to, tmp_path / "c", "train", lossy=True)
     for dataset in (before, between, opened(f"{to}:{tmp_path / 'c'}@train")):
         assert dataset.ids == names
         for sample, drawing in zip(samples(dataset), drawings, strict=True):
-            np.testing.assert_array_equal(sample.photo.read(), drawing.image)
+            np.testing.assert_array_equal(sample.image.read(), drawing.image)
             np.testing.assert_array_equal(sample.class_map(), drawing.class_map)
 
 
 def test_coco_painted_for_voc(tmp_path: Path) -> None:
-    toy.write_coco(tmp_path / "a", toy.draw(3, seed=5))
+    synthetic_data.write_coco(tmp_path / "a", synthetic_data.draw(3, seed=5))
     before = opened(f"coco:{tmp_path / 'a'}@train")
     lost = convert(before, "voc", tmp_path / "b", "val", lossy=True)
     assert [*lost] == ["outlines: class maps are painted, which do not say which pixels are which object's"]
@@ -221,11 +221,11 @@ def test_what_is_lost_is_told_before_anything_is_written(
     assert convert(dataset, to, tmp_path / "b", "train", lossy=True)[lost] >= 1
 
 
-def test_maps_without_objects_do_not_become_empty_photos(tmp_path: Path) -> None:
-    toy.write_folder(tmp_path / "a", toy.draw(2, seed=1))
+def test_maps_without_objects_do_not_become_empty_images(tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path / "a", synthetic_data.draw(2, seed=1))
     dataset = opened(f"folder:{tmp_path / 'a'}")
     for to in ("coco", "yolo"):
-        found = losses(dataset, WRITERS[to](tmp_path / "b", "train", dataset.names))
+        found = losses(dataset, WRITERS[to](tmp_path / "b", "train", dataset.class_names))
         assert [loss.partition(",")[0].partition(":")[0] for loss in found] == [
             "class maps",
             "that objects were not annotated",
@@ -238,13 +238,13 @@ def test_splits_share_a_folder_and_must_share_their_classes(tmp_path: Path) -> N
         for split in ("train", "val"):
             convert(first, to, tmp_path / to, split)
             assert len(opened(f"{to}:{tmp_path / to}@{split}")) == 2
-        toy.write_coco(tmp_path / f"other-{to}", toy.draw(1, seed=0))
+        synthetic_data.write_coco(tmp_path / f"other-{to}", synthetic_data.draw(1, seed=0))
         other = opened(f"coco:{tmp_path / f'other-{to}'}@train")
         with pytest.raises(UsageError, match=r"the set there has the classes person, bicycle, my own, this one cross"):
             convert(other, to, tmp_path / to, "test", lossy=True)
 
 
-def test_links_lead_to_the_photos(tmp_path: Path) -> None:
+def test_links_lead_to_the_images(tmp_path: Path) -> None:
     dataset = write_coco(tmp_path / "a", [[]])
     convert(dataset, "coco", tmp_path / "b", "val", link=True)
     target = tmp_path / "b" / "val" / "0.png"
@@ -254,19 +254,19 @@ def test_links_lead_to_the_photos(tmp_path: Path) -> None:
     assert not target.is_symlink()
 
 
-def test_photos_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_images_of_one_name_are_refused(tmp_path: Path) -> None:
     dataset = write_coco(tmp_path / "a", [[], []])
     object.__setattr__(dataset, "ids", ("x/1", "x_1"))
-    with pytest.raises(DataError, match=r"1 photos would have the name of another, first 'x_1'"):
+    with pytest.raises(DataError, match=r"1 images would have the name of another, first 'x_1'"):
         convert(dataset, "voc", tmp_path / "b", "train")
 
 
-def test_a_missing_photo_and_an_unknown_format(tmp_path: Path) -> None:
+def test_a_missing_image_and_an_unknown_format(tmp_path: Path) -> None:
     dataset = write_coco(tmp_path / "a", [[]])
-    with pytest.raises(UsageError, match=r"'png': wanted a format of coco, voc, yolo, folder"):
+    with pytest.raises(UsageError, match=r"'png': expected a format of coco, voc, yolo, folder"):
         convert(dataset, "png", tmp_path / "b", "train")
     (tmp_path / "a" / "train" / "0.png").unlink()
-    with pytest.raises(DataError, match=r"0\.png: there is no such photo"):
+    with pytest.raises(DataError, match=r"0\.png: there is no such image"):
         convert(dataset, "coco", tmp_path / "b", "train")
 
 
@@ -277,17 +277,17 @@ def test_ids_of_categories_are_cocos_own_where_they_can_be() -> None:
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_a_set_is_never_written_onto_its_own_photos(tmp_path: Path, link: bool) -> None:
-    toy.write_yolo(tmp_path, toy.draw(2, seed=1))
+def test_a_set_is_never_written_onto_its_own_images(tmp_path: Path, link: bool) -> None:
+    synthetic_data.write_yolo(tmp_path, synthetic_data.draw(2, seed=1))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match=r"is the photo itself; give another --out than where the set lies$"):
+    with pytest.raises(UsageError, match=r"is the image itself; give another --out than where the set lies$"):
         convert(opened(f"yolo:{tmp_path / 'data.yaml'}@train"), "yolo", tmp_path, "train", link=link)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert not any(path.is_symlink() for path in before)
 
 
 def test_links_are_made_anew(tmp_path: Path) -> None:
-    toy.write_yolo(tmp_path / "old", toy.draw(2, seed=1))
+    synthetic_data.write_yolo(tmp_path / "old", synthetic_data.draw(2, seed=1))
     for _ in range(2):
         convert(opened(f"yolo:{tmp_path / 'old'}@train"), "yolo", tmp_path / "new", "train", link=True)
     links = [path for path in (tmp_path / "new").rglob("*") if path.is_symlink()]

@@ -1,4 +1,4 @@
-"""All readers give the same Samples for the same drawn photos; sets are light and picklable."""
+"""All readers give the same Samples for the same drawn images; sets are light and picklable."""
 
 import pickle
 from collections.abc import Callable
@@ -7,39 +7,43 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import toy
 from blitznet.core.errors import DataError
-from blitznet.data.dataset import Objects, Row, read_names, read_text
+from blitznet.data.dataset import Annotation, Objects, read_names, read_text
 from blitznet.data.sources import open_dataset, open_sources, parse_source
+from support import synthetic_data
 
-WRITERS: dict[str, Callable[[Path, list[toy.Drawing]], str]] = {
-    "voc": toy.write_voc,
-    "coco": toy.write_coco,
-    "yolo": toy.write_yolo,
-    "folder": toy.write_folder,
+WRITERS: dict[str, Callable[[Path, list[synthetic_data.Drawing]], str]] = {
+    "voc": synthetic_data.write_voc,
+    "coco": synthetic_data.write_coco,
+    "yolo": synthetic_data.write_yolo,
+    "folder": synthetic_data.write_folder,
 }
 
 
 @pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("mapped", [False, True])
 def test_every_reader_gives_the_drawn_samples(form: str, mapped: bool, tmp_path: Path) -> None:
-    drawings = toy.draw(8)
+    drawings = synthetic_data.draw(8)
     text = WRITERS[form](tmp_path, drawings)
-    dataset = open_sources([text], toy.NAMES)[0] if mapped else open_dataset(parse_source(text))
-    assert (dataset.title, dataset.names, tuple(dataset.ids)) == (text, toy.NAMES, tuple(d.id for d in drawings))
+    dataset = open_sources([text], synthetic_data.NAMES)[0] if mapped else open_dataset(parse_source(text))
+    assert (dataset.title, dataset.class_names, tuple(dataset.ids)) == (
+        text,
+        synthetic_data.NAMES,
+        tuple(d.id for d in drawings),
+    )
     for drawing, sample in zip(drawings, (dataset[k] for k in range(len(dataset))), strict=True):
-        wanted = drawing.sample
-        assert sample.id == wanted.id
-        np.testing.assert_array_equal(sample.photo.read(), drawing.image)
+        expected = drawing.sample
+        assert sample.id == expected.id
+        np.testing.assert_array_equal(sample.image.read(), drawing.image)
         np.testing.assert_array_equal(sample.class_map(), drawing.class_map)
-        assert sample.mask_classes.all()
+        assert sample.annotated_mask_classes.all()
         if form == "folder":
-            assert not sample.box_classes.any()
+            assert not sample.annotated_box_classes.any()
             assert len(sample.labels) == 0
             continue
-        np.testing.assert_allclose(sample.boxes, wanted.boxes, atol=1e-4)
-        np.testing.assert_array_equal(sample.labels, wanted.labels)
-        assert sample.box_classes.all()
+        np.testing.assert_allclose(sample.boxes, expected.boxes, atol=1e-4)
+        np.testing.assert_array_equal(sample.labels, expected.labels)
+        assert sample.annotated_box_classes.all()
         assert not sample.difficult.any()
         assert not sample.crowd.any()
         assert [str(a.dtype) for a in (sample.boxes, sample.labels)] == ["float32", "int64"]
@@ -47,7 +51,7 @@ def test_every_reader_gives_the_drawn_samples(form: str, mapped: bool, tmp_path:
 
 @pytest.mark.parametrize("form", WRITERS)
 def test_sets_travel_to_workers(form: str, tmp_path: Path) -> None:
-    dataset = open_sources([WRITERS[form](tmp_path, toy.draw(3))], toy.NAMES)[0]
+    dataset = open_sources([WRITERS[form](tmp_path, synthetic_data.draw(3))], synthetic_data.NAMES)[0]
     there = pickle.loads(pickle.dumps(dataset))
     for k in range(3):
         np.testing.assert_array_equal(there[k].class_map(), dataset[k].class_map())
@@ -55,15 +59,19 @@ def test_sets_travel_to_workers(form: str, tmp_path: Path) -> None:
 
 
 def test_indices_count_from_the_end_and_stop(tmp_path: Path) -> None:
-    dataset = open_dataset(parse_source(toy.write_voc(tmp_path, toy.draw(3))))
+    dataset = open_dataset(parse_source(synthetic_data.write_voc(tmp_path, synthetic_data.draw(3))))
     assert dataset[-1].id == "toy_0002"
     with pytest.raises(IndexError):
         dataset[3]
 
 
-def test_objects_pack_photos_in_flat_arrays() -> None:
+def test_objects_pack_images_in_flat_arrays() -> None:
     objects = Objects.pack(
-        [[Row((0, 1, 2, 3), 4)], [], [Row((1, 1, 2, 2), 0, True), Row((0, 0, 9, 9), 1, False, True)]]
+        [
+            [Annotation((0, 1, 2, 3), 4)],
+            [],
+            [Annotation((1, 1, 2, 2), 0, True), Annotation((0, 0, 9, 9), 1, False, True)],
+        ]
     )
     assert objects.starts.tolist() == [0, 1, 1, 3]
     assert objects.labels[objects.span(2)].tolist() == [0, 1]
@@ -72,15 +80,15 @@ def test_objects_pack_photos_in_flat_arrays() -> None:
     assert objects.boxes[objects.span(1)].shape == (0, 4)
 
 
-def test_two_photos_of_one_name_are_told(tmp_path: Path) -> None:
-    text = toy.write_yolo(tmp_path, toy.draw(2))
+def test_two_images_of_one_name_are_told(tmp_path: Path) -> None:
+    text = synthetic_data.write_yolo(tmp_path, synthetic_data.draw(2))
     twin = tmp_path / "images" / "train" / "toy_0000.webp"
     twin.touch()
     with pytest.raises(DataError) as caught:
         open_dataset(parse_source(text))
     assert str(caught.value) == (
         f"{twin.with_suffix('.png')}: toy_0000.webp beside it has the same name but for the suffix, by which a set "
-        "knows its photos; rename or remove one"
+        "knows its images; rename or remove one"
     )
 
 
@@ -89,7 +97,7 @@ def test_two_photos_of_one_name_are_told(tmp_path: Path) -> None:
     [
         (b"", "came an empty file"),
         (b"a\nb\na\n", "every class name once"),
-        (b"\xff\xfe\x00", "wanted UTF-8"),
+        (b"\xff\xfe\x00", "expected UTF-8"),
     ],
 )
 def test_bad_class_lists_are_refused(content: bytes, message: str, tmp_path: Path) -> None:

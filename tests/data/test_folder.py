@@ -5,32 +5,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import toy
 from blitznet.core.errors import DataError
 from blitznet.data.folder import open_folder
+from support import synthetic_data
 
 
 def test_without_background_value_0_is_the_first_class(tmp_path: Path) -> None:
-    drawings = toy.draw(3)
-    toy.write_folder(tmp_path, drawings, background=False)
+    drawings = synthetic_data.draw(3)
+    synthetic_data.write_folder(tmp_path, drawings, background=False)
     dataset = open_folder(tmp_path, None, title="t")
-    assert dataset.names == toy.NAMES
+    assert dataset.class_names == synthetic_data.NAMES
     for k, drawing in enumerate(drawings):
-        wanted = np.where(drawing.class_map == 0, 255, drawing.class_map)
-        np.testing.assert_array_equal(dataset[k].class_map(), wanted)
+        expected = np.where(drawing.class_map == 0, 255, drawing.class_map)
+        np.testing.assert_array_equal(dataset[k].class_map(), expected)
 
 
-def test_a_photo_without_a_png_has_no_mask(tmp_path: Path) -> None:
-    toy.write_folder(tmp_path, toy.draw(3))
+def test_a_image_without_a_png_has_no_mask(tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(3))
     (tmp_path / "masks" / "toy_0001.png").unlink()
     dataset = open_folder(tmp_path, None, title="t")
     assert [dataset[k].mask is None for k in range(3)] == [False, True, False]
-    assert not dataset[1].mask_classes.any()
+    assert not dataset[1].annotated_mask_classes.any()
 
 
 def test_splits_by_list_and_by_folder(tmp_path: Path) -> None:
-    drawings = toy.draw(4)
-    toy.write_folder(tmp_path, drawings)
+    drawings = synthetic_data.draw(4)
+    synthetic_data.write_folder(tmp_path, drawings)
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits" / "val.txt").write_text("toy_0002\ntoy_0000.png\n")
     for kind in ("images", "masks"):
@@ -45,20 +45,20 @@ def test_splits_by_list_and_by_folder(tmp_path: Path) -> None:
 
 
 def test_a_list_has_one_name_a_line_with_or_without_suffix(tmp_path: Path) -> None:
-    toy.write_folder(tmp_path, toy.draw(4))
-    names = ("my photo.png", "IMG_1.PNG", "odd.jpg.png")
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(4))
+    names = ("my image.png", "IMG_1.PNG", "odd.jpg.png")
     for k, name in enumerate(names):
         (tmp_path / "images" / f"toy_000{k}.png").rename(tmp_path / "images" / name)
     (tmp_path / "splits").mkdir()
-    (tmp_path / "splits" / "val.txt").write_text("my photo\r\n\nIMG_1.PNG\n odd.jpg\n")
+    (tmp_path / "splits" / "val.txt").write_text("my image\r\n\nIMG_1.PNG\n odd.jpg\n")
     dataset = open_folder(tmp_path, "val", title="t")
-    assert dataset.ids == ("my photo", "IMG_1", "odd.jpg")
-    assert [Path(photo).name for photo in dataset.photos] == [*names]
+    assert dataset.ids == ("my image", "IMG_1", "odd.jpg")
+    assert [Path(image).name for image in dataset.images] == [*names]
 
 
-def test_two_photos_of_one_name_are_refused_where_they_are_taken(tmp_path: Path) -> None:
-    toy.write_folder(tmp_path, toy.draw(4))
-    toy.write_photo(tmp_path / "images" / "toy_0001.jpg", toy.draw(1)[0])
+def test_two_images_of_one_name_are_refused_where_they_are_taken(tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(4))
+    synthetic_data.write_image(tmp_path / "images" / "toy_0001.jpg", synthetic_data.draw(1)[0])
     (tmp_path / "masks" / "toy_0002.PNG").write_bytes((tmp_path / "masks" / "toy_0002.png").read_bytes())
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits" / "one.txt").write_text("toy_0001.jpg\n")
@@ -71,18 +71,18 @@ def test_two_photos_of_one_name_are_refused_where_they_are_taken(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("missing", "message"),
-    [("images", "wanted photos"), ("masks", "wanted PNG masks"), ("classes.txt", "there is no such file")],
+    [("images", "expected images"), ("masks", "expected PNG masks"), ("classes.txt", "there is no such file")],
 )
 def test_missing_parts_are_told(missing: str, message: str, tmp_path: Path) -> None:
-    toy.write_folder(tmp_path, toy.draw(2))
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
     (tmp_path / missing).rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=message):
         open_folder(tmp_path, None, title="t")
 
 
 def test_classes_are_counted(tmp_path: Path) -> None:
-    toy.write_folder(tmp_path, toy.draw(2))
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
     for lines in (["background"], [f"c{k}" for k in range(255)]):
         (tmp_path / "classes.txt").write_text("\n".join(lines))
-        with pytest.raises(DataError, match="wanted 1 to 254 classes"):
+        with pytest.raises(DataError, match="expected 1 to 254 classes"):
             open_folder(tmp_path, None, title="t")

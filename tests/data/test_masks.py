@@ -10,26 +10,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-import toy
 from blitznet.core.arrays import Floats
 from blitznet.core.errors import DataError
 from blitznet.data.masks import (
     IndexMask,
-    PaintedMask,
+    RasterizedMask,
     RemappedMask,
     Shape,
     UnknownValueError,
     decode_runs,
-    fill_polygons,
     mask_value,
+    rasterize_polygons,
     remapped,
     unpack_runs,
 )
+from support import synthetic_data
 
 
 def test_palette_indices_are_values_not_colours(tmp_path: Path) -> None:
     values = np.asarray([[0, 1, 255], [3, 2, 0]], np.uint8)
-    toy.write_mask(tmp_path / "m.png", values)
+    synthetic_data.write_mask(tmp_path / "m.png", values)
     np.testing.assert_array_equal(IndexMask(str(tmp_path / "m.png"), known=4).read(), values)
 
 
@@ -45,15 +45,15 @@ def test_black_and_white_masks_are_0_and_1(tmp_path: Path) -> None:
 
 
 def test_values_without_a_name_are_refused(tmp_path: Path) -> None:
-    toy.write_mask(tmp_path / "m.png", np.asarray([[0, 7, 9, 255]], np.uint8))
-    with pytest.raises(UnknownValueError, match=r"m\.png: wanted mask values below 4 or 255 for void, came 7, 9"):
+    synthetic_data.write_mask(tmp_path / "m.png", np.asarray([[0, 7, 9, 255]], np.uint8))
+    with pytest.raises(UnknownValueError, match=r"m\.png: expected mask values below 4 or 255 for void, got 7, 9"):
         IndexMask(str(tmp_path / "m.png"), known=4).read()
 
 
 def test_colour_broken_and_missing_masks_are_refused(tmp_path: Path) -> None:
     Pillow.new("RGB", (2, 2)).save(tmp_path / "rgb.png")
     (tmp_path / "text.png").write_text("no image")
-    toy.write_mask(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 9, (64, 64), dtype=np.uint8))
+    synthetic_data.write_mask(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 9, (64, 64), dtype=np.uint8))
     content = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     for name, message in [
@@ -68,18 +68,18 @@ def test_colour_broken_and_missing_masks_are_refused(tmp_path: Path) -> None:
 
 def test_remapped_masks_look_values_up() -> None:
     table = np.arange(256, dtype=np.uint8)[::-1].copy()
-    assert RemappedMask(toy.ArrayMask(np.asarray([[0, 255]], np.uint8)), table).read().tolist() == [[255, 0]]
+    assert RemappedMask(synthetic_data.ArrayMask(np.asarray([[0, 255]], np.uint8)), table).read().tolist() == [[255, 0]]
 
 
 def _filled(polygons: list[Floats], size: tuple[int, int]) -> NDArray[np.bool_]:
     whole = np.zeros(size, np.bool_)
-    part, filled = fill_polygons(polygons, size, name="toy")
+    part, filled = rasterize_polygons(polygons, size, name="toy")
     whole[part] = filled
     return whole
 
 
 def test_level_polygons_fill_to_the_pixel() -> None:
-    for drawing in toy.draw(6, seed=3):
+    for drawing in synthetic_data.draw(6, seed=3):
         for polygon, piece in zip(drawing.polygons, drawing.pieces, strict=True):
             np.testing.assert_array_equal(_filled([np.asarray(polygon, np.float32)], (96, 120)), piece)
 
@@ -101,30 +101,30 @@ def test_filling_the_part_equals_filling_the_whole() -> None:
 
 @pytest.mark.parametrize("value", [1e9, np.nan])
 def test_polygons_far_outside_are_refused(value: float) -> None:
-    with pytest.raises(DataError, match="far outside of its photo of 8x8"):
-        fill_polygons([np.asarray([0, 0, 4, value, 4, 0], np.float32)], (8, 8), name="x")
+    with pytest.raises(DataError, match="far outside of its image of 8x8"):
+        rasterize_polygons([np.asarray([0, 0, 4, value, 4, 0], np.float32)], (8, 8), name="x")
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=6))
 def test_run_lengths_come_back(rows: list[list[bool]]) -> None:
     piece = np.asarray(rows, np.bool_)
-    runs = toy.run_lengths(piece)
+    runs = synthetic_data.run_lengths(piece)
     np.testing.assert_array_equal(decode_runs(np.asarray(runs), piece.shape[:2], name="x"), piece)
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=20))
 def test_compressed_runs_come_back(runs: list[int]) -> None:
-    assert unpack_runs(toy.compress_runs(runs)).tolist() == runs
+    assert unpack_runs(synthetic_data.compress_runs(runs)).tolist() == runs
 
 
 def test_compressed_runs_are_those_of_the_coco_library() -> None:
     from faster_coco_eval.core import mask as coco
 
-    piece = toy.draw(2, seed=5)[0].pieces[0]
+    piece = synthetic_data.draw(2, seed=5)[0].pieces[0]
     encoded = coco.encode(np.asfortranarray(piece.astype(np.uint8)))
     counts = encoded["counts"]
     text = counts.decode() if isinstance(counts, bytes) else str(counts)
-    assert unpack_runs(text).tolist() == toy.run_lengths(piece)
+    assert unpack_runs(text).tolist() == synthetic_data.run_lengths(piece)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_broken_compressed_runs_are_refused(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("runs", [[3], [1, -1, 4], [100]])
-def test_run_lengths_must_fill_the_photo(runs: list[int]) -> None:
-    with pytest.raises(DataError, match="wanted 2 x 2 pixels"):
+def test_run_lengths_must_fill_the_image(runs: list[int]) -> None:
+    with pytest.raises(DataError, match="expected 2 x 2 pixels"):
         decode_runs(np.asarray(runs), (2, 2), name="x")
 
 
@@ -148,14 +148,14 @@ def test_later_shapes_win_and_crowds_are_void() -> None:
         Shape(255, (2, 0, 6, 4), polygons=(square + np.asarray([2, 0] * 4, np.float32),)),
         Shape(2, (3, 0, 4, 4), runs=np.asarray([12, 4, 8])),
     )
-    assert PaintedMask("x", (4, 6), shapes).read()[0].tolist() == [1, 1, 255, 2, 255, 255]
+    assert RasterizedMask("x", (4, 6), shapes).read()[0].tolist() == [1, 1, 255, 2, 255, 255]
 
 
 def test_more_names_than_a_class_map_has_values_are_painted_in_the_models() -> None:
     """Value 255 is void whoever has it: the names from number 254 on stand one higher."""
     square = np.asarray([0, 0, 1, 0, 1, 1, 0, 1], np.float32)
     labels, step = (0, 253, 254, 300), np.asarray([1, 0] * 4, np.float32)
-    painted = PaintedMask(
+    painted = RasterizedMask(
         "x", (1, 5), tuple(Shape(mask_value(k), (i, 0, i + 1, 1), (square + i * step,)) for i, k in enumerate(labels))
     )
     table = np.zeros(303, np.uint8)
@@ -171,9 +171,9 @@ def test_more_names_than_a_class_map_has_values_are_painted_in_the_models() -> N
 def test_a_shape_without_outline_is_void_under_the_others() -> None:
     square = np.asarray([0, 0, 2, 0, 2, 2, 0, 2], np.float32)
     shapes = (Shape(1, (0, 0, 2, 2), polygons=(square,)), Shape(2, (1.0, 0.0, 3.5, 2.0)))
-    assert PaintedMask("x", (2, 5), shapes).read()[0].tolist() == [1, 1, 255, 255, 0]
+    assert RasterizedMask("x", (2, 5), shapes).read()[0].tolist() == [1, 1, 255, 255, 0]
 
 
 def test_huge_maps_are_refused() -> None:
     with pytest.raises(DataError, match="make it smaller"):
-        PaintedMask("x", (100_000, 100_000), ()).read()
+        RasterizedMask("x", (100_000, 100_000), ()).read()

@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from blitznet.data.dataset import Objects, Row
+from blitznet.data.dataset import Annotation, Objects
 from blitznet.data.outlines import Outline, Outlines
 
 ONES = np.ones(4, np.float32)
 
 
 def test_outlines_come_back_object_by_object() -> None:
-    objects = Objects.pack([[Row((0, 0, 2, 2), 0), Row((0, 0, 4, 4), 1)], [], [Row((1, 1, 2, 2), 2, crowd=True)]])
+    objects = Objects.pack(
+        [[Annotation((0, 0, 2, 2), 0), Annotation((0, 0, 4, 4), 1)], [], [Annotation((1, 1, 2, 2), 2, crowd=True)]]
+    )
     first = Outline(polygons=[[0, 0, 2, 0, 2, 2], [1, 1, 2, 1, 2, 2]])
     outlines = Outlines.pack([first, Outline(), Outline(runs=np.asarray([3, 1]))])
     a, b = outlines.shapes(objects, objects.span(0), np.asarray([2, 3, 2, 3], np.float32)) or ()
@@ -23,7 +25,7 @@ def test_outlines_come_back_object_by_object() -> None:
 
 
 def test_no_outline_no_mask() -> None:
-    objects = Objects.pack([[Row((0, 0, 2, 2), 0)], [Row((0, 0, 2, 2), 0)]])
+    objects = Objects.pack([[Annotation((0, 0, 2, 2), 0)], [Annotation((0, 0, 2, 2), 0)]])
     assert Outlines.pack([Outline(), Outline()]).shapes(objects, slice(0, 0), ONES) is None
     half = Outlines.pack([Outline(), Outline(polygons=[[0, 0, 2, 0, 2, 2]])])
     assert half.shapes(objects, objects.span(0), ONES) is None

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-import toy
 from blitznet.core import classes
 from blitznet.core.errors import DataError, MissingExtra
 from blitznet.data.sbd import open_sbd
+from support import synthetic_data
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def root(tmp_path: Path) -> Path:
     home = tmp_path / "dataset"
     for folder in ("cls", "inst", "img"):
         (home / folder).mkdir(parents=True)
-    drawings = toy.draw(3)
+    drawings = synthetic_data.draw(3)
     (home / "train.txt").write_text("".join(f"{d.id}\n" for d in drawings))
     for d in drawings:
-        toy.write_photo(home / "img" / f"{d.id}.jpg", d)
+        synthetic_data.write_image(home / "img" / f"{d.id}.jpg", d)
         savemat(home / "cls" / f"{d.id}.mat", {"GTcls": {"Segmentation": d.class_map}})
     instances = np.zeros((96, 120), np.uint16)
     instances[10:20, 30:50] = 1
@@ -33,13 +33,13 @@ def root(tmp_path: Path) -> Path:
 
 def test_masks_and_boxes_from_instances(root: Path) -> None:
     dataset = open_sbd(root, "train", title="t")
-    assert dataset.names == classes.VOC
-    for k, drawing in enumerate(toy.draw(3)):
+    assert dataset.class_names == classes.VOC
+    for k, drawing in enumerate(synthetic_data.draw(3)):
         np.testing.assert_array_equal(dataset[k].class_map(), drawing.class_map)
     assert dataset[0].boxes.tolist() == [[30, 10, 50, 20], [0, 0, 7, 5]]
     assert dataset[0].labels.tolist() == [14, 0]
-    assert dataset[0].box_classes.all()
-    assert not dataset[1].box_classes.any()
+    assert dataset[0].annotated_box_classes.all()
+    assert not dataset[1].annotated_box_classes.any()
 
 
 def test_broken_and_missing_files_are_told(root: Path) -> None:
@@ -48,9 +48,9 @@ def test_broken_and_missing_files_are_told(root: Path) -> None:
     (home / "cls" / "toy_0002.mat").unlink()
     savemat(home / "cls" / "toy_0000.mat", {"GTcls": {"Segmentation": np.full((2, 2), 21)}})
     dataset = open_sbd(root, "train", title="t")
-    with pytest.raises(DataError, match="wanted mask values up to 20, came 21"):
+    with pytest.raises(DataError, match="expected mask values up to 20, got 21"):
         dataset[0].class_map()
-    with pytest.raises(DataError, match=r"toy_0001\.mat: wanted SBD's GTcls record"):
+    with pytest.raises(DataError, match=r"toy_0001\.mat: expected SBD's GTcls record"):
         dataset[1].class_map()
     with pytest.raises(DataError, match=r"toy_0002\.mat: there is no such mask"):
         dataset[2]

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-import toy
 from blitznet.core.classes import VOC
 from blitznet.core.errors import DataError, UsageError
 from blitznet.data.leaks import find_leaks
 from blitznet.data.sources import Source, open_dataset, open_sources, parse_source
+from support import synthetic_data
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
@@ -54,20 +54,20 @@ EVALUATION = (
         ),
     ],
 )
-def test_the_grammar(text: str, wanted: Source) -> None:
+def test_the_grammar(text: str, expected: Source) -> None:
     source = parse_source(text)
     assert source.title == source.text == text
     for field in ("format", "root", "split", "classes", "void", "weight", "masks", "masked"):
-        assert getattr(source, field) == getattr(wanted, field), field
+        assert getattr(source, field) == getattr(expected, field), field
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a/VOC2012@train", "wanted FORMAT:ROOT@SPLIT with FORMAT one of voc, sbd, coco, yolo, folder"),
-        ("pascal:a@train", "wanted FORMAT:ROOT@SPLIT"),
-        ("voc:", "wanted a folder"),
-        ("voc:@train", "wanted a folder"),
+        ("a/VOC2012@train", "expected FORMAT:ROOT@SPLIT with FORMAT one of voc, sbd, coco, yolo, folder"),
+        ("pascal:a@train", "expected FORMAT:ROOT@SPLIT"),
+        ("voc:", "expected a folder"),
+        ("voc:@train", "expected a folder"),
         ("voc:a@", "a split's name after @"),
         ("voc:a@Main/", "a split's name after @"),
         ("voc:a@b,speed=2", "no option 'speed'; options are classes, void, weight, masks, masked"),
@@ -98,22 +98,24 @@ def test_titles_are_put_together_where_nothing_was_typed() -> None:
 def test_a_missing_folder_is_told() -> None:
     with pytest.raises(DataError, match="voc:nowhere@train: there is no folder nowhere"):
         open_dataset(parse_source("voc:nowhere@train"))
-    with pytest.raises(UsageError, match="wanted a format of"):
+    with pytest.raises(UsageError, match="expected a format of"):
         open_dataset(Source("pascal", ROOT))
 
 
 def test_options_reach_the_set(tmp_path: Path) -> None:
-    text = toy.write_voc(tmp_path, toy.draw(3)) + ",classes=square,void=ell"
-    dataset = open_sources([text], toy.NAMES)[0]
-    assert dataset[0].box_classes.tolist() == dataset[0].mask_classes.tolist() == [False, False, True]
+    text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(3)) + ",classes=square,void=ell"
+    dataset = open_sources([text], synthetic_data.NAMES)[0]
+    assert (
+        dataset[0].annotated_box_classes.tolist() == dataset[0].annotated_mask_classes.tolist() == [False, False, True]
+    )
     assert dataset.void == ("ell",)
 
 
 def test_a_set_with_broken_annotations_is_refused_at_once(tmp_path: Path) -> None:
-    text = toy.write_voc(tmp_path, toy.draw(3))
+    text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(3))
     (tmp_path / "Annotations" / "toy_0001.xml").write_text("<")
     with pytest.raises(DataError, match=r"toy_0001\.xml: not well-formed XML"):
-        open_sources([text], toy.NAMES)
+        open_sources([text], synthetic_data.NAMES)
 
 
 @pytest.mark.slow
@@ -122,12 +124,12 @@ def test_the_shared_sets_open_as_they_are_written(monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(ROOT)
     table = (*TRAINING, *EVALUATION)
     datasets = open_sources([text for text, _, _ in table], VOC)
-    for dataset, (text, photos, masks) in zip(datasets, table, strict=True):
+    for dataset, (text, images, masks) in zip(datasets, table, strict=True):
         samples = [dataset[k] for k in range(len(dataset))]
-        assert (dataset.title, len(samples), sum(s.mask is not None for s in samples)) == (text, photos, masks)
-        assert all(s.photo.size() for s in samples)
+        assert (dataset.title, len(samples), sum(s.mask is not None for s in samples)) == (text, images, masks)
+        assert all(s.image.size() for s in samples)
         boxes = 0 if text.startswith("folder") else 1 if "classes=" in text else 20
-        assert {int(s.box_classes.sum()) for s in samples} == {boxes}
+        assert {int(s.annotated_box_classes.sum()) for s in samples} == {boxes}
         class_map = next((s.class_map() for s in samples if s.mask), None)
         assert class_map is None or set(class_map.ravel().tolist()) <= {*range(21), 255}
     assert find_leaks(datasets[: len(TRAINING)], datasets[len(TRAINING) :]) == ()

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import toy
 from blitznet.core import classes
 from blitznet.core.errors import DataError
 from blitznet.data.dataset import UnknownClassError, require_no_errors
 from blitznet.data.voc import open_voc, parse_annotation
+from support import synthetic_data
 
 BOX = "<bndbox><xmin>80.1</xmin><ymin>1</ymin><xmax>288</xmax><ymax>140.5</ymax></bndbox>"
 
@@ -20,7 +20,7 @@ def annotate(root: Path, name: str, objects: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    toy.write_voc(tmp_path, toy.draw(3))
+    synthetic_data.write_voc(tmp_path, synthetic_data.draw(3))
     return tmp_path
 
 
@@ -35,7 +35,7 @@ def test_names_are_vocs_20_if_no_other_occurs(root: Path) -> None:
     for k in range(3):
         annotate(root, f"toy_000{k}", f"<object><name>dog</name>{BOX}</object>")
     dataset = open_voc(root, "train", title="t")
-    assert dataset.names == classes.VOC
+    assert dataset.class_names == classes.VOC
     assert dataset[0].labels.tolist() == [classes.VOC.index("dog")]
 
 
@@ -46,17 +46,17 @@ def test_all_splits_of_a_devkit_agree_on_the_names(root: Path) -> None:
     (root / "Annotations" / "broken.xml").write_text("<")
     (root / "ImageSets" / "Main" / "val.txt").write_text("toy_0000\n")
     for split in ("train", "val"):
-        assert open_voc(root, split, title="t").names == ("dog", "robot")
+        assert open_voc(root, split, title="t").class_names == ("dog", "robot")
 
 
 def test_names_are_those_of_a_list_if_there_is_one(root: Path) -> None:
     (root / "classes.txt").write_text("background\nsquare\nell\ncross\n")
     dataset = open_voc(root, "train", title="t")
-    assert dataset.names == ("square", "ell", "cross")
-    assert dataset[0].labels.tolist() == [2 - k for k in toy.draw(3)[0].labels]
+    assert dataset.class_names == ("square", "ell", "cross")
+    assert dataset[0].labels.tolist() == [2 - k for k in synthetic_data.draw(3)[0].labels]
 
 
-def test_a_name_that_is_not_in_the_list_is_an_error_of_that_photo(root: Path) -> None:
+def test_a_name_that_is_not_in_the_list_is_an_error_of_that_image(root: Path) -> None:
     (root / "classes.txt").write_text("square\nell\ncross\n")
     annotate(root, "toy_0001", f"<object><name>blob</name>{BOX}</object>")
     dataset = open_voc(root, "train", title="t")
@@ -95,7 +95,7 @@ def test_a_missing_annotation_is_an_error_and_a_missing_mask_is_none(root: Path)
     (root / "SegmentationClass" / "toy_0000.png").unlink()
     dataset = open_voc(root, "train", title="t")
     assert dataset[0].class_map() is None
-    assert not dataset[0].mask_classes.any()
+    assert not dataset[0].annotated_mask_classes.any()
     with pytest.raises(DataError, match=r"toy_0001\.xml: there is no such file"):
         dataset[1]
 
@@ -117,41 +117,43 @@ def test_splits(root: Path) -> None:
     (root / "ImageSets" / "SegmentationAug").mkdir()
     (root / "ImageSets" / "SegmentationAug" / "train.txt").write_text("toy_0000\n")
     assert open_voc(root, "SegmentationAug/train", title="t").ids == ("toy_0000",)
-    wanted = "no split 'Segmentation/train'; splits here: Main/train, Main/val, Segmentation/val, SegmentationAug/train"
-    with pytest.raises(DataError, match=wanted):
+    expected = (
+        "no split 'Segmentation/train'; splits here: Main/train, Main/val, Segmentation/val, SegmentationAug/train"
+    )
+    with pytest.raises(DataError, match=expected):
         open_voc(root, "Segmentation/train", title="t")
     with pytest.raises(DataError, match="there is no split 'test'; splits here: train, val; write voc:"):
         open_voc(root, "test", title="t")
-    with pytest.raises(DataError, match="wanted a split; splits here: train, val"):
+    with pytest.raises(DataError, match="expected a split; splits here: train, val"):
         open_voc(root, None, title="t")
-    with pytest.raises(DataError, match="wanted a VOC devkit folder"):
+    with pytest.raises(DataError, match="expected a VOC devkit folder"):
         open_voc(root / "JPEGImages", "train", title="t")
 
 
 def test_ids_may_have_spaces_and_what_class_lists_say_is_dropped(root: Path) -> None:
     for suffix, folder in ((".png", "JPEGImages"), (".xml", "Annotations"), (".png", "SegmentationClass")):
-        (root / folder / f"toy_0000{suffix}").rename(root / folder / f"my photo{suffix}")
+        (root / folder / f"toy_0000{suffix}").rename(root / folder / f"my image{suffix}")
         (root / folder / f"toy_0001{suffix}").rename(root / folder / f"street 1{suffix}")
     lists = root / "ImageSets" / "Main"
-    (lists / "train.txt").write_text("my photo\nstreet 1\r\ntoy_0002 \n")
-    (lists / "dog_train.txt").write_text("my photo  1\nstreet 1 -1\ntoy_0002  0\n")
+    (lists / "train.txt").write_text("my image\nstreet 1\r\ntoy_0002 \n")
+    (lists / "dog_train.txt").write_text("my image  1\nstreet 1 -1\ntoy_0002  0\n")
     for split in ("train", "dog_train"):
         dataset = open_voc(root, split, title="t")
-        assert dataset.ids == ("my photo", "street 1", "toy_0002")
+        assert dataset.ids == ("my image", "street 1", "toy_0002")
         assert not dataset.errors
-        assert Path(dataset.photos[0]).name == "my photo.png"
-        np.testing.assert_array_equal(dataset[1].class_map(), toy.draw(3)[1].class_map)
+        assert Path(dataset.images[0]).name == "my image.png"
+        np.testing.assert_array_equal(dataset[1].class_map(), synthetic_data.draw(3)[1].class_map)
 
 
-def test_an_id_that_ends_as_a_class_list_does_is_known_by_its_photo_or_its_annotation(root: Path) -> None:
+def test_an_id_that_ends_as_a_class_list_does_is_known_by_its_image_or_its_annotation(root: Path) -> None:
     (root / "ImageSets" / "Main" / "train.txt").write_text("toy_0000 0\ntoy_0001 1\ntoy_0002 1\n")
     (root / "JPEGImages" / "toy_0000.png").rename(root / "JPEGImages" / "toy_0000 0.png")
     (root / "Annotations" / "toy_0001.xml").rename(root / "Annotations" / "toy_0001 1.xml")
     assert open_voc(root, "train", title="t").ids == ("toy_0000 0", "toy_0001 1", "toy_0002")
 
 
-def test_two_photos_of_one_name_are_refused_where_they_are_listed(root: Path) -> None:
-    toy.write_photo(root / "JPEGImages" / "toy_0001.JPG", toy.draw(1)[0])
+def test_two_images_of_one_name_are_refused_where_they_are_listed(root: Path) -> None:
+    synthetic_data.write_image(root / "JPEGImages" / "toy_0001.JPG", synthetic_data.draw(1)[0])
     with pytest.raises(DataError, match=r"toy_0001\.JPG: toy_0001\.png beside it has the same name .* remove one"):
         open_voc(root, "train", title="t")
     (root / "ImageSets" / "Main" / "train.txt").write_text("toy_0000\ntoy_0002\n")
@@ -159,7 +161,7 @@ def test_two_photos_of_one_name_are_refused_where_they_are_listed(root: Path) ->
 
 
 def test_another_folder_of_masks(root: Path) -> None:
-    toy.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
+    synthetic_data.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
     dataset = open_voc(root, "train", title="t", masks=("SegmentationClassAug",))
     class_map = dataset[1].class_map()
     assert class_map is not None
@@ -170,29 +172,29 @@ def test_another_folder_of_masks(root: Path) -> None:
 
 
 def test_masks_of_several_folders_and_none(root: Path) -> None:
-    toy.write_mask(root / "SegmentationClassAug" / "toy_0000.png", np.full((96, 120), 2, np.uint8))
-    toy.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
+    synthetic_data.write_mask(root / "SegmentationClassAug" / "toy_0000.png", np.full((96, 120), 2, np.uint8))
+    synthetic_data.write_mask(root / "SegmentationClassAug" / "toy_0001.png", np.full((96, 120), 2, np.uint8))
     (root / "SegmentationClass" / "toy_0001.png").unlink()
     (root / "SegmentationClass" / "toy_0002.png").unlink()
     dataset = open_voc(root, "train", title="t", masks=("SegmentationClass", "SegmentationClassAug"))
     first, second, third = (dataset[k].class_map() for k in range(3))
-    np.testing.assert_array_equal(first, toy.draw(3)[0].class_map)
+    np.testing.assert_array_equal(first, synthetic_data.draw(3)[0].class_map)
     assert second is not None
     assert (second == 2).all()
     assert third is None
     bare = open_voc(root, "train", title="t", masks=())
-    assert all(bare[k].mask is None and not bare[k].mask_classes.any() for k in range(3))
-    assert bare[0].box_classes.all()
+    assert all(bare[k].mask is None and not bare[k].annotated_mask_classes.any() for k in range(3))
+    assert bare[0].annotated_box_classes.all()
 
 
 def test_a_share_of_the_masks(root: Path) -> None:
     def masked(share: float) -> set[str]:
         dataset = open_voc(root, "train", title="t", masked=share)
         samples = [dataset[k] for k in range(len(dataset))]
-        assert all(sample.box_classes.all() for sample in samples)
+        assert all(sample.annotated_box_classes.all() for sample in samples)
         return {sample.id for sample in samples if sample.mask is not None}
 
-    toy.write_voc(root, toy.draw(20, size=(40, 48)))
+    synthetic_data.write_voc(root, synthetic_data.draw(20, size=(40, 48)))
     everyone = masked(1.0)
     assert len(everyone) == 20
     assert masked(0) == set()
@@ -207,5 +209,5 @@ def test_a_devkit_of_masks_only_has_no_boxes(root: Path) -> None:
         path.unlink()
     (root / "Annotations").rmdir()
     dataset = open_voc(root, "train", title="t")
-    assert not dataset[0].box_classes.any()
+    assert not dataset[0].annotated_box_classes.any()
     assert dataset[0].mask is not None

@@ -5,30 +5,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import toy
 from blitznet.core.errors import DataError
 from blitznet.data.dataset import UnknownClassError
 from blitznet.data.yolo import open_yolo
+from support import synthetic_data
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    toy.write_yolo(tmp_path, toy.draw(4))
+    synthetic_data.write_yolo(tmp_path, synthetic_data.draw(4))
     return tmp_path
 
 
 def test_boxes_alone_give_no_masks_and_the_same_boxes(tmp_path: Path) -> None:
-    drawings = toy.draw(4)
-    toy.write_yolo(tmp_path, drawings, outlines=False)
+    drawings = synthetic_data.draw(4)
+    synthetic_data.write_yolo(tmp_path, drawings, outlines=False)
     dataset = open_yolo(tmp_path, "train", title="t")
     for k, drawing in enumerate(drawings):
         assert dataset[k].mask is None
         np.testing.assert_allclose(dataset[k].boxes, drawing.boxes, atol=1e-4)
 
 
-def test_a_photo_without_a_label_file_is_annotated_and_empty(root: Path) -> None:
+def test_a_image_without_a_label_file_is_annotated_and_empty(root: Path) -> None:
     sample = open_yolo(root, "train", title="t")[3]
-    assert sample.box_classes.all()
+    assert sample.annotated_box_classes.all()
     assert len(sample.labels) == 0
     class_map = sample.class_map()
     assert class_map is not None
@@ -48,13 +48,13 @@ def test_forms_of_the_description(yaml: str, root: Path) -> None:
     (root / "train.txt").write_text("".join(f"./images/train/toy_000{k}.png\n" for k in range(4)))
     (root / "data.yaml").write_text(yaml)
     dataset = open_yolo(root, "train", title="t")
-    assert dataset.names == toy.NAMES
+    assert dataset.class_names == synthetic_data.NAMES
     assert [Path(name).name for name in dataset.ids] == [f"toy_000{k}" for k in range(4)]
     assert open_yolo(root / "data.yaml", "train", title="t")[0].labels.tolist() == dataset[0].labels.tolist()
-    assert dataset[0].labels.tolist() == toy.draw(4)[0].labels.tolist()
+    assert dataset[0].labels.tolist() == synthetic_data.draw(4)[0].labels.tolist()
 
 
-def test_listed_photos_that_share_a_name_are_refused(root: Path) -> None:
+def test_listed_images_that_share_a_name_are_refused(root: Path) -> None:
     """They share a label file, so one of them would be lost, or learned with the other's boxes."""
     (root / "train.txt").write_text("./images/train/a.png\n./images/train/a.jpg\n./images/train/a.jpg\n")
     (root / "data.yaml").write_text("train: train.txt\nnames: [cross, ell, square]\n")
@@ -62,9 +62,9 @@ def test_listed_photos_that_share_a_name_are_refused(root: Path) -> None:
         open_yolo(root, "train", title="t")
 
 
-def test_several_folders_may_number_their_photos_alike(tmp_path: Path) -> None:
+def test_several_folders_may_number_their_images_alike(tmp_path: Path) -> None:
     for k, split in enumerate(("a", "b")):
-        toy.write_yolo(tmp_path, toy.draw(3, seed=k), split)
+        synthetic_data.write_yolo(tmp_path, synthetic_data.draw(3, seed=k), split)
     (tmp_path / "data.yaml").write_text("train: [images/a, images/b]\nnames: [cross, ell, square]\n")
     dataset = open_yolo(tmp_path, "train", title="t")
     assert len(set(dataset.ids)) == len(dataset) == 6
@@ -78,11 +78,11 @@ def test_several_folders_may_number_their_photos_alike(tmp_path: Path) -> None:
         ("0.5 0.5 0.5 0.1 0.1", r"class 0\.5 is not one"),
         ("0 0.5 0.5 0.1", "came 4 numbers"),
         ("0 0.5 0.5 0.1 0.1 0.9", "came 6 numbers"),
-        ("0 0.5 x 0.1 0.1", "wanted numbers, came '0 0.5 x"),
-        ("0 0.5 nan 0.1 0.1", "wanted fractions"),
+        ("0 0.5 x 0.1 0.1", "expected numbers, got '0 0.5 x"),
+        ("0 0.5 nan 0.1 0.1", "expected fractions"),
     ],
 )
-def test_broken_lines_are_errors_of_their_photo(line: str, message: str, root: Path) -> None:
+def test_broken_lines_are_errors_of_their_image(line: str, message: str, root: Path) -> None:
     (root / "labels" / "train" / "toy_0001.txt").write_text(line)
     dataset = open_yolo(root, "train", title="t")
     assert dataset[0].id == "toy_0000"
@@ -95,11 +95,11 @@ def test_broken_lines_are_errors_of_their_photo(line: str, message: str, root: P
     [
         ("a: [", "not a YAML file"),
         ("text", "came a str"),
-        ("train: images/train", "wanted `names`"),
+        ("train: images/train", "expected `names`"),
         ("train: images/train\nnames: {1: a, 2: b}", "names numbered 0, 1, 2"),
         ("val: images/train\nnames: [a]", "there is no split 'train'; splits here: val; write yolo:"),
         ("train: nowhere\nnames: [a]", "nowhere: there is no such folder or list"),
-        ("train: labels/train\nnames: [a]", "split 'train' has no photos"),
+        ("train: labels/train\nnames: [a]", "split 'train' has no images"),
         ("train: !!python/object/apply:os.getcwd []\nnames: [a]", "not a YAML file"),
     ],
 )

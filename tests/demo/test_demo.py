@@ -18,16 +18,17 @@ from playwright.sync_api import Page, Route
 
 from blitznet.api import load
 from blitznet.core.boxes import iou
-from blitznet.core.photo import Photo
-from blitznet.core.result import Result
-from blitznet.core.spec import Limits
-from blitznet.runtime.detect import detections
-from blitznet.runtime.paint import paint
-from blitznet.runtime.photos import SAMPLES
-from browser import PLAYED_CARD, browser_page
+from blitznet.core.calibration import PlattScaling
+from blitznet.core.image import ImageSource
+from blitznet.core.spec import PostprocessConfig
+from blitznet.postprocess.decode import decode_detections
+from blitznet.postprocess.result import Result
+from blitznet.postprocess.upsample import upsample_argmax
+from blitznet.runtime.image_paths import SAMPLES
 from build import Isolated, build
-from runtime.fakes import ANCHORS, SPEC, random_outputs
-from serve.test_answers import unrolled
+from serve.test_response import unrolled
+from support.browser import PLAYED_CARD, browser_page
+from support.fake_engines import ANCHORS, SPEC, random_outputs
 
 DEMO = Path(__file__).parents[2] / "demo"
 
@@ -62,9 +63,9 @@ def test_resizing_is_pillows(size: tuple[int, int], page: Page) -> None:
     flat = np.dstack([pixels, np.full(size, 255, np.uint8)]).ravel().tolist()
     code = "[...f.resized({ data: v[0], width: v[1], height: v[2] }, v[3])]"
     found = np.array(asked(page, code, flat, size[1], size[0], SPEC.size)).reshape(*SPEC.size, 3)
-    wanted = Photo(pixels).fit(SPEC.size)
-    assert np.abs(found - wanted.astype(int)).max() <= 1
-    assert (found != wanted).mean() < (
+    expected = ImageSource(pixels).resize(SPEC.size)
+    assert np.abs(found - expected.astype(int)).max() <= 1
+    assert (found != expected).mean() < (
         0.01 if max(size) < 5 * min(size) else 0.3
     )  # of a strip Pillow may go down first
 
@@ -82,9 +83,11 @@ def test_detections_are_those_of_numpy(seed: int, least: float, page: Page) -> N
         "temperature": 0.7,
         "shift": -0.2,
     }
-    limits = Limits(score=max(0.01, least), candidates=20, iou=0.45, per_class=6, per_image=11)
-    told = replace(SPEC, temperature=0.7, shift=-0.2)
-    boxes, scores, labels = detections(outputs.offsets[0], outputs.logits[0], ANCHORS, told, limits)
+    limits = PostprocessConfig(
+        score_threshold=max(0.01, least), topk_candidates=20, nms_threshold=0.45, max_per_class=6, max_detections=11
+    )
+    told = replace(SPEC, score_calibration=PlattScaling(0.7, -0.2))
+    boxes, scores, labels = decode_detections(outputs.offsets[0], outputs.logits[0], ANCHORS, told, limits)
     code = "f.detections(v[0], v[1], new Float32Array(v[2]), v[3], { width: 60, height: 40 }, v[4])"
     flat = [array.ravel().tolist() for array in (outputs.offsets[0], outputs.logits[0], ANCHORS)]
     found = asked(page, code, *flat, spec, least)
@@ -101,7 +104,7 @@ def test_the_class_map_is_painted_as_in_numpy(size: tuple[int, int], page: Page)
     code = "f.classMap(v[0], 5, [16, 12], { width: v[1], height: v[2] })"
     runs = asked(page, code, logits.ravel().tolist(), size[1], size[0])
     found = unrolled(runs, size)
-    assert (found == paint(logits, size)).mean() > 0.999
+    assert (found == upsample_argmax(logits, size)).mean() > 0.999
     assert len(set(runs[::2])) > 3
 
 
@@ -120,18 +123,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["cat", "photographer", "astronaut"])
 def test_the_browser_answers_as_python(name: str, site: Path) -> None:
-    with Image.open(SAMPLES / f"{name}.jpg") as photo:
-        photo.convert("RGB").save(site / "photo.png")
-    wanted = load(engine="onnxruntime")(site / "photo.png", score=0.5)
+    with Image.open(SAMPLES / f"{name}.jpg") as image:
+        image.convert("RGB").save(site / "image.png")
+    expected = load(engine="onnxruntime")(site / "image.png", min_score=0.5)
     with given_away(site) as address, browser_page() as page:
         page.goto(address)
         page.wait_for_function("document.getElementById('about').textContent.includes('20 classes')", timeout=60_000)
         found = page.evaluate(_LOOK)
-        page.set_input_files("#file", site / "photo.png")
+        page.set_input_files("#file", site / "image.png")
         page.wait_for_function("document.getElementById('status').textContent.includes(' ms, ')", timeout=60_000)
         assert page.locator("#table tbody tr").count() == len(found["detections"])
         assert page.is_hidden("#instances")
-    require_alike(found, wanted)
+    require_alike(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +142,8 @@ def test_the_browser_answers_as_python(name: str, site: Path) -> None:
 )
 def test_where_the_network_runs(asked: str, engine: str, site: Path) -> None:
     """A graphics card that the processor plays is for who asks for it; its answers are the same."""
-    with Image.open(SAMPLES / "cat.jpg") as photo:
-        photo.convert("RGB").save(site / "photo.png")
+    with Image.open(SAMPLES / "cat.jpg") as image:
+        image.convert("RGB").save(site / "image.png")
     with given_away(site) as address, browser_page(card=PLAYED_CARD) as page:
         page.goto(f"{address}/{asked}")
         if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
@@ -148,7 +151,7 @@ def test_where_the_network_runs(asked: str, engine: str, site: Path) -> None:
         page.wait_for_function("document.getElementById('about').textContent.includes('20 classes')", timeout=60_000)
         assert page.inner_text("#about").endswith(f"20 classes, by {engine}")
         found = page.evaluate(_LOOK)
-    require_alike(found, load(engine="onnxruntime")(site / "photo.png", score=0.5))
+    require_alike(found, load(engine="onnxruntime")(site / "image.png", min_score=0.5))
 
 
 def test_a_network_that_the_card_cannot_run_goes_to_the_processor(site: Path) -> None:
@@ -169,21 +172,21 @@ def test_a_network_that_the_card_cannot_run_goes_to_the_processor(site: Path) ->
 
 
 _LOOK = """async () => {
-  const engine = await import('./engine.js'), photo = await (await fetch('photo.png')).blob();
-  return engine.look(photo, { score: 0.5 });
+  const engine = await import('./engine.js'), image = await (await fetch('image.png')).blob();
+  return engine.look(image, { score: 0.5 });
 }"""
 
 
-def require_alike(found: dict[str, Any], wanted: Result) -> None:
+def require_alike(found: dict[str, Any], expected: Result) -> None:
     """The same boxes from 0.5, IoU >= 0.95, but for those that rounding carries over the limit; >= 98 % of the mask."""
-    assert len(wanted)
+    assert len(expected)
     sure = [one for one in found["detections"] if one["score"] >= 0.52]
-    clear = wanted.above(0.52)
+    clear = expected.above(0.52)
     for one in sure:
-        same = wanted.labels == wanted.names.index(one["label"])
-        assert iou(np.array([one["box"]], np.float32), wanted.boxes[same]).max(initial=0) >= 0.95
+        same = expected.labels == expected.class_names.index(one["label"])
+        assert iou(np.array([one["box"]], np.float32), expected.boxes[same]).max(initial=0) >= 0.95
     for box, label in zip(clear.boxes, clear.labels, strict=True):
-        boxes = [one["box"] for one in found["detections"] if one["label"] == wanted.names[label]]
+        boxes = [one["box"] for one in found["detections"] if one["label"] == expected.class_names[label]]
         assert iou(box[None], np.array(boxes, np.float32).reshape(-1, 4)).max(initial=0) >= 0.95
-    assert wanted.class_map is not None
-    assert (unrolled(found["class_map"], wanted.size) == wanted.class_map).mean() >= 0.98
+    assert expected.class_map is not None
+    assert (unrolled(found["class_map"], expected.size) == expected.class_map).mean() >= 0.98

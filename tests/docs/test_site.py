@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from blitznet.core.models import MODELS
-from snippets import ROOT, blocks
+from support.snippets import ROOT, blocks
 
 DOCS = ROOT / "docs"
 NOTEBOOK = DOCS / "tour.ipynb"

@@ -8,7 +8,7 @@ import pytest
 
 from blitznet.api import WEIGHTS
 from blitznet.core.models import DEFAULT
-from snippets import ROOT, animals, blocks, commands, links, material, run_page
+from support.snippets import ROOT, animals, blocks, commands, links, material, run_page
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 ELSEWHERE = ("own-data.md",)

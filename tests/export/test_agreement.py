@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blitznet.core.result import Result
 from blitznet.export.agreement import Agreement
+from blitznet.postprocess.result import Result
 
 
 def seen(*found: tuple[float, float, int], painted: int = 0) -> Result:
@@ -13,7 +13,7 @@ def seen(*found: tuple[float, float, int], painted: int = 0) -> Result:
         boxes=np.array([(left, 0, left + 100, 100) for left, _, _ in found], np.float32).reshape(-1, 4),
         scores=np.array([score for _, score, _ in found], np.float32),
         labels=np.array([label for _, _, label in found], np.int64),
-        names=("cat", "dog"),
+        class_names=("cat", "dog"),
         size=(200, 400),
         painted=np.full((200, 400), painted, np.uint8),
     )
@@ -26,7 +26,7 @@ def agreement(*pairs: tuple[Result, Result]) -> Agreement:
     return counted
 
 
-def test_differences_are_the_largest_of_all_photos() -> None:
+def test_differences_are_the_largest_of_all_images() -> None:
     counted = agreement(
         (seen((0, 0.9, 0)), seen((2, 0.89, 0))), (seen((0, 0.9, 1), (150, 0.5, 1)), seen((0, 0.9, 1), (150, 0.3, 1)))
     )

@@ -4,27 +4,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tiny
 from blitznet.core.errors import UsageError
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
 from blitznet.core.spec import Precision
-from blitznet.export.formats import SUFFIXES, Format, contract, export
+from blitznet.export.formats import SUFFIXES, Format, export, export_spec
 from blitznet.export.verify import verify
 from blitznet.nets.blitznet import build
-from blitznet.runtime.photos import find_photos
-from export.small import BRIEF, SEGMENTATION, small
-from runtime.fakes import SPEC
+from blitznet.runtime.image_paths import find_images
+from support import tiny_models
+from support.exported_models import BRIEF, SEGMENTATION, small
+from support.fake_engines import SPEC
 
-PHOTOS = [Photo(path) for path in find_photos()]
+IMAGES = [ImageSource(path) for path in find_images()]
 
 
 @pytest.mark.parametrize(("to", "size"), [("onnx", (33, 50)), ("openvino", (96, 64)), ("torch", (64, 160))])
 def test_whole_networks_at_any_size(to: Format, size: tuple[int, int], tmp_path: Path) -> None:
-    spec = contract(tiny.specs()[1], size=size)
+    spec = export_spec(tiny_models.specs()[1], size=size)
     path = tmp_path / f"a{SUFFIXES[to]}"
     net = build(spec)
     export(net, spec, path, to)
-    assert verify(path, net, spec, PHOTOS[:1]).worst() is None
+    assert verify(path, net, spec, IMAGES[:1]).worst() is None
 
 
 @pytest.mark.parametrize("nms", [False, True], ids=["raw", "finished"])
@@ -40,14 +40,14 @@ def test_int8_is_calibrated_and_then_finished(nms: bool, tmp_path: Path, monkeyp
     images = [np.zeros((*spec.size, 3), np.uint8)]
     export(small(), spec, tmp_path / "a.onnx", nms=nms, images=images)
     assert given == [images, spec]
-    assert verify(tmp_path / "a.onnx", small(), spec, PHOTOS[:1], nms=nms).worst() is None
+    assert verify(tmp_path / "a.onnx", small(), spec, IMAGES[:1], nms=nms).worst() is None
 
 
 def test_contracts() -> None:
-    assert contract(SPEC) == SPEC
-    assert contract(SPEC, precision="int8", size=(32, 320)) == replace(SPEC, precision="int8", size=(32, 320))
-    with pytest.raises(UsageError, match="--size: wanted 32 pixels or more a side, came 64x16"):
-        contract(SPEC, size=(16, 64))
+    assert export_spec(SPEC) == SPEC
+    assert export_spec(SPEC, precision="int8", size=(32, 320)) == replace(SPEC, precision="int8", size=(32, 320))
+    with pytest.raises(UsageError, match="--size: expected 32 pixels or more a side, got 64x16"):
+        export_spec(SPEC, size=(16, 64))
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_contracts() -> None:
             1,
             "--precision: a torch program is float32 or bfloat16; for int8 choose --to onnx or openvino",
         ),
-        ("int8", "onnx", 0, "--calibrate: wanted photos to measure ranges on, came none"),
-        ("float32", "onnx", 1, "--calibrate: wanted no photos for other precisions than int8, came some"),
+        ("int8", "onnx", 0, "--calibrate: expected images to measure ranges on, got none"),
+        ("float32", "onnx", 1, "--calibrate: expected no images for other precisions than int8, got some"),
     ],
 )
 def test_what_cannot_be_written(precision: Precision, to: Format, images: int, message: str, tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from blitznet.core.errors import MissingExtra, UsageError
-from blitznet.core.result import Detections, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import Spec
 from blitznet.export.onnx import export_onnx
 from blitznet.nets.deploy import Deployed
-from blitznet.nets.detect import Finished, finished_answers
-from blitznet.nets.engine import TorchEngine
-from blitznet.runtime.onnx import OnnxEngine
+from blitznet.nets.postprocess import EndToEnd, nms_output_names
+from blitznet.nets.torch_engine import TorchEngine
+from blitznet.runtime.onnx_engine import OnnxEngine
 from blitznet.runtime.predictor import Predictor
-from export.small import BRIEF, DETECTION, SEGMENTATION, small
-from runtime.fakes import SPEC
+from support.exported_models import BRIEF, DETECTION, SEGMENTATION, small
+from support.fake_engines import SPEC
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def test_answers_as_torch_does_for_any_batch(exported: Path) -> None:
     rng = np.random.default_rng(0)
     for batch in (1, 2, 3):
         images = rng.integers(0, 256, (batch, *SPEC.size, 3), np.uint8)
-        wanted, came = TorchEngine(small(), SPEC).run(images), engine.run(images)
+        expected, actual = TorchEngine(small(), SPEC).run(images), engine.run(images)
         for name in ("offsets", "logits", "class_map"):
-            np.testing.assert_allclose(getattr(came, name), getattr(wanted, name), rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-4, atol=1e-4)
 
 
 def test_the_file_says_what_it_is(exported: Path) -> None:
@@ -60,30 +60,33 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_with_the_post_processing_inside(finished: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, *BRIEF.size, 3), np.uint8)
-    module = Finished(Deployed(small(), BRIEF), BRIEF).eval()
+    module = EndToEnd(Deployed(small(), BRIEF), BRIEF).eval()
     for batch in (3, 1):
-        came = OnnxEngine(finished, threads=1).run(images[:batch])
-        assert isinstance(came, Detections)
+        actual = OnnxEngine(finished, threads=1).run(images[:batch])
+        assert isinstance(actual, NmsOutputs)
         with torch.inference_mode():
-            wanted = [answer.numpy() for answer in module(torch.from_numpy(images[:batch]))]
-        for name, value in zip(finished_answers(BRIEF), wanted, strict=True):
-            assert getattr(came, name).dtype == value.dtype
-            np.testing.assert_allclose(getattr(came, name), value, atol=1e-4)
+            expected = [answer.numpy() for answer in module(torch.from_numpy(images[:batch]))]
+        for name, value in zip(nms_output_names(BRIEF), expected, strict=True):
+            assert getattr(actual, name).dtype == value.dtype
+            np.testing.assert_allclose(getattr(actual, name), value, atol=1e-4)
 
 
 def test_equal_scores_keep_their_order(tmp_path: Path) -> None:
     net = small(DETECTION)
-    spec = replace(DETECTION, limits=BRIEF.limits)
+    spec = replace(DETECTION, postprocess=BRIEF.postprocess)
     with torch.no_grad():
         net.logits.weight.zero_()  # every anchor of a shape is as sure as the others
         for parameter in net.logits.parameters():
             parameter.mul_(8)
     export_onnx(net, spec, tmp_path / "a.onnx", nms=True)
     images = np.random.default_rng(0).integers(0, 256, (1, *spec.size, 3), np.uint8)
-    wanted, came = Predictor(TorchEngine(net, spec))(images[0]), Predictor(OnnxEngine(tmp_path / "a.onnx"))(images[0])
-    assert len(wanted)
-    np.testing.assert_allclose(came.boxes, wanted.boxes, atol=1e-2)
-    np.testing.assert_array_equal(came.labels, wanted.labels)
+    expected, actual = (
+        Predictor(TorchEngine(net, spec))(images[0]),
+        Predictor(OnnxEngine(tmp_path / "a.onnx"))(images[0]),
+    )
+    assert len(expected)
+    np.testing.assert_allclose(actual.boxes, expected.boxes, atol=1e-2)
+    np.testing.assert_array_equal(actual.labels, expected.labels)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +109,9 @@ def test_kernels_that_float16_holds_are_stored_in_it(tmp_path: Path) -> None:
     ]
     assert stored == [list(kernel.shape)], "the other kernels are not rounded"
     images = np.random.default_rng(0).integers(0, 256, (1, *SPEC.size, 3), np.uint8)
-    wanted, came = TorchEngine(rounded, SPEC).run(images), OnnxEngine(tmp_path / "a.onnx", threads=1).run(images)
-    assert isinstance(came, Outputs)
-    np.testing.assert_allclose(came.logits, wanted.logits, rtol=1e-4, atol=1e-4)  # type: ignore[arg-type] # are there
+    expected, actual = TorchEngine(rounded, SPEC).run(images), OnnxEngine(tmp_path / "a.onnx", threads=1).run(images)
+    assert isinstance(actual, Outputs)
+    np.testing.assert_allclose(actual.logits, expected.logits, rtol=1e-4, atol=1e-4)  # type: ignore[arg-type] # are there
 
 
 def test_no_boxes_to_finish(tmp_path: Path) -> None:

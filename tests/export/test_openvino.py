@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import UsageError
-from blitznet.core.result import Detections, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import Spec
 from blitznet.export.formats import export
 from blitznet.export.onnx import raw_model
 from blitznet.export.openvino import write_openvino
 from blitznet.export.verify import Eager
-from blitznet.runtime.openvino import OpenVinoEngine
-from export.small import BRIEF, small
-from runtime.fakes import SPEC
+from blitznet.runtime.openvino_engine import OpenVinoEngine
+from support.exported_models import BRIEF, small
+from support.fake_engines import SPEC
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, *SPEC.size, 3), np.uint8)
 
@@ -25,10 +25,10 @@ def test_answers_as_the_network_does_for_any_batch(tmp_path: Path, nms: bool) ->
     engine = OpenVinoEngine(path, threads=1)
     assert engine.spec == BRIEF
     for batch in (2, 1):
-        wanted, came = Eager(small(), BRIEF, nms=nms).run(IMAGES[:batch]), engine.run(IMAGES[:batch])
-        assert isinstance(came, Detections if nms else Outputs)
-        for name in came.__slots__:
-            np.testing.assert_allclose(getattr(came, name), getattr(wanted, name), atol=1e-3)
+        expected, actual = Eager(small(), BRIEF, nms=nms).run(IMAGES[:batch]), engine.run(IMAGES[:batch])
+        assert isinstance(actual, NmsOutputs if nms else Outputs)
+        for name in actual.__slots__:
+            np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), atol=1e-3)
 
 
 def test_one_zip_and_nothing_lost(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from blitznet.core.result import Detections, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import Spec
 from blitznet.export.program import export_program
 from blitznet.export.verify import Eager
-from blitznet.nets.program import ProgramEngine
-from export.small import BRIEF, small
-from nets.small import small_spec
-from runtime.fakes import SPEC
+from blitznet.nets.program_engine import ProgramEngine
+from support.exported_models import BRIEF, small
+from support.fake_engines import SPEC
+from support.small_networks import small_spec
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, *SPEC.size, 3), np.uint8)
 
@@ -25,10 +25,10 @@ def test_answers_as_the_network_does_for_any_batch(tmp_path: Path, nms: bool) ->
     engine = ProgramEngine(path)
     assert engine.spec == BRIEF
     for batch in (1, 3):
-        wanted, came = Eager(small(), BRIEF, nms=nms).run(IMAGES[:batch]), engine.run(IMAGES[:batch])
-        assert isinstance(came, Detections if nms else Outputs)
-        for name in came.__slots__:
-            np.testing.assert_allclose(getattr(came, name), getattr(wanted, name), atol=1e-5)
+        expected, actual = Eager(small(), BRIEF, nms=nms).run(IMAGES[:batch]), engine.run(IMAGES[:batch])
+        assert isinstance(actual, NmsOutputs if nms else Outputs)
+        for name in actual.__slots__:
+            np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), atol=1e-5)
 
 
 def test_bfloat16_is_stored_and_computed(tmp_path: Path) -> None:
@@ -45,16 +45,16 @@ def test_bfloat16_is_stored_and_computed(tmp_path: Path) -> None:
             sizes.append(sum(entry.file_size for entry in file.infolist() if "/weight_" in entry.filename))
     assert sizes[1] < 0.51 * sizes[0]
     assert next(net.parameters()).dtype == torch.float32, "the network itself stays what it is"
-    wanted, came = Eager(net, spec).run(images), ProgramEngine(path).run(images)
-    assert isinstance(wanted, Outputs)
-    assert isinstance(came, Outputs)
-    assert wanted.class_map is not None
-    assert came.class_map is not None
-    apart = np.abs(came.class_map - wanted.class_map).max() / wanted.class_map.std()
+    expected, actual = Eager(net, spec).run(images), ProgramEngine(path).run(images)
+    assert isinstance(expected, Outputs)
+    assert isinstance(actual, Outputs)
+    assert expected.segmentation_logits is not None
+    assert actual.segmentation_logits is not None
+    apart = np.abs(actual.segmentation_logits - expected.segmentation_logits).max() / expected.segmentation_logits.std()
     assert 1e-4 < apart < 0.2
 
 
-def test_nothing_of_our_sources_and_photos_is_inside(tmp_path: Path) -> None:
+def test_nothing_of_our_sources_and_images_is_inside(tmp_path: Path) -> None:
     export_program(small(), SPEC, tmp_path / "a.pt2")
     content = (tmp_path / "a.pt2").read_bytes()
     assert str(Path(__file__).parents[2]).encode() not in content

@@ -9,21 +9,20 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
-import tiny
-import toy
 from blitznet.core.errors import BlitzNetError, UsageError
-from blitznet.core.result import Outputs
+from blitznet.core.outputs import Outputs
 from blitznet.core.spec import Spec
 from blitznet.export.folding import folded
 from blitznet.export.onnx import export_onnx
 from blitznet.export.quantize import in_float, quantize_onnx
 from blitznet.nets.blitznet import build
 from blitznet.runtime.engine import Engine
-from blitznet.runtime.onnx import OnnxEngine
-from blitznet.runtime.openvino import OpenVinoEngine
+from blitznet.runtime.onnx_engine import OnnxEngine
+from blitznet.runtime.openvino_engine import OpenVinoEngine
+from support import synthetic_data, tiny_models
 
-PAPER, LITE = tiny.specs()
-IMAGES = [drawing.sample.photo.fit(LITE.size) for drawing in toy.draw(12, seed=0)]
+PAPER, LITE = tiny_models.specs()
+IMAGES = [drawing.sample.image.resize(LITE.size) for drawing in synthetic_data.draw(12, seed=0)]
 
 
 def network(spec: Spec) -> nn.Module:
@@ -64,7 +63,7 @@ def test_it_answers_nearly_the_same_in_both_runtimes(
     files: tuple[Path, Path, Spec], engine: type[OnnxEngine] | type[OpenVinoEngine]
 ) -> None:
     source, target, _ = files
-    images = np.stack([drawing.sample.photo.fit(LITE.size) for drawing in toy.draw(3, seed=9)])
+    images = np.stack([drawing.sample.image.resize(LITE.size) for drawing in synthetic_data.draw(3, seed=9)])
     before, after = run(OnnxEngine(source, 1), images), run(engine(target, 1), images)
     assert 0 < apart(before, after) < 0.2  # of a network that has learnt nothing; a trained one's is a quarter of it
 
@@ -126,7 +125,7 @@ def test_an_image_is_answered_alike_alone_and_among_others(files: tuple[Path, Pa
     np.testing.assert_allclose(together.logits[1:2], alone.logits, atol=1e-5)
 
 
-def test_the_same_photos_give_the_same_file(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
+def test_the_same_images_give_the_same_file(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
     quantize_onnx(files[0], tmp_path / "again.onnx", IMAGES, files[2])
     assert (tmp_path / "again.onnx").read_bytes() == files[1].read_bytes()
 
@@ -143,8 +142,8 @@ def test_folding_changes_no_answer_and_leaves_no_batch_norm(files: tuple[Path, P
 
 def test_mistakes(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
     target = tmp_path / "int8.onnx"
-    with pytest.raises(UsageError, match=r"int8\.onnx: wanted photos to calibrate on, 100 or more, came none"):
+    with pytest.raises(UsageError, match=r"int8\.onnx: expected images to calibrate on, 100 or more, got none"):
         quantize_onnx(files[0], target, [], files[2])
-    with pytest.raises(BlitzNetError, match=r"image to calibrate on: wanted shape \(64, 64, 3\), came \(5, 64, 3\)"):
+    with pytest.raises(BlitzNetError, match=r"image to calibrate on: expected shape \(64, 64, 3\), got \(5, 64, 3\)"):
         quantize_onnx(files[0], target, [IMAGES[0][:5]], files[2])
     assert not target.exists()

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from blitznet.api import open_engine
+from blitznet.core.calibration import PlattScaling
 from blitznet.core.errors import UsageError
-from blitznet.core.result import Outputs
+from blitznet.core.outputs import Outputs
 from blitznet.export.formats import SUFFIXES, export
 from blitznet.export.rewrite import rewrite
 from blitznet.nets.blitznet import build
-from blitznet.nets.files import save_model
-from nets.small import small_spec
+from blitznet.nets.model_files import save_model
+from support.small_networks import small_spec
 
 SPEC = small_spec()
 
@@ -28,7 +29,7 @@ def test_another_contract_and_the_same_answers(suffix: str, tmp_path: Path) -> N
         export(net, SPEC, path, forms[suffix])
     size, images = path.stat().st_size, np.random.default_rng(0).integers(0, 256, (1, *SPEC.size, 3), np.uint8)
     before = open_engine(path).run(images)
-    other = replace(SPEC, temperature=1.25, map_temperature=0.8, provenance="told anew")
+    other = replace(SPEC, score_calibration=PlattScaling(1.25), segmentation_temperature=0.8, provenance="told anew")
     for out in (tmp_path / f"other{suffix}", path):
         rewrite(path, other, out)
         engine = open_engine(out)
@@ -42,5 +43,5 @@ def test_another_contract_and_the_same_answers(suffix: str, tmp_path: Path) -> N
 
 
 def test_what_has_its_temperatures_in_the_graph(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"net.pt2: wanted a .safetensors, .onnx, .openvino file, came '.pt2'"):
+    with pytest.raises(UsageError, match=r"net.pt2: expected a .safetensors, .onnx, .openvino file, got '.pt2'"):
         rewrite(tmp_path / "net.pt2", SPEC, tmp_path / "out.pt2")

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import MissingExtra
-from blitznet.core.result import Result
 from blitznet.core.sample import Sample
 from blitznet.metrics.coco_ap import coco_ap
 from blitznet.metrics.evidence import Collector
-from metrics.cases import NAMES, SIDE, drawn, result, sample
+from blitznet.postprocess.result import Result
+from support.metric_cases import NAMES, SIDE, drawn, result, sample
 
 
 def scores(pairs: list[tuple[Result, Sample]]) -> tuple[float | None, float | None]:

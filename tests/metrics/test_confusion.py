@@ -1,7 +1,7 @@
 import numpy as np
 
 from blitznet.metrics.confusion import box_confusion
-from metrics.cases import drawn, evidence_of, result, sample
+from support.metric_cases import drawn, evidence_of, result, sample
 
 A, B, CLEAR = (10, 10, 30, 30), (40, 40, 80, 80), (80, 0, 95, 9)
 
@@ -9,13 +9,13 @@ A, B, CLEAR = (10, 10, 30, 30), (40, 40, 80, 80), (80, 0, 95, 9)
 def test_every_confident_box_and_every_object_has_its_place() -> None:
     truth = sample("a", [A, B, (82, 82, 99, 99)], [0, 1, 2])
     found = result([A, A, B, CLEAR, A], [1, 0, 1, 2, 0], [0.9, 0.8, 0.7, 0.6, 0.2])
-    wanted = np.zeros((4, 4), np.int64)
-    wanted[1, 2] = 1  # the cat was called a dog, with more confidence than the box that knew better,
-    wanted[0, 1] = 1  # which is one too many
-    wanted[2, 2] = 1
-    wanted[0, 3] = 1  # a cow where there is none
-    wanted[3, 0] = 1  # and none where there is one
-    assert box_confusion(evidence_of([(found, truth)])).tolist() == wanted.tolist()
+    expected = np.zeros((4, 4), np.int64)
+    expected[1, 2] = 1  # the cat was called a dog, with more confidence than the box that knew better,
+    expected[0, 1] = 1  # which is one too many
+    expected[2, 2] = 1
+    expected[0, 3] = 1  # a cow where there is none
+    expected[3, 0] = 1  # and none where there is one
+    assert box_confusion(evidence_of([(found, truth)])).tolist() == expected.tolist()
 
 
 def test_the_score_from_which_boxes_count_is_counted() -> None:

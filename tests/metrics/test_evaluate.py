@@ -5,26 +5,26 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError, UsageError
-from blitznet.core.photo import Photo
-from blitznet.core.result import Result
+from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
-from blitznet.metrics.evaluate import Options, compare, evaluate, evaluate_file
-from metrics.cases import SIDE, Set, drawn, result, sample
+from blitznet.metrics.evaluate import EvalConfig, compare, evaluate, evaluate_file
+from blitznet.postprocess.result import Result
+from support.metric_cases import SIDE, Set, drawn, result, sample
 
 
 class Known:
-    """A predictor that has seen the photos before."""
+    """A predictor that has seen the images before."""
 
     def __init__(self, pairs: list[tuple[Result, Sample]]) -> None:
-        self.answers = {id(truth.photo): found for found, truth in pairs}
+        self.answers = {id(truth.image): found for found, truth in pairs}
 
-    def __call__(self, photo: Photo) -> Result:
-        return self.answers[id(photo)]
+    def __call__(self, image: ImageSource) -> Result:
+        return self.answers[id(image)]
 
 
-def made(photos: int = 14, seed: int = 0) -> tuple[Known, list[Sample]]:
+def made(images: int = 14, seed: int = 0) -> tuple[Known, list[Sample]]:
     rng = np.random.default_rng(seed)
-    pairs = [drawn(rng, f"{n}") for n in range(photos)]
+    pairs = [drawn(rng, f"{n}") for n in range(images)]
     return Known(pairs), [truth for _, truth in pairs]
 
 
@@ -57,9 +57,9 @@ def test_several_sets_are_scored_as_one_too() -> None:
     assert list(parts.to_dict()["sets"]) == ["a", "b"]
 
 
-def test_order_of_photos_changes_nothing() -> None:
+def test_order_of_images_changes_nothing() -> None:
     predict, samples = made()
-    options = Options(coco=True)
+    options = EvalConfig(coco=True)
     ahead = evaluate(predict, [Set("a", tuple(samples))], options)
     back = evaluate(predict, [Set("a", tuple(reversed(samples)))], options)
     assert ahead == back
@@ -75,14 +75,14 @@ def test_pooled_figure_is_over_the_classes_with_twenty_objects() -> None:
 
 def test_tasks_that_were_not_asked_for_are_none() -> None:
     predict, samples = made(4)
-    boxes = evaluate(predict, [Set("a", tuple(samples))], Options(tasks=("detection",))).total
-    maps = evaluate(predict, [Set("a", tuple(samples))], Options(tasks=("segmentation",), bootstrap=3)).total
+    boxes = evaluate(predict, [Set("a", tuple(samples))], EvalConfig(tasks=("detection",))).total
+    maps = evaluate(predict, [Set("a", tuple(samples))], EvalConfig(tasks=("segmentation",), bootstrap=3)).total
     assert (boxes.segmentation.miou, boxes.segmentation.per_class) == (None, {})
     assert boxes.detection.ap50_area is not None
     assert (maps.detection.ap50_area, maps.detection.per_class, list(maps.intervals)) == (None, {}, ["miou"])
 
 
-def test_watch_sees_every_photo() -> None:
+def test_watch_sees_every_image() -> None:
     predict, samples = made(4)
     seen: list[tuple[int, int]] = []
     sets = [Set("a", tuple(samples[:3])), Set("b", tuple(samples[3:]))]
@@ -92,7 +92,7 @@ def test_watch_sees_every_photo() -> None:
 
 def test_result_file_scores_the_same_and_has_no_difference_to_itself(tmp_path: Path) -> None:
     predict, samples = made()
-    sets, options = [Set("a", tuple(samples[:6])), Set("b", tuple(samples[6:]))], Options(bootstrap=20, coco=True)
+    sets, options = [Set("a", tuple(samples[:6])), Set("b", tuple(samples[6:]))], EvalConfig(bootstrap=20, coco=True)
     direct = evaluate(predict, sets, options, results=tmp_path / "r.jsonl")
     assert evaluate_file(tmp_path / "r.jsonl", sets, options) == direct
     same = compare(tmp_path / "r.jsonl", tmp_path / "r.jsonl", sets, rounds=10)
@@ -103,7 +103,7 @@ def test_result_file_scores_the_same_and_has_no_difference_to_itself(tmp_path: P
 def test_compare_says_how_far_the_second_is_ahead(tmp_path: Path) -> None:
     predict, samples = made(40)
     sets = [Set("a", tuple(samples))]
-    evaluate(lambda photo: predict(photo).above(0.5), sets, results=tmp_path / "few.jsonl")
+    evaluate(lambda image: predict(image).above(0.5), sets, results=tmp_path / "few.jsonl")
     evaluate(predict, sets, results=tmp_path / "all.jsonl")
     found = compare(tmp_path / "few.jsonl", tmp_path / "all.jsonl", sets, rounds=20)["ap50_area"]
     assert 0 < found.interval[0] <= found.difference <= found.interval[1]
@@ -113,11 +113,11 @@ def test_compare_says_how_far_the_second_is_ahead(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path) -> None:
     predict, samples = made(2)
     one = Set("a", tuple(samples))
-    with pytest.raises(UsageError, match="wanted at least one data set, came none"):
+    with pytest.raises(UsageError, match="expected at least one data set, got none"):
         evaluate(predict, [])
     with pytest.raises(UsageError, match="a: the same data set is given twice"):
         evaluate(predict, [one, one])
-    with pytest.raises(UsageError, match="b: wanted the classes of a, came others"):
-        evaluate(predict, [one, Set("b", (), names=("x",))])
-    with pytest.raises(DataError, match="wanted a prediction of the data's 1 classes"):
-        evaluate(predict, [Set("a", tuple(samples), names=("x",))])
+    with pytest.raises(UsageError, match="b: expected the classes of a, got others"):
+        evaluate(predict, [one, Set("b", (), class_names=("x",))])
+    with pytest.raises(DataError, match="expected a prediction of the data's 1 classes"):
+        evaluate(predict, [Set("a", tuple(samples), class_names=("x",))])

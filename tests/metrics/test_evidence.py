@@ -3,8 +3,8 @@ import pytest
 
 from blitznet.core.errors import DataError
 from blitznet.metrics.bootstrap import once
-from blitznet.metrics.evidence import Collector, pooled
-from metrics.cases import NAMES, SIDE, drawn, result, sample
+from blitznet.metrics.evidence import Collector, concatenate
+from support.metric_cases import NAMES, SIDE, drawn, result, sample
 
 
 def test_pooled_sets_are_one_set() -> None:
@@ -14,8 +14,8 @@ def test_pooled_sets_are_one_set() -> None:
     for n, pair in enumerate(pairs):
         whole.update(*pair)
         halves[n > 3].update(*pair)
-    one, joined = whole.evidence(), pooled([half.evidence() for half in halves])
-    assert joined.photos == one.photos == 9
+    one, joined = whole.evidence(), concatenate([half.evidence() for half in halves])
+    assert joined.images == one.images == 9
     assert joined.mapped.tolist() == one.mapped.tolist()
     for name, value in one.statistics(once(9)).items():
         np.testing.assert_array_equal(joined.statistics(once(9))[name], value)
@@ -40,12 +40,12 @@ def test_what_is_not_annotated_or_not_asked_for_is_not_measured() -> None:
 
 def test_other_classes() -> None:
     with pytest.raises(
-        DataError, match=r"7: wanted a prediction of the data's 3 classes \(cat, dog, cow\), came 1 \(x"
+        DataError, match=r"7: expected a prediction of the data's 3 classes \(cat, dog, cow\), got 1 \(x"
     ):
         Collector(NAMES).update(result(names=("x",)), sample("7"))
 
 
 def test_class_map_of_another_size() -> None:
     truth = sample("7", mask=np.zeros((4, 5), np.uint8))
-    with pytest.raises(DataError, match=r"7: class map: wanted \(4, 5\) as in the truth"):
+    with pytest.raises(DataError, match=r"7: class map: expected \(4, 5\) as in the truth"):
         Collector(NAMES).update(result(class_map=np.zeros((SIDE, SIDE), np.uint8)), truth)

@@ -41,12 +41,12 @@ def test_classes_that_may_hide_in_the_background_are_not_called_wrong() -> None:
     assert confusion(truth, predicted, known).tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
 
 
-def test_one_confusion_over_all_photos_not_a_mean_of_photos() -> None:
+def test_one_confusion_over_all_images_not_a_mean_of_images() -> None:
     tables = np.array([[[8, 0], [0, 0]], [[0, 0], [4, 4]]])
     assert mean_iou(tables, once(2))[0] == pytest.approx((8 / 12 + 4 / 8) / 2)
 
 
-def test_weights_are_photos_taken_several_times() -> None:
+def test_weights_are_images_taken_several_times() -> None:
     tables = np.random.default_rng(1).integers(0, 9, (4, 3, 3))
     times = np.array([[2, 0, 1, 1], [0, 0, 3, 1]])
     repeated = [mean_iou(tables.repeat(row, 0), once(4))[0] for row in times]
@@ -60,9 +60,9 @@ def test_no_pixels() -> None:
 @pytest.mark.parametrize(
     ("truth", "predicted", "message"),
     [
-        (np.zeros((2, 2)), np.zeros((2, 3)), r"wanted \(2, 2\) as in the truth, came \(2, 3\)"),
-        (np.full((2, 2), 2), np.zeros((2, 2)), "wanted values 0..1, came larger ones in the truth"),
-        (np.zeros((2, 2)), np.full((2, 2), 255), "wanted values 0..1, came larger ones in the prediction"),
+        (np.zeros((2, 2)), np.zeros((2, 3)), r"expected \(2, 2\) as in the truth, got \(2, 3\)"),
+        (np.full((2, 2), 2), np.zeros((2, 2)), "expected values 0..1, got larger ones in the truth"),
+        (np.zeros((2, 2)), np.full((2, 2), 255), "expected values 0..1, got larger ones in the prediction"),
     ],
 )
 def test_refused(truth: np.ndarray, predicted: np.ndarray, message: str) -> None:

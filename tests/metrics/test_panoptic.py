@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from blitznet.core.instances import Mask, Panoptic, Segment
 from blitznet.metrics.panoptic import PanopticCounts
+from blitznet.postprocess.instances import Mask, Panoptic, Segment
 
 CLASSES = 3
 
@@ -19,19 +19,19 @@ def drawn(random: np.random.Generator, size: tuple[int, int] = (24, 30), most: i
 
 
 def shifted(given: Panoptic, by: int) -> Panoptic:
-    ids = np.roll(given.ids, by, 1)
+    ids = np.roll(given.segmentation, by, 1)
     areas = np.bincount(ids.ravel(), minlength=20)
-    return Panoptic(ids, tuple(s._replace(area=int(areas[s.id])) for s in given.segments))
+    return Panoptic(ids, tuple(s._replace(area=int(areas[s.id])) for s in given.segments_info))
 
 
-def slow(photos: list[tuple[Panoptic, Panoptic, Mask]]) -> list[float]:
+def slow(images: list[tuple[Panoptic, Panoptic, Mask]]) -> list[float]:
     """PQ by class, straight from the definition, segment against segment."""
     values = []
     for label in range(CLASSES):
         overlaps, wrong, missed = [], 0, 0
-        for found, truth, void in photos:
-            guesses = [(found.ids == s.id) for s in found.segments if s.label == label]
-            things = [(truth.ids == s.id) & ~void for s in truth.segments if s.label == label]
+        for found, truth, void in images:
+            guesses = [(found.segmentation == s.id) for s in found.segments_info if s.label == label]
+            things = [(truth.segmentation == s.id) & ~void for s in truth.segments_info if s.label == label]
             things = [thing for thing in things if thing.any()]
             taken = set()
             for guess in guesses:
@@ -54,14 +54,14 @@ def slow(photos: list[tuple[Panoptic, Panoptic, Mask]]) -> list[float]:
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_the_definition(seed: int) -> None:
     random = np.random.default_rng(seed)
-    photos, counts = [], PanopticCounts(CLASSES)
+    images, counts = [], PanopticCounts(CLASSES)
     for _ in range(5):
         truth = drawn(random)
         found = shifted(truth, int(random.integers(0, 4))) if random.random() < 0.7 else drawn(random)
-        void = random.random(truth.ids.shape) < random.choice([0, 0.1, 0.6])
-        photos.append((found, truth, void))
+        void = random.random(truth.segmentation.shape) < random.choice([0, 0.1, 0.6])
+        images.append((found, truth, void))
         counts.add(found, truth, void)
-    np.testing.assert_allclose(counts.quality().quality, slow(photos))
+    np.testing.assert_allclose(counts.quality().pq, slow(images))
 
 
 def test_what_is_right_is_one_and_what_is_not_there_is_no_number() -> None:
@@ -72,12 +72,12 @@ def test_what_is_right_is_one_and_what_is_not_there_is_no_number() -> None:
     assert counts.quality().mean is None
     counts.add(truth, truth, np.zeros((4, 6), np.bool_))
     quality = counts.quality()
-    np.testing.assert_array_equal(quality.quality, [np.nan, 1, np.nan])
-    assert (quality.mean, quality.drawing[1], quality.finding[1]) == (1, 1, 1)
+    np.testing.assert_array_equal(quality.pq, [np.nan, 1, np.nan])
+    assert (quality.mean, quality.sq[1], quality.rq[1]) == (1, 1, 1)
 
 
 def test_another_class_is_both_missed_and_invented() -> None:
     ids = np.ones((4, 6), np.uint16)
     counts = PanopticCounts(CLASSES)
     counts.add(Panoptic(ids, (Segment(1, 0, 0.5, 24),)), Panoptic(ids, (Segment(1, 2, None, 24),)), ids == 0)
-    np.testing.assert_array_equal(counts.quality().quality, [0, np.nan, 0])
+    np.testing.assert_array_equal(counts.quality().pq, [0, np.nan, 0])

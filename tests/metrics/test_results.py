@@ -5,7 +5,7 @@ import pytest
 
 from blitznet.core.errors import DataError
 from blitznet.metrics.results import read_results, writing
-from metrics.cases import NAMES, drawn, result, sample
+from support.metric_cases import NAMES, drawn, result, sample
 
 HEAD = '{"blitznet": "results", "names": ["cat"], "tasks": ["detection"]}\n'
 
@@ -16,7 +16,7 @@ def test_comes_back_exactly(tmp_path: Path) -> None:
         writer.add("a", truth, found)
         writer.add("a", sample("2"), result())
     stored = read_results(tmp_path / "new" / "r.jsonl")
-    assert (stored.names, stored.tasks) == (NAMES, ("detection",))
+    assert (stored.class_names, stored.tasks) == (NAMES, ("detection",))
     back = stored.answer("a", truth)
     for name in ("boxes", "scores", "labels", "class_map"):
         np.testing.assert_array_equal(getattr(back, name), getattr(found, name))
@@ -30,9 +30,9 @@ def test_a_run_that_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_photo_that_is_not_there(tmp_path: Path) -> None:
+def test_image_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text(HEAD)
-    with pytest.raises(DataError, match="nothing about photo '3' of 'b'; name the sets as they were named"):
+    with pytest.raises(DataError, match="nothing about image '3' of 'b'; name the sets as they were named"):
         read_results(tmp_path / "r.jsonl").answer("b", sample("3"))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from blitznet.metrics.sizes import SizeScore, by_size
-from metrics.cases import drawn, evidence_of, result, sample
+from support.metric_cases import drawn, evidence_of, result, sample
 
 SMALL, MEDIUM, LARGE = (0, 0, 20, 20), (30, 30, 80, 80), (0, 0, 98, 97)
 

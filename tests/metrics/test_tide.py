@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from blitznet.core.boxes import iou
-from blitznet.core.result import Result
 from blitznet.core.sample import Sample
-from blitznet.metrics.tide import KINDS, Gain, faults, gains
-from metrics.cases import NAMES, drawn, evidence_of, result, sample
+from blitznet.metrics.tide import KINDS, ErrorImpact, faults, gains
+from blitznet.postprocess.result import Result
+from support.metric_cases import NAMES, drawn, evidence_of, result, sample
 
 CAT, DOG, COW = range(3)
 A, B = (10, 10, 30, 30), (40, 40, 80, 80)
@@ -39,8 +39,8 @@ def kinds(found: Result, truth: Sample) -> list[str]:
         ([], [], ["missed"]),
     ],
 )
-def test_the_kind_of_one_cat_s_boxes(boxes: list[tuple[int, ...]], labels: list[int], wanted: list[str]) -> None:
-    assert kinds(result(boxes, labels, np.linspace(0.9, 0.5, len(boxes))), sample("a", [A], [CAT])) == wanted
+def test_the_kind_of_one_cat_s_boxes(boxes: list[tuple[int, ...]], labels: list[int], expected: list[str]) -> None:
+    assert kinds(result(boxes, labels, np.linspace(0.9, 0.5, len(boxes))), sample("a", [A], [CAT])) == expected
 
 
 def test_ignored_objects_and_what_meets_them_are_no_errors() -> None:
@@ -48,7 +48,7 @@ def test_ignored_objects_and_what_meets_them_are_no_errors() -> None:
     assert kinds(result([A, B], [CAT, CAT], [0.9, 0.8]), truth) == ["-", "background"]
 
 
-def test_photos_without_objects() -> None:
+def test_images_without_objects() -> None:
     assert kinds(result([A], [CAT], [0.9]), sample("a")) == ["background"]
     assert all(gain.ap50 == 0 for gain in gains(evidence_of([(result([A], [CAT], [0.9]), sample("a"))])).values())
 
@@ -91,14 +91,14 @@ def test_one_object_is_found_once_however_many_are_mended() -> None:
 
 
 def test_a_class_of_which_every_object_is_missed_gains_nothing() -> None:
-    assert gains(evidence_of([(result(), sample("a", [A], [CAT]))]))["missed"] == Gain(1, 0.0)
+    assert gains(evidence_of([(result(), sample("a", [A], [CAT]))]))["missed"] == ErrorImpact(1, 0.0)
 
 
 def slow_gains(pairs: Sequence[tuple[Result, Sample]]) -> dict[str, tuple[int, float]]:
     """TIDE with lists and loops: rows are (score, class, right), objects are counted by class."""
     right: list[tuple[float, int]] = []  # score, class
     wrong: list[tuple[str, float, int, tuple[int, int] | None]] = []  # kind, score, class, the object it could find
-    free: dict[tuple[int, int], int] = {}  # objects by (photo, place), not found
+    free: dict[tuple[int, int], int] = {}  # objects by (image, place), not found
     total = [0] * len(NAMES)
     for number, (found, truth) in enumerate(pairs):
         shares = iou(found.boxes.astype(np.float64), truth.boxes.astype(np.float64))
@@ -169,7 +169,7 @@ def slow_mean(
 def test_equal_to_a_slow_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     pairs = [drawn(rng, f"{n}") for n in range(12)]
-    found, wanted = gains(evidence_of(pairs)), slow_gains(pairs)
-    assert {kind: gain.count for kind, gain in found.items()} == {kind: count for kind, (count, _) in wanted.items()}
-    assert [found[kind].ap50 for kind in KINDS] == pytest.approx([wanted[kind][1] for kind in KINDS], abs=1e-12)
+    found, expected = gains(evidence_of(pairs)), slow_gains(pairs)
+    assert {kind: gain.count for kind, gain in found.items()} == {kind: count for kind, (count, _) in expected.items()}
+    assert [found[kind].ap50 for kind in KINDS] == pytest.approx([expected[kind][1] for kind in KINDS], abs=1e-12)
     assert sum(gain.count for gain in found.values()) > 50

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import UsageError
-from blitznet.core.result import Result
 from blitznet.core.sample import Sample
 from blitznet.metrics.bootstrap import once
-from blitznet.metrics.pairing import detections_of, join_detections, join_objects, objects_of
+from blitznet.metrics.matching import join_detections, join_objects, object_table, prediction_table
 from blitznet.metrics.voc_ap import RULES, Curve, Rule, area, curves, eleven_point, occurring, overlap
-from metrics.cases import drawn, result, sample
+from blitznet.postprocess.result import Result
+from support.metric_cases import drawn, result, sample
 
 A, B, FAR = (10, 10, 30, 30), (40, 40, 80, 80), (80, 5, 95, 20)
 
 
 def curves_of(pairs: list[tuple[Result, Sample]], rule: Rule = "devkit") -> tuple[Curve, ...]:
-    found = join_detections((0, detections_of(n, *pair)) for n, pair in enumerate(pairs))
-    objects = join_objects((0, objects_of(n, pair[1])) for n, pair in enumerate(pairs))
+    found = join_detections((0, prediction_table(n, *pair)) for n, pair in enumerate(pairs))
+    objects = join_objects((0, object_table(n, pair[1])) for n, pair in enumerate(pairs))
     return curves(found, objects, 3, rule)
 
 
@@ -91,7 +91,7 @@ def test_equals_the_devkit_written_plainly(rule: Rule, seed: int) -> None:
         assert (areas[label], eleven[label]) == pytest.approx(slow_ap(pairs, label, rule), abs=1e-12)
 
 
-def test_order_of_photos_changes_nothing_even_where_scores_tie() -> None:
+def test_order_of_images_changes_nothing_even_where_scores_tie() -> None:
     rng = np.random.default_rng(5)
     pairs = []
     for n in range(10):
@@ -147,7 +147,7 @@ def test_raw_predictions_get_a_pixel_more_than_they_have() -> None:
     assert overlap(box, box, "devkit")[0] == overlap(box, box, "continuous")[0] == 1.0
 
 
-def test_weights_are_photos_taken_several_times() -> None:
+def test_weights_are_images_taken_several_times() -> None:
     rng = np.random.default_rng(7)
     pairs = [drawn(rng, f"{n}") for n in range(6)]
     times = np.array([[2, 0, 1, 3, 0, 1]])
@@ -159,5 +159,5 @@ def test_weights_are_photos_taken_several_times() -> None:
 
 
 def test_unknown_rule() -> None:
-    with pytest.raises(UsageError, match="rule: wanted one of devkit, devkit-raw, continuous, came 'coco'"):
+    with pytest.raises(UsageError, match="rule: expected one of devkit, devkit-raw, continuous, got 'coco'"):
         curves_of([(result(), sample("a"))], "coco")  # type: ignore[arg-type]

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.classes import COCO
 from blitznet.core.errors import ModelError
-from blitznet.core.models import named
-from blitznet.core.spec import BOTH, Fusion, Spec, Task
+from blitznet.core.models import get_spec
+from blitznet.core.spec import ALL_TASKS, Fusion, Spec, Task
 from blitznet.nets.blitznet import build
-from nets.small import on_meta, small_spec, trained
+from support.small_networks import on_meta, small_spec, trained
 
 PAPER = ["blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"]
 
@@ -29,7 +29,7 @@ PAPER = ["blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"]
     ],
 )
 def test_size_is_the_papers(name: str, classes: int, pieces: tuple[int, ...], total: int) -> None:
-    net = on_meta(replace(named(name), classes=COCO[:classes]))
+    net = on_meta(replace(get_spec(name), classes=COCO[:classes]))
     heads = [
         net.get_submodule(part)
         for part in ("detection.offsets", "detection.logits", "segmentation.reduce", "segmentation.classify")
@@ -48,7 +48,7 @@ def test_size_is_the_papers(name: str, classes: int, pieces: tuple[int, ...], to
     ],
 )
 def test_kernels_and_statistics(name: str, kernels: int, statistics: int, count: int) -> None:
-    net = on_meta(named(name))
+    net = on_meta(get_spec(name))
     convs = [part.weight.numel() for part in net.modules() if isinstance(part, nn.Conv2d)]
     running = [value.numel() for key, value in net.named_buffers() if ".running_" in f".{key}"]
     assert (sum(convs), sum(running)) == (kernels, statistics)
@@ -63,7 +63,7 @@ def test_kernels_and_statistics(name: str, kernels: int, statistics: int, count:
     ],
 )
 def test_sides_of_the_downscale_stream(name: str, sides: tuple[int, ...]) -> None:
-    spec = named(name)
+    spec = get_spec(name)
     net = on_meta(spec)
     maps = net.downscale(net.encoder(torch.empty(1, 3, *spec.size, device="meta")))
     assert tuple(x.shape[-1] for x in maps) == sides
@@ -81,7 +81,7 @@ def test_sides_of_the_downscale_stream(name: str, sides: tuple[int, ...]) -> Non
     ],
 )
 def test_answers_of_the_named_models(name: str, anchors: int, side: int | None) -> None:
-    spec = named(name)
+    spec = get_spec(name)
     heads = on_meta(spec)(torch.empty(1, 3, *spec.size, device="meta"))
     assert heads.offsets.shape == (1, anchors, 4)
     assert heads.logits.shape == (1, anchors, 21)
@@ -91,12 +91,12 @@ def test_answers_of_the_named_models(name: str, anchors: int, side: int | None) 
 @pytest.mark.parametrize("name", [*PAPER, "ssd300"])
 @pytest.mark.parametrize("size", [(300, 500), (97, 131), (64, 33), (640, 384)])
 def test_any_size_meets_its_anchors(name: str, size: tuple[int, int]) -> None:
-    spec = named(name)
+    spec = get_spec(name)
     heads = on_meta(spec)(torch.empty(2, 3, *size, device="meta"))
-    assert heads.offsets.shape[1] == len(make_anchors(spec.anchors, grids(spec.anchors, size)))
+    assert heads.offsets.shape[1] == len(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, size)))
 
 
-@pytest.mark.parametrize("tasks", [("detection",), ("segmentation",), BOTH])
+@pytest.mark.parametrize("tasks", [("detection",), ("segmentation",), ALL_TASKS])
 @pytest.mark.parametrize("fusion", ["resskip", "resskip-plain", "hourglass", "refine"])
 def test_tasks_choose_the_heads_only(tasks: tuple[Task, ...], fusion: Fusion) -> None:
     base = small_spec()
@@ -105,7 +105,7 @@ def test_tasks_choose_the_heads_only(tasks: tuple[Task, ...], fusion: Fusion) ->
     heads = net(torch.empty(1, 3, 64, 96, device="meta"))
     assert (heads.offsets is not None) == (heads.logits is not None) == ("detection" in tasks)
     assert (heads.class_map is not None) == ("segmentation" in tasks)
-    whole = on_meta(replace(spec, tasks=BOTH))
+    whole = on_meta(replace(spec, tasks=ALL_TASKS))
     assert trained(net.upscale) == trained(whole.upscale)
 
 
@@ -119,19 +119,19 @@ def test_every_weight_learns() -> None:
 
 
 def strided(spec: Spec) -> Spec:
-    return replace(spec, network=replace(spec.network, extra=2))
+    return replace(spec, network=replace(spec.network, extra_levels=2))
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (replace(named("ssd300"), tasks=BOTH), "ssd300: the ssd family has no class map"),
+        (replace(get_spec("ssd300"), tasks=ALL_TASKS), "ssd300: the ssd family has no class map"),
         (
-            strided(named("blitznet300-s8")),
+            strided(get_spec("blitznet300-s8")),
             r"with 2 extra blocks predicts at strides \(4, 8, 16, 32, 64\), the anchors",
         ),
         (
-            replace(named("blitznet300-s8"), network=named("blitznet300-s4").network),
+            replace(get_spec("blitznet300-s8"), network=get_spec("blitznet300-s4").network),
             "finest map's stride 8, came segmentation_stride 4",
         ),
     ],

@@ -30,7 +30,7 @@ def pair() -> tuple[BlitzNet, BlitzNet]:
 
 
 @pytest.mark.parametrize(
-    "part", ["encoder", "upscale.blocks.0", "upscale.blocks.3", "detection.logits.4", "guide.gate"]
+    "part", ["encoder", "upscale.blocks.0", "upscale.blocks.3", "detection.logits.4", "detection_prior.gate"]
 )
 def test_what_both_have_is_kept(pair: tuple[BlitzNet, BlitzNet], part: str) -> None:
     old, new = (net.get_submodule(part).state_dict() for net in pair)
@@ -68,6 +68,6 @@ def test_the_class_map_does_not_hear_the_new_map(pair: tuple[BlitzNet, BlitzNet]
     encoded = old.encoder(torch.randn(1, 3, 300, 300))
     assert old.segmentation is not None
     assert new.segmentation is not None
-    wanted = old.segmentation(tuple(maps), encoded)[1]
+    expected = old.segmentation(tuple(maps), encoded)[1]
     maps.insert(COUNT, torch.randn(1, 128, 2, 2))
-    torch.testing.assert_close(new.segmentation(tuple(maps), encoded)[1], wanted)
+    torch.testing.assert_close(new.segmentation(tuple(maps), encoded)[1], expected)

@@ -55,7 +55,7 @@ def test_published_names_are_read(name: str, make: Make, tmp_path: Path) -> None
 
 def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     torch.save(published(EfficientNetLite.lite0()), tmp_path / "weights.pth")
-    with pytest.raises(ModelError, match=r"wanted _blocks\..*came .*; is it efficientnet-lite2\?"):
+    with pytest.raises(ModelError, match=r"expected _blocks\..*came .*; is it efficientnet-lite2\?"):
         load_efficientnet(EfficientNetLite.lite2(), "efficientnet-lite2", tmp_path / "weights.pth")
 
 

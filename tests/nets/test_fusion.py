@@ -10,7 +10,7 @@ from blitznet.nets.blocks import ConvNorm
 from blitznet.nets.fusion import FUSIONS, FusionBlock, Hourglass, Refine, ResSkip, ResSkipPlain
 from blitznet.nets.resize import resize
 from blitznet.nets.upscale import NoUpscale, UpscaleStream
-from nets.small import NETWORK, trained
+from support.small_networks import NETWORK, trained
 
 
 def noise(*shape: int) -> Tensor:
@@ -33,12 +33,12 @@ def make(kind: Fusion, wide_x: int, wide_skip: int) -> FusionBlock:
         (1, 4, "legacy", [0, 0, 0, 0]),
     ],
 )
-def test_resize_reads_where_it_should(count: int, side: int, how: Resize, wanted: list[float]) -> None:
+def test_resize_reads_where_it_should(count: int, side: int, how: Resize, expected: list[float]) -> None:
     ramp = torch.arange(count, dtype=torch.float32)
     across = resize(ramp.expand(1, 1, count, count), (side, side), how)
-    torch.testing.assert_close(across, torch.tensor(wanted, dtype=torch.float32).expand(1, 1, side, side))
+    torch.testing.assert_close(across, torch.tensor(expected, dtype=torch.float32).expand(1, 1, side, side))
     down = resize(ramp[:, None].expand(1, 1, count, count), (side, count), how)
-    torch.testing.assert_close(down, torch.tensor(wanted, dtype=torch.float32)[:, None].expand(1, 1, side, count))
+    torch.testing.assert_close(down, torch.tensor(expected, dtype=torch.float32)[:, None].expand(1, 1, side, count))
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_hourglass_sums_a_unit_of_the_skip() -> None:
     block = make("hourglass", 16, 12)
     assert isinstance(block, Hourglass)
     x, skip = noise(1, 16, 3, 3), noise(1, 12, 3, 3)
-    wanted = (x + block.residual(skip) + block.shortcut(skip)).relu()
-    torch.testing.assert_close(block(x, skip)[0], wanted)
+    expected = (x + block.residual(skip) + block.shortcut(skip)).relu()
+    torch.testing.assert_close(block(x, skip)[0], expected)
 
 
 def test_refine_merges_the_adapted_skip() -> None:

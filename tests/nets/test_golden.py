@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blitznet.core.models import named
+from blitznet.core.models import get_spec
 from blitznet.core.spec import Resize, Spec
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.convert import convert_weights
-from blitznet.nets.files import restore
 from blitznet.nets.heads import rows
+from blitznet.nets.model_files import restore
 from blitznet.nets.parts import Maps
-from nets.golden_files import FOLDER, image, variables
+from support.golden_files import FOLDER, image, variables
 
 NAMES = ["blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"]
 
 
 def variant(name: str, how: Resize) -> Spec:
-    spec = named(name)
+    spec = get_spec(name)
     return replace(spec, network=replace(spec.network, fusion_resize=how, segmentation_resize="nearest"))
 
 
@@ -41,8 +41,8 @@ def answers(net: BlitzNet, encoded: Maps, down: Maps) -> dict[str, Tensor]:
 def worst(answer: Tensor, golden: Mapping[str, NDArray[Any]], key: str) -> float:
     value = golden[f"{key}.value"]
     assert list(answer.shape) == golden[f"{key}.shape"].tolist()
-    came = answer.numpy().ravel()[golden[f"{key}.at"]]
-    return float(np.abs(came - value).max() / value.std())
+    actual = answer.numpy().ravel()[golden[f"{key}.at"]]
+    return float(np.abs(actual - value).max() / value.std())
 
 
 @pytest.mark.parametrize("name", NAMES)

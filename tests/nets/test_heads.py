@@ -5,20 +5,20 @@ import torch
 
 from blitznet.core.spec import Resize
 from blitznet.nets.heads import DetectionHead, SegmentationHead, rows
-from nets.small import trained
+from support.small_networks import trained
 
 
 def test_rows_are_row_column_anchor() -> None:
     height, width, anchors, values = 2, 3, 6, 4
     x = torch.arange(anchors * values * height * width).view(1, anchors * values, height, width)
     given = rows((x,), values)
-    wanted = [
+    expected = [
         [int(x[0, anchor * values + value, i, j]) for value in range(values)]
         for i in range(height)
         for j in range(width)
         for anchor in range(anchors)
     ]
-    assert given.tolist() == [wanted]
+    assert given.tolist() == [expected]
 
 
 @pytest.mark.parametrize(("classes", "values"), [(21, 580_734), (81, 2_239_974)])
@@ -55,8 +55,8 @@ def test_class_map_has_the_finest_maps_size(how: Resize) -> None:
     fine, coarse = torch.randn(1, 4, 5, 7), torch.randn(1, 8, 1, 1)
     _, given = head((fine, coarse), ())
     spread = head.reduce[1](coarse).relu().expand(1, 5, 5, 7)
-    wanted = head.classify(torch.cat([head.reduce[0](fine).relu(), spread], 1))
-    torch.testing.assert_close(given, wanted)
+    expected = head.classify(torch.cat([head.reduce[0](fine).relu(), spread], 1))
+    torch.testing.assert_close(given, expected)
 
 
 def test_fresh_heads_are_the_papers() -> None:

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.errors import ModelError
-from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain, ssd300_lite
-from blitznet.core.spec import BOTH, Fusion, Spec, Task
+from blitznet.core.models import blitznet300_lite, blitznet300_lite_base, ssd300_lite
+from blitznet.core.spec import ALL_TASKS, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.heads import convolutions, rows
-from blitznet.nets.lite import LiteDetection, LiteGuide, LiteSegmentation
+from blitznet.nets.lite import LiteDetection, LiteDetectionPrior, LiteSegmentation
 from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.resize import resize
 
 
 def lite(**changes: Any) -> Spec:
-    base = blitznet300_lite_plain()
+    base = blitznet300_lite_base()
     return replace(base, network=replace(base.network, **changes))
 
 
@@ -36,7 +36,7 @@ def test_heads_fit_the_anchors(net: BlitzNet, size: tuple[int, int]) -> None:
     spec = lite()
     with torch.inference_mode():
         heads = net(torch.zeros(2, 3, *size))
-    count = len(make_anchors(spec.anchors, grids(spec.anchors, size)))
+    count = len(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, size)))
     assert heads.offsets is not None
     assert heads.logits is not None
     assert heads.class_map is not None
@@ -56,30 +56,30 @@ def test_logits_from_the_downscale_stream_are_added(size: tuple[int, int]) -> No
         down = net.downscale(net.encoder(images))
         up = net.upscale(down)
         assert net.detection is not None
-        assert net.side is not None
+        assert net.ssd_head is not None
         _, logits = net.detection(up)
-        torch.testing.assert_close(whole, rows(logits, 21) + rows(net.side(down, up)[1], 21))
-    assert sum(p.numel() for p in net.side.parameters()) < 500_000
+        torch.testing.assert_close(whole, rows(logits, 21) + rows(net.ssd_head(down, up)[1], 21))
+    assert sum(p.numel() for p in net.ssd_head.parameters()) < 500_000
 
 
 def test_class_map_takes_what_boxes_say() -> None:
     """Against a slow version: at each pixel of each map the best margin over background, weighed, gated.
 
-    And for the whole photo how likely the best anchor of each class makes it.
+    And for the whole image how likely the best anchor of each class makes it.
     """
     torch.manual_seed(0)
     net = build(lite(side=True, guide=True)).eval()
-    assert net.guide is not None
+    assert net.detection_prior is not None
     images, per_cell = torch.rand(2, 3, 90, 130), 6
     with torch.inference_mode():
         encoded = net.encoder(images)
         up = net.upscale(net.downscale(encoded))
         assert net.segmentation is not None
-        assert isinstance(net.guide, LiteGuide)
+        assert isinstance(net.detection_prior, LiteDetectionPrior)
         features, plain = net.segmentation(up, encoded)
         heads = net(images)
         logits = heads.logits
-        shares, total, first = net.guide.weigh(up[0]).sigmoid(), torch.zeros(2, 21, *up[0].shape[-2:]), 0
+        shares, total, first = net.detection_prior.weigh(up[0]).sigmoid(), torch.zeros(2, 21, *up[0].shape[-2:]), 0
         for index, x in enumerate(up):
             said = torch.zeros(2, 21, *x.shape[-2:])
             for row in range(x.shape[-2]):
@@ -93,7 +93,7 @@ def test_class_map_takes_what_boxes_say() -> None:
         best = torch.stack([(logits[..., c] - logits[..., 0]).max(1).values for c in range(21)], 1)  # (B, C)
         anywhere = torch.log(1 / (1 + torch.exp(-best)) + 0.2)
         anywhere[:, 0] = 0  # background is where nothing is: no box speaks for it
-        guided = plain + net.guide.gate(features).sigmoid() * said + anywhere[..., None, None]
+        guided = plain + net.detection_prior.gate(features).sigmoid() * said + anywhere[..., None, None]
         torch.testing.assert_close(heads.class_map, guided)
         assert (guided - plain).std((2, 3)).max() > 0, "the places of boxes are told"
 
@@ -102,15 +102,15 @@ def test_class_that_no_box_speaks_for_loses_pixels() -> None:
     """By log 6 of odds at most, beside a class that is certainly there; nothing else than that may differ."""
     torch.manual_seed(0)
     net = build(lite(side=True, guide=True)).eval()
-    assert isinstance(net.guide, LiteGuide)
+    assert isinstance(net.detection_prior, LiteDetectionPrior)
     up = [torch.rand(1, 128, side, side) for side in (38, 19, 10, 5, 3, 1)]
     logits = torch.zeros(1, 6 * sum(x.shape[-1] ** 2 for x in up), 21)
     logits[..., 1:] = -40.0
     features = torch.rand(1, 64, 75, 75)
     with torch.inference_mode():
-        none = net.guide(logits, up, features)
+        none = net.detection_prior(logits, up, features)
         logits[0, 7, 3] = 40.0
-        some = net.guide(logits, up, features)
+        some = net.detection_prior(logits, up, features)
     expected = torch.zeros(21)
     expected[1:] = math.log(0.2)
     torch.testing.assert_close(none, expected[None, :, None, None].expand_as(none))
@@ -128,10 +128,10 @@ def test_masks_do_not_bend_the_scores_of_boxes() -> None:
         assert final.bias is not None
         nn.init.zeros_(final.bias)  # so that some anchors prefer a class
     net(torch.randn(2, 3, 96, 64)).class_map.square().mean().backward()
-    assert net.side is not None
-    assert net.guide is not None
-    assert all(p.grad is None for p in net.side.parameters())
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.guide.parameters())
+    assert net.ssd_head is not None
+    assert net.detection_prior is not None
+    assert all(p.grad is None for p in net.ssd_head.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.detection_prior.parameters())
 
 
 def test_a_learned_guide_may_count_presence_more_than_a_learning_one() -> None:
@@ -154,7 +154,7 @@ def test_taps_add_to_the_class_map_what_they_learned() -> None:
     assert isinstance(net.encoder, MobileNetV2)
     images = torch.randn(2, 3, 96, 64)
     net(images).class_map.square().mean().backward()
-    lasts = list(convolutions(tap.get_submodule("1") for tap in net.segmentation.taps))
+    lasts = list(convolutions(tap.get_submodule("1") for tap in net.segmentation.laterals))
     assert [tuple(last.weight.shape) for last in lasts] == [(128, 16, 1, 1), (128, 16, 1, 1)]
     for last in lasts:
         assert last.weight.grad is not None
@@ -170,9 +170,9 @@ def test_taps_add_to_the_class_map_what_they_learned() -> None:
         torch.testing.assert_close(net(images).class_map, before)
 
 
-@pytest.mark.parametrize("task", BOTH)
+@pytest.mark.parametrize("task", ALL_TASKS)
 def test_one_task_needs_no_guide(task: Task) -> None:
-    assert build(replace(lite(guide=True), tasks=(task,))).guide is None
+    assert build(replace(lite(guide=True), tasks=(task,))).detection_prior is None
 
 
 def test_predicting_maps(net: BlitzNet) -> None:
@@ -182,7 +182,7 @@ def test_predicting_maps(net: BlitzNet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "parameters", "work"), [(blitznet300_lite_plain(), 3.41, 803), (blitznet300_lite(), 4.05, 899)]
+    ("spec", "parameters", "work"), [(blitznet300_lite_base(), 3.41, 803), (blitznet300_lite(), 4.05, 899)]
 )
 def test_size_and_work(spec: Spec, parameters: float, work: float) -> None:
     net = build(spec).eval()
@@ -200,11 +200,15 @@ def test_the_baseline_predicts_on_the_same_anchors_and_learns() -> None:
     net = build(spec).train()
     heads = net(torch.randn(2, 3, 96, 64))
     assert heads.class_map is None
-    assert heads.offsets.shape == (2, len(make_anchors(spec.anchors, grids(spec.anchors, spec.size))), 4)
+    assert heads.offsets.shape == (
+        2,
+        len(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size))),
+        4,
+    )
     (heads.offsets.square().mean() + heads.logits.square().mean()).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
     with pytest.raises(ModelError, match=r"^ssd300-lite: the ssd-lite family has no class map; set tasks to"):
-        build(replace(spec, tasks=BOTH))
+        build(replace(spec, tasks=ALL_TASKS))
 
 
 @pytest.mark.parametrize("fusion", get_args(Fusion))
@@ -262,7 +266,7 @@ def test_other_encoders(encoder: str) -> None:
         ({"extra": 2}, "predicts at strides .*change `extra` or the anchors"),
         ({"segmentation_stride": 2}, "segmentation_stride must be the finest anchors' 8 or a finer one of"),
         ({"segmentation_stride": 16}, "segmentation_stride must be the finest anchors' 8 or a finer one of"),
-        ({"encoder": "vgg16"}, "encoder: wanted one of .*, came 'vgg16'"),
+        ({"encoder": "vgg16"}, "encoder: expected one of .*, got 'vgg16'"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -279,5 +283,5 @@ def test_first_guess_is_background_for_three_of_four() -> None:
 
 
 def test_building_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blitznet.nets.trunk.TRUNK_FILE", None)
+    monkeypatch.setattr("blitznet.nets.pretrained_encoder.TRUNK_FILE", None)
     assert isinstance(build(lite()), nn.Module)

@@ -31,8 +31,8 @@ def test_same_padding(size: tuple[int, int], kernel: int, stride: int) -> None:
     torch.manual_seed(0)
     conv = SameConv(2, 1, kernel, stride)
     x = torch.randn(3, 2, *size)
-    wanted = _slow_same(x, conv.weight.detach(), stride)
-    torch.testing.assert_close(conv(x)[:, 0].detach(), wanted, rtol=1e-5, atol=1e-5)
+    expected = _slow_same(x, conv.weight.detach(), stride)
+    torch.testing.assert_close(conv(x)[:, 0].detach(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

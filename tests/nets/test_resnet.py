@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from blitznet.core.errors import ModelError
 from blitznet.nets.encoder import ENCODERS, make_encoder
 from blitznet.nets.resnet import Bottleneck, ResNet
-from nets.small import trained
+from support.small_networks import trained
 
 
 @cache
@@ -109,5 +109,5 @@ def test_fresh_kernels_have_the_papers_spread() -> None:
 
 
 def test_unknown_encoder() -> None:
-    with pytest.raises(ModelError, match=r"wanted one of resnet18, .* came 'vgg16'"):
+    with pytest.raises(ModelError, match=r"expected one of resnet18, .* came 'vgg16'"):
         make_encoder("vgg16")

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-import tiny
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Network, Spec
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.parts import Heads
 from blitznet.nets.transfer import class_layers, shared_rows, transfer
+from support import tiny_models
 
 CLASSES = ("aeroplane", "car", "dog", "tvmonitor", "person")
-PAPER, LITE = tiny.specs()
+PAPER, LITE = tiny_models.specs()
 SPECS = [pytest.param(PAPER, id="paper"), pytest.param(LITE, id="lite")]
 
 
@@ -33,8 +33,8 @@ def heads_of(net: BlitzNet) -> Heads:
 def parts_of(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
     assert heads.offsets is not None
     assert heads.logits is not None
-    assert heads.class_map is not None
-    return heads.offsets, heads.logits, heads.class_map
+    assert heads.segmentation_logits is not None
+    return heads.offsets, heads.logits, heads.segmentation_logits
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -42,8 +42,8 @@ def test_the_same_classes_give_identical_answers(spec: Spec) -> None:
     old, old_spec = of(spec, CLASSES, 0)
     new, new_spec = of(spec, CLASSES, 1)
     assert transfer(old, old_spec, new, new_spec) == CLASSES
-    for wanted, came in zip(parts_of(heads_of(old)), parts_of(heads_of(new)), strict=True):
-        assert torch.equal(wanted, came)
+    for expected, actual in zip(parts_of(heads_of(old)), parts_of(heads_of(new)), strict=True):
+        assert torch.equal(expected, actual)
     assert {*old.state_dict()} == {*new.state_dict()}
     assert all(torch.equal(value, new.state_dict()[name]) for name, value in old.state_dict().items())
 
@@ -114,9 +114,9 @@ def test_a_head_that_only_one_has_is_left_out() -> None:
     ("network", "message"),
     [
         (replace(PAPER.network, fusion="refine"), r"tiny as the start of other: misses .* weights: upscale"),
-        (replace(PAPER.network, width=24), r"tiny as the start of other: .*: wanted shape \(.*\), came \("),
+        (replace(PAPER.network, channels=24), r"tiny as the start of other: .*: expected shape \(.*\), got \("),
         (LITE.network, "misses .* weights: detection"),
-        (replace(PAPER.network, segmentation_width=6), r"segmentation.*: wanted shape \(.*\), came \("),
+        (replace(PAPER.network, segmentation_channels=6), r"segmentation.*: expected shape \(.*\), got \("),
     ],
 )
 def test_another_network_is_refused_in_words(network: Network, message: str) -> None:

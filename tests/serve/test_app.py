@@ -17,16 +17,16 @@ from starlette.websockets import WebSocketDisconnect
 
 from blitznet.api import load
 from blitznet.core.errors import UsageError
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
 from blitznet.core.spec import Task
 from blitznet.runtime.predictor import Predictor
-from blitznet.serve.answers import as_json
 from blitznet.serve.app import make_app
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.pool import BusyError
-from cli.sets import write_model
-from runtime.fakes import SPEC, FakeEngine, random_outputs
-from serve.test_answers import unrolled
+from blitznet.serve.response import to_payload
+from serve.test_response import unrolled
+from support.cli_datasets import write_model
+from support.fake_engines import SPEC, FakeEngine, random_outputs
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,11 @@ def test_json_is_what_the_predictor_says(client: TestClient, predictor: Predicto
     answer = client.post("/v1/predict?score=0.3&class_map=1&panoptic=1", content=content)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    wanted = as_json(predictor(content, score=0.3), pixels=True, instances=True)
-    assert wanted["detections"]
-    assert answer.json() == wanted
+    expected = to_payload(predictor(content, min_score=0.3), pixels=True, instances=True)
+    assert expected["detections"]
+    assert answer.json() == expected
     plain = client.post("/v1/predict", content=content).json()
-    assert plain["detections"] == predictor(content, score=0.5).to_dict()["detections"]
+    assert plain["detections"] == predictor(content, min_score=0.5).to_dict()["detections"]
     assert "class_map" not in plain
 
 
@@ -80,24 +80,24 @@ def test_several_at_once(client: TestClient, predictor: Predictor) -> None:
     contents = [picture(seed, (30 + seed, 50)) for seed in range(5)]
     images = [base64.b64encode(content).decode() for content in contents]
     results = client.post("/v1/predict/batch?score=0.3", json={"images": images}).json()["results"]
-    assert results == [as_json(predictor(one, score=0.3), pixels=False, instances=False) for one in contents]
+    assert results == [to_payload(predictor(one, min_score=0.3), pixels=False, instances=False) for one in contents]
 
 
-def test_of_several_one_that_is_no_photo_is_said_in_its_place(client: TestClient, predictor: Predictor) -> None:
-    images = [base64.b64encode(content).decode() for content in (picture(), b"no photo", b"", picture())]
+def test_of_several_one_that_is_no_image_is_said_in_its_place(client: TestClient, predictor: Predictor) -> None:
+    images = [base64.b64encode(content).decode() for content in (picture(), b"no image", b"", picture())]
     answer = client.post("/v1/predict/batch?score=0.3", json={"images": images})
     first, second, third, last = answer.json()["results"]
     assert answer.status_code == 200
-    assert first == last == as_json(predictor(picture(), score=0.3), pixels=False, instances=False)
+    assert first == last == to_payload(predictor(picture(), min_score=0.3), pixels=False, instances=False)
     assert second == {
         "error": "<image in memory>: not an image of a known format (JPEG, PNG, WEBP, BMP, TIFF, GIF, PPM)",
         "status": 415,
     }
-    assert third == {"error": "wanted an image's bytes, came nothing", "status": 400}
+    assert third == {"error": "expected an image's bytes, got nothing", "status": 400}
 
 
-def test_as_many_photos_in_one_request_as_may_wait(predictor: Predictor) -> None:
-    with pytest.raises(UsageError, match="images: wanted at most the 64 that may wait, came 65"):
+def test_as_many_images_in_one_request_as_may_wait(predictor: Predictor) -> None:
+    with pytest.raises(UsageError, match="images: expected at most the 64 that may wait, got 65"):
         ServeLimits(images=65)
     with limited(predictor, images=20, queue=20) as client:
         images = [base64.b64encode(picture()).decode()] * 20
@@ -106,10 +106,10 @@ def test_as_many_photos_in_one_request_as_may_wait(predictor: Predictor) -> None
 
 def test_kserve(client: TestClient, predictor: Predictor) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (20, 30, 3), np.uint8)
-    wanted = predictor(pixels, score=0.3)
-    assert len(wanted)
-    assert wanted.class_map is not None
-    arrays: dict[str, Any] = {name: getattr(wanted, name) for name in ("boxes", "scores", "labels", "class_map")}
+    expected = predictor(pixels, min_score=0.3)
+    assert len(expected)
+    assert expected.class_map is not None
+    arrays: dict[str, Any] = {name: getattr(expected, name) for name in ("boxes", "scores", "labels", "class_map")}
     raw = {"name": "image", "shape": [20, 30, 3], "datatype": "UINT8", "data": pixels.ravel().tolist()}
     nested = {**raw, "data": pixels.tolist()}
     content = BytesIO()
@@ -150,7 +150,7 @@ def test_kserve_tells_of_the_models_own_tasks(tasks: tuple[Task, ...], names: li
     if "detection" not in tasks:
         outputs = replace(outputs, offsets=None, logits=None)
     if "segmentation" not in tasks:
-        outputs = replace(outputs, class_map=None)
+        outputs = replace(outputs, segmentation_logits=None)
     engine = FakeEngine(outputs, replace(SPEC, tasks=tasks))
     question: dict[str, Any] = {
         "inputs": [{"name": "image_bytes", "data": [base64.b64encode(picture()).decode()]}],
@@ -173,10 +173,10 @@ def test_a_camera_by_websocket(client: TestClient, predictor: Predictor) -> None
         for seed in range(3):
             line.send_bytes(picture(seed, kind="JPEG"))
             answer = line.receive_json()
-            wanted = predictor(picture(seed, kind="JPEG"), score=0.3)
-            assert answer["detections"] == wanted.to_dict()["detections"]
-            assert wanted.class_map is not None
-            np.testing.assert_array_equal(unrolled(answer["class_map"], wanted.size), wanted.class_map)
+            expected = predictor(picture(seed, kind="JPEG"), min_score=0.3)
+            assert answer["detections"] == expected.to_dict()["detections"]
+            assert expected.class_map is not None
+            np.testing.assert_array_equal(unrolled(answer["class_map"], expected.size), expected.class_map)
         line.send_bytes(b"no image")
         assert line.receive_json()["status"] == 415
         line.send_bytes(picture())
@@ -184,43 +184,43 @@ def test_a_camera_by_websocket(client: TestClient, predictor: Predictor) -> None
         line.send_text("no bytes")
         with pytest.raises(WebSocketDisconnect) as end:
             line.receive_json()
-    assert (end.value.code, end.value.reason) == (1003, "wanted an image's bytes, came text")
+    assert (end.value.code, end.value.reason) == (1003, "expected an image's bytes, got text")
 
 
 @pytest.mark.parametrize(
     ("path", "content", "headers", "status", "message"),
     [
-        ("/v1/predict", b"", {}, 400, "wanted an image's bytes, came nothing"),
+        ("/v1/predict", b"", {}, 400, "expected an image's bytes, got nothing"),
         ("/v1/predict", b"text", {}, 415, "not an image of a known format"),
         ("/v1/predict", picture()[:300], {}, 415, "cannot be decoded"),
-        ("/v1/predict", picture(), {"accept": "text/html"}, 406, "wanted Accept: application/json"),
-        ("/v1/predict?score=2", picture(), {}, 400, "score: wanted 0 to 1, came '2'"),
-        ("/v1/predict?score=x", picture(), {}, 400, "score: wanted 0 to 1, came 'x'"),
-        ("/v1/predict?answer=x", picture(), {}, 400, "answer: wanted json, overlay or mask, came 'x'"),
-        ("/v1/predict?class_map=x", picture(), {}, 400, "class_map: wanted 0 or 1, came 'x'"),
-        ("/v1/predict/batch", b"[]", {}, 400, "wanted {"),
-        ("/v1/predict/batch", b'{"images": ["?"]}', {}, 400, "wanted {"),
-        ("/v1/predict/batch", b'{"images": []}', {}, 400, "wanted 1 to 16 images, came 0"),
+        ("/v1/predict", picture(), {"accept": "text/html"}, 406, "expected Accept: application/json"),
+        ("/v1/predict?score=2", picture(), {}, 400, "score: expected 0 to 1, got '2'"),
+        ("/v1/predict?score=x", picture(), {}, 400, "score: expected 0 to 1, got 'x'"),
+        ("/v1/predict?answer=x", picture(), {}, 400, "answer: expected json, overlay or mask, got 'x'"),
+        ("/v1/predict?class_map=x", picture(), {}, 400, "class_map: expected 0 or 1, got 'x'"),
+        ("/v1/predict/batch", b"[]", {}, 400, "expected {"),
+        ("/v1/predict/batch", b'{"images": ["?"]}', {}, 400, "expected {"),
+        ("/v1/predict/batch", b'{"images": []}', {}, 400, "expected 1 to 16 images, got 0"),
         (
             "/v1/predict/batch",
             b'{"images": [%s]}' % b", ".join([b'""'] * 17),
             {},
             413,
-            "wanted 1 to 16 images, came 17",
+            "expected 1 to 16 images, got 17",
         ),
         ("/v1/predict/batch", b"", {"accept": "image/png"}, 406, "application/json alone"),
-        ("/v1/predict/batch", b"[" * 100_000, {}, 400, "wanted {"),
+        ("/v1/predict/batch", b"[" * 100_000, {}, 400, "expected {"),
         ("/v2/models/small/infer", b"[" * 100_000, {}, 400, "not a request of the inference protocol"),
-        ("/v2/models/small/infer", b'{"inputs": [], "id": [1]}', {}, 400, "id: wanted text"),
+        ("/v2/models/small/infer", b'{"inputs": [], "id": [1]}', {}, 400, "id: expected text"),
         (
             "/v2/models/small/infer",
             b'{"inputs": [{"name": "image", "shape": [%d, 1, 3], "data": [1, 2, 3]}]}' % 10**30,
             {},
             400,
-            "wanted an input image",
+            "expected an input image",
         ),
         ("/v2/models/small/infer", b"{}", {}, 400, "not a request of the inference protocol"),
-        ("/v2/models/small/infer", b'{"inputs": []}', {}, 400, "wanted an input image"),
+        ("/v2/models/small/infer", b'{"inputs": []}', {}, 400, "expected an input image"),
         (
             "/v2/models/small/infer",
             b'{"inputs": [{"name": "image", "shape": [1, 1, 3], "data": [0, 256, 0]}]}',
@@ -246,7 +246,7 @@ def test_what_is_too_large(predictor: Predictor) -> None:
         assert client.post("/v1/predict", content=iter([b"x" * 3000] * 2)).status_code == 413
     with limited(predictor, pixels=2399) as client:
         answer = client.post("/v1/predict", content=picture())
-        assert (answer.status_code, answer.json()["error"]) == (413, "wanted at most 2,399 pixels, came 60x40")
+        assert (answer.status_code, answer.json()["error"]) == (413, "expected at most 2,399 pixels, got 60x40")
 
 
 def test_no_room(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_no_room(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = app.state.service.pool
 
     def full(*_: object) -> None:
-        raise BusyError("1 photos are waiting already")
+        raise BusyError("1 images are waiting already")
 
     with TestClient(app) as client:
         monkeypatch.setattr(pool, "submit", full)
@@ -264,7 +264,7 @@ def test_no_room(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
             client.post("/v1/predict/batch", json={"images": images}),
         ):
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-            assert answer.json()["error"] == "1 photos are waiting already"
+            assert answer.json()["error"] == "1 images are waiting already"
 
 
 def test_no_time(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +355,7 @@ def test_counts(client: TestClient) -> None:
     said = client.get("/metrics").text
     assert 'blitznet_requests_total{path="/v1/predict",status="200"} 1.0' in said
     assert 'blitznet_requests_total{path="/v1/predict",status="415"} 1.0' in said
-    assert "blitznet_photos_total 1.0" in said
+    assert "blitznet_images_total 1.0" in said
     assert "blitznet_queue 0.0" in said
     assert 'blitznet_request_seconds_count{path="/v1/predict"} 2.0' in said
 
@@ -399,7 +399,7 @@ def test_nothing_but_the_page_is_given_away(client: TestClient) -> None:
     assert client.post("/v1/predict", content=str(Path(__file__)).encode()).status_code == 415
 
 
-def test_photos_may_be_bytes(predictor: Predictor) -> None:
+def test_images_may_be_bytes(predictor: Predictor) -> None:
     content = picture(kind="JPEG")
-    np.testing.assert_array_equal(Photo(content).read(), np.asarray(Image.open(BytesIO(content))))
-    assert len(predictor(content, score=0.1)) == len(predictor(Image.open(BytesIO(content)), score=0.1))
+    np.testing.assert_array_equal(ImageSource(content).read(), np.asarray(Image.open(BytesIO(content))))
+    assert len(predictor(content, min_score=0.1)) == len(predictor(Image.open(BytesIO(content)), min_score=0.1))

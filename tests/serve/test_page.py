@@ -11,10 +11,10 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from blitznet.api import load
-from blitznet.runtime.photos import SAMPLES
+from blitznet.runtime.image_paths import SAMPLES
 from blitznet.runtime.predictor import Predictor
 from blitznet.serve.app import make_app
-from browser import PHONE, WIDE, browser_page
+from support.browser import PHONE, WIDE, browser_page
 
 CAT = SAMPLES / "cat.jpg"
 ASTRONAUT = SAMPLES / "astronaut.jpg"
@@ -41,10 +41,10 @@ def address(predictor: Predictor) -> Iterator[str]:
     assert not thread.is_alive()
 
 
-def show(page: Page, address: str, photo: Path = CAT) -> None:
+def show(page: Page, address: str, image: Path = CAT) -> None:
     page.goto(address)
     page.wait_for_function("document.getElementById('about').textContent.includes('20 classes')")
-    page.set_input_files("#file", photo)
+    page.set_input_files("#file", image)
     told(page, " ms, ")
 
 
@@ -62,14 +62,15 @@ def rows(page: Page) -> list[list[str]]:
 
 
 def test_a_picture_is_seen_at_once(address: str, predictor: Predictor) -> None:
-    wanted = predictor(CAT, score=0.5)
+    expected = predictor(CAT, min_score=0.5)
     with browser_page() as page:
         show(page, address)
         assert [row[:2] for row in rows(page)] == [
-            [wanted.names[label], f"{score:.2f}"] for label, score in zip(wanted.labels, wanted.scores, strict=True)
+            [expected.class_names[label], f"{score:.2f}"]
+            for label, score in zip(expected.labels, expected.scores, strict=True)
         ]
         size = page.evaluate("[document.getElementById('view').height, document.getElementById('view').width]")
-        assert tuple(size) == wanted.size
+        assert tuple(size) == expected.size
         whole = pixels(page)
         for name in ("#boxes", "#mask"):
             page.uncheck(name)
@@ -79,15 +80,15 @@ def test_a_picture_is_seen_at_once(address: str, predictor: Predictor) -> None:
 
 
 def test_the_mask_is_painted_where_the_class_map_is(address: str, predictor: Predictor) -> None:
-    wanted = predictor(CAT)
-    assert wanted.class_map is not None
+    expected = predictor(CAT)
+    assert expected.class_map is not None
     with browser_page() as page:
         show(page, address)
         page.uncheck("#boxes")
-        shown = np.array(page.evaluate(_PIXELS), np.uint8).reshape(*wanted.size, 4)
+        shown = np.array(page.evaluate(_PIXELS), np.uint8).reshape(*expected.size, 4)
         page.uncheck("#mask")
-        plain = np.array(page.evaluate(_PIXELS), np.uint8).reshape(*wanted.size, 4)
-    np.testing.assert_array_equal((shown != plain).any(-1), wanted.class_map > 0)
+        plain = np.array(page.evaluate(_PIXELS), np.uint8).reshape(*expected.size, 4)
+    np.testing.assert_array_equal((shown != plain).any(-1), expected.class_map > 0)
 
 
 _PIXELS = """(() => {
@@ -124,8 +125,8 @@ def test_what_can_be_taken_away(address: str, tmp_path: Path) -> None:
         with page.expect_download() as waiting:
             page.click("#save")
         waiting.value.save_as(tmp_path / "got.png")
-        with Image.open(tmp_path / "got.png") as got, Image.open(CAT) as given:
-            assert got.size == given.size
+        with Image.open(tmp_path / "got.png") as actual, Image.open(CAT) as given:
+            assert actual.size == given.size
         page.click("#copy")
         told(page, "clipboard")
         copied = json.loads(page.evaluate("navigator.clipboard.readText()"))

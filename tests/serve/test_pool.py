@@ -4,16 +4,17 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 
-from blitznet.core.arrays import Image
+from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import DataError
-from blitznet.core.photo import Photo
-from blitznet.core.result import Detections, Outputs, Result
+from blitznet.core.image import ImageSource
+from blitznet.core.outputs import NmsOutputs, Outputs
+from blitznet.postprocess.result import Result
 from blitznet.runtime.predictor import Predictor
 from blitznet.serve.pool import BusyError, ClosedError, Job, Pool
-from runtime.fakes import SPEC, FakeEngine, random_outputs
+from support.fake_engines import SPEC, FakeEngine, random_outputs
 
 
-def unable(photo: Photo, result: Result) -> bytes:
+def unable(image: ImageSource, result: Result) -> bytes:
     raise ZeroDivisionError
 
 
@@ -25,18 +26,18 @@ class Slow(FakeEngine):
         self.may = threading.Semaphore(0)
         self.batches: list[int] = []
 
-    def run(self, images: Image) -> Outputs | Detections:
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         self.may.acquire()
         self.batches.append(len(images))
         return self.outputs
 
 
 def job(value: int = 90, *, score: float = 0.5) -> Job:
-    return Job(Photo(np.full((20, 30, 3), value, np.uint8)), score, False, said)
+    return Job(ImageSource(np.full((20, 30, 3), value, np.uint8)), score, False, said)
 
 
-def said(photo: Photo, result: Result) -> bytes:
-    return f"{photo.size()} {len(result)}".encode()
+def said(image: ImageSource, result: Result) -> bytes:
+    return f"{image.size()} {len(result)}".encode()
 
 
 def test_what_waits_goes_together_and_is_answered_as_alone() -> None:
@@ -52,10 +53,10 @@ def test_what_waits_goes_together_and_is_answered_as_alone() -> None:
     pool.close()
     assert engine.batches == [1, 4, 2, 1, 1]
     alone = Predictor(FakeEngine(random_outputs(8)))
-    feeds = [alone.feed(np.full((20, 30, 3), 90, np.uint8))] * 4
-    parts = [alone.look(feeds[:count], score=0.5, class_map=False) for count in (4, 2, 1)]
-    wanted = [len(result) for part in parts for result in part]
-    assert [future.result() for future in others[:7]] == [f"(20, 30) {count}".encode() for count in wanted]
+    feeds = [alone.preprocess(np.full((20, 30, 3), 90, np.uint8))] * 4
+    parts = [alone.infer(feeds[:count], min_score=0.5, class_map=False) for count in (4, 2, 1)]
+    expected = [len(result) for part in parts for result in part]
+    assert [future.result() for future in others[:7]] == [f"(20, 30) {count}".encode() for count in expected]
 
 
 def test_a_full_queue_says_so() -> None:
@@ -65,7 +66,7 @@ def test_a_full_queue_says_so() -> None:
     while pool.waiting:
         pass
     taken += [pool.submit(job()), pool.submit(job())]
-    with pytest.raises(BusyError, match="2 photos are waiting already"):
+    with pytest.raises(BusyError, match="2 images are waiting already"):
         pool.submit(job())
     for _ in range(3):
         engine.may.release()
@@ -95,8 +96,8 @@ def test_what_is_wrong_with_one_is_told_to_that_one() -> None:
     for _ in range(5):
         engine.may.release()
     pool = Pool(Predictor(engine), batch=4)
-    broken = pool.submit(Job(Photo(b"no image"), 0.5, False, said))
-    faulty = pool.submit(Job(Photo(np.zeros((4, 4, 3), np.uint8)), 0.5, False, unable))
+    broken = pool.submit(Job(ImageSource(b"no image"), 0.5, False, said))
+    faulty = pool.submit(Job(ImageSource(np.zeros((4, 4, 3), np.uint8)), 0.5, False, unable))
     good = pool.submit(job())
     assert good.result(20)
     with pytest.raises(DataError, match="not an image of a known format"):

@@ -3,20 +3,20 @@
 import numpy as np
 import torch
 
-from blitznet.core.arrays import VOID
-from blitznet.data.example import Example
+from blitznet.core.arrays import IGNORE_INDEX
+from blitznet.data.train_sample import TrainSample
 from blitznet.train.batch import collate
 
 
-def example(name: str, objects: int, *, classes: int = 3) -> Example:
+def example(name: str, objects: int, *, classes: int = 3) -> TrainSample:
     rng = np.random.default_rng(objects)
-    return Example(
+    return TrainSample(
         id=name,
         image=rng.integers(0, 256, (6, 8, 3), np.uint8),
         boxes=rng.random((objects, 4), np.float32),
         labels=rng.integers(0, classes, objects),
         crowd=rng.random(objects) < 0.5,
-        class_map=np.full((3, 4), VOID, np.uint8),
+        class_map=np.full((3, 4), IGNORE_INDEX, np.uint8),
         box_classes=np.ones(classes, bool),
         mask_classes=np.zeros(classes, bool),
     )

@@ -64,10 +64,10 @@ def test_the_root_stands_in_the_sets() -> None:
         ({"drop_leaks": True, "val": ("voc:a@b",)}, ("--val", "--drop-leaks true, was false")),
     ],
 )
-def test_what_makes_another_run(changes: dict[str, Any], wanted: tuple[str, ...]) -> None:
+def test_what_makes_another_run(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
     found = replace(lite(), **changes).conflicts(lite().to_json())
-    assert len(found) == len(wanted)
-    for message, begin in zip(found, wanted, strict=True):
+    assert len(found) == len(expected)
+    for message, begin in zip(found, expected, strict=True):
         assert message.startswith(begin)
 
 

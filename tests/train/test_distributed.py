@@ -7,32 +7,31 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny
-import toy
 from blitznet.data.augment import PLAIN
 from blitznet.data.sources import open_sources
-from blitznet.train.distributed import Group, join
+from blitznet.train.distributed import Group, init_distributed
 from blitznet.train.loader import Augmented, make_loader
 from blitznet.train.loop import train
-from blitznet.train.stream import Stream, entries_of
-from train.runs import free_port, lines, own_process, tiny_config, toy_sets, weights
+from blitznet.train.sampler import EpochSampler, entries_of
+from support import synthetic_data, tiny_models
+from support.training_runs import free_port, lines, own_process, tiny_config, toy_sets, weights
 
 STEPS, BATCH = 4, 4
 
 
 def uneven(text: str, seed: int) -> bool:
     """Whether the two processes get different numbers of objects in some step."""
-    datasets = open_sources([text], toy.NAMES)
+    datasets = open_sources([text], synthetic_data.NAMES)
     entries = entries_of(datasets, 0.0)
     examples = Augmented(datasets, PLAIN, size=(64, 64), map_size=(8, 8))
-    stream = Stream(entries, torch.ones(len(entries)).double().numpy(), seed)
+    stream = EpochSampler(entries, torch.ones(len(entries)).double().numpy(), seed)
     halves = [islice(make_loader(examples, stream, batch=BATCH, first=0, rank=r, world=2), STEPS) for r in range(2)]
     return any(len(a.labels) != len(b.labels) for a, b in zip(*halves, strict=True))
 
 
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int) -> None:
-    tiny.register()
+    tiny_models.register()
     data = toy_sets(tmp_path)[:1]
     assert uneven(data[0], 0)
     settings = {"steps": STEPS, "batch": BATCH, "freeze_statistics": True, "optimizer": "nesterov", "lr": 0.02}
@@ -44,13 +43,13 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int) ->
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    wanted, found = weights(alone.out / "last.safetensors"), weights(both.out / "last.safetensors")
+    expected, found = weights(alone.out / "last.safetensors"), weights(both.out / "last.safetensors")
     begun = tiny_config(data, tmp_path / "begun", policy="plain", **{**settings, "lr": 1e-12})
     train(begun)
     assert any(
-        (value - wanted[name]).abs().max() > 1e-3 for name, value in weights(begun.out / "last.safetensors").items()
+        (value - expected[name]).abs().max() > 1e-3 for name, value in weights(begun.out / "last.safetensors").items()
     ), "something was learned"
-    for name, value in wanted.items():
+    for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4)
     assert [line["step"] for line in lines(both.out)] == [1, 2, 3, 4]
 
@@ -58,12 +57,12 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int) ->
 def test_alone_a_run_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "RANK"):
         monkeypatch.delenv(name, raising=False)
-    with join("cpu") as group:
+    with init_distributed("cpu") as group:
         assert group == Group(0, 1, torch.device("cpu"))
-        assert group.leads
-        assert group.total(3, 4) == [3, 4]
-        assert group.any(True)
-        assert not group.any(False)
-        group.wait()
-    assert not Group(1, 2, torch.device("cpu")).leads
+        assert group.is_main_process
+        assert group.all_reduce_sum(3, 4) == [3, 4]
+        assert group.all_reduce_any(True)
+        assert not group.all_reduce_any(False)
+        group.barrier()
+    assert not Group(1, 2, torch.device("cpu")).is_main_process
     assert "RANK" not in os.environ

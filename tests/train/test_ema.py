@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-from blitznet.train.ema import Average
+from blitznet.train.ema import ModelEma
 
 
 def test_the_average_follows_slowly() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    average = Average(net)
-    wanted = {name: value.clone() for name, value in net.state_dict().items()}
+    average = ModelEma(net)
+    expected = {name: value.clone() for name, value in net.state_dict().items()}
     for step, decay in enumerate((0.2, 0.5, 0.9), start=1):
         net(torch.randn(2, 3, 5, 5))
         with torch.no_grad():
@@ -19,9 +19,9 @@ def test_the_average_follows_slowly() -> None:
         average.update(net, decay)
         for name, value in net.state_dict().items():
             if value.is_floating_point():
-                wanted[name] = decay * wanted[name] + (1 - decay) * value
+                expected[name] = decay * expected[name] + (1 - decay) * value
         mine = average.net.state_dict()
-        for name, value in wanted.items():
+        for name, value in expected.items():
             if value.is_floating_point():
                 torch.testing.assert_close(mine[name], value)
         assert mine["1.num_batches_tracked"] == step
@@ -29,7 +29,7 @@ def test_the_average_follows_slowly() -> None:
 
 def test_the_average_is_a_copy_that_never_trains() -> None:
     net = nn.Linear(2, 2).train()
-    average = Average(net)
+    average = ModelEma(net)
     assert not average.net.training
     assert net.training
     assert not any(parameter.requires_grad for parameter in average.net.parameters())

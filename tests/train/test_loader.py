@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-import toy
 from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, UsageError
 from blitznet.core.sample import Sample
 from blitznet.data.augment import LIGHT
@@ -18,7 +17,8 @@ from blitznet.data.mapping import MappedDataset
 from blitznet.data.sources import open_sources
 from blitznet.train.batch import Batch
 from blitznet.train.loader import Augmented, _leave_interrupts, make_loader
-from blitznet.train.stream import Stream, entries_of
+from blitznet.train.sampler import EpochSampler, entries_of
+from support import synthetic_data
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -27,10 +27,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Augmented, Stream]:
-    datasets = open_sources([toy.write_voc(tmp_path, toy.draw(7))], toy.NAMES)
+def made(tmp_path: Path) -> tuple[Augmented, EpochSampler]:
+    datasets = open_sources([synthetic_data.write_voc(tmp_path, synthetic_data.draw(7))], synthetic_data.NAMES)
     entries = entries_of(datasets, 0.0)
-    return Augmented(datasets, LIGHT, size=(48, 40), map_size=(6, 5)), Stream(entries, np.ones(len(entries)), 5)
+    return Augmented(datasets, LIGHT, size=(48, 40), map_size=(6, 5)), EpochSampler(entries, np.ones(len(entries)), 5)
 
 
 def same(first: Batch, second: Batch) -> bool:
@@ -39,20 +39,20 @@ def same(first: Batch, second: Batch) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(made: tuple[Augmented, Stream], workers: int) -> None:
-    wanted = list(islice(make_loader(*made, batch=3, first=0), 5))
+def test_workers_change_nothing(made: tuple[Augmented, EpochSampler], workers: int) -> None:
+    expected = list(islice(make_loader(*made, batch=3, first=0), 5))
     found = list(islice(make_loader(*made, batch=3, first=0, workers=workers), 5))
-    assert all(same(*pair) for pair in zip(wanted, found, strict=True))
+    assert all(same(*pair) for pair in zip(expected, found, strict=True))
 
 
-def test_a_later_beginning_gives_the_same_batches(made: tuple[Augmented, Stream]) -> None:
-    wanted = list(islice(make_loader(*made, batch=3, first=0), 6))
+def test_a_later_beginning_gives_the_same_batches(made: tuple[Augmented, EpochSampler]) -> None:
+    expected = list(islice(make_loader(*made, batch=3, first=0), 6))
     for first in (1, 2, 5):
         found = list(islice(make_loader(*made, batch=3, first=first), 6 - first))
-        assert all(same(*pair) for pair in zip(wanted[first:], found, strict=True))
+        assert all(same(*pair) for pair in zip(expected[first:], found, strict=True))
 
 
-def test_parts_make_up_the_batch(made: tuple[Augmented, Stream]) -> None:
+def test_parts_make_up_the_batch(made: tuple[Augmented, EpochSampler]) -> None:
     whole = list(islice(make_loader(*made, batch=8, first=0), 3))
     dealt = [
         list(islice(make_loader(*made, batch=8, first=0, rank=rank, world=2, accumulate=2), 6)) for rank in range(2)
@@ -65,7 +65,7 @@ def test_parts_make_up_the_batch(made: tuple[Augmented, Stream]) -> None:
         assert sum(len(part.labels) for part in parts) == len(batch.labels)
 
 
-def test_a_batch_that_cannot_be_dealt_is_refused(made: tuple[Augmented, Stream]) -> None:
+def test_a_batch_that_cannot_be_dealt_is_refused(made: tuple[Augmented, EpochSampler]) -> None:
     with pytest.raises(UsageError, match="--batch 6 cannot be dealt to 2 processes x 2 parts evenly"):
         make_loader(*made, batch=6, first=0, world=2, accumulate=2)
 
@@ -77,31 +77,31 @@ class Lacking(MappedDataset):
         raise MissingExtra("reading SBD's .mat files", "sbd")
 
 
-def failure(examples: Augmented, stream: Stream, workers: int) -> BlitzNetError:
+def failure(examples: Augmented, stream: EpochSampler, workers: int) -> BlitzNetError:
     with pytest.raises(BlitzNetError) as caught:
         list(islice(make_loader(examples, stream, batch=7, first=0, workers=workers), 2))
     return caught.value
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_photo_is_the_same_one_line_from_a_worker(tmp_path: Path, workers: int) -> None:
-    text = toy.write_voc(tmp_path, toy.draw(7))
-    photo = tmp_path / "JPEGImages" / "toy_0003.jpg"
-    Pillow.open(photo.with_suffix(".png")).save(photo, quality=95)
-    photo.with_suffix(".png").unlink()
-    photo.write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
-    datasets = open_sources([text], toy.NAMES)
+def test_a_broken_image_is_the_same_one_line_from_a_worker(tmp_path: Path, workers: int) -> None:
+    text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(7))
+    image = tmp_path / "JPEGImages" / "toy_0003.jpg"
+    Pillow.open(image.with_suffix(".png")).save(image, quality=95)
+    image.with_suffix(".png").unlink()
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    datasets = open_sources([text], synthetic_data.NAMES)
     entries = entries_of(datasets, 0.0)
     examples = Augmented(datasets, LIGHT, size=(48, 40), map_size=(6, 5))
-    error = failure(examples, Stream(entries, np.ones(len(entries)), 5), workers)
+    error = failure(examples, EpochSampler(entries, np.ones(len(entries)), 5), workers)
     assert type(error) is DataError
-    assert str(error).startswith(f"{photo}: cannot be decoded (")
+    assert str(error).startswith(f"{image}: cannot be decoded (")
     assert str(error).endswith("; the file is broken or cut off")
     assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_missing_extra_is_itself_from_a_worker(made: tuple[Augmented, Stream], workers: int) -> None:
+def test_a_missing_extra_is_itself_from_a_worker(made: tuple[Augmented, EpochSampler], workers: int) -> None:
     examples, stream = made
     base = examples.datasets[0]
     assert isinstance(base, MappedDataset)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Pillow
 
 from blitznet.core.errors import MissingExtra
-from blitznet.train.log import RunLog, plot_log, read_log
+from blitznet.train.run_log import RunLog, plot_log, read_log
 
 
 def test_lines_and_events(tmp_path: Path) -> None:

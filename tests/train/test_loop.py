@@ -13,22 +13,21 @@ import pytest
 import torch
 from torch import nn
 
-import tiny
-import toy
 from blitznet.cli.train import read
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.models import blitznet300_lite
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
-from blitznet.nets.files import load_model, save_model
-from blitznet.train import start
+from blitznet.nets.model_files import load_model, save_model
+from blitznet.train import initialize as start
 from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import Group
 from blitznet.train.interrupts import Stopped
 from blitznet.train.loop import _executed, train
 from blitznet.train.step import NonFiniteLossError
 from blitznet.train.validate import validate
-from train.runs import assert_equal, lines, own_process, tiny_config, toy_sets
+from support import synthetic_data, tiny_models
+from support.training_runs import assert_equal, lines, own_process, tiny_config, toy_sets
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -40,7 +39,7 @@ FILES = ("state.safetensors", "last.safetensors")
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny network, and no plots: they take longer than its training."""
-    tiny.register()
+    tiny_models.register()
     monkeypatch.setattr("blitznet.train.loop.plot_log", lambda *_: None)
 
 
@@ -140,9 +139,9 @@ def test_what_stands_in_the_folder(sets: tuple[str, str], tmp_path: Path, monkey
     assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 3]
     first = lines(config.out)[0]
     parts = {f"loss/{name}" for name in ("segmentation", "classification", "localisation", "total")}
-    assert first.keys() == {"step", "gradient", "rate", "photos_per_second", "waited", *parts}
+    assert first.keys() == {"step", "gradient", "rate", "images_per_second", "waited", *parts}
     _, spec = load_model(model)
-    assert spec == replace(tiny.PAPER, provenance="learned voc:train@train in 3 steps")
+    assert spec == replace(tiny_models.PAPER, provenance="learned voc:train@train in 3 steps")
     assert config.conflicts((config.out / "config.json").read_text()) == ()
 
 
@@ -165,10 +164,10 @@ def test_asked_to_stop_it_ends_the_step_and_says_how_to_go_on(
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
     handler = signal.getsignal(number)
-    wanted = f"stopped after step 5 of 8; the same command goes on from {cut.out}"
+    expected = f"stopped after step 5 of 8; the same command goes on from {cut.out}"
     with pytest.raises(Stopped) as caught:
         train(cut, watch=lambda step, _: signal.raise_signal(number) if step == 4 else None)
-    assert str(caught.value) == wanted
+    assert str(caught.value) == expected
     assert signal.getsignal(number) is handler
     assert steps_of(cut.out) == [1, 2, 3, 4, 5]
     seen: list[int] = []
@@ -231,8 +230,8 @@ def test_another_config_is_refused_before_anything_is_touched(sets: tuple[str, s
     ("changes", "message"),
     [
         ({"data": ()}, "nothing to learn from: give --data"),
-        ({"batch": 1}, "--batch 1 leaves one photo to each of 1 processes x 1 parts, .* --freeze-statistics"),
-        ({"batch": 3, "accumulate": 3}, "--batch 3 leaves one photo to each of 1 processes x 3 parts"),
+        ({"batch": 1}, "--batch 1 leaves one image to each of 1 processes x 1 parts, .* --freeze-statistics"),
+        ({"batch": 3, "accumulate": 3}, "--batch 3 leaves one image to each of 1 processes x 3 parts"),
     ],
 )
 def test_what_cannot_be_run_is_told(
@@ -244,7 +243,7 @@ def test_what_cannot_be_run_is_told(
     assert not config.out.exists()
 
 
-def test_one_photo_is_a_batch_where_statistics_are_frozen(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_one_image_is_a_batch_where_statistics_are_frozen(sets: tuple[str, str], tmp_path: Path) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", batch=1, freeze_statistics=True, ema=0.0, val=sets[1:], steps=4)
     train(replace(config, eval_every=2))
     net, _ = load_model(config.out / "last.safetensors")
@@ -257,7 +256,7 @@ def test_leaks_are_refused_unless_allowed_or_dropped(sets: tuple[str, str], tmp_
     leaky = replace(tiny_config(sets[:1], tmp_path / "run", val=sets[:1]), steps=1)
     with pytest.raises(DataError, match="are trained on too"):
         train(leaky)
-    with pytest.raises(UsageError, match="hold no photo"):
+    with pytest.raises(UsageError, match="hold no image"):
         train(replace(leaky, drop_leaks=True))
     train(replace(leaky, allow_leaks=True))
 
@@ -283,12 +282,12 @@ def test_own_data_fine_tunes_the_default_model(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start, "WEIGHTS", tmp_path)
-    shipped(tmp_path, replace(tiny.PAPER, classes=("square", "bird", "ell")))
+    shipped(tmp_path, replace(tiny_models.PAPER, classes=("square", "bird", "ell")))
     config = read(["--data", sets[0], "--val", sets[1], "--out", str(tmp_path / "run"), "--steps", "2"])
     assert (config.start, config.model) == ("model", "blitznet300-lite")
     model = train(replace(config, batch=4, workers=0, threads=1))
     _, spec = load_model(model)
-    assert spec.classes == toy.NAMES
+    assert spec.classes == synthetic_data.NAMES
     assert any("score/ap50" in line for line in lines(config.out))
 
 
@@ -296,8 +295,10 @@ def test_sets_of_different_classes_teach_their_union(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start, "WEIGHTS", tmp_path)
-    shipped(tmp_path, tiny.PAPER)
-    other = toy.write_coco(tmp_path / "coco", [replace(d, id=f"c{k}") for k, d in enumerate(toy.draw(5, seed=9))])
+    shipped(tmp_path, tiny_models.PAPER)
+    other = synthetic_data.write_coco(
+        tmp_path / "coco", [replace(d, id=f"c{k}") for k, d in enumerate(synthetic_data.draw(5, seed=9))]
+    )
     data = (f"{sets[0]},classes=square", f"{other},classes=ell+cross")
     config = tiny_config(data, tmp_path / "run", model="blitznet300-lite", start="model", steps=2)
     _, spec = load_model(train(config))
@@ -310,7 +311,7 @@ def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) ->
     told: list[str] = []
     train(config, tell=told.append)
     mapped = [f"{text}: ell: none of the classes learned, so background" for text in (*data, sets[1])]
-    left_out = "3 training photos are in the evaluation sets too and are left out"
+    left_out = "3 training images are in the evaluation sets too and are left out"
     assert told == [*mapped, left_out]
     train(config, tell=told.append)
     assert told[4:] == [*mapped, left_out, f"{config.out}: going on after step 2 of 2"]
@@ -319,9 +320,9 @@ def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("config", "published"),
     [
-        (TrainConfig(ssdlite=True), ("encoder.", "downscale.", "side.")),
+        (TrainConfig(ssdlite=True), ("encoder.", "downscale.", "ssd_head.")),
         (TrainConfig(encoder_lr=0), ("encoder.", "downscale.")),
-        (TrainConfig(learn=("segmentation", "detection", "side")), ("encoder.", "downscale.", "upscale.")),
+        (TrainConfig(learn=("segmentation", "detection", "ssd_head")), ("encoder.", "downscale.", "upscale.")),
     ],
     ids=["ssdlite", "frozen encoder", "learning heads"],
 )

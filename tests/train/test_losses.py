@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blitznet.core.arrays import VOID
+from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.nets.parts import Heads
 from blitznet.train.batch import Batch
-from blitznet.train.losses import Counts, Lesson, Losses, Options, count, hard_negatives, losses
+from blitznet.train.losses import Counts, LossConfig, Losses, TeacherTargets, count, hard_negatives, losses
 from blitznet.train.matching import IGNORED, Targets
 
-RELEASE = Options(release=True)
+RELEASE = LossConfig(release=True)
 
 
 def targets_of(labels: list[list[int]], *, residuals: Tensor | None = None) -> Targets:
@@ -35,7 +35,7 @@ def batch_of(images: int, *, classes: int = 2, size: int = 2) -> Batch:
         labels=torch.zeros(0, dtype=torch.int64),
         owner=torch.zeros(0, dtype=torch.int64),
         crowd=torch.zeros(0, dtype=torch.bool),
-        class_map=torch.full((images, size, size), VOID, dtype=torch.uint8),
+        class_map=torch.full((images, size, size), IGNORE_INDEX, dtype=torch.uint8),
         box_classes=torch.ones(images, classes, dtype=torch.bool),
         mask_classes=torch.ones(images, classes, dtype=torch.bool),
         ids=tuple(map(str, range(images))),
@@ -57,8 +57,8 @@ def heads_of(labels: Tensor, *, classes: int = 2, size: int = 2, seed: int | Non
 def tensors_of(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
     assert heads.offsets is not None
     assert heads.logits is not None
-    assert heads.class_map is not None
-    return heads.offsets, heads.logits, heads.class_map
+    assert heads.segmentation_logits is not None
+    return heads.offsets, heads.logits, heads.segmentation_logits
 
 
 def random_truth(seed: int, *, images: int = 5, anchors: int = 20, classes: int = 4) -> tuple[Batch, Targets]:
@@ -75,8 +75,8 @@ def random_truth(seed: int, *, images: int = 5, anchors: int = 20, classes: int 
     batch.box_classes[seed % images] = False
     batch.mask_classes[:] = torch.from_numpy(rng.random((images, classes)) < 0.7)
     class_map = rng.integers(0, classes + 1, (images, 4, 4))
-    class_map[rng.random(class_map.shape) < 0.3] = VOID
-    class_map[(seed + 2) % images] = VOID
+    class_map[rng.random(class_map.shape) < 0.3] = IGNORE_INDEX
+    class_map[(seed + 2) % images] = IGNORE_INDEX
     batch.class_map[:] = torch.from_numpy(class_map)
     positives = int((labels > 0).sum())
     return batch, targets_of(labels.tolist(), residuals=torch.from_numpy(rng.normal(size=(positives, 4))))
@@ -105,14 +105,14 @@ def slow_segmentation(logits: NDArray[Any], class_map: NDArray[Any], annotated: 
     """Mean cross-entropy over the labelled pixels of the batch."""
     costs = [
         slow_cross_entropy(logits[image, :, y, x], class_map[image, y, x], annotated[image])
-        for image, y, x in np.argwhere(class_map != VOID)
+        for image, y, x in np.argwhere(class_map != IGNORE_INDEX)
     ]
     return float(np.mean(costs))
 
 
-def slow_localisation(offsets: NDArray[Any], positives: NDArray[Any], wanted: NDArray[Any]) -> float:
+def slow_localisation(offsets: NDArray[Any], positives: NDArray[Any], expected: NDArray[Any]) -> float:
     total = 0.0
-    for row, target in zip(offsets.reshape(-1, 4)[positives], wanted, strict=True):
+    for row, target in zip(offsets.reshape(-1, 4)[positives], expected, strict=True):
         for d in np.abs(row - target):
             total += 0.5 * d * d if d < 1 else d - 0.5
     return total / max(1, len(positives))
@@ -128,14 +128,14 @@ def test_equals_slow_version(seed: int) -> None:
     heads = heads_of(targets.labels, classes=4, size=4, seed=seed + 1)
     found = losses(heads, batch, targets)
     offsets, logits, class_map = (tensor.detach().numpy() for tensor in tensors_of(heads))
-    wanted = [
+    expected = [
         slow_segmentation(class_map, batch.class_map.numpy(), batch.mask_classes.numpy()),
         slow_classification(logits, targets.labels.numpy(), batch.box_classes.numpy()),
         slow_localisation(offsets, targets.positives.numpy(), targets.offsets.numpy()),
     ]
-    assert values(found) == pytest.approx(wanted, rel=1e-9)
-    assert found.total.item() == pytest.approx(sum(wanted), rel=1e-9)
-    assert found.counts == Counts(int((targets.labels > 0).sum()), int((batch.class_map != VOID).sum()))
+    assert values(found) == pytest.approx(expected, rel=1e-9)
+    assert found.total.item() == pytest.approx(sum(expected), rel=1e-9)
+    assert found.counts == Counts(int((targets.labels > 0).sum()), int((batch.class_map != IGNORE_INDEX).sum()))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_worked_value_of_smooth_l1() -> None:
 
 def test_worked_value_of_uniform_class_map() -> None:
     batch = batch_of(1, classes=20)
-    batch.class_map[:] = torch.tensor([[0, 20], [VOID, 3]])
+    batch.class_map[:] = torch.tensor([[0, 20], [IGNORE_INDEX, 3]])
     targets = targets_of([[IGNORED] * 3])
     found = losses(heads_of(targets.labels, classes=20), batch, targets)
     assert found.segmentation.item() == pytest.approx(3.044522, abs=1e-6)
@@ -180,9 +180,9 @@ def test_marginal_of_zero_logits_is_a_sum_of_probabilities() -> None:
     assert found.segmentation.item() == pytest.approx(math.log(4 / 3), rel=1e-6)
 
 
-@pytest.mark.parametrize("options", [Options(), RELEASE], ids=["per image", "release"])
+@pytest.mark.parametrize("options", [LossConfig(), RELEASE], ids=["per image", "release"])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients(options: Options, seed: int) -> None:
+def test_gradients(options: LossConfig, seed: int) -> None:
     batch, targets = random_truth(seed, images=3, anchors=8, classes=3)
     heads = heads_of(targets.labels, classes=3, size=4, seed=seed + 20)
 
@@ -198,10 +198,10 @@ def test_hard_negatives_follow_the_logits() -> None:
     logits[0, [1, 3, 5], 2] = torch.tensor([3.0, 2.0, 1.0])
     logits[1, [1, 2, 4, 5], 1] = torch.tensor([3.0, 9.0, 2.0, 1.0])
     annotated = batch_of(2).box_classes
-    assert hard_negatives(logits, targets, annotated, Options()).tolist() == [1, 3, 5, 7, 10, 11]
+    assert hard_negatives(logits, targets, annotated, LossConfig()).tolist() == [1, 3, 5, 7, 10, 11]
     logits[0, 2, 1] = 4.0
-    assert hard_negatives(logits, targets, annotated, Options()).tolist() == [2, 1, 3, 7, 10, 11]
-    assert hard_negatives(logits, targets, annotated, Options(negative_ratio=1)).tolist() == [2, 7]
+    assert hard_negatives(logits, targets, annotated, LossConfig()).tolist() == [2, 1, 3, 7, 10, 11]
+    assert hard_negatives(logits, targets, annotated, LossConfig(negative_ratio=1)).tolist() == [2, 7]
     assert hard_negatives(logits, targets, annotated, RELEASE).tolist() == [2, 1, 7]
 
 
@@ -211,8 +211,8 @@ def test_hard_negatives_do_not_fear_a_class_that_was_not_annotated() -> None:
     logits[0, :, 2] = torch.arange(5.0)  # would be hard, were class 2 known to be absent
     logits[0, 0, 1] = 1.0
     annotated = torch.tensor([[True, False]])
-    assert hard_negatives(logits, targets, annotated, Options(negative_ratio=1)).tolist() == [0]
-    assert hard_negatives(logits, targets, torch.tensor([[True, True]]), Options(negative_ratio=1)).tolist() == [4]
+    assert hard_negatives(logits, targets, annotated, LossConfig(negative_ratio=1)).tolist() == [0]
+    assert hard_negatives(logits, targets, torch.tensor([[True, True]]), LossConfig(negative_ratio=1)).tolist() == [4]
 
 
 def gradients(heads: Heads) -> list[Tensor]:
@@ -221,8 +221,8 @@ def gradients(heads: Heads) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("options", [Options(), RELEASE], ids=["per image", "release"])
-def test_nothing_annotated_costs_nothing(options: Options) -> None:
+@pytest.mark.parametrize("options", [LossConfig(), RELEASE], ids=["per image", "release"])
+def test_nothing_annotated_costs_nothing(options: LossConfig) -> None:
     batch = batch_of(2)
     batch.box_classes[:] = False
     batch.mask_classes[:] = False
@@ -236,7 +236,7 @@ def test_nothing_annotated_costs_nothing(options: Options) -> None:
 
 def test_gradients_stay_with_the_annotated_images() -> None:
     batch = batch_of(3)
-    batch.class_map[0] = torch.tensor([[0, 1], [2, VOID]])
+    batch.class_map[0] = torch.tensor([[0, 1], [2, IGNORE_INDEX]])
     batch.mask_classes[1:] = False
     batch.box_classes[0] = False
     targets = targets_of([[IGNORED] * 4, [2, 0, 0, IGNORED], [0] * 4])
@@ -285,9 +285,9 @@ def test_half_precision_heads_are_summed_in_float32(kind: torch.dtype) -> None:
     heads = heads_of(targets.labels, classes=4, size=4, seed=5)
     low = Heads(*(tensor.to(kind) for tensor in tensors_of(heads)))
     same = Heads(*(tensor.float() for tensor in tensors_of(low)))
-    found, wanted = losses(low, batch, targets), losses(same, batch, targets)
+    found, expected = losses(low, batch, targets), losses(same, batch, targets)
     assert found.total.dtype == torch.float32
-    assert values(found) == values(wanted)
+    assert values(found) == values(expected)
 
 
 def test_extreme_logits_stay_finite() -> None:
@@ -307,7 +307,7 @@ def test_extreme_logits_stay_finite() -> None:
 def test_weights_count_in_the_sum() -> None:
     batch, targets = random_truth(1)
     heads = heads_of(targets.labels, classes=4, size=4, seed=2)
-    found = losses(heads, batch, targets, Options(segmentation=2.0, classification=0.5, localisation=0.0))
+    found = losses(heads, batch, targets, LossConfig(segmentation=2.0, classification=0.5, localisation=0.0))
     assert found.total.item() == pytest.approx(2 * found.segmentation.item() + 0.5 * found.classification.item())
     assert found.parts() == pytest.approx(
         {
@@ -348,10 +348,10 @@ def half(heads: Heads, batch: Batch, targets: Targets, k: int) -> tuple[Heads, B
     )
 
 
-def slow_distillation(taught: NDArray[Any], wanted: NDArray[Any]) -> float:
+def slow_distillation(taught: NDArray[Any], expected: NDArray[Any]) -> float:
     total = 0.0
     for student, teacher in zip(
-        taught.reshape(-1, taught.shape[-1]), wanted.reshape(-1, wanted.shape[-1]), strict=True
+        taught.reshape(-1, taught.shape[-1]), expected.reshape(-1, expected.shape[-1]), strict=True
     ):
         p, q = (np.exp(row) / np.exp(row).sum() for row in (teacher, student))
         if p[0] < 0.98:
@@ -366,21 +366,23 @@ def test_distillation_equals_slow_version(channels: list[int]) -> None:
     torch.manual_seed(2)
     assert heads.logits is not None
     teacher = torch.randn(5, 14, len(channels), dtype=torch.float64) * 3
-    lesson = Lesson(teacher, torch.tensor(channels))
-    found = losses(heads, batch, targets, Options(distillation=0.5), lesson=lesson)
-    wanted = slow_distillation(heads.logits[:, 6:, channels].detach().numpy(), teacher.numpy()) / found.counts.positives
+    lesson = TeacherTargets(teacher, torch.tensor(channels))
+    found = losses(heads, batch, targets, LossConfig(distillation=0.5), lesson=lesson)
+    expected = (
+        slow_distillation(heads.logits[:, 6:, channels].detach().numpy(), teacher.numpy()) / found.counts.positives
+    )
     assert found.distillation is not None
-    assert found.distillation.item() == pytest.approx(wanted, rel=1e-5)
+    assert found.distillation.item() == pytest.approx(expected, rel=1e-5)
     plain = losses(heads, batch, targets)
     assert plain.distillation is None
     assert "distillation" not in plain.parts()
-    assert found.total.item() == pytest.approx(plain.total.item() + wanted / 2, rel=1e-5)
+    assert found.total.item() == pytest.approx(plain.total.item() + expected / 2, rel=1e-5)
 
 
 def test_who_says_what_the_teacher_says_has_nothing_to_learn() -> None:
     batch, targets = random_truth(3)
     heads = heads_of(targets.labels, classes=4, size=4, seed=1)
     assert heads.logits is not None
-    found = losses(heads, batch, targets, lesson=Lesson(heads.logits.detach(), torch.arange(5)))
+    found = losses(heads, batch, targets, lesson=TeacherTargets(heads.logits.detach(), torch.arange(5)))
     assert found.distillation is not None
     assert found.distillation.item() == pytest.approx(0, abs=1e-6)

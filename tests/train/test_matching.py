@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blitznet.core import boxes as plain
-from blitznet.core.anchors import grids, make_anchors
-from blitznet.core.models import named
-from blitznet.train import geometry
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.models import get_spec
+from blitznet.train import boxes as geometry
 from blitznet.train.batch import Batch
 from blitznet.train.matching import IGNORED, Targets, match
 
@@ -42,8 +42,8 @@ def batch_of(
 
 
 def anchors_of(name: str) -> Tensor:
-    spec = named(name)
-    return torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy())
+    spec = get_spec(name)
+    return torch.from_numpy(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy())
 
 
 def greedy(overlap: NDArray[Any]) -> list[int]:
@@ -230,7 +230,7 @@ def test_geometry_equals_numpy() -> None:
     a[0] = b[0] = 0  # both empty
     np.testing.assert_allclose(geometry.iou(torch.from_numpy(a), torch.from_numpy(b)), plain.iou(a, b), atol=1e-6)
     centre = rng.random((9, 4), np.float32) + np.float32(0.1)
-    np.testing.assert_allclose(geometry.to_corners(torch.from_numpy(centre)), plain.to_corners(centre), atol=1e-6)
+    np.testing.assert_allclose(geometry.to_corners(torch.from_numpy(centre)), plain.cxcywh_to_xyxy(centre), atol=1e-6)
     low = rng.random((9, 2), np.float32)
     boxes = np.concatenate([low, low + rng.random((9, 2), np.float32) + np.float32(0.01)], 1)
     ours = geometry.encode(torch.from_numpy(boxes), torch.from_numpy(centre), VARIANCES)

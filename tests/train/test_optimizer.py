@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-import tiny
 from blitznet.core.errors import UsageError
-from blitznet.core.models import named
+from blitznet.core.models import get_spec
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.train.config import Optimizer, TrainConfig
 from blitznet.train.optimizer import (
@@ -20,11 +19,12 @@ from blitznet.train.optimizer import (
     state_tensors,
     still_parts,
 )
+from support import tiny_models
 
 
 def on_meta(name: str) -> BlitzNet:
     with torch.device("meta"):
-        return build(named(name))
+        return build(get_spec(name))
 
 
 @pytest.mark.parametrize(
@@ -69,23 +69,23 @@ def test_what_learns_at_rate_0_is_left_out(ssdlite: bool) -> None:
     net, config = on_meta("blitznet300-lite"), TrainConfig(encoder_lr=0, ssdlite=ssdlite)
     freeze(net, config)
     learned = {parameter for group in parameter_groups(net, config) for parameter in _parameters(group)}
-    kept = ("encoder", "downscale", "side") if ssdlite else ("encoder", "downscale")
+    kept = ("encoder", "downscale", "ssd_head") if ssdlite else ("encoder", "downscale")
     assert {name.split(".")[0] for name, one in net.named_parameters() if one not in learned} == {*kept}
     assert learned == {parameter for parameter in net.parameters() if parameter.requires_grad}
 
 
 def test_only_parts_that_are_named_learn() -> None:
-    net, config = on_meta("blitznet416-lite"), TrainConfig(learn=("segmentation", "guide"))
+    net, config = on_meta("blitznet416-lite"), TrainConfig(learn=("segmentation", "detection_prior"))
     freeze(net, config)
     learned = {name.split(".")[0] for name, parameter in net.named_parameters() if parameter.requires_grad}
-    assert learned == {"segmentation", "guide"}
-    assert still_parts(net, config) == {"encoder", "downscale", "upscale", "detection", "side"}
+    assert learned == {"segmentation", "detection_prior"}
+    assert still_parts(net, config) == {"encoder", "downscale", "upscale", "detection", "ssd_head"}
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (TrainConfig(learn=("segmentation", "guide")), "--learn guide: there is no such part, "),
+        (TrainConfig(learn=("segmentation", "detection_prior")), "--learn detection_prior: there is no such part, "),
         (TrainConfig(learn=("encoder",), encoder_lr=0), "nothing is left to learn at --encoder-lr 0: "),
     ],
 )
@@ -96,19 +96,19 @@ def test_something_that_is_there_has_to_learn(config: TrainConfig, message: str)
 
 
 def test_the_rest_learns_from_a_frozen_encoder() -> None:
-    net, config = build(tiny.specs()[0]), TrainConfig(encoder_lr=0)
+    net, config = build(tiny_models.specs()[0]), TrainConfig(encoder_lr=0)
     freeze(net, config)
-    net(torch.rand(2, 3, *tiny.specs()[0].size)).logits.sum().backward()
+    net(torch.rand(2, 3, *tiny_models.specs()[0].size)).logits.sum().backward()
     assert all(parameter.grad is None for parameter in (*net.encoder.parameters(), *net.downscale.parameters()))
     assert all(parameter.grad is not None for parameter in net.upscale.parameters())
 
 
 def test_a_side_that_is_ssdlites_head_learns_as_slowly_as_the_encoder() -> None:
     net = on_meta("blitznet300-lite")
-    assert net.side is not None
+    assert net.ssd_head is not None
     optimizer = make_optimizer(net, TrainConfig(encoder_lr=0.25, ssdlite=True))
     slow = {parameter for group in optimizer.param_groups if group["scale"] == 0.25 for parameter in group["params"]}
-    assert slow == {*net.encoder.parameters(), *net.downscale.parameters(), *net.side.parameters()}
+    assert slow == {*net.encoder.parameters(), *net.downscale.parameters(), *net.ssd_head.parameters()}
 
 
 @pytest.mark.parametrize("kind", get_args(Optimizer))
@@ -129,7 +129,7 @@ def test_the_state_goes_through_named_tensors(kind: Optimizer) -> None:
 
 def _learned(kind: Optimizer, seed: int) -> torch.optim.Optimizer:
     torch.manual_seed(seed)
-    spec, _ = tiny.specs()
+    spec, _ = tiny_models.specs()
     net = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
     optimizer = make_optimizer(net, TrainConfig(optimizer=kind))
     for parameter in net.parameters():
@@ -141,7 +141,7 @@ def _learned(kind: Optimizer, seed: int) -> torch.optim.Optimizer:
 def test_a_state_of_other_parameters_is_refused() -> None:
     optimizer = _learned("adam", 0)
     tensors = dict(state_tensors(optimizer))
-    with pytest.raises(ValueError, match="wanted shape"):
+    with pytest.raises(ValueError, match="expected shape"):
         load_state_tensors(optimizer, tensors | {"0.exp_avg": torch.zeros(2, 2)})
     with pytest.raises(ValueError, match="of more parameters"):
         load_state_tensors(optimizer, tensors | {"9999.exp_avg": torch.zeros(2)})

@@ -8,12 +8,12 @@ import torch
 
 from blitznet.core.classes import COCO, VOC
 from blitznet.core.errors import UsageError
-from blitznet.core.models import MODELS, named
+from blitznet.core.models import MODELS, get_spec
 from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import build
+from blitznet.train.initialize import _contract
 from blitznet.train.loop import POLICIES
 from blitznet.train.recipes import RECIPES, recipe
-from blitznet.train.start import _contract
 
 PAPER = [name for name in RECIPES if name.startswith("table")]
 
@@ -44,7 +44,7 @@ def test_every_recipes_network_can_be_built() -> None:
     for name in RECIPES:
         config = recipe(name).config
         if config.model in MODELS:
-            contracts.add(_contract(named(config.model), config, config.classes))
+            contracts.add(_contract(get_spec(config.model), config, config.classes))
     for spec in contracts:
         with torch.device("meta"):
             build(spec)
@@ -95,7 +95,7 @@ def test_the_sets_of_the_tables() -> None:
 
 def test_coco_is_learned_with_its_own_classes_and_carried_to_voc() -> None:
     assert recipe("table6-512").config.classes == recipe("table5-seg").config.classes == COCO
-    assert _contract(named("blitznet300-s8"), recipe("table1-300-s8").config, ()).classes == VOC
+    assert _contract(get_spec("blitznet300-s8"), recipe("table1-300-s8").config, ()).classes == VOC
     config = recipe("table2-512-coco").config
     assert (config.start, config.model) == ("model", "runs/table6-blitznet512-s8/last.safetensors")
     assert recipe("table6-512").config.out == Path(config.model).parent
@@ -104,11 +104,11 @@ def test_coco_is_learned_with_its_own_classes_and_carried_to_voc() -> None:
 def test_fusion_blocks_and_tasks_reach_the_contract() -> None:
     for name in ("hourglass", "refine", "resskip-plain", "resskip"):
         config = recipe(f"table8-{name}").config
-        assert _contract(named(config.model), config, ()).network.fusion == name
+        assert _contract(get_spec(config.model), config, ()).network.fusion == name
     config = recipe("table3-det").config
-    assert _contract(named(config.model), config, ()).tasks == ("detection",)
+    assert _contract(get_spec(config.model), config, ()).tasks == ("detection",)
     with pytest.raises(UsageError, match=r"ssd300 does \['detection'\] and the run asks for \['segmentation'\]"):
-        _contract(named("ssd300"), replace(config, tasks=("segmentation",)), ())
+        _contract(get_spec("ssd300"), replace(config, tasks=("segmentation",)), ())
 
 
 def test_an_unknown_recipe_is_told() -> None:

@@ -14,10 +14,10 @@ from blitznet.train.schedule import ema_decay, learning_rate
     ("step", "wanted"),
     [(1, 1e-4), (35_000, 1e-4), (35_001, 1e-5), (50_000, 1e-5), (50_001, 1e-6), (65_000, 1e-6)],
 )
-def test_drops_count_strictly_after_their_step(step: int, wanted: float) -> None:
+def test_drops_count_strictly_after_their_step(step: int, expected: float) -> None:
     config = recipe("table1-300-s4").config
     assert config.drops == (35_000, 50_000)
-    assert learning_rate(config, step) == pytest.approx(wanted, rel=1e-9)
+    assert learning_rate(config, step) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_cosine_rises_falls_and_ends() -> None:

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import tiny
-import toy
-from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.data.augment import LIGHT
 from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
@@ -19,15 +17,16 @@ from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import Group
 from blitznet.train.loader import Augmented, make_loader
 from blitznet.train.optimizer import make_optimizer
+from blitznet.train.sampler import EpochSampler, entries_of
 from blitznet.train.step import NonFiniteLossError, update
-from blitznet.train.stream import Stream, entries_of
+from support import synthetic_data, tiny_models
 
-PAPER, _ = tiny.specs()
+PAPER, _ = tiny_models.specs()
 ALONE = Group(0, 1, torch.device("cpu"))
 
 
 def learn(net: BlitzNet, batches: Sequence[Batch], config: TrainConfig) -> dict[str, float]:
-    anchors = torch.from_numpy(make_anchors(PAPER.anchors, grids(PAPER.anchors, PAPER.size)).copy())
+    anchors = torch.from_numpy(generate_anchors(PAPER.anchors, feature_map_sizes(PAPER.anchors, PAPER.size)).copy())
     optimizer = make_optimizer(net, config)
     return update(net, batches, optimizer, anchors=anchors, spec=PAPER, config=config, group=ALONE)
 
@@ -38,10 +37,10 @@ def fresh() -> BlitzNet:
 
 
 def loaded(root: Path, parts: int) -> list[Batch]:
-    datasets = open_sources([toy.write_voc(root, toy.draw(9))], toy.NAMES)
+    datasets = open_sources([synthetic_data.write_voc(root, synthetic_data.draw(9))], synthetic_data.NAMES)
     entries = entries_of(datasets, 0.0)
     examples = Augmented(datasets, LIGHT, size=PAPER.size, map_size=(8, 8))
-    stream = Stream(entries, np.ones(len(entries)), 0)
+    stream = EpochSampler(entries, np.ones(len(entries)), 0)
     return list(islice(make_loader(examples, stream, batch=8, first=0, accumulate=parts), parts))
 
 
@@ -62,7 +61,7 @@ def test_parts_are_the_same_update(tmp_path: Path, parts: int, clip: float) -> N
         torch.testing.assert_close(value, cut.state_dict()[name], rtol=0, atol=1e-5)
 
 
-def test_a_broken_loss_names_its_parts_and_photos_and_teaches_nothing(tmp_path: Path) -> None:
+def test_a_broken_loss_names_its_parts_and_images_and_teaches_nothing(tmp_path: Path) -> None:
     net = fresh()
     (batch,) = loaded(tmp_path, 1)
     with torch.no_grad():
@@ -74,7 +73,7 @@ def test_a_broken_loss_names_its_parts_and_photos_and_teaches_nothing(tmp_path: 
     assert message.startswith(
         "the loss is not finite (segmentation nan, classification nan, localisation nan, total nan)"
     )
-    assert message.endswith("; lower --lr, set --clip, or look at the photos")
+    assert message.endswith("; lower --lr, set --clip, or look at the images")
     assert all(name in message for name in batch.ids)
     after = net.state_dict()
     assert all(torch.equal(value, after[name]) or "stem.0" in name for name, value in before.items())

@@ -8,23 +8,25 @@ import torch
 from PIL import Image as Pillow
 from torch import nn
 
-import tiny
-import toy
 from blitznet.data.mapping import MappedDataset
 from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.files import load_model
-from blitznet.train.folder import RunFolder
+from blitznet.nets.model_files import load_model
+from blitznet.train.run_folder import RunFolder
 from blitznet.train.validate import PICTURES, chosen, modes_kept, validate
+from support import synthetic_data, tiny_models
 
-PAPER, _ = tiny.specs()
+PAPER, _ = tiny_models.specs()
 
 
 @pytest.fixture
 def datasets(tmp_path: Path) -> list[MappedDataset]:
-    big = toy.draw(3, size=(500, 600), seed=3)
-    texts = [toy.write_voc(tmp_path / "a", toy.draw(11)), toy.write_voc(tmp_path / "b", big)]
-    return open_sources(texts, toy.NAMES)
+    big = synthetic_data.draw(3, size=(500, 600), seed=3)
+    texts = [
+        synthetic_data.write_voc(tmp_path / "a", synthetic_data.draw(11)),
+        synthetic_data.write_voc(tmp_path / "b", big),
+    ]
+    return open_sources(texts, synthetic_data.NAMES)
 
 
 def fresh(seed: int = 0) -> BlitzNet:
@@ -64,7 +66,7 @@ def test_scores_pictures_and_the_best(datasets: list[MappedDataset], tmp_path: P
     assert len(calls) == 14
     assert float(folder.best_score.read_text()) == pytest.approx(sum(scores.values()))
     with Pillow.open(folder.picture(40)) as picture:
-        assert picture.width < 4 * 450 + 60  # large photos are made smaller
+        assert picture.width < 4 * 450 + 60  # large images are made smaller
     kept = folder.best.read_bytes()
     folder.best_score.write_text("9.9\n")
     validate(fresh(1), PAPER, datasets, folder, 60)
@@ -84,7 +86,7 @@ def test_one_task_has_its_own_scores_only(datasets: list[MappedDataset], tmp_pat
     assert {*validate(build(spec), spec, datasets[:1], RunFolder(tmp_path), 1)} == {"score/miou"}
 
 
-def test_the_pictures_show_the_same_photos_of_all_sets(datasets: list[MappedDataset]) -> None:
+def test_the_pictures_show_the_same_images_of_all_sets(datasets: list[MappedDataset]) -> None:
     found = [sample.id for sample in chosen(datasets)]
     assert found == [sample.id for sample in chosen(datasets)]
     assert found == ["toy_0000", "toy_0003", "toy_0006", "toy_0010", "toy_0000", "toy_0001", "toy_0002"]

@@ -1,4 +1,4 @@
-"""`blitznet bench`: how long every stage from photo to result takes on this machine."""
+"""`blitznet bench`: how long every stage from image to result takes on this machine."""
 
 import os
 import platform
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from blitznet.cli.console import bars, stdout
 from blitznet.cli.engines import ThreadsFlag
-from blitznet.cli.flags import said
-from blitznet.cli.outputs import prepare_files, write_json
-from blitznet.cli.screen import bars, stdout
+from blitznet.cli.files import prepare_files, write_json
+from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
 from blitznet.runtime.engine import EngineName
@@ -25,12 +25,12 @@ from blitznet.runtime.engine import EngineName
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from blitznet.runtime.timing import Spread, Times
+    from blitznet.bench.timing import Latency, Times
 
 PACKAGES = ("blitznet", "numpy", "pillow")
 """whose versions are told; that of an engine stands beside it"""
 STREAMED = 4
-"""times that a stream has every photo: its first and last are alone"""
+"""times that a stream has every image: its first and last are alone"""
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,21 @@ class Bench:
     Several models or engines take turns, each in a process of its own, of which one computes at a time.
     """
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional, said("[MODEL|FILE ...]")] = ()
+    models: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("[MODEL|FILE ...]")] = ()
     """Names of models of the package, files that `export` wrote, or .safetensors files or run folders (which need
     the extra `train`). Not given: blitznet300-lite."""
     engine: Annotated[tuple[EngineName, ...], tyro.conf.arg(metavar="ENGINE [ENGINE ...]")] = ("auto",)
     """What computes the network: auto (the fastest that is installed), onnxruntime, openvino, torch, torch-compiled,
     onnxruntime-cuda, onnxruntime-tensorrt. Every model is timed on each."""
     image_size: Annotated[str, tyro.conf.arg(metavar="WxH")] = "500x375"
-    """Size the photos are brought to beforehand, pixels."""
-    photos: Annotated[tuple[str, ...], said("SOURCE [SOURCE ...]")] = ()
-    """Photos, folders and quoted globs to time on. Not given: the sample photos of the package."""
+    """Size the images are brought to beforehand, pixels."""
+    images: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
+    """Images, folders and quoted globs to time on. Not given: the sample images of the package."""
     rounds: int = 20
-    """How often every photo is timed; one round more is run first to warm up."""
+    """How often every image is timed; one round more is run first to warm up."""
     threads: ThreadsFlag = None
     """Threads of computing. Not given: one for each processor."""
-    json: Annotated[Path | None, said("FILE")] = None
+    json: Annotated[Path | None, metavar("FILE")] = None
     """File for the figures as JSON."""
 
 
@@ -65,9 +65,9 @@ class Case:
     model: str
     engine: EngineName
     threads: int
-    photos: tuple[Path, ...]
+    images: tuple[Path, ...]
     size: tuple[int, int]
-    """(H, W) of the photos"""
+    """(H, W) of the images"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Turn:
     engine: str
     precision: str
     times: "list[Times]"
-    """of each photo"""
+    """of each image"""
     streamed: float
-    """milliseconds a photo of a stream of them"""
+    """milliseconds a image of a stream of them"""
     memory: int
     """bytes, the most the process ever held"""
 
@@ -95,36 +95,38 @@ class Row:
     precision: str
     samples: int
     """measurements behind each figure"""
-    stages: "dict[str, Spread]"
+    stages: "dict[str, Latency]"
     """milliseconds"""
     frames_per_second: float
     """from an array to boxes and class map, by the median"""
     streamed_per_second: float
-    """the same in a stream that looks at several photos at once, by the median over rounds"""
+    """the same in a stream that looks at several images at once, by the median over rounds"""
     peak_memory: float
     """MB of the whole process"""
 
 
 def run(options: Bench) -> int:
     """Time every model on every engine, print one table."""
-    from blitznet.runtime.photos import find_photos
+    from blitznet.bench.interleaved import run_interleaved
+    from blitznet.runtime.image_paths import find_images
     from blitznet.runtime.threads import threads_for
-    from blitznet.runtime.turns import take_turns
 
     prepare_files(options.json)
     if options.rounds < 1:
-        raise UsageError(f"--rounds: wanted 1 or more, came {options.rounds}")
+        raise UsageError(f"--rounds: expected 1 or more, got {options.rounds}")
     size, threads = _size(options.image_size), threads_for(options.threads)
-    photos = tuple(find_photos(options.photos))
+    images = tuple(find_images(options.images))
     cases = [
-        Case(model, engine, threads, photos, size)
+        Case(model, engine, threads, images, size)
         for model in options.models or (DEFAULT,)
         for engine in options.engine
     ]
     with bars() as show:
-        turns = take_turns([partial(open_case, case) for case in cases], options.rounds, watch=partial(show, "turns"))
+        turns = run_interleaved(
+            [partial(open_case, case) for case in cases], options.rounds, watch=partial(show, "turns")
+        )
     rows = [_row(given) for given in turns]
-    about = {"machine": machine(), "threads": threads, "photos": len(photos), "image_size": options.image_size}
+    about = {"machine": machine(), "threads": threads, "images": len(images), "image_size": options.image_size}
     if options.json is not None:
         write_json(options.json, {**_circumstances(), **about, "rows": [asdict(row) for row in rows]})
     console = stdout()
@@ -134,15 +136,15 @@ def run(options: Bench) -> int:
 
 
 def open_case(case: Case) -> Callable[[], Turn]:
-    """In its process: the photos, the predictor, and what it does in a turn."""
+    """In its process: the images, the predictor, and what it does in a turn."""
     from blitznet.api import load
-    from blitznet.runtime.timing import shot
+    from blitznet.bench.timing import load_bench_image
 
-    shots = [shot(path, case.size) for path in case.photos]
+    shots = [load_bench_image(path, case.size) for path in case.images]
     predictor = load(case.model, engine=case.engine, threads=case.threads)
 
     def turn() -> Turn:
-        from blitznet.runtime.timing import library_version, peak_memory, time_stages, time_stream
+        from blitznet.bench.timing import library_version, peak_memory, time_stages, time_stream
 
         engine, spec = predictor.engine, predictor.spec
         times = [time_stages(predictor, one) for one in shots]
@@ -180,17 +182,17 @@ def _size(text: str) -> tuple[int, int]:
     """(H, W) of `500x375`."""
     width, cross, height = text.partition("x")
     if not (cross and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise UsageError(f"--image-size: wanted WxH such as 500x375, came '{text}'")
+        raise UsageError(f"--image-size: expected WxH such as 500x375, got '{text}'")
     if not int(width) or not int(height):
-        raise UsageError(f"--image-size: wanted sides of 1 or more pixels, came '{text}'")
+        raise UsageError(f"--image-size: expected sides of 1 or more pixels, got '{text}'")
     return int(height), int(width)
 
 
 def _row(turns: Sequence[Turn]) -> Row:
-    from blitznet.runtime.timing import spread, spreads
+    from blitznet.bench.timing import latencies, latency
 
     times = [one for turn in turns for one in turn.times]
-    stages, last = spreads(times), turns[-1]
+    stages, last = latencies(times), turns[-1]
     return Row(
         model=last.model,
         engine=last.engine,
@@ -198,7 +200,7 @@ def _row(turns: Sequence[Turn]) -> Row:
         samples=len(times),
         stages=stages,
         frames_per_second=stages["total"].per_second,
-        streamed_per_second=spread([turn.streamed for turn in turns]).per_second,
+        streamed_per_second=latency([turn.streamed for turn in turns]).per_second,
         peak_memory=last.memory / 1e6,
     )
 
@@ -207,7 +209,7 @@ def _table(rows: Sequence[Row]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from blitznet.runtime.timing import STAGES
+    from blitznet.bench.timing import STAGES
 
     table = Table(box=None, pad_edge=False)
     for title in ("model", "engine", "precision"):
@@ -226,9 +228,9 @@ def _caption(about: dict[str, Any]) -> str:
     """What the figures are, and where they were taken."""
     here, versions = about["machine"], _circumstances()["versions"]
     return (
-        f"milliseconds, median / 95th percentile, {about['photos']} photos of {about['image_size']}, batch 1, "
+        f"milliseconds, median / 95th percentile, {about['images']} images of {about['image_size']}, batch 1, "
         f"threads: {about['threads']}; total: from an RGB array to boxes and full-size class map, measured by itself; "
-        f"stream/s: photos a second of a stream, on every thread one; MB: the most memory the process held\n"
+        f"stream/s: images a second of a stream, on every thread one; MB: the most memory the process held\n"
         f"{here['processor']}, {here['cores']} of {here['of']} cores, {here['system']}; "
         f"{', '.join(f'{name} {number}' for name, number in versions.items())}"
     )

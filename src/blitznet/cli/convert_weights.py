@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from blitznet.cli.flags import read_classes, said
-from blitznet.cli.outputs import prepare_files
+from blitznet.cli.files import prepare_files
+from blitznet.cli.flags import metavar, read_classes
 from blitznet.core.errors import UsageError
-from blitznet.core.models import named
-from blitznet.core.spec import BOTH, Task
+from blitznet.core.models import get_spec
+from blitznet.core.spec import ALL_TASKS, Task
 
 if TYPE_CHECKING:
     from blitznet.core.spec import Spec
@@ -24,29 +24,29 @@ class ConvertWeights:
     their TensorFlow shapes; an optimizer's are passed over.
     """
 
-    checkpoint: Annotated[Path, tyro.conf.Positional, said("CHECKPOINT")]
+    checkpoint: Annotated[Path, tyro.conf.Positional, metavar("CHECKPOINT")]
     """The variables, .npz or .safetensors."""
     model: str
     """Which network it is of: blitznet300-s4, blitznet300-s8, blitznet512-s8 or blitznet512-s4."""
     classes: Annotated[str, tyro.conf.arg(metavar="voc|coco|FILE")] = "voc"
     """The classes it knows, in its order (FILE: one a line)."""
-    tasks: tuple[Task, ...] = BOTH
+    tasks: tuple[Task, ...] = ALL_TASKS
     """What it was trained for."""
     release: bool = True
     """Resize inside the network as the release does, since these weights were trained with it."""
-    out: Annotated[Path | None, said("FILE.safetensors")] = None
+    out: Annotated[Path | None, metavar("FILE.safetensors")] = None
     """Not given: the model's name with .safetensors, in the working folder."""
 
 
 def run(options: ConvertWeights) -> int:
     """Convert, and say what was written."""
     from blitznet.nets.convert import convert_weights, read_variables
-    from blitznet.nets.files import restore, save_model
+    from blitznet.nets.model_files import restore, save_model
 
     spec = _contract(options)
     out = options.out or Path(f"{spec.name}.safetensors")
     if out.suffix != ".safetensors":
-        raise UsageError(f"--out: wanted a file that ends in .safetensors, came {out}")
+        raise UsageError(f"--out: expected a file that ends in .safetensors, got {out}")
     prepare_files(out)
     state = convert_weights(read_variables(options.checkpoint), spec)
     save_model(out, restore(spec, state, source=str(options.checkpoint)), spec)
@@ -57,10 +57,10 @@ def run(options: ConvertWeights) -> int:
 
 def _contract(options: ConvertWeights) -> "Spec":
     spec = replace(
-        named(options.model),
+        get_spec(options.model),
         classes=read_classes(options.classes),
         tasks=options.tasks,
-        licence="that of the checkpoint",
+        license="that of the checkpoint",
         provenance=f"converted from the checkpoint {options.checkpoint.name}",
     )
     if not options.release:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from blitznet.cli.flags import read_classes, said
-from blitznet.cli.screen import bars, stdout
+from blitznet.cli.console import bars, stdout
+from blitznet.cli.flags import metavar, read_classes
 from blitznet.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ _COLOURS = {"error": "bold red", "warning": "yellow"}
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Look at every photo, box and mask of data sets, and say what is wrong, how often and where.
+    """Look at every image, box and mask of data sets, and say what is wrong, how often and where.
 
     Errors must be mended before training (exit code 1); warnings may be as they should be.
     """
 
-    datasets: Annotated[tuple[str, ...], tyro.conf.Positional, said("SET [SET ...]")] = ()
-    """FORMAT:ROOT@SPLIT,option=value+value; photos that two of them share are told."""
-    classes: Annotated[str | None, said("voc|coco|FILE")] = None
+    datasets: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("SET [SET ...]")] = ()
+    """FORMAT:ROOT@SPLIT,option=value+value; images that two of them share are told."""
+    classes: Annotated[str | None, metavar("voc|coco|FILE")] = None
     """The classes of the model to be trained (FILE: one a line): names that it lacks are told."""
 
 
@@ -37,7 +37,7 @@ def run(options: DataCheck) -> int:
     from blitznet.data.sources import EXAMPLE
 
     if not options.datasets:
-        raise UsageError(f"wanted at least one data set, for example {EXAMPLE}")
+        raise UsageError(f"expected at least one data set, for example {EXAMPLE}")
     classes = None if options.classes is None else read_classes(options.classes)
     with bars() as show:
         findings = check(*options.datasets, classes=classes, progress=show)
@@ -57,10 +57,10 @@ def _totals_table(totals: "tuple[Totals, ...]") -> "Table":
 
     table = Table(box=None, pad_edge=False)
     table.add_column("set", overflow="fold")
-    for title in ("photos", "objects", "masks", "classes"):
+    for title in ("images", "objects", "masks", "classes"):
         table.add_column(title, justify="right")
     for one in totals:
-        counts = (one.photos, one.objects, one.masks, one.classes)
+        counts = (one.images, one.objects, one.masks, one.classes)
         table.add_row(Text(one.title), *(f"{count:,}" for count in counts))
     return table
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from blitznet.cli.flags import said
-from blitznet.cli.outputs import make_folders
-from blitznet.cli.screen import bars
+from blitznet.cli.console import bars
+from blitznet.cli.files import make_folders
+from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 
 To = Literal["coco", "voc", "yolo", "folder"]
@@ -22,7 +22,7 @@ class DataConvert:
     may go into one folder, one after the other.
     """
 
-    dataset: Annotated[str, tyro.conf.Positional, said("SET")]
+    dataset: Annotated[str, tyro.conf.Positional, metavar("SET")]
     """FORMAT:ROOT@SPLIT; of options only VOC's masks and masked."""
     to: To
     """The format to write."""
@@ -33,7 +33,7 @@ class DataConvert:
     lossy: bool = False
     """Leave out what the format has no place for."""
     link: bool = False
-    """Link to the photos instead of copying them."""
+    """Link to the images instead of copying them."""
 
 
 def run(options: DataConvert) -> int:
@@ -61,6 +61,6 @@ def run(options: DataConvert) -> int:
             watch=lambda done, count: show(source.title, done, count),
         )
     for loss, count in lost.most_common():
-        print(f"left out of {count:,} photos: {loss}")
-    print(f"{len(dataset):,} photos: {options.to}:{options.out}@{split}")
+        print(f"left out of {count:,} images: {loss}")
+    print(f"{len(dataset):,} images: {options.to}:{options.out}@{split}")
     return 0

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from blitznet.cli.flags import said
+from blitznet.cli.flags import metavar
 from blitznet.runtime.engine import EngineName
 
 if TYPE_CHECKING:
     from blitznet.runtime.predictor import Predictor
 
-EngineFlag = Annotated[EngineName, said("ENGINE")]
-ThreadsFlag = Annotated[int | None, said("INT")]
+EngineFlag = Annotated[EngineName, metavar("ENGINE")]
+ThreadsFlag = Annotated[int | None, metavar("INT")]
 
 
 def ran(predictor: "Predictor", threads: int | None) -> str:

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from blitznet.cli.console import bars, stdout
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
-from blitznet.cli.flags import read_tiles, said
-from blitznet.cli.outputs import prepare_files, write_json
-from blitznet.cli.screen import bars, stdout
+from blitznet.cli.files import prepare_files, write_json
+from blitznet.cli.flags import metavar, read_tiles
 from blitznet.cli.sets import open_sets
 from blitznet.core.errors import UsageError
-from blitznet.core.files import written
+from blitznet.core.files import translate_write_errors
 from blitznet.core.models import DEFAULT
-from blitznet.core.spec import BOTH
-from blitznet.metrics.evaluate import DEFAULTS, Options
+from blitznet.core.spec import ALL_TASKS
+from blitznet.metrics.evaluate import DEFAULTS, EvalConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from blitznet.cli.eval_report import Scored
     from blitznet.metrics.bootstrap import Difference
     from blitznet.metrics.report import Scores
+    from blitznet.report.eval_page import Scored
 
 ROUNDS = 200
 """draws for the intervals of a comparison, unless told"""
@@ -37,20 +37,20 @@ class Eval:
     Average precision of boxes as VOC's development kit counts it, mean IoU of class maps at full resolution.
     """
 
-    model: Annotated[str | None, tyro.conf.Positional, said("[MODEL]")] = None
+    model: Annotated[str | None, tyro.conf.Positional, metavar("[MODEL]")] = None
     """Name of a model of the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
     extra `train`), or a .jsonl file that --results wrote, which is scored without a model. Not given:
     blitznet300-lite."""
-    data: Annotated[tuple[str, ...], said("SET [SET ...]")]
+    data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
     """Sets to score on, FORMAT:ROOT@SPLIT,option=value+value."""
-    json: Annotated[Path | None, said("FILE")] = None
+    json: Annotated[Path | None, metavar("FILE")] = None
     """File for the scores as JSON."""
-    results: Annotated[Path | None, said("FILE.jsonl")] = None
+    results: Annotated[Path | None, metavar("FILE.jsonl")] = None
     """File to write the predictions to, to be scored again or compared."""
-    report: Annotated[Path | None, said("DIR")] = None
-    """Folder for a page that shows the errors: curves, confusions, kinds of error, the worst photos."""
-    compare: Annotated[tuple[Path, Path] | None, said("A B")] = None
-    """Instead of scoring a model: how far result file B is ahead of A, the same photos drawn for both."""
+    report: Annotated[Path | None, metavar("DIR")] = None
+    """Folder for a page that shows the errors: curves, confusions, kinds of error, the worst images."""
+    compare: Annotated[tuple[Path, Path] | None, metavar("A B")] = None
+    """Instead of scoring a model: how far result file B is ahead of A, the same images drawn for both."""
     per_class: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the scores of every class too."""
     engine: EngineFlag = "auto"
@@ -59,19 +59,19 @@ class Eval:
     threads: ThreadsFlag = None
     """Threads of computing. Not given: one for each processor."""
     flip: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Look at each photo twice, also left to right."""
-    tiles: Annotated[str, said("RxC")] = ""
-    """Look at rows x columns of overlapping tiles of each photo as well: for large photos with small things."""
-    scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[Options]] = DEFAULTS
+    """Look at each image twice, also left to right."""
+    tiles: Annotated[str, metavar("RxC")] = ""
+    """Look at rows x columns of overlapping tiles of each image as well: for large images with small things."""
+    scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[EvalConfig]] = DEFAULTS
 
 
 def run(options: Eval) -> int:
     """Score, or compare two result files."""
     page = None if options.report is None else options.report / "index.html"
     prepare_files(options.json, options.results, page)
-    unknown = set(options.scoring.tasks) - set(BOTH)
+    unknown = set(options.scoring.tasks) - set(ALL_TASKS)
     if unknown:
-        raise UsageError(f"--tasks: wanted some of {', '.join(BOTH)}, came {', '.join(sorted(unknown))}")
+        raise UsageError(f"--tasks: expected some of {', '.join(ALL_TASKS)}, got {', '.join(sorted(unknown))}")
     if options.compare is not None:
         return _compare(options, *options.compare)
     stored = options.model is not None and options.model.endswith(".jsonl")
@@ -91,7 +91,7 @@ def run(options: Eval) -> int:
 
 
 def _write_page(path: Path, title: str, scored: "Scored", tables: "Sequence[Table]") -> None:
-    from blitznet.cli.eval_report import write_page
+    from blitznet.report.eval_page import write_page
 
     with bars() as show:
         write_page(path, title, scored, tables, partial(show, "pictures"))
@@ -100,8 +100,8 @@ def _write_page(path: Path, title: str, scored: "Scored", tables: "Sequence[Tabl
 
 def _score_model(options: Eval) -> "Scored":
     from blitznet.api import load
-    from blitznet.cli.eval_report import Scored
     from blitznet.metrics.evaluate import asking, look, report
+    from blitznet.report.eval_page import Scored
 
     predictor = load(
         options.model or DEFAULT,
@@ -113,8 +113,8 @@ def _score_model(options: Eval) -> "Scored":
     datasets = open_sets(options.data, predictor.spec.classes)
     scoring = _scoring(options.scoring, predictor.spec.tasks)
     predict = partial(predictor, class_map="segmentation" in scoring.tasks)
-    with bars() as show, written(options.results or Path()):
-        evidence = look(predict, datasets, scoring, results=options.results, watch=partial(show, "photos"))
+    with bars() as show, translate_write_errors(options.results or Path()):
+        evidence = look(predict, datasets, scoring, results=options.results, watch=partial(show, "images"))
     return Scored(
         report=report([dataset.title for dataset in datasets], evidence, scoring),
         evidence=evidence,
@@ -125,17 +125,17 @@ def _score_model(options: Eval) -> "Scored":
 
 
 def _score_file(options: Eval) -> "Scored":
-    from blitznet.cli.eval_report import Scored
     from blitznet.metrics.evaluate import gather, report
     from blitznet.metrics.results import read_results
+    from blitznet.report.eval_page import Scored
 
     if options.results is not None:
-        raise UsageError("--results: wanted a model to write the predictions of, came a result file; leave it out")
+        raise UsageError("--results: expected a model to write the predictions of, got a result file; leave it out")
     stored = read_results(Path(options.model or ""))
-    datasets = open_sets(options.data, stored.names)
+    datasets = open_sets(options.data, stored.class_names)
     scoring = _scoring(options.scoring, stored.tasks)
     with bars() as show:
-        evidence = gather(stored.answer, datasets, scoring, watch=partial(show, "photos"))
+        evidence = gather(stored.answer, datasets, scoring, watch=partial(show, "images"))
     return Scored(
         report=report([dataset.title for dataset in datasets], evidence, scoring),
         evidence=evidence,
@@ -144,7 +144,7 @@ def _score_file(options: Eval) -> "Scored":
     )
 
 
-def _scoring(scoring: Options, able: Sequence[str]) -> Options:
+def _scoring(scoring: EvalConfig, able: Sequence[str]) -> EvalConfig:
     """The options with those of their tasks that the predictor has."""
     tasks = tuple(task for task in able if task in scoring.tasks)
     if not tasks:
@@ -158,8 +158,8 @@ def _compare(options: Eval, first: Path, second: Path) -> int:
     from blitznet.metrics.results import read_results
 
     if options.model is not None or options.results is not None or options.report is not None:
-        raise UsageError("--compare: wanted two result files only; leave out MODEL, --results and --report")
-    datasets = open_sets(options.data, read_results(first).names)
+        raise UsageError("--compare: expected two result files only; leave out MODEL, --results and --report")
+    datasets = open_sets(options.data, read_results(first).class_names)
     rounds = options.scoring.bootstrap or ROUNDS
     found = compare(first, second, datasets, options.scoring, rounds=rounds)
     if options.json is not None:
@@ -191,7 +191,7 @@ def _class_table(scores: "Scores") -> "Table":
     found, painted = scores.detection.per_class, scores.segmentation.per_class
     table = Table(caption=f"percent; {scores.title}")
     table.add_column("class")
-    for title in ("objects", "AP50 area", "photos with it painted", "IoU"):
+    for title in ("objects", "AP50 area", "images with it painted", "IoU"):
         table.add_column(title, justify="right")
     for name in dict.fromkeys((*painted, *found)):
         pairs = (found.get(name), painted.get(name))

@@ -13,7 +13,7 @@ CLASSES = {"voc": VOC, "coco": COCO}
 """lists of classes that a flag can name; anything else is a file"""
 
 
-def said(metavar: str) -> Any:
+def metavar(metavar: str) -> Any:
     """How a flag is written in the help where its text tells what happens without it."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
@@ -33,7 +33,7 @@ def weights_file(model: str) -> Path:
     if not path.is_file():
         raise ModelError(f"'{model}' has no trained weights in the package; give a .safetensors file or a run folder")
     if path.suffix != ".safetensors":
-        raise UsageError(f"{path}: wanted a .safetensors file or a run folder, came '{path.suffix or path.name}'")
+        raise UsageError(f"{path}: expected a .safetensors file or a run folder, got '{path.suffix or path.name}'")
     return path
 
 
@@ -43,5 +43,5 @@ def read_tiles(text: str) -> tuple[int, int] | None:
         return None
     rows, cross, columns = text.partition("x")
     if not (cross and rows.isdecimal() and columns.isdecimal()):
-        raise UsageError(f"--tiles: wanted rows x columns such as 2x3, came '{text}'")
+        raise UsageError(f"--tiles: expected rows x columns such as 2x3, got '{text}'")
     return int(rows), int(columns)

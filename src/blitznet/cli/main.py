@@ -26,14 +26,14 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "predict": Command("predict", "Predict", "boxes and masks for photos, with pictures and JSON"),
+    "predict": Command("predict", "Predict", "boxes and masks for images, with pictures and JSON"),
     "video": Command("video", "VideoOptions", "the same for videos, cameras and streams, with tracks", "video"),
-    "serve": Command("serve", "Serve", "a server for photos, with a page", "serve"),
+    "serve": Command("serve", "Serve", "a server for images, with a page", "serve"),
     "train": Command("train", "TrainConfig", "a recipe, or the default model on your own data", "train"),
     "eval": Command("eval", "Eval", "scores of a model or a result file on data sets", "eval"),
     "data check": Command("data_check", "DataCheck", "what is broken in data sets, before an epoch is wasted", "data"),
     "data show": Command("data_show", "DataShow", "contact sheets of what the network will be fed", "data"),
-    "data paint": Command("data_paint", "DataPaint", "class maps by a model, for photos that have only boxes", "data"),
+    "data paint": Command("data_paint", "DataPaint", "class maps by a model, for images that have only boxes", "data"),
     "data convert": Command("data_convert", "DataConvert", "a data set of one format as files of another", "data"),
     "recipes": Command("recipes", "Recipes", "training runs: the paper's tables and ours"),
     "reproduce": Command("reproduce", "Reproduce", "a table of the paper, our figures beside its own", "train"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blitznet.cli.screen import stdout
+from blitznet.cli.console import stdout
 
 if TYPE_CHECKING:
     from blitznet.train.recipes import Recipe

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import tyro
 
-from blitznet.cli.flags import said
-from blitznet.cli.outputs import make_folders
-from blitznet.cli.screen import bars
+from blitznet.cli.console import bars
+from blitznet.cli.files import make_folders
+from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
-from blitznet.train.tables import Name, Plan, Protocol, Scale, table
+from blitznet.paper.tables import Name, Plan, Protocol, Scale, table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Reproduce:
     table: Annotated[Name, tyro.conf.Positional]
     """The table: table1, table3, table4, table5, table6 or table8. Of the others the command says why they are not."""
     scale: Scale = "small"
-    """full: the paper's own runs, days on a GPU each. small: the light network at 192 px on a few photos, ten minutes
+    """full: the paper's own runs, days on a GPU each. small: the light network at 192 px on a few images, ten minutes
     each on two cores; table1, table3, table4 and table8."""
     seeds: int = 1
     """Runs of each row, with seeds 0, 1 ..."""
@@ -34,19 +34,19 @@ class Reproduce:
     out: Path = Path("runs/tables")
     """Folder for the runs and the table."""
     protocol: Protocol = "clean"
-    """clean: photos of the evaluation sets are left out of training. authors: they are learned from where they are in
+    """clean: images of the evaluation sets are left out of training. authors: they are learned from where they are in
     the training sets."""
-    encoder_weights: Annotated[Path | None, said("FILE")] = None
+    encoder_weights: Annotated[Path | None, metavar("FILE")] = None
     """For the full scale: the weights its ResNet-50 begins with, Caffe's, which the package does not bring."""
-    contrast: Annotated[float, said("SHARE")] = 1.0
-    """For table4 at the small scale: the share of the masks to learn from; the other photos have boxes only, and the
+    contrast: Annotated[float, metavar("SHARE")] = 1.0
+    """For table4 at the small scale: the share of the masks to learn from; the other images have boxes only, and the
     row without masks is left out."""
 
 
 def run(options: Reproduce) -> int:
     """Make the table, print it, and say where it is."""
-    from blitznet.train.reproduce import reproduce
-    from blitznet.train.table_files import markdown, write_table
+    from blitznet.paper.reproduce import reproduce
+    from blitznet.paper.table_files import markdown, write_table
 
     plan = plan_of(options)
     make_folders(plan.folder)
@@ -61,7 +61,7 @@ def run(options: Reproduce) -> int:
 def plan_of(options: Reproduce) -> Plan:
     """What the flags ask for; each scale, protocol and contrast has a folder of its own."""
     if options.seeds < 1:
-        raise UsageError(f"--seeds must be 1 or more, came {options.seeds}")
+        raise UsageError(f"--seeds must be 1 or more, got {options.seeds}")
     chosen = table(options.table, options.scale, contrast=options.contrast)
     if options.encoder_weights is not None and options.scale == "small":
         raise UsageError("--encoder-weights is for --scale full; the light network's are in the package")

@@ -1,4 +1,4 @@
-"""`blitznet serve`: a server for photos, with a page."""
+"""`blitznet serve`: a server for images, with a page."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
-from blitznet.cli.flags import said
+from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
 
@@ -24,9 +24,9 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class Serve:
-    """Answer photos by HTTP: POST /v1/predict, and a page at /.
+    """Answer images by HTTP: POST /v1/predict, and a page at /.
 
-    Also a batch of photos, KServe's second protocol, a WebSocket for cameras, /healthz, /readyz, /metrics and
+    Also a batch of images, KServe's second protocol, a WebSocket for cameras, /healthz, /readyz, /metrics and
     /openapi.json. Ctrl-C takes nothing more and answers what waits.
     """
 
@@ -41,18 +41,18 @@ class Serve:
     threads: ThreadsFlag = None
     """Threads of computing. Not given: one for each processor."""
     batch: int = 4
-    """Photos that go through the network together, of those that wait."""
+    """Images that go through the network together, of those that wait."""
     queue: int = 64
-    """Photos that may wait; beyond them a client is told 429."""
+    """Images that may wait; beyond them a client is told 429."""
     max_body: int = 20_000_000
     """Bytes of a request, or of a WebSocket's message."""
     max_pixels: int = 50_000_000
-    """Pixels of a photo."""
-    max_images: Annotated[int | None, said("INT")] = None
-    """Photos of one request of several, at most as many as may wait. Not given: 16, or what the queue holds."""
+    """Pixels of a image."""
+    max_images: Annotated[int | None, metavar("INT")] = None
+    """Images of one request of several, at most as many as may wait. Not given: 16, or what the queue holds."""
     seconds: float = 30.0
     """Time for a request to come in, and for its answer."""
-    token: Annotated[str | None, said("TEXT")] = None
+    token: Annotated[str | None, metavar("TEXT")] = None
     """What clients must send as Authorization: Bearer TEXT. Not given: BLITZNET_TOKEN of the environment, or none."""
 
 
@@ -64,9 +64,9 @@ def run(options: Serve) -> int:
     from blitznet.serve.app import make_app
 
     if not 0 <= options.port < 65536:
-        raise UsageError(f"--port: wanted 0 to 65535, came {options.port}")
+        raise UsageError(f"--port: expected 0 to 65535, got {options.port}")
     if options.batch < 1:
-        raise UsageError(f"--batch: wanted 1 or more, came {options.batch}")
+        raise UsageError(f"--batch: expected 1 or more, got {options.batch}")
     limits = _limits(options)
     token = options.token or os.environ.get(TOKEN) or None
     predictor = load(options.model, engine=options.engine, threads=options.threads)

@@ -19,7 +19,7 @@ def open_sets(texts: Sequence[str], classes: tuple[str, ...] | None) -> "list[Ma
     from blitznet.data.sources import EXAMPLE, open_sources
 
     if not texts:
-        raise UsageError(f"wanted at least one data set, for example {EXAMPLE}")
+        raise UsageError(f"expected at least one data set, for example {EXAMPLE}")
     twice = [text for text, count in Counter(texts).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]}: the same data set is given twice; name each once")
@@ -40,7 +40,7 @@ def _under_own_names(text: str) -> "MappedDataset":
     source = parse_source(text)
     dataset = open_dataset(source)
     require_no_errors(dataset)
-    return map_classes(dataset, dataset.names, annotated=source.classes, void=source.void)
+    return map_classes(dataset, dataset.class_names, annotated=source.classes, void=source.void)
 
 
 def _tell(title: str, names: tuple[str, ...], what: str) -> None:

@@ -48,10 +48,10 @@ def run(config: TrainConfig) -> int:
     from blitznet.train.loop import train
 
     class Rate(ProgressColumn):
-        """Photos a second, over the last steps."""
+        """Images a second, over the last steps."""
 
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed * config.batch:.1f} photos/s" if task.speed else "")
+            return Text(f"{task.speed * config.batch:.1f} images/s" if task.speed else "")
 
     console = Console(stderr=True)
     leads = os.environ.get("RANK", "0") == "0"

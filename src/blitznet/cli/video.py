@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import tyro
 
+from blitznet.cli.console import bars, stdout
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
-from blitznet.cli.flags import said
-from blitznet.cli.outputs import make_folders
-from blitznet.cli.screen import bars, stdout
+from blitznet.cli.files import make_folders
+from blitznet.cli.flags import metavar
 from blitznet.core.errors import MissingExtra, UsageError
-from blitznet.core.files import written
+from blitznet.core.files import translate_write_errors
 from blitznet.core.models import DEFAULT
 
 if TYPE_CHECKING:
-    from blitznet.bridges.tracking import Tracker
-    from blitznet.core.arrays import Image, Labels
-    from blitznet.core.result import Result
-    from blitznet.media.frame import Frame
-    from blitznet.media.source import About, Video
-    from blitznet.media.writer import Writer
+    from blitznet.core.arrays import Labels, RGBArray
+    from blitznet.integrations.tracking import Tracker
+    from blitznet.postprocess.result import Result
     from blitznet.runtime.predictor import Predictor
+    from blitznet.video.frame import Frame
+    from blitznet.video.reader import Video, VideoInfo
+    from blitznet.video.writer import VideoWriter
 
     Seen = Generator[tuple[Frame, Result], None, None]
     """frames, and what is in them"""
@@ -48,7 +48,7 @@ class VideoOptions:
     Ctrl-C ends it, and the files are whole.
     """
 
-    source: Annotated[str, tyro.conf.Positional, said("SOURCE")]
+    source: Annotated[str, tyro.conf.Positional, metavar("SOURCE")]
     """A video file, a camera's number (0), an address (rtsp://, http://), a folder of images or a quoted glob."""
     out: Path = Path("blitznet-out")
     """Folder for the video and the JSON lines; made if it is not there."""
@@ -62,9 +62,9 @@ class VideoOptions:
     """Show what is seen in a window; q ends it."""
     overlay: bool = True
     """Write the annotated video; without it the JSON lines alone."""
-    rate: Annotated[float, said("FPS")] = 25.0
+    rate: Annotated[float, metavar("FPS")] = 25.0
     """Frames a second of a folder of images."""
-    frames: Annotated[int | None, said("INT")] = None
+    frames: Annotated[int | None, metavar("INT")] = None
     """Stop after so many."""
     engine: EngineFlag = "auto"
     """What computes. Not given: the fastest that is installed."""
@@ -93,7 +93,7 @@ class Sinks:
     """Where frames go."""
 
     lines: TextIO
-    writer: "Writer | None" = None
+    writer: "VideoWriter | None" = None
     tracker: "Tracker | None" = None
     tracks: TextIO | None = None
 
@@ -101,9 +101,9 @@ class Sinks:
 def run(options: VideoOptions) -> int:
     """Look at every frame; Ctrl-C ends a live source well."""
     if not 0 <= options.score <= 1:
-        raise UsageError(f"--score: wanted 0 to 1, came {options.score}")
+        raise UsageError(f"--score: expected 0 to 1, got {options.score}")
     if options.frames is not None and options.frames < 1:
-        raise UsageError(f"--frames: wanted 1 or more, came {options.frames}")
+        raise UsageError(f"--frames: expected 1 or more, got {options.frames}")
     from blitznet.api import load
 
     predictor = load(options.model, engine=options.engine, threads=options.threads)
@@ -121,15 +121,15 @@ def run(options: VideoOptions) -> int:
 
 
 def _opened(options: VideoOptions) -> "Video":
-    from blitznet.media.source import open_video
-    from blitznet.runtime.photos import find_photos
+    from blitznet.runtime.image_paths import find_images
+    from blitznet.video.reader import open_video
 
     if not _SLOWEST <= options.rate < float("inf"):
-        raise UsageError(f"--rate: wanted {_SLOWEST} frames a second or more, came {options.rate}")
+        raise UsageError(f"--rate: expected {_SLOWEST} frames a second or more, got {options.rate}")
     pictures = "://" not in options.source and any(sign in options.source for sign in "*[")
     pictures = Path(options.source).is_dir() or (pictures and not Path(options.source).is_file())
-    photos = find_photos([options.source]) if pictures else ()
-    return open_video(options.source, rate=Fraction(options.rate).limit_denominator(1001), photos=photos)
+    images = find_images([options.source]) if pictures else ()
+    return open_video(options.source, rate=Fraction(options.rate).limit_denominator(1001), images=images)
 
 
 def _work(options: VideoOptions, video: "Video", predictor: "Predictor", tally: Tally) -> None:
@@ -143,7 +143,7 @@ def _work(options: VideoOptions, video: "Video", predictor: "Predictor", tally: 
         ways = _live(video, predictor, tally, least) if video.about.live else _every(video, predictor, least)
         seen = stack.enter_context(closing(ways))
         for frame, result in seen:
-            with written(options.out):
+            with translate_write_errors(options.out):
                 picture = _write(frame, result, options, sinks, shown=window is not None)
             tally.frames += 1
             if video.about.live:
@@ -163,7 +163,7 @@ def _least(options: VideoOptions) -> float:
     """The lowest score that is asked for: weak detections go on with a track."""
     if not options.track:
         return options.score
-    from blitznet.bridges.tracking import LEAST
+    from blitznet.integrations.tracking import LEAST
 
     return min(options.score, LEAST)
 
@@ -181,21 +181,21 @@ def _sinks(options: VideoOptions, video: "Video", stack: ExitStack) -> Sinks:
     lines = stack.enter_context(_text(options.out / f"{about.name}.jsonl"))
     if not options.overlay:
         return Sinks(lines, None, tracker, tracks)
-    from blitznet.media.writer import Writer, suffix
+    from blitznet.video.writer import VideoWriter, suffix
 
     target = options.out / f"{about.name}{suffix(about)}"
-    writer = stack.enter_context(Writer(target, about))
+    writer = stack.enter_context(VideoWriter(target, about))
     if writer.unheard:
         left = ", ".join(writer.unheard)
         print(f"{about.name}: sound left out, {target.name} cannot hold it: {left}", file=sys.stderr)
     return Sinks(lines, writer, tracker, tracks)
 
 
-def _require_nothing_lost(options: VideoOptions, about: "About") -> None:
+def _require_nothing_lost(options: VideoOptions, about: "VideoInfo") -> None:
     """Raise UsageError where a file beside the video would be overwritten: the user's own, or the video itself."""
     if not Path(options.source).exists() or Path(options.source).parent.resolve() != options.out.resolve():
         return
-    from blitznet.media.writer import suffix
+    from blitznet.video.writer import suffix
 
     endings = [".jsonl", *([".txt"] if options.track else []), *([suffix(about)] if options.overlay else [])]
     for path in (options.out / f"{about.name}{ending}" for ending in endings):
@@ -205,13 +205,13 @@ def _require_nothing_lost(options: VideoOptions, about: "About") -> None:
 
 
 def _text(path: Path) -> TextIO:
-    with written(path):
+    with translate_write_errors(path):
         return path.open("w", encoding="utf-8")
 
 
 def _tracker(options: VideoOptions, rate: float) -> "Tracker":
     try:
-        from blitznet.bridges.tracking import Tracker
+        from blitznet.integrations.tracking import Tracker
     except ModuleNotFoundError as error:
         raise MissingExtra("--track", "track") from error
     return Tracker(rate, sure=options.score)
@@ -221,13 +221,13 @@ def _every(video: "Video", predictor: "Predictor", least: float) -> "Seen":
     """Every frame and what is in it; decoding, network and drawing overlap."""
     under_way: deque[Frame] = deque()
 
-    def pictures() -> "Generator[Image, None, None]":
+    def pictures() -> "Generator[RGBArray, None, None]":
         with closing(video.frames()) as frames:
             for frame in frames:
                 under_way.append(frame)
                 yield frame.pixels
 
-    with closing(predictor.stream(pictures(), score=least)) as stream:
+    with closing(predictor.stream(pictures(), min_score=least)) as stream:
         for seen in stream:
             if seen.result is None:
                 raise seen.error or AssertionError("neither a result nor an error")
@@ -236,22 +236,22 @@ def _every(video: "Video", predictor: "Predictor", least: float) -> "Seen":
 
 def _live(video: "Video", predictor: "Predictor", tally: Tally, least: float) -> "Seen":
     """The newest frame each time, looked at with all processors, so that it is told soon."""
-    from blitznet.media.live import Newest
+    from blitznet.video.latest import LatestFrameReader
 
-    newest = Newest(video)
+    newest = LatestFrameReader(video)
     with closing(newest.frames()) as frames:
         for frame in frames:
-            yield frame, predictor(frame.pixels, score=least)
+            yield frame, predictor(frame.pixels, min_score=least)
             tally.dropped = newest.dropped
 
 
-def _write(frame: "Frame", result: "Result", options: VideoOptions, sinks: Sinks, *, shown: bool) -> "Image | None":
+def _write(frame: "Frame", result: "Result", options: VideoOptions, sinks: Sinks, *, shown: bool) -> "RGBArray | None":
     """Write a frame everywhere; the picture, if one was made."""
-    from blitznet.view.draw import annotate
+    from blitznet.drawing.annotate import annotate
 
     ids: Labels | None = None
     if sinks.tracker is not None:
-        from blitznet.bridges.tracking import mot_lines
+        from blitznet.integrations.tracking import mot_lines
 
         ids = sinks.tracker.update(result)
         if sinks.tracks is not None:

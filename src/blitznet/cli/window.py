@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from blitznet.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from blitznet.core.arrays import Image
+    from blitznet.core.arrays import RGBArray
 
 
 def display() -> bool:
@@ -34,7 +34,7 @@ class Window:
         for key in ("q", "<Escape>"):
             self._root.bind(key, lambda _: self._end())
 
-    def show(self, pixels: "Image") -> None:
+    def show(self, pixels: "RGBArray") -> None:
         """Show this picture (H, W, 3)."""
         from PIL import Image as Pillow
         from PIL import ImageTk

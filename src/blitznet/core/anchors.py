@@ -11,7 +11,7 @@ Grid = tuple[int, int]
 """(h, w) of one map"""
 
 
-def grids(layout: AnchorLayout, size: tuple[int, int]) -> tuple[Grid, ...]:
+def feature_map_sizes(layout: AnchorLayout, size: tuple[int, int]) -> tuple[Grid, ...]:
     """(h, w) of every predicting map for an image of (height, width) pixels, finest first.
 
     Halving always rounds up, so a map's side is ceil(side / stride); the last map is pooled to 1x1.
@@ -23,9 +23,9 @@ def grids(layout: AnchorLayout, size: tuple[int, int]) -> tuple[Grid, ...]:
 def scales(layout: AnchorLayout) -> list[tuple[float, float]]:
     """(min, max) of each map: the small square's side and the next map's."""
     count = len(layout.strides) + 1
-    step = (layout.high - layout.low) / (count - 2)
-    low = [layout.first, *(layout.low + k * step for k in range(count - 1))]
-    return [(low[k], low[k + 1] if k + 1 < count else layout.high + step) for k in range(count)]
+    step = (layout.max_scale - layout.second_scale) / (count - 2)
+    low = [layout.min_scale, *(layout.second_scale + k * step for k in range(count - 1))]
+    return [(low[k], low[k + 1] if k + 1 < count else layout.max_scale + step) for k in range(count)]
 
 
 def shapes(layout: AnchorLayout) -> Floats:
@@ -40,7 +40,7 @@ def shapes(layout: AnchorLayout) -> Floats:
 
 
 @lru_cache(maxsize=16)
-def make_anchors(layout: AnchorLayout, sides: tuple[Grid, ...]) -> Floats:
+def generate_anchors(layout: AnchorLayout, sides: tuple[Grid, ...]) -> Floats:
     """(A, 4) cx cy w h as fractions of the image, not clipped; order: map, row, column, shape."""
     blocks = []
     for (h, w), shape in zip(sides, shapes(layout), strict=True):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blitznet.core.errors import BlitzNetError
 
-Image: TypeAlias = NDArray[np.uint8]
+RGBArray: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) uint8 RGB"""
 Boxes: TypeAlias = NDArray[np.float32]
 """(N, 4) x1 y1 x2 y2"""
@@ -28,15 +28,15 @@ ClassMap: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
 """any shape, float32; the docstring gives the legend"""
 
-VOID = 255
+IGNORE_INDEX = 255
 """the value of a pixel that counts for nothing"""
 
 
 def require_shape(array: NDArray[Any], shape: tuple[int | None, ...], *, name: str) -> None:
     """Refuse an array of another shape; None in `shape` stands for any length."""
     fits = array.ndim == len(shape) and all(
-        wanted is None or wanted == came for wanted, came in zip(shape, array.shape, strict=True)
+        expected is None or expected == actual for expected, actual in zip(shape, array.shape, strict=True)
     )
     if not fits:
-        wanted = ", ".join("any" if side is None else str(side) for side in shape)
-        raise BlitzNetError(f"{name}: wanted shape ({wanted}), came {array.shape}")
+        expected = ", ".join("any" if side is None else str(side) for side in shape)
+        raise BlitzNetError(f"{name}: expected shape ({expected}), got {array.shape}")

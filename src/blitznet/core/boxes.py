@@ -27,12 +27,12 @@ def iou(a: Boxes, b: Boxes) -> Floats:
     return shares
 
 
-def to_centre(boxes: Boxes) -> Floats:
+def xyxy_to_cxcywh(boxes: Boxes) -> Floats:
     """From corners x1 y1 x2 y2 to centre and size cx cy w h."""
     return np.concatenate([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], -1)
 
 
-def to_corners(centre: Floats) -> Boxes:
+def cxcywh_to_xyxy(centre: Floats) -> Boxes:
     """From centre and size cx cy w h to corners x1 y1 x2 y2."""
     half = centre[..., 2:] / 2
     return np.concatenate([centre[..., :2] - half, centre[..., :2] + half], -1)
@@ -40,7 +40,7 @@ def to_corners(centre: Floats) -> Boxes:
 
 def encode(boxes: Boxes, anchors: Floats, variances: tuple[float, float, float, float]) -> Floats:
     """Offsets (N, 4) that carry anchors (N, 4; cx cy w h) onto boxes (N, 4; x1 y1 x2 y2). SSD, eq. 2."""
-    centre = to_centre(boxes)
+    centre = xyxy_to_cxcywh(boxes)
     shift = (centre[..., :2] - anchors[..., :2]) / anchors[..., 2:]
     stretch = np.log(centre[..., 2:] / anchors[..., 2:])
     return np.asarray(np.concatenate([shift, stretch], -1) / np.asarray(variances, np.float32), np.float32)
@@ -51,4 +51,4 @@ def decode(offsets: Floats, anchors: Floats, variances: tuple[float, float, floa
     scaled = offsets * np.asarray(variances, np.float32)
     centre = anchors[..., :2] + scaled[..., :2] * anchors[..., 2:]
     size = anchors[..., 2:] * np.exp(scaled[..., 2:])
-    return to_corners(np.concatenate([centre, size], -1))
+    return cxcywh_to_xyxy(np.concatenate([centre, size], -1))

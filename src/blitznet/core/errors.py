@@ -1,12 +1,12 @@
 """The tree of errors a user can meet.
 
 BlitzNetError
-├── DataError       a photo, annotation or data set is not what it should be
+├── DataError       a image, annotation or data set is not what it should be
 ├── ModelError      a model's file or name is not what it should be
 ├── UsageError      an option's value cannot be used
 └── MissingExtra    a package is missing; the message says which extra to install
 
-Messages are one line: where, what was wanted, what came, what to do; no full stop.
+Messages are one line: where, what was expected, what came, what to do; no full stop.
 """
 
 
@@ -15,7 +15,7 @@ class BlitzNetError(Exception):
 
 
 class DataError(BlitzNetError):
-    """A photo, an annotation or a data set is not what it should be."""
+    """A image, an annotation or a data set is not what it should be."""
 
 
 class ModelError(BlitzNetError):

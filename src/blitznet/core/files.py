@@ -10,7 +10,7 @@ from blitznet.core.errors import BlitzNetError, UsageError
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
+def translate_write_errors(path: Path) -> Iterator[None]:
     """Tells a failure to write this file as a UsageError."""
     try:
         yield
@@ -19,7 +19,7 @@ def written(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def kept_if_good(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A file beside `path`, which takes its place at the end; until then, and for good after an error, that stays.
 
     Errors that name the one beside are told of `path`. Raises UsageError if it cannot be written.
@@ -28,7 +28,7 @@ def kept_if_good(path: Path) -> Iterator[Path]:
     fresh = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
     try:
         yield fresh
-        with written(path):
+        with translate_write_errors(path):
             fresh.replace(path)
     except BlitzNetError as error:
         if str(fresh) not in str(error):
@@ -39,12 +39,12 @@ def kept_if_good(path: Path) -> Iterator[Path]:
             fresh.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file beside its place and move it there: whoever reads it, and whoever is killed, sees it whole.
 
     Makes the folder. Raises UsageError if it cannot be written.
     """
-    with written(path), kept_if_good(path) as fresh:
+    with translate_write_errors(path), atomic_path(path) as fresh:
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("xb") as file:
             file.write(content)

@@ -15,17 +15,17 @@ DEFAULT = "blitznet300-lite"
 CAFFE_MEAN = (123.151630838 / 255, 115.902882574 / 255, 103.062623801 / 255)
 """RGB mean of the release's ResNet-50 weights, which came from Caffe; no division by a deviation"""
 
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]
 """mean and deviation, RGB 0..1"""
-_CAFFE: Normalisation = (CAFFE_MEAN, (1.0, 1.0, 1.0))
-_TORCHVISION: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_TENSORFLOW: Normalisation = ((127 / 255,) * 3, (128 / 255,) * 3)
-_HALF: Normalisation = ((0.5,) * 3, (0.5,) * 3)
+_CAFFE: Normalization = (CAFFE_MEAN, (1.0, 1.0, 1.0))
+_TORCHVISION: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_TENSORFLOW: Normalization = ((127 / 255,) * 3, (128 / 255,) * 3)
+_HALF: Normalization = ((0.5,) * 3, (0.5,) * 3)
 
 SSDLITE_STRIDES = (8, 16, 32, 64, 128, 256)
 """with them the sizes of light anchors are SSDLite's on the last six maps"""
 
-NORMALISATIONS: dict[str, Normalisation] = {
+NORMALIZATIONS: dict[str, Normalization] = {
     "resnet50-caffe": _CAFFE,
     "resnet18": _TORCHVISION,
     "resnet34": _TORCHVISION,
@@ -44,8 +44,8 @@ def blitznet300_s8() -> Spec:
         name="blitznet300-s8",
         classes=VOC,
         size=(300, 300),
-        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128), first=0.1, low=0.2, high=0.95),
-        network=Network(family="blitznet", encoder="resnet50-caffe", extra=3),
+        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128), min_scale=0.1, second_scale=0.2, max_scale=0.95),
+        network=Network(family="blitznet", encoder="resnet50-caffe", extra_levels=3),
         mean=CAFFE_MEAN,
     )
 
@@ -56,7 +56,7 @@ def blitznet300_s4() -> Spec:
     return replace(
         base,
         name="blitznet300-s4",
-        anchors=AnchorLayout(strides=(4, 8, 16, 32, 64, 128), first=0.04, low=0.1, high=0.95),
+        anchors=AnchorLayout(strides=(4, 8, 16, 32, 64, 128), min_scale=0.04, second_scale=0.1, max_scale=0.95),
         network=replace(base.network, segmentation_stride=4),
     )
 
@@ -68,8 +68,8 @@ def blitznet512_s8() -> Spec:
         base,
         name="blitznet512-s8",
         size=(512, 512),
-        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128, 256), first=0.04, low=0.1, high=0.95),
-        network=replace(base.network, extra=4),
+        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128, 256), min_scale=0.04, second_scale=0.1, max_scale=0.95),
+        network=replace(base.network, extra_levels=4),
     )
 
 
@@ -79,7 +79,7 @@ def blitznet512_s4() -> Spec:
     return replace(
         base,
         name="blitznet512-s4",
-        anchors=AnchorLayout(strides=(4, 8, 16, 32, 64, 128, 256), first=0.02, low=0.08, high=0.95),
+        anchors=AnchorLayout(strides=(4, 8, 16, 32, 64, 128, 256), min_scale=0.02, second_scale=0.08, max_scale=0.95),
         network=replace(base.network, segmentation_stride=4),
     )
 
@@ -87,23 +87,27 @@ def blitznet512_s4() -> Spec:
 def ssd300() -> Spec:
     """The baseline of Table 1: SSD on the same encoder, no upscale stream, boxes only."""
     base = blitznet300_s8()
-    return replace(base, name="ssd300", tasks=("detection",), network=replace(base.network, family="ssd", extra=2))
+    return replace(
+        base, name="ssd300", tasks=("detection",), network=replace(base.network, family="ssd", extra_levels=2)
+    )
 
 
 def ssd512() -> Spec:
     """The baseline at 512 px."""
     base = blitznet512_s8()
-    return replace(base, name="ssd512", tasks=("detection",), network=replace(base.network, family="ssd", extra=3))
+    return replace(
+        base, name="ssd512", tasks=("detection",), network=replace(base.network, family="ssd", extra_levels=3)
+    )
 
 
 def blitznet300_lite() -> Spec:
     """The light network for two CPU cores: as plain, with SSDLite's maps, anchors and predictors; masks hear boxes."""
-    base = blitznet300_lite_plain()
+    base = blitznet300_lite_base()
     return replace(
         base,
         name="blitznet300-lite",
         anchors=replace(base.anchors, strides=SSDLITE_STRIDES),
-        network=replace(base.network, extra=4, side=True, side_offsets=True, guide=True),
+        network=replace(base.network, extra_levels=4, ssd_head=True, ssd_box_head=True, detection_prior=True),
     )
 
 
@@ -114,25 +118,25 @@ def blitznet416_lite() -> Spec:
         base,
         name="blitznet416-lite",
         size=(416, 416),
-        anchors=replace(base.anchors, first=0.085, low=0.17, high=0.85),
-        network=replace(base.network, segmentation_taps=128, presence=3.0),
+        anchors=replace(base.anchors, min_scale=0.085, second_scale=0.17, max_scale=0.85),
+        network=replace(base.network, lateral_channels=128, image_prior_weight=3.0),
     )
 
 
-def blitznet300_lite_plain() -> Spec:
+def blitznet300_lite_base() -> Spec:
     """The paper's streams and heads made light, and nothing else, on SSDLite's MobileNetV2 and extra layers."""
     return Spec(
         name="blitznet300-lite-plain",
         classes=VOC,
         size=(300, 300),
-        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128), first=0.1, low=0.2, high=0.95),
+        anchors=AnchorLayout(strides=(8, 16, 32, 64, 128), min_scale=0.1, second_scale=0.2, max_scale=0.95),
         network=Network(
             family="lite",
             encoder="mobilenetv2-ssdlite",
-            extra=3,
-            width=128,
-            inner=64,
-            segmentation_width=48,
+            extra_levels=3,
+            channels=128,
+            hidden_channels=64,
+            segmentation_channels=48,
             segmentation_stride=4,
         ),
         mean=_HALF[0],
@@ -142,14 +146,14 @@ def blitznet300_lite_plain() -> Spec:
 
 def ssd300_lite() -> Spec:
     """The light network's baseline: its predictors straight on the downscale stream, boxes only."""
-    base = blitznet300_lite_plain()
-    network = replace(base.network, family="ssd-lite", extra=2)
+    base = blitznet300_lite_base()
+    network = replace(base.network, family="ssd-lite", extra_levels=2)
     return replace(base, name="ssd300-lite", tasks=("detection",), network=network)
 
 
 MODELS: dict[str, Callable[[], Spec]] = {
     "blitznet300-lite": blitznet300_lite,
-    "blitznet300-lite-plain": blitznet300_lite_plain,
+    "blitznet300-lite-plain": blitznet300_lite_base,
     "blitznet300-s4": blitznet300_s4,
     "blitznet300-s8": blitznet300_s8,
     "blitznet416-lite": blitznet416_lite,
@@ -163,13 +167,13 @@ MODELS: dict[str, Callable[[], Spec]] = {
 
 def with_encoder(spec: Spec, encoder: str) -> Spec:
     """The same network on another encoder, with the normalisation that encoder's weights want."""
-    if encoder not in NORMALISATIONS:
-        raise ModelError(f"there is no encoder '{encoder}'; encoders are {', '.join(NORMALISATIONS)}")
-    mean, std = NORMALISATIONS[encoder]
+    if encoder not in NORMALIZATIONS:
+        raise ModelError(f"there is no encoder '{encoder}'; encoders are {', '.join(NORMALIZATIONS)}")
+    mean, std = NORMALIZATIONS[encoder]
     return replace(spec, network=replace(spec.network, encoder=encoder), mean=mean, std=std)
 
 
-def named(name: str) -> Spec:
+def get_spec(name: str) -> Spec:
     """The contract of a named model."""
     if name not in MODELS:
         raise ModelError(f"there is no model '{name}'; named models are {', '.join(MODELS)}")

@@ -1,16 +1,23 @@
-"""Spec: the contract a model carries, as JSON, wherever it goes.
+"""Spec: a model's metadata, stored as JSON in every model file.
 
-What a runtime needs (classes, size, anchors, limits) and what it takes to build the network again
-(`Network`) stand in one value, so that no file is ever read with the wrong mean, size or classes.
+It holds what inference needs (classes, input size, anchors, post-processing) and what builds the network again
+(`Network`), so that no file is read with another mean, size or class list.
 """
 
 import dataclasses
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from blitznet.core.calibration import PlattScaling
 from blitznet.core.errors import ModelError
-from blitznet.core.score_line import Line
+
+VERSION = 2
+"""the version of the spec that this code writes; version 1 is still read"""
+METADATA_KEY = "blitznet"
+"""the spec's key in a file's metadata"""
 
 Task = Literal["detection", "segmentation"]
 Fusion = Literal["resskip", "resskip-plain", "hourglass", "refine"]
@@ -18,136 +25,142 @@ Resize = Literal["bilinear", "nearest", "legacy"]
 Family = Literal["blitznet", "ssd", "lite", "ssd-lite"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
-BOTH: tuple[Task, ...] = ("detection", "segmentation")
+ALL_TASKS: tuple[Task, ...] = ("detection", "segmentation")
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorLayout:
-    """Where anchors lie and how large they are, as fractions of the image (paper 3.2, SSD 2.2).
+    """Positions and sizes of the anchors, as fractions of the image (paper 3.2, SSD 2.2).
 
-    One map for each stride, finest first, then one map of 1x1: `len(strides) + 1` maps.
+    There is one feature map for each stride, finest first, then one of 1x1: `len(strides) + 1` maps.
     """
 
     strides: tuple[int, ...]
-    first: float
-    low: float
-    high: float
+    min_scale: float
+    """side of the square anchors on the finest map"""
+    second_scale: float
+    """side of the square anchors on the second map; scales grow linearly from here"""
+    max_scale: float
+    """side of the square anchors on the coarsest map"""
     ratios: tuple[float, ...] = (2.0, 1 / 2, 3.0, 1 / 3)
+    """width / height of the other anchors"""
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    """scales of the encoded offsets: center x, center y, width, height"""
 
     @property
-    def per_cell(self) -> int:
-        """P: the square, one for each ratio, the larger square."""
+    def num_anchors_per_cell(self) -> int:
+        """P: the square, one anchor for each ratio, and the larger square."""
         return len(self.ratios) + 2
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What it takes to build the network again.
+    """Everything that is needed to build the network again.
 
-    `family` says of what blocks: `blitznet` the paper's bottlenecks, `ssd` the baseline without an
-    upscale stream, `lite` depthwise-separable, `ssd-lite` its baseline. `extra` counts the downscale stream's blocks.
+    `family` selects the blocks: `blitznet` for the paper's bottlenecks, `ssd` for its baseline without an upscale
+    stream, `lite` for depthwise-separable blocks, `ssd-lite` for the baseline of those.
     """
 
     family: Family
     encoder: str
-    extra: int
-    width: int = 512
-    """D of every map of the upscale stream"""
-    inner: int = 128
-    """D inside a fusion block"""
-    segmentation_width: int = 64
-    """D each map is reduced to before the maps are joined for the class map"""
+    extra_levels: int
+    """blocks of the downscale stream after the encoder"""
+    channels: int = 512
+    """channels of every map of the upscale stream"""
+    hidden_channels: int = 128
+    """channels inside a fusion block"""
+    segmentation_channels: int = 64
+    """channels of each map before the maps are concatenated in the segmentation head"""
     segmentation_stride: int = 8
-    segmentation_taps: int = 0
-    """D of what the class map takes straight from the encoder's two coarsest maps, with a block of its own; 0: not"""
-    side: bool = False
-    """whether class logits from the downscale stream, as SSD has them, are added to those of the upscale stream"""
-    side_offsets: bool = False
-    """whether offsets are added by the side as well, as SSDLite's box predictors give them"""
-    guide: bool = False
-    """whether the class logits of boxes have a say in the class map"""
-    presence: float = 1.0
-    """how often a trained guide counts the log of how likely boxes make a class anywhere in the photo"""
+    lateral_channels: int | None = None
+    """channels of lateral connections from the encoder's two coarsest maps to the segmentation head; None for none"""
+    ssd_head: bool = False
+    """a second SSD class head on the downscale stream; its logits are added to those of the upscale stream"""
+    ssd_box_head: bool = False
+    """the second SSD head also predicts box offsets, which are added to those of the upscale stream"""
+    detection_prior: bool = False
+    """class logits of the boxes are added to the segmentation logits"""
+    image_prior_weight: float = 1.0
+    """inference weight of the image-level class log-prior that the detection prior adds to the segmentation logits"""
     fusion: Fusion = "resskip"
     fusion_resize: Resize = "bilinear"
     segmentation_resize: Resize = "bilinear"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How the raw outputs of one image become boxes (paper 3.5)."""
+class PostprocessConfig:
+    """Thresholds that turn the raw outputs of one image into boxes (paper 3.5)."""
 
-    score: float = 0.01
-    candidates: int = 400
-    """best scores of a class that go into suppression"""
-    iou: float = 0.45
-    per_class: int = 50
-    per_image: int = 200
+    score_threshold: float = 0.01
+    """minimum score"""
+    topk_candidates: int = 400
+    """best-scoring anchors of a class that enter NMS"""
+    nms_threshold: float = 0.45
+    """IoU above which the box with the lower score is removed"""
+    max_per_class: int = 50
+    max_detections: int = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A model's contract: what goes in, what comes out, how it was built, where it comes from."""
+    """A model's metadata: inputs, outputs, architecture, post-processing and origin."""
 
     name: str
     classes: tuple[str, ...]
-    """K names; background is not among them"""
+    """K class names, without background"""
     size: tuple[int, int]
-    """(height, width) the network was trained at, pixels"""
+    """(height, width) of the network's input, pixels"""
     anchors: AnchorLayout
     network: Network
     mean: tuple[float, float, float]
     """RGB, subtracted after division by 255"""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    tasks: tuple[Task, ...] = BOTH
-    limits: Limits = Limits()
-    temperature: float = 1.0
-    """the logit of a score is divided by it, so that a score is a probability"""
-    shift: float = 0.0
-    """then added to the logit of a score"""
-    map_temperature: float = 1.0
-    """segmentation logits are divided by it before softmax, so that a pixel's certainty is a probability"""
+    """RGB, divided by after the mean is subtracted"""
+    tasks: tuple[Task, ...] = ALL_TASKS
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    score_calibration: PlattScaling = field(default_factory=PlattScaling)
+    """applied to box scores after the softmax"""
+    segmentation_temperature: float = 1.0
+    """segmentation logits are divided by it before the softmax"""
     precision: Precision = "float32"
-    """what a file is meant to be computed in"""
-    licence: str = "Apache-2.0"
+    """numeric precision that the file is meant to run in"""
+    license: str = "Apache-2.0"
     provenance: str = ""
-    """data, recipe and teachers in a sentence"""
-    version: int = 1
+    """training data, recipe and teachers, in a sentence"""
+    version: int = VERSION
 
     def __post_init__(self) -> None:
-        if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise ModelError(f"{self.name}: wanted a size of height and width in pixels, came {list(self.size)}")
+        if len(self.size) != 2 or not all(isinstance(value, int) and value > 0 for value in self.size):
+            raise ModelError(f"{self.name}: expected a size of (height, width) in pixels, got {list(self.size)}")
         if not all(isinstance(name, str) for name in self.classes):
-            raise ModelError(f"{self.name}: class names must be text, came {list(self.classes)}")
+            raise ModelError(f"{self.name}: expected class names as strings, got {list(self.classes)}")
         if len(set(self.classes)) != len(self.classes) or not self.classes:
-            raise ModelError(f"{self.name}: class names must be there and differ, came {list(self.classes)}")
+            raise ModelError(
+                f"{self.name}: expected at least one class name and no duplicates, got {list(self.classes)}"
+            )
         if not 0 < len(self.classes) < 255:
-            raise ModelError(f"{self.name}: 1 to 254 classes fit a class map, came {len(self.classes)}")
-        if not self.tasks or set(self.tasks) - set(BOTH):
-            raise ModelError(f"{self.name}: tasks must be some of {list(BOTH)}, came {list(self.tasks)}")
-        for temperature in (self.temperature, self.map_temperature):
-            if not 0 < temperature < float("inf"):
-                raise ModelError(f"{self.name}: wanted a temperature above 0, came {temperature}")
-        if not abs(self.shift) < float("inf"):
-            raise ModelError(f"{self.name}: wanted a finite shift, came {self.shift}")
-
-    @property
-    def score_line(self) -> Line:
-        """How scores are told."""
-        return Line(self.temperature, self.shift)
+            raise ModelError(f"{self.name}: expected 1 to 254 classes, got {len(self.classes)}")
+        if not self.tasks or set(self.tasks) - set(ALL_TASKS):
+            raise ModelError(f"{self.name}: expected tasks from {list(ALL_TASKS)}, got {list(self.tasks)}")
+        for temperature in (self.score_calibration.temperature, self.segmentation_temperature):
+            if not 0 < temperature < math.inf:
+                raise ModelError(f"{self.name}: expected a temperature above 0, got {temperature}")
+        if not math.isfinite(self.score_calibration.bias):
+            raise ModelError(f"{self.name}: expected a finite calibration bias, got {self.score_calibration.bias}")
 
     def uncalibrated(self) -> "Spec":
-        """The contract without what was measured on its weights: scores and certainties as the network has them.
+        """The spec without calibration: scores and pixel probabilities are the network's own.
 
-        The limit moves along: the same of the network's own scores are above it.
+        The score threshold is mapped back, so the same detections pass it.
         """
-        own = float(f"{self.score_line.own(self.limits.score):.5g}")
-        limits = dataclasses.replace(self.limits, score=own)
-        return dataclasses.replace(self, temperature=1.0, shift=0.0, map_temperature=1.0, limits=limits)
+        threshold = float(f"{self.score_calibration.inverse(self.postprocess.score_threshold):.5g}")
+        config = dataclasses.replace(self.postprocess, score_threshold=threshold)
+        return dataclasses.replace(
+            self, score_calibration=PlattScaling(), segmentation_temperature=1.0, postprocess=config
+        )
 
     @property
-    def channels(self) -> int:
+    def num_channels(self) -> int:
         """C: the classes and background."""
         return len(self.classes) + 1
 
@@ -157,22 +170,97 @@ class Spec:
 
     @staticmethod
     def from_json(text: str) -> "Spec":
-        """Read a contract; unknown and missing keys are errors."""
+        """Read a spec of this version or an older one; unknown and missing keys are errors.
+
+        Raises:
+            ModelError: The text is not a spec, or one of a newer version.
+        """
         try:
             fields = json.loads(text)
-            fields["anchors"] = _build(AnchorLayout, fields["anchors"])
-            fields["network"] = _build(Network, fields["network"])
-            fields["limits"] = _build(Limits, fields["limits"])
+            version = fields.get("version", 1)
+            if version not in (1, VERSION):
+                raise ModelError(f"expected a model spec of version {VERSION} or older, got {version}; update blitznet")
+            if version == 1:
+                fields = upgrade_v1(fields)
+            nested: dict[str, Callable[..., Any]] = {
+                "anchors": AnchorLayout,
+                "network": Network,
+                "postprocess": PostprocessConfig,
+                "score_calibration": PlattScaling,
+            }
+            for key, kind in nested.items():
+                fields[key] = _build(kind, fields[key])
             spec: Spec = _build(Spec, fields)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise ModelError(f"this is not a contract of a blitznet model ({error})") from error
+            raise ModelError(f"expected the spec of a blitznet model, got something else ({error})") from error
         return spec
 
 
-def _build(kind: type, fields: dict[str, Any]) -> Any:
-    unknown = set(fields) - {field.name for field in dataclasses.fields(kind)}
+def read_spec(text: str | None, *, source: str) -> Spec:
+    """The spec in a file's metadata, where None means that there was none.
+
+    Args:
+        text: JSON as written by `Spec.to_json`.
+        source: Name of the file, for errors.
+
+    Raises:
+        ModelError: The file has no spec, one that cannot be read, or one of a newer version.
+    """
+    if text is None:
+        raise ModelError(
+            f"{source}: expected a blitznet model, got a file without '{METADATA_KEY}' metadata; "
+            "make one with `blitznet train` or `blitznet export`"
+        )
+    try:
+        return Spec.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from error
+
+
+_V1_ANCHORS = {"first": "min_scale", "low": "second_scale", "high": "max_scale"}
+_V1_NETWORK = {
+    "extra": "extra_levels",
+    "width": "channels",
+    "inner": "hidden_channels",
+    "segmentation_width": "segmentation_channels",
+    "segmentation_taps": "lateral_channels",
+    "side": "ssd_head",
+    "side_offsets": "ssd_box_head",
+    "guide": "detection_prior",
+    "presence": "image_prior_weight",
+}
+_V1_POSTPROCESS = {
+    "score": "score_threshold",
+    "candidates": "topk_candidates",
+    "iou": "nms_threshold",
+    "per_class": "max_per_class",
+    "per_image": "max_detections",
+}
+_V1_SPEC = {"limits": "postprocess", "licence": "license", "map_temperature": "segmentation_temperature"}
+
+
+def upgrade_v1(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a version 1 spec under the names of version 2."""
+    new = _renamed(fields, _V1_SPEC)
+    new["anchors"] = _renamed(fields["anchors"], _V1_ANCHORS)
+    new["network"] = _renamed(fields["network"], _V1_NETWORK)
+    new["network"]["lateral_channels"] = new["network"].get("lateral_channels") or None
+    new["postprocess"] = _renamed(fields["limits"], _V1_POSTPROCESS)
+    new["score_calibration"] = {"temperature": new.pop("temperature", 1.0), "bias": new.pop("shift", 0.0)}
+    new["version"] = VERSION
+    return new
+
+
+def _renamed(fields: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in fields.items()}
+
+
+def _build(kind: Callable[..., Any], fields: dict[str, Any]) -> Any:
+    unknown = set(fields) - {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown:
-        raise ModelError(f"{kind.__name__} has no {sorted(unknown)}; the file is of a newer version, update blitznet")
+        raise ModelError(
+            f"the spec has unknown keys {sorted(unknown)}; the file is of a newer version, update blitznet"
+        )
     return kind(**{key: _frozen(value) for key, value in fields.items()})
 
 

@@ -1,6 +1,6 @@
 """Augmentation: a sample becomes an example, by one draw for image, boxes and class map together.
 
-Geometry is drawn from boxes and the photo's size alone; then only what will be seen is decoded, and pixels
+Geometry is drawn from boxes and the image's size alone; then only what will be seen is decoded, and pixels
 and classes are resampled once, straight to the size the network takes. Colours change after that, at that size.
 """
 
@@ -10,13 +10,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image as Pillow
 
-from blitznet.core.arrays import VOID, Boxes, ClassMap, Image
+from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, RGBArray
 from blitznet.core.errors import DataError
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
-from blitznet.data.colour import ColourRule, Step, draw_steps, paint
-from blitznet.data.example import Example
-from blitznet.data.geometry import (
+from blitznet.data.color_jitter import ColourRule, Step, apply_steps, draw_steps
+from blitznet.data.crop import (
     Window,
     carry,
     coverage_crop,
@@ -26,6 +25,7 @@ from blitznet.data.geometry import (
     whole,
     zoomed_out,
 )
+from blitznet.data.train_sample import TrainSample
 
 LEAST_SIDE = 2
 """pixels of the network's image; what is narrower or lower is no object (reference 5, step 8)"""
@@ -33,24 +33,24 @@ LEAST_SIDE = 2
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What may happen to a photo on its way into training, and how likely."""
+    """What may happen to a image on its way into training, and how likely."""
 
     colour: ColourRule = "none"
-    """ssd: each change in half of the photos; blitznet: all four always"""
+    """ssd: each change in half of the images; blitznet: all four always"""
     zoom_out: float = 0.0
-    """probability that the photo is laid on a larger canvas"""
+    """probability that the image is laid on a larger canvas"""
     max_zoom: float = 4.0
-    """the largest canvas, in the photo's sides"""
+    """the largest canvas, in the image's sides"""
     min_zoom: float = 1.0
     """the smallest canvas"""
     crop: Literal["ssd", "blitznet", "none"] = "none"
-    """ssd: by Jaccard overlap, the whole photo in one case of seven; blitznet: by the share of an object seen"""
+    """ssd: by Jaccard overlap, the whole image in one case of seven; blitznet: by the share of an object seen"""
     smallest: float = 0.3
     """the least crop: of the sides for ssd, of the area for blitznet"""
     flip: float = 0.0
     """probability of mirroring"""
     padding: tuple[int, int, int] = (123, 116, 104)
-    """RGB around a zoomed-out photo: the mean colour of photos"""
+    """RGB around a zoomed-out image: the mean colour of images"""
 
 
 SSD = Policy(colour="ssd", zoom_out=0.5, crop="ssd", flip=0.5)
@@ -67,30 +67,30 @@ PLAIN = Policy()
 
 def augment(
     sample: Sample, rng: np.random.Generator, policy: Policy, *, size: tuple[int, int], map_size: tuple[int, int]
-) -> Example:
+) -> TrainSample:
     """The sample as the network will be fed it: image at `size` (h, w), class map at `map_size` (mh, mw).
 
     Objects whose centre is outside or which are under 2 pixels are left out; difficult ones stay.
-    Raises DataError for a photo that cannot be read or a mask of another size than its photo.
+    Raises DataError for a image that cannot be read or a mask of another size than its image.
     """
-    photo_size = sample.photo.size()
-    window = draw_window(photo_size, sample.boxes[~sample.crowd], rng, policy)
+    image_size = sample.image.size()
+    window = draw_window(image_size, sample.boxes[~sample.crowd], rng, policy)
     steps = draw_steps(policy.colour, rng)
     boxes, kept = carry(window, sample.boxes, sample.crowd, least=(LEAST_SIDE / size[0], LEAST_SIDE / size[1]))
-    return Example(
+    return TrainSample(
         id=sample.id,
-        image=_image(sample.photo, window, photo_size, size, steps, policy.padding),
+        image=_image(sample.image, window, image_size, size, steps, policy.padding),
         boxes=boxes,
         labels=sample.labels[kept],
         crowd=sample.crowd[kept],
-        class_map=_class_map(sample, window, photo_size, map_size),
-        box_classes=sample.box_classes,
-        mask_classes=sample.mask_classes,
+        class_map=_class_map(sample, window, image_size, map_size),
+        box_classes=sample.annotated_box_classes,
+        mask_classes=sample.annotated_mask_classes,
     )
 
 
 def draw_window(size: tuple[int, int], boxes: Boxes, rng: np.random.Generator, policy: Policy) -> Window:
-    """What of a photo of `size` (H, W) with these objects (M, 4), pixels, will be seen."""
+    """What of a image of `size` (H, W) with these objects (M, 4), pixels, will be seen."""
     window = whole(size)
     if rng.random() < policy.zoom_out:
         window = zoomed_out(size, rng.uniform(policy.min_zoom, policy.max_zoom), rng)
@@ -102,35 +102,35 @@ def draw_window(size: tuple[int, int], boxes: Boxes, rng: np.random.Generator, p
 
 
 def _image(
-    photo: Photo,
+    image_source: ImageSource,
     window: Window,
-    photo_size: tuple[int, int],
+    image_size: tuple[int, int],
     size: tuple[int, int],
     steps: tuple[Step, ...],
     padding: tuple[int, int, int],
-) -> Image:
+) -> RGBArray:
     """(h, w, 3): the visible part decoded at the size it will have, coloured, on a canvas of padding."""
-    top, bottom, y1, y2 = covered(window.y1, window.y2, photo_size[0], size[0])
-    left, right, x1, x2 = covered(window.x1, window.x2, photo_size[1], size[1])
+    top, bottom, y1, y2 = covered(window.y1, window.y2, image_size[0], size[0])
+    left, right, x1, x2 = covered(window.x1, window.x2, image_size[1], size[1])
     image = Pillow.new("RGB", size[::-1], padding)
     if bottom > top and right > left:
-        part = photo.fitted((bottom - top, right - left), box=(x1, y1, x2, y2))
-        image.paste(paint(part, steps), (left, top))
+        part = image_source.resize_pil((bottom - top, right - left), box=(x1, y1, x2, y2))
+        image.paste(apply_steps(part, steps), (left, top))
     return np.array(image.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT) if window.flipped else image)
 
 
-def _class_map(sample: Sample, window: Window, photo_size: tuple[int, int], map_size: tuple[int, int]) -> ClassMap:
-    """(mh, mw): background around a zoomed-out photo, as in the release; but all void where there is no mask.
+def _class_map(sample: Sample, window: Window, image_size: tuple[int, int], map_size: tuple[int, int]) -> ClassMap:
+    """(mh, mw): background around a zoomed-out image, as in the release; but all void where there is no mask.
 
     The release pads those with background too, and so learns that what was never painted is background
     (reference 8, defect 3).
     """
     class_map = sample.class_map()
     if class_map is None:
-        return np.full(map_size, VOID, np.uint8)
-    if class_map.shape != photo_size:
+        return np.full(map_size, IGNORE_INDEX, np.uint8)
+    if class_map.shape != image_size:
         raise DataError(
             f"{sample.id}: the mask is {class_map.shape[1]}x{class_map.shape[0]} pixels, "
-            f"the photo {photo_size[1]}x{photo_size[0]}; make them the same size"
+            f"the image {image_size[1]}x{image_size[0]}; make them the same size"
         )
     return look_up(class_map, window, map_size, outside=0)

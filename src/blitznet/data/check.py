@@ -7,23 +7,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.arrays import VOID, Flags
+from blitznet.core.arrays import IGNORE_INDEX, Flags
 from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import Dataset, UnknownClassError
-from blitznet.data.leaks import Listing, find_duplicates, list_photos, same_photos
+from blitznet.data.leaks import Listing, find_duplicates, list_images, same_images
 from blitznet.data.mapping import map_classes
 from blitznet.data.masks import UnknownValueError
 from blitznet.data.sources import Source, open_dataset, parse_source
 
 Severity = Literal["error", "warning"]
 Progress = Callable[[str, int, int], None]
-"""called with a set's title, photos done, photos in all"""
+"""called with a set's title, images done, images in all"""
 
 EXAMPLES = 5
 _UNREADABLE = "files that are missing or cannot be read"
 _SLACK = 1.0
-"""pixels by which a box may leave its photo: rounding and 1-based counting"""
+"""pixels by which a box may leave its image: rounding and 1-based counting"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Finding:
     """the set"""
     count: int
     examples: tuple[str, ...]
-    """up to five, each naming the photo or file"""
+    """up to five, each naming the image or file"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Totals:
     """What was looked at."""
 
     title: str
-    photos: int
+    images: int
     objects: int
     masks: int
     classes: int
@@ -71,7 +71,7 @@ class Findings:
 def check(
     *sets: str | Source | Dataset, classes: tuple[str, ...] | None = None, progress: Progress | None = None
 ) -> Findings:
-    """Look at every photo, box and mask of the sets; with `classes`, also at names the model lacks.
+    """Look at every image, box and mask of the sets; with `classes`, also at names the model lacks.
 
     Nothing stops at the first fault: a file that cannot be read is one finding. Leaks between the given sets
     are warnings, since sets may be given that are never used together.
@@ -86,15 +86,15 @@ def check(
         dataset, annotated = opened
         seen, total = _check_samples(dataset, log, progress)
         totals.append(total)
-        for name in np.asarray(dataset.names)[annotated & ~seen]:
+        for name in np.asarray(dataset.class_names)[annotated & ~seen]:
             log.add("warning", "classes that do not occur", dataset.title, str(name))
-        photos = list(list_photos(dataset))
-        for first, second in find_duplicates(photos):
-            log.add("warning", "duplicate photos", dataset.title, f"{second.id} is {first.id}")
+        images = list(list_images(dataset))
+        for first, second in find_duplicates(images):
+            log.add("warning", "duplicate images", dataset.title, f"{second.id} is {first.id}")
         for title, others in listings:
-            for first, second in same_photos(others, photos):
-                log.add("warning", f"photos also in {title}", dataset.title, f"{second.id} is {first.id}")
-        listings.append((dataset.title, photos))
+            for first, second in same_images(others, images):
+                log.add("warning", f"images also in {title}", dataset.title, f"{second.id} is {first.id}")
+        listings.append((dataset.title, images))
     return Findings(found=log.findings(), totals=tuple(totals))
 
 
@@ -126,10 +126,10 @@ def _open(given: str | Source | Dataset, classes: tuple[str, ...] | None, log: _
     try:
         source = parse_source(given) if isinstance(given, str) else given
         if not isinstance(source, Source):
-            return source, np.ones(len(source.names), np.bool_)
+            return source, np.ones(len(source.class_names), np.bool_)
         dataset = open_dataset(source)
-        own = map_classes(dataset, dataset.names, annotated=source.classes, void=source.void)
-        unmapped = map_classes(dataset, classes or dataset.names, void=source.void).unmapped
+        own = map_classes(dataset, dataset.class_names, annotated=source.classes, void=source.void)
+        unmapped = map_classes(dataset, classes or dataset.class_names, void=source.void).unmapped
     except BlitzNetError as error:
         log.add("error", "sets that cannot be opened", title, str(error))
         return None
@@ -141,7 +141,7 @@ def _open(given: str | Source | Dataset, classes: tuple[str, ...] | None, log: _
 def _check_samples(dataset: Dataset, log: _Log, progress: Progress | None) -> tuple[Flags, Totals]:
     """Findings of every sample; (K,) the classes that occur, and what was looked at."""
     objects = masks = 0
-    seen = np.zeros(len(dataset.names), np.bool_)
+    seen = np.zeros(len(dataset.class_names), np.bool_)
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
@@ -155,28 +155,28 @@ def _check_samples(dataset: Dataset, log: _Log, progress: Progress | None) -> tu
             seen |= _check_sample(sample, dataset, log)
         if progress:
             progress(dataset.title, index + 1, len(dataset))
-    return seen, Totals(dataset.title, len(dataset), objects, masks, len(dataset.names))
+    return seen, Totals(dataset.title, len(dataset), objects, masks, len(dataset.class_names))
 
 
 def _check_sample(sample: Sample, dataset: Dataset, log: _Log) -> Flags:
     """Findings of one sample; (K,) the classes it shows."""
-    seen = np.zeros(len(dataset.names), np.bool_)
+    seen = np.zeros(len(dataset.class_names), np.bool_)
     seen[sample.labels] = True
-    size = _check_photo(sample, dataset.title, log)
+    size = _check_image(sample, dataset.title, log)
     _check_boxes(sample, size, dataset, log)
     shown = _check_mask(sample, size, dataset.title, log)
     seen[shown - 1] = True
-    if not sample.box_classes.any() and sample.mask is None:
-        log.add("warning", "photos with nothing annotated", dataset.title, sample.id)
+    if not sample.annotated_box_classes.any() and sample.mask is None:
+        log.add("warning", "images with nothing annotated", dataset.title, sample.id)
     elif not seen.any():
-        log.add("warning", "photos without objects", dataset.title, sample.id)
+        log.add("warning", "images without objects", dataset.title, sample.id)
     return seen
 
 
-def _check_photo(sample: Sample, title: str, log: _Log) -> tuple[int, int] | None:
-    """(H, W) of the photo, decoded to its end; None if it cannot be."""
+def _check_image(sample: Sample, title: str, log: _Log) -> tuple[int, int] | None:
+    """(H, W) of the image, decoded to its end; None if it cannot be."""
     try:
-        height, width, _ = sample.photo.read().shape
+        height, width, _ = sample.image.read().shape
     except DataError as error:
         log.add("error", _UNREADABLE, title, str(error))
         return None
@@ -188,11 +188,11 @@ def _check_boxes(sample: Sample, size: tuple[int, int] | None, dataset: Dataset,
     low = np.asarray([-_SLACK, -_SLACK])
     high = np.asarray([width + _SLACK, height + _SLACK])
     for box, label in zip(sample.boxes.astype(np.float64), sample.labels, strict=True):
-        what = f"{sample.id}: {dataset.names[label]} {box.round(1).tolist()}"
+        what = f"{sample.id}: {dataset.class_names[label]} {box.round(1).tolist()}"
         if (box[2:] <= box[:2]).any():
             log.add("error", "empty or inverted boxes", dataset.title, what)
         elif size and ((box[:2] < low).any() or (box[2:] > high).any()):
-            log.add("error", "boxes outside of their photo", dataset.title, f"{what} in {width}x{height}")
+            log.add("error", "boxes outside of their image", dataset.title, f"{what} in {width}x{height}")
 
 
 def _check_mask(sample: Sample, size: tuple[int, int] | None, title: str, log: _Log) -> NDArray[np.int64]:
@@ -209,7 +209,7 @@ def _check_mask(sample: Sample, size: tuple[int, int] | None, title: str, log: _
         log.add("error", _UNREADABLE, title, str(error))
         return nothing
     if size and mask.shape != size:
-        wanted, came = f"{size[1]}x{size[0]}", f"{mask.shape[1]}x{mask.shape[0]}"
-        log.add("error", "masks of another size", title, f"{sample.id}: photo {wanted}, mask {came}")
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=VOID + 1))
-    return np.asarray(values[(values > 0) & (values != VOID)], np.int64)
+        expected, actual = f"{size[1]}x{size[0]}", f"{mask.shape[1]}x{mask.shape[0]}"
+        log.add("error", "masks of another size", title, f"{sample.id}: image {expected}, mask {actual}")
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1))
+    return np.asarray(values[(values > 0) & (values != IGNORE_INDEX)], np.int64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blitznet.core.arrays import Boxes, Flags, Labels
 from blitznet.core.errors import DataError
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
 from blitznet.core.sample import MaskSource, Sample
 
 MAX_SIDE = 1e6
@@ -18,7 +18,7 @@ MAX_SIDE = 1e6
 
 
 class Dataset(Protocol):
-    """Photos with their truth; the labels of every sample index `names`."""
+    """Images with their truth; the labels of every sample index `names`."""
 
     @property
     def title(self) -> str:
@@ -26,7 +26,7 @@ class Dataset(Protocol):
         ...
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """(K,) class names."""
         ...
 
@@ -44,7 +44,7 @@ class UnknownClassError(DataError):
     """An object's class is not one of the set's names."""
 
 
-class Row(NamedTuple):
+class Annotation(NamedTuple):
     """One object as a reader found it."""
 
     box: tuple[float, float, float, float]
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     crowd: bool = False
 
 
-class Ragged(NamedTuple):
+class JaggedArray(NamedTuple):
     """Many short arrays in one, so that millions of them cost few Python objects."""
 
     values: NDArray[np.generic]
@@ -68,21 +68,21 @@ class Ragged(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
-    """The objects of all photos of a set, in flat arrays: light to hold and to send to workers."""
+    """The objects of all images of a set, in flat arrays: light to hold and to send to workers."""
 
     starts: NDArray[np.int64]
-    """(N + 1,) the first object of each photo"""
+    """(N + 1,) the first object of each image"""
     boxes: Boxes
     labels: Labels
     difficult: Flags
     crowd: Flags
 
     @classmethod
-    def pack(cls, photos: Iterable[Sequence[Row]]) -> "Objects":
-        """Flat arrays from the rows of each photo."""
+    def pack(cls, images: Iterable[Sequence[Annotation]]) -> "Objects":
+        """Flat arrays from the rows of each image."""
         counts = [0]
-        rows: list[Row] = []
-        for found in photos:
+        rows: list[Annotation] = []
+        for found in images:
             rows.extend(found)
             counts.append(len(rows))
         return cls(
@@ -94,21 +94,21 @@ class Objects:
         )
 
     def span(self, index: int) -> slice:
-        """Where the objects of one photo lie in the flat arrays."""
+        """Where the objects of one image lie in the flat arrays."""
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
 
 @dataclass(frozen=True, eq=False)
-class Listed:
+class IndexedDataset:
     """A Dataset of files whose annotations were all read when it was opened.
 
     What could not be read is kept in `errors` by index, and raised when that sample is asked for.
     """
 
     title: str
-    names: tuple[str, ...]
+    class_names: tuple[str, ...]
     ids: tuple[str, ...]
-    photos: tuple[str, ...]
+    images: tuple[str, ...]
     """one path for each sample"""
     objects: Objects | None
     """None: no boxes were annotated"""
@@ -121,35 +121,35 @@ class Listed:
         at = range(len(self))[index]
         if at in self.errors:
             raise self.errors[at]
-        photo = Photo(self.photos[at])
+        image = ImageSource(self.images[at])
         objects = Objects.pack([()]) if self.objects is None else self.objects
         span = slice(0) if self.objects is None else objects.span(at)
-        scale = self._scale(photo)
-        mask = self._mask(at, photo)
+        scale = self._scale(image)
+        mask = self._mask(at, image)
         return Sample(
             id=self.ids[at],
-            photo=photo,
+            image=image,
             boxes=objects.boxes[span] * scale,
             labels=objects.labels[span],
             difficult=objects.difficult[span],
             crowd=objects.crowd[span],
-            box_classes=np.full(len(self.names), self.objects is not None),
-            mask_classes=np.full(len(self.names), mask is not None),
+            annotated_box_classes=np.full(len(self.class_names), self.objects is not None),
+            annotated_mask_classes=np.full(len(self.class_names), mask is not None),
             mask=mask,
         )
 
-    def _scale(self, photo: Photo) -> NDArray[np.float32]:  # noqa: ARG002 - used where boxes are fractions
+    def _scale(self, image: ImageSource) -> NDArray[np.float32]:  # noqa: ARG002 - used where boxes are fractions
         """(4,) what brings the stored boxes to pixels."""
         return np.ones(4, np.float32)
 
-    def _mask(self, index: int, photo: Photo) -> MaskSource | None:  # noqa: ARG002 - for sets with masks
+    def _mask(self, index: int, image: ImageSource) -> MaskSource | None:  # noqa: ARG002 - for sets with masks
         """The class map of one sample; None where no mask was annotated."""
         return None
 
 
 def require_no_errors(dataset: Dataset) -> None:
     """Refuse a set some of whose annotations could not be read: before an epoch, not in it."""
-    errors = dataset.errors if isinstance(dataset, Listed) else {}
+    errors = dataset.errors if isinstance(dataset, IndexedDataset) else {}
     for error in errors.values():
         more = f" (and {len(errors) - 1} more; `blitznet data check` lists them)" if len(errors) > 1 else ""
         raise DataError(f"{error}{more}") from error
@@ -169,40 +169,40 @@ def read_text(path: Path, *, limit: int) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: wanted UTF-8 text; save it as UTF-8") from error
+        raise DataError(f"{path}: expected UTF-8 text; save it as UTF-8") from error
 
 
 def read_names(path: Path) -> tuple[str, ...]:
     """Class names from a text file, one a line; empty lines are left out."""
     names = tuple(line.strip() for line in read_text(path, limit=1 << 20).splitlines() if line.strip())
     if not names:
-        raise DataError(f"{path}: wanted one class name a line, came an empty file")
+        raise DataError(f"{path}: expected one class name a line, got an empty file")
     if len(set(names)) < len(names):
-        raise DataError(f"{path}: wanted every class name once; remove the repeated ones")
+        raise DataError(f"{path}: expected every class name once; remove the repeated ones")
     return names
 
 
 def named_files(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
     """The files under a folder: path relative to it, without suffix -> all files of that name, in order of name."""
-    wanted = frozenset(suffixes)
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in wanted) if folder.is_dir() else []
+    expected = frozenset(suffixes)
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in expected) if folder.is_dir() else []
     named: dict[str, list[Path]] = {}
     for path in found:
         named.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
     return named
 
 
-def photo_paths(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """The photos under a folder: path relative to it, without suffix -> file, in order of name."""
-    return {name: only_photo(files) for name, files in named_files(folder, suffixes).items()}
+def image_paths(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """The images under a folder: path relative to it, without suffix -> file, in order of name."""
+    return {name: only_image(files) for name, files in named_files(folder, suffixes).items()}
 
 
-def only_photo(files: Sequence[Path]) -> Path:
-    """The one photo of a name; raises DataError where there are several, for all but one would be lost."""
+def only_image(files: Sequence[Path]) -> Path:
+    """The one image of a name; raises DataError where there are several, for all but one would be lost."""
     first, *others = sorted(files)
     if others:
         raise DataError(
             f"{first}: {others[0].name} beside it has the same name but for the suffix, by which a set knows its "
-            "photos; rename or remove one"
+            "images; rename or remove one"
         )
     return first

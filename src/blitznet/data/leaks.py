@@ -1,4 +1,4 @@
-"""The clean protocol: no photo is both trained on and evaluated on."""
+"""The clean protocol: no image is both trained on and evaluated on."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ _COCO_ID = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?(\d{12})")
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One photo in two sets."""
+    """One image in two sets."""
 
     train: str
     """its id in the training set"""
@@ -28,7 +28,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A photo of a set, without its pixels."""
+    """A image of a set, without its pixels."""
 
     id: str
     path: Path | None
@@ -36,11 +36,11 @@ class Listing:
     title: str
 
 
-def photo_key(path: str | Path, name: str = "", form: str = "") -> str:
-    """What is equal for two files of one photo, by their names; `name` is its id in a set of format `form`.
+def image_key(path: str | Path, name: str = "", form: str = "") -> str:
+    """What is equal for two files of one image, by their names; `name` is its id in a set of format `form`.
 
-    VOC2012's `2007_000123` and `000123` in a folder VOC2007 are one photo (all 632 such ids have equal boxes);
-    a VOC or COCO id means its photo in any format. Otherwise equal ids in two sets of one format are one photo
+    VOC2012's `2007_000123` and `000123` in a folder VOC2007 are one image (all 632 such ids have equal boxes);
+    a VOC or COCO id means its image in any format. Otherwise equal ids in two sets of one format are one image
     in VOC, SBD and COCO; in YOLO and folders, where files are often just numbered, only the same file is.
     """
     place = Path(path)
@@ -55,41 +55,41 @@ def photo_key(path: str | Path, name: str = "", form: str = "") -> str:
 
 
 def find_leaks(train: Sequence[Dataset], evaluation: Sequence[Dataset]) -> tuple[Leak, ...]:
-    """Every photo of `evaluation` that is in `train` too, by name or byte for byte."""
-    mine = [listing for dataset in train for listing in list_photos(dataset)]
+    """Every image of `evaluation` that is in `train` too, by name or byte for byte."""
+    mine = [listing for dataset in train for listing in list_images(dataset)]
     return tuple(
         Leak(train=first.id, evaluation=second.id, titles=(first.title, second.title))
-        for first, second in same_photos(mine, [item for dataset in evaluation for item in list_photos(dataset)])
+        for first, second in same_images(mine, [item for dataset in evaluation for item in list_images(dataset)])
     )
 
 
 def refuse_leaks(train: Sequence[Dataset], evaluation: Sequence[Dataset]) -> None:
-    """Raise a DataError if a photo is both trained on and evaluated on."""
+    """Raise a DataError if a image is both trained on and evaluated on."""
     leaks = find_leaks(train, evaluation)
     if not leaks:
         return
     pairs = ", ".join(leak.evaluation for leak in leaks[:3])
     raise DataError(
-        f"{leaks[0].titles[1]}: {len(leaks)} evaluation photo(s) are trained on too, in {leaks[0].titles[0]}: {pairs};"
+        f"{leaks[0].titles[1]}: {len(leaks)} evaluation image(s) are trained on too, in {leaks[0].titles[0]}: {pairs};"
         " take them out of one of the lists, or allow it with --allow-leaks"
     )
 
 
-def list_photos(dataset: Dataset) -> Iterator[Listing]:
-    """The photos of a set by name; a sample that cannot be read is left out."""
+def list_images(dataset: Dataset) -> Iterator[Listing]:
+    """The images of a set by name; a sample that cannot be read is left out."""
     form = dataset.title.partition(":")[0]
     for index, name in enumerate(dataset.ids):
         try:
-            source = dataset[index].photo.source
+            source = dataset[index].image.source
         except DataError:
             continue
         path = Path(source) if isinstance(source, (str, Path)) else None
-        key = photo_key(path, name, form) if path else f"{dataset.title}:{name}"
+        key = image_key(path, name, form) if path else f"{dataset.title}:{name}"
         yield Listing(id=name, path=path, key=key, title=dataset.title)
 
 
-def same_photos(first: Sequence[Listing], second: Sequence[Listing]) -> list[tuple[Listing, Listing]]:
-    """Pairs (of `first`, of `second`) that are one photo; each of `second` at most once."""
+def same_images(first: Sequence[Listing], second: Sequence[Listing]) -> list[tuple[Listing, Listing]]:
+    """Pairs (of `first`, of `second`) that are one image; each of `second` at most once."""
     by_key: dict[str, Listing] = {}
     by_size: dict[int, list[Listing]] = defaultdict(list)
     for listing in first:
@@ -105,7 +105,7 @@ def same_photos(first: Sequence[Listing], second: Sequence[Listing]) -> list[tup
 
 
 def find_duplicates(listings: Sequence[Listing]) -> list[tuple[Listing, Listing]]:
-    """Pairs (earlier, later) that are one photo."""
+    """Pairs (earlier, later) that are one image."""
     pairs = []
     keys: dict[str, Listing] = {}
     sizes: dict[int, list[Listing]] = defaultdict(list)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.arrays import VOID, Flags
+from blitznet.core.arrays import IGNORE_INDEX, Flags
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError
-from blitznet.core.sample import ANY, Sample
+from blitznet.core.sample import ANY_CLASS, Sample
 from blitznet.data.dataset import Dataset
 from blitznet.data.masks import mask_value, remapped
 
@@ -21,7 +21,7 @@ class MappedDataset:
     """A Dataset under the model's names; made by `map_classes`."""
 
     base: Dataset
-    names: tuple[str, ...]
+    class_names: tuple[str, ...]
     """the model's (K,) classes"""
     unmapped: tuple[str, ...]
     """the set's names that are none of the model's and count as background"""
@@ -49,7 +49,7 @@ class MappedDataset:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.base[index]
-        labels = np.where(sample.labels == ANY, _VOIDED, self.labels[sample.labels])
+        labels = np.where(sample.labels == ANY_CLASS, _VOIDED, self.labels[sample.labels])
         # a box without area has no offsets to learn; `check` names it
         solid = (sample.boxes[:, 2:] > sample.boxes[:, :2]).all(-1)
         keep = (labels != _DROPPED) & solid
@@ -57,19 +57,19 @@ class MappedDataset:
         mask = None if sample.mask is None else remapped(sample.mask, self.table)
         return Sample(
             id=sample.id,
-            photo=sample.photo,
+            image=sample.image,
             boxes=sample.boxes[keep],
-            labels=np.where(void, ANY, labels[keep]),
+            labels=np.where(void, ANY_CLASS, labels[keep]),
             difficult=sample.difficult[keep],
             crowd=sample.crowd[keep] | void,
-            box_classes=self._flags(sample.box_classes),
-            mask_classes=self._flags(sample.mask_classes),
+            annotated_box_classes=self._flags(sample.annotated_box_classes),
+            annotated_mask_classes=self._flags(sample.annotated_mask_classes),
             mask=mask,
         )
 
     def _flags(self, own: Flags) -> Flags:
         """Flags of the set's names to flags of the model's classes."""
-        flags = np.zeros(len(self.names), np.bool_)
+        flags = np.zeros(len(self.class_names), np.bool_)
         flags[self.labels[own & (self.labels >= 0)]] = True
         return flags & self.annotated
 
@@ -87,19 +87,21 @@ def map_classes(
     crowds). A sample annotates the model's classes that its set names, or only those in `annotated`.
     """
     voided = _chosen(dataset, void, "void")
-    wanted = set(dataset.names) if annotated is None else _chosen(dataset, annotated, "classes")
-    labels = _labels(dataset.names, classes, voided)
+    expected = set(dataset.class_names) if annotated is None else _chosen(dataset, annotated, "classes")
+    labels = _labels(dataset.class_names, classes, voided)
     if (labels == _DROPPED).all():
         raise DataError(
-            f"{dataset.title}: none of its classes ({_some(dataset.names)}) is one of the model's ({_some(classes)})"
+            f"{dataset.title}: none of its classes ({_some(dataset.class_names)}) is one of the model's ({_some(classes)})"
         )
     flags = np.zeros(len(classes), np.bool_)
-    flags[[label for name, label in zip(dataset.names, labels, strict=True) if label >= 0 and name in wanted]] = True
+    flags[
+        [label for name, label in zip(dataset.class_names, labels, strict=True) if label >= 0 and name in expected]
+    ] = True
     return MappedDataset(
         base=dataset,
-        names=classes,
-        unmapped=tuple(name for name, label in zip(dataset.names, labels, strict=True) if label == _DROPPED),
-        void=tuple(name for name, label in zip(dataset.names, labels, strict=True) if label == _VOIDED),
+        class_names=classes,
+        unmapped=tuple(name for name, label in zip(dataset.class_names, labels, strict=True) if label == _DROPPED),
+        void=tuple(name for name, label in zip(dataset.class_names, labels, strict=True) if label == _VOIDED),
         annotated=flags,
         labels=labels,
         table=_table(labels),
@@ -119,9 +121,9 @@ def _labels(names: tuple[str, ...], classes: tuple[str, ...], voided: set[str]) 
 def _table(labels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Mask values: 0 stays, unknown ones and 255 are void."""
     own = [mask_value(label) for label in range(len(labels))]
-    table = np.full(max(256, own[-1] + 1), VOID, np.uint8)
+    table = np.full(max(256, own[-1] + 1), IGNORE_INDEX, np.uint8)
     table[0] = 0
-    table[own] = np.where(labels == _VOIDED, VOID, np.maximum(labels, -1) + 1)
+    table[own] = np.where(labels == _VOIDED, IGNORE_INDEX, np.maximum(labels, -1) + 1)
     return table
 
 
@@ -129,9 +131,13 @@ def _chosen(dataset: Dataset, names: Iterable[str], option: str) -> set[str]:
     """Those of the set's names that an option means; refuses one that it lacks, lest a slip teach background."""
     chosen: set[str] = set()
     for name in names:
-        found = {name} & set(dataset.names) or {own for own in dataset.names if canonical(own) == canonical(name)}
+        found = {name} & set(dataset.class_names) or {
+            own for own in dataset.class_names if canonical(own) == canonical(name)
+        }
         if not found:
-            raise DataError(f"{dataset.title}: {option}={name} is not one of its classes ({_some(dataset.names)})")
+            raise DataError(
+                f"{dataset.title}: {option}={name} is not one of its classes ({_some(dataset.class_names)})"
+            )
         chosen |= found
     return chosen
 

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from blitznet.core.arrays import VOID, ClassMap, Floats
+from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Floats
 from blitznet.core.errors import DataError, MissingExtra
-from blitznet.core.photo import MAX_PIXELS
+from blitznet.core.image import MAX_PIXELS
 from blitznet.core.sample import MaskSource
 
 Box = tuple[float, float, float, float]
 
 _FAR = 4
-"""a polygon may leave its photo by this many times the photo's size; farther is a broken file"""
+"""a polygon may leave its image by this many times the image's size; farther is a broken file"""
 _MAX_RUNS = 1 << 20
 _VALUES = 256
 
@@ -40,15 +40,15 @@ class IndexMask:
     def read(self) -> ClassMap:
         """(H, W) uint8; refuses other modes and values that name no class."""
         values = _read_values(self.path)
-        unknown = (values >= self.known) & (values != VOID)
+        unknown = (values >= self.known) & (values != IGNORE_INDEX)
         if unknown.any():
             found = ", ".join(map(str, np.unique(values[unknown])[:5]))
             raise UnknownValueError(
-                f"{self.path}: wanted mask values below {self.known} or {VOID} for void, came {found}"
+                f"{self.path}: expected mask values below {self.known} or {IGNORE_INDEX} for void, got {found}"
             )
         if not self.shift:
             return values
-        return np.where(values == VOID, np.uint8(VOID), values + np.uint8(self.shift)).astype(np.uint8)
+        return np.where(values == IGNORE_INDEX, np.uint8(IGNORE_INDEX), values + np.uint8(self.shift)).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +67,7 @@ class RemappedMask:
 
 def mask_value(label: int) -> int:
     """What stands for a label: label + 1, and one more from 255 on, which is void."""
-    return label + 1 if label + 1 < VOID else label + 2
+    return label + 1 if label + 1 < IGNORE_INDEX else label + 2
 
 
 def remapped(mask: MaskSource, table: NDArray[np.uint8]) -> MaskSource:
@@ -75,7 +75,7 @@ def remapped(mask: MaskSource, table: NDArray[np.uint8]) -> MaskSource:
 
     Outlines are painted in the new values at once, so that their names may be more than a class map has values for.
     """
-    if isinstance(mask, PaintedMask) and mask.table is None:
+    if isinstance(mask, RasterizedMask) and mask.table is None:
         return replace(mask, table=table)
     return RemappedMask(mask, table[:_VALUES])
 
@@ -94,7 +94,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PaintedMask:
+class RasterizedMask:
     """A class map painted from its objects in their order: where two overlap, the later wins (paper 4.1).
 
     An object without an outline has its box made void, under all others: its pixels are no background.
@@ -115,20 +115,20 @@ class PaintedMask:
         for shape in self.shapes:
             if not shape.polygons and shape.runs is None:
                 x1, y1, x2, y2 = np.clip(shape.box, 0, [width, height, width, height])
-                canvas[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = VOID
+                canvas[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = IGNORE_INDEX
         for shape in self.shapes:
             if shape.runs is not None:
                 filled = decode_runs(shape.runs, self.size, name=self.name)
                 np.copyto(canvas, self._painted(shape.value), where=filled)
             elif shape.polygons:
-                part, filled = fill_polygons(shape.polygons, self.size, name=self.name)
+                part, filled = rasterize_polygons(shape.polygons, self.size, name=self.name)
                 np.copyto(canvas[part], self._painted(shape.value), where=filled)
         return canvas
 
     def _painted(self, value: int) -> np.uint8:
         if self.table is not None:
             return np.uint8(self.table[value])
-        if value > VOID:
+        if value > IGNORE_INDEX:
             raise DataError(
                 f"{self.name}: class number {value - 1} has no value in a class map, which holds 254 classes"
             )
@@ -139,10 +139,12 @@ Part = tuple[slice, slice]
 """rows and columns of a canvas"""
 
 
-def fill_polygons(polygons: Sequence[Floats], size: tuple[int, int], *, name: str) -> tuple[Part, NDArray[np.bool_]]:
+def rasterize_polygons(
+    polygons: Sequence[Floats], size: tuple[int, int], *, name: str
+) -> tuple[Part, NDArray[np.bool_]]:
     """The union of polygons (each x y x y ... in pixels), by COCO's own rule: the part of the canvas, its pixels.
 
-    Outlines that stay inside the photo are filled on a canvas of their own size, which gives the same pixels in
+    Outlines that stay inside the image are filled on a canvas of their own size, which gives the same pixels in
     a fraction of the time; others on the whole, for the rule depends on where the canvas ends.
     """
     try:
@@ -152,7 +154,7 @@ def fill_polygons(polygons: Sequence[Floats], size: tuple[int, int], *, name: st
     height, width = size
     points = np.concatenate(polygons).reshape(-1, 2)
     if not (np.abs(points) <= (_FAR + 1) * max(size)).all():  # also refuses NaN
-        raise DataError(f"{name}: a polygon lies far outside of its photo of {width}x{height}; fix or remove it")
+        raise DataError(f"{name}: a polygon lies far outside of its image of {width}x{height}; fix or remove it")
     (x1, y1), (x2, y2) = np.floor(points.min(0)).astype(int) - 1, np.ceil(points.max(0)).astype(int) + 2
     if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
         x1, y1, x2, y2 = 0, 0, width, height
@@ -166,7 +168,7 @@ def decode_runs(runs: NDArray[np.int64], size: tuple[int, int], *, name: str) ->
     """(H, W) bool from run lengths down the columns, background first."""
     height, width = size
     if (runs < 0).any() or int(runs.sum()) != height * width:
-        raise DataError(f"{name}: run lengths add up to {int(runs.sum()):,}, wanted {height} x {width} pixels")
+        raise DataError(f"{name}: run lengths add up to {int(runs.sum()):,}, expected {height} x {width} pixels")
     flags = np.arange(len(runs)) % 2 == 1
     return np.repeat(flags, runs).reshape(width, height).T
 
@@ -203,7 +205,7 @@ def _read_values(path: str) -> NDArray[np.uint8]:
                 raise DataError(f"{path}: {image.width}x{image.height} pixels are more than {MAX_PIXELS:,}")
             if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
                 raise DataError(
-                    f"{path}: wanted a palette or grey mask whose values are classes, came mode {image.mode};"
+                    f"{path}: expected a palette or grey mask whose values are classes, got mode {image.mode};"
                     " save the mask as indices"
                 )
             values = np.asarray(image)
@@ -213,6 +215,6 @@ def _read_values(path: str) -> NDArray[np.uint8]:
         raise DataError(f"{path}: not a PNG mask") from error
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
         raise DataError(f"{path}: mask cannot be decoded ({error}); the file is broken or cut off") from error
-    if values.dtype != np.bool_ and values.dtype != np.uint8 and (values.min() < 0 or values.max() > VOID):
-        raise UnknownValueError(f"{path}: wanted mask values of 0 to {VOID}, came up to {values.max()}")
+    if values.dtype != np.bool_ and values.dtype != np.uint8 and (values.min() < 0 or values.max() > IGNORE_INDEX):
+        raise UnknownValueError(f"{path}: expected mask values of 0 to {IGNORE_INDEX}, got up to {values.max()}")
     return values.astype(np.uint8)

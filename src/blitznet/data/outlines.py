@@ -7,8 +7,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.arrays import VOID, Floats
-from blitznet.data.dataset import Objects, Ragged
+from blitznet.core.arrays import IGNORE_INDEX, Floats
+from blitznet.data.dataset import JaggedArray, Objects
 from blitznet.data.masks import Box, Shape, mask_value
 
 
@@ -29,10 +29,10 @@ class Outline(NamedTuple):
 class Outlines:
     """Polygons and run lengths of every object of a set; objects are counted as in `Objects`."""
 
-    polygons: Ragged
+    polygons: JaggedArray
     polygon_owners: NDArray[np.int64]
     """the object of each polygon, rising"""
-    runs: Ragged
+    runs: JaggedArray
     run_owners: NDArray[np.int64]
 
     @property
@@ -73,7 +73,7 @@ class Outlines:
         x1, y1, x2, y2 = (float(side) for side in objects.boxes[owner] * scale)
         box: Box = (x1, y1, x2, y2)
         return Shape(
-            value=VOID if objects.crowd[owner] else mask_value(int(objects.labels[owner])),
+            value=IGNORE_INDEX if objects.crowd[owner] else mask_value(int(objects.labels[owner])),
             box=box,
             polygons=tuple((p.reshape(-1, 2) * scale[:2]).reshape(-1) for p in polygons),
             runs=cast("NDArray[np.int64]", self.runs.row(run)) if has_run else None,
@@ -89,7 +89,7 @@ class _Packer:
         self.rows.append(row)
         self.owners.append(owner)
 
-    def ragged(self, dtype: type[np.generic]) -> Ragged:
+    def ragged(self, dtype: type[np.generic]) -> JaggedArray:
         starts = np.cumsum([0, *map(len, self.rows)], dtype=np.int64)
         values = np.concatenate(self.rows).astype(dtype) if self.rows else np.zeros(0, dtype)
-        return Ragged(values, starts)
+        return JaggedArray(values, starts)

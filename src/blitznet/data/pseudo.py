@@ -1,4 +1,4 @@
-"""Class maps that a teacher painted, for photos that have boxes and no mask.
+"""Class maps that a teacher painted, for images that have boxes and no mask.
 
 A teacher is believed inside the boxes of what it sees, and where it sees nothing and no box is; where it and the
 boxes disagree, pixels are void. Its class maps lie in a folder: `classes.txt`, one name a line, and one folder for
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from blitznet.core.arrays import VOID, ClassMap, Flags, Floats
+from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Flags, Floats
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError, UsageError
-from blitznet.core.files import write_whole
-from blitznet.core.photo import Photo
+from blitznet.core.files import atomic_write
+from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import Dataset
 from blitznet.data.mapping import MappedDataset
@@ -29,13 +29,13 @@ NAMES = "classes.txt"
 _SEEN = 0.15
 """of a box's pixels, that are of its class where the teacher has seen the object; bicycles fill little more"""
 
-Teacher = Callable[[Photo], ClassMap]
-"""a photo -> its class map (H, W)"""
+Teacher = Callable[[ImageSource], ClassMap]
+"""a image -> its class map (H, W)"""
 
 
 @dataclass(frozen=True, eq=False)
-class PseudoMasked:
-    """A data set whose photos without a mask have what a teacher painted."""
+class PseudoMaskDataset:
+    """A data set whose images without a mask have what a teacher painted."""
 
     base: MappedDataset
     folder: Path
@@ -52,9 +52,9 @@ class PseudoMasked:
         return self.base.title
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """(K,) class names."""
-        return self.base.names
+        return self.base.class_names
 
     @property
     def unmapped(self) -> tuple[str, ...]:
@@ -75,40 +75,42 @@ class PseudoMasked:
         if sample.mask is not None or not path.is_file():
             return sample
         return replace(
-            sample, mask=RemappedMask(IndexMask(str(path), self.count), self.table), mask_classes=self.known.copy()
+            sample,
+            mask=RemappedMask(IndexMask(str(path), self.count), self.table),
+            annotated_mask_classes=self.known.copy(),
         )
 
 
-def with_pseudo_masks(dataset: MappedDataset, source: Source, folder: Path) -> PseudoMasked:
+def with_pseudo_masks(dataset: MappedDataset, source: Source, folder: Path) -> PseudoMaskDataset:
     """The data set with a teacher's class maps of `folder`; raises DataError where that is none."""
     listed = folder / NAMES
     if not listed.is_file():
-        raise DataError(f"{folder}: wanted a folder of a teacher's class maps, there is no {NAMES}")
+        raise DataError(f"{folder}: expected a folder of a teacher's class maps, there is no {NAMES}")
     theirs = [canonical(name) for name in _names(listed)]
-    ours = {canonical(name): value for value, name in enumerate(dataset.names, start=1)}
-    table = np.full(256, VOID, np.uint8)
+    ours = {canonical(name): value for value, name in enumerate(dataset.class_names, start=1)}
+    table = np.full(256, IGNORE_INDEX, np.uint8)
     table[: len(theirs) + 1] = [0, *(ours.get(name, 0) for name in theirs)]
-    known = np.asarray([canonical(name) in theirs for name in dataset.names])
-    return PseudoMasked(dataset, folder / set_folder(source), table, known, len(theirs) + 1)
+    known = np.asarray([canonical(name) in theirs for name in dataset.class_names])
+    return PseudoMaskDataset(dataset, folder / set_folder(source), table, known, len(theirs) + 1)
 
 
-def paint(teacher: Teacher, dataset: Dataset, source: Source, folder: Path) -> Iterator[bool]:
-    """Have the teacher paint all photos of a set that have boxes and no mask; tells of each whether it did.
+def generate_pseudo_masks(teacher: Teacher, dataset: Dataset, source: Source, folder: Path) -> Iterator[bool]:
+    """Have the teacher paint all images of a set that have boxes and no mask; tells of each whether it did.
 
     The teacher's values are the data set's labels + 1. What is there already stays.
     """
     place = folder / set_folder(source)
-    _require_names(folder / NAMES, dataset.names)
-    write_whole(folder / NAMES, ("\n".join(dataset.names) + "\n").encode())
+    _require_names(folder / NAMES, dataset.class_names)
+    atomic_write(folder / NAMES, ("\n".join(dataset.class_names) + "\n").encode())
     for index in range(len(dataset)):
         sample = dataset[index]
         path = _file(place, sample)
-        wanted = sample.mask is None and bool(sample.box_classes.any()) and not path.is_file()
-        if wanted:
+        expected = sample.mask is None and bool(sample.annotated_box_classes.any()) and not path.is_file()
+        if expected:
             png = BytesIO()
-            Pillow.fromarray(agreed(teacher(sample.photo), sample)).save(png, "PNG")
-            write_whole(path, png.getvalue())
-        yield wanted
+            Pillow.fromarray(agreed(teacher(sample.image), sample)).save(png, "PNG")
+            atomic_write(path, png.getvalue())
+        yield expected
 
 
 def _require_names(listed: Path, names: Sequence[str]) -> None:
@@ -128,7 +130,7 @@ def _names(listed: Path) -> tuple[str, ...]:
 
 
 def agreed(seen: ClassMap, sample: Sample) -> ClassMap:
-    """What a teacher's class map (H, W) and the boxes of a photo say alike; the rest is void."""
+    """What a teacher's class map (H, W) and the boxes of a image say alike; the rest is void."""
     allowed, doubtful = np.zeros(seen.shape, np.bool_), np.zeros(seen.shape, np.bool_)
     for box, label, crowd in zip(sample.boxes, sample.labels, sample.crowd, strict=True):
         inside = _pixels(box, seen.shape)
@@ -138,7 +140,7 @@ def agreed(seen: ClassMap, sample: Sample) -> ClassMap:
         if not crowd:
             allowed[inside] |= own
     void = ((seen > 0) | doubtful) & ~allowed
-    return np.where(void, np.uint8(VOID), seen)
+    return np.where(void, np.uint8(IGNORE_INDEX), seen)
 
 
 def _pixels(box: Floats, shape: tuple[int, ...]) -> tuple[slice, slice]:

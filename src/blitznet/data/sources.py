@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blitznet.core.errors import DataError, UsageError
-from blitznet.data.dataset import Listed, require_no_errors
+from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.mapping import MappedDataset, map_classes
 from blitznet.data.voc import LISTS, open_voc
 
@@ -29,9 +29,9 @@ class Source:
     weight: float = 1.0
     """2: sampled twice as often"""
     masks: tuple[str, ...] | None = None
-    """VOC: folders of class maps instead of SegmentationClass, the first that has a photo's counts; (): no masks"""
+    """VOC: folders of class maps instead of SegmentationClass, the first that has a image's counts; (): no masks"""
     masked: float = 1.0
-    """VOC: share of the photos whose masks are used, chosen by a hash of the id"""
+    """VOC: share of the images whose masks are used, chosen by a hash of the id"""
     text: str = ""
     """as the user typed it"""
 
@@ -50,13 +50,13 @@ def parse_source(text: str) -> Source:
     head, *options = text.split(",")
     form, colon, place = head.partition(":")
     if not colon or form not in FORMATS:
-        raise UsageError(f"'{text}': wanted FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(FORMATS)}; {_example()}")
+        raise UsageError(f"'{text}': expected FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(FORMATS)}; {_example()}")
     root, at, split = place.rpartition("@")
     listed = form == "voc" and split.partition("/")[0] in LISTS and split.count("/") == 1
     if not at or ("/" in split and not listed) or "\\" in split:
         root, split = place, ""
     if not root or (at and root != place and not split) or split.endswith("/"):
-        raise UsageError(f"'{text}': wanted a folder, and a split's name after @; {_example()}")
+        raise UsageError(f"'{text}': expected a folder, and a split's name after @; {_example()}")
     values = dict(_parse_option(option, text) for option in options)
     if len(values) < len(options):
         raise UsageError(f"'{text}': an option stands there twice; {_example()}")
@@ -73,7 +73,7 @@ def parse_source(text: str) -> Source:
     )
 
 
-def open_dataset(source: Source) -> Listed:
+def open_dataset(source: Source) -> IndexedDataset:
     """The set under its own names; what cannot be read is in its `errors`, and raised when asked for."""
     if not source.root.exists():
         raise DataError(f"{source.title}: there is no folder {source.root}")
@@ -98,7 +98,7 @@ def open_dataset(source: Source) -> Listed:
 
             return open_folder(root, split, title=title)
         case _:
-            raise UsageError(f"'{source.format}': wanted a format of {', '.join(FORMATS)}; {_example()}")
+            raise UsageError(f"'{source.format}': expected a format of {', '.join(FORMATS)}; {_example()}")
 
 
 def open_mapped(source: Source, classes: tuple[str, ...]) -> MappedDataset:

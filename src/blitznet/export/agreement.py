@@ -1,11 +1,11 @@
-"""How alike the Results of two engines are, photo by photo."""
+"""How alike the Results of two engines are, image by image."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from blitznet.core.boxes import iou
-from blitznet.core.result import Result
+from blitznet.postprocess.result import Result
 
 FAINT = 0.1
 """differences are measured from this score on: among thousands of fainter ones, equal scores change places"""
@@ -22,7 +22,7 @@ class Agreement:
     """Pairs of Results, counted up; both ways, since either may see what the other does not."""
 
     pixels: float = 0.0
-    """largest difference of a side of a box, in pixels of the photo"""
+    """largest difference of a side of a box, in pixels of the image"""
     score: float = 0.0
     """largest difference of a score"""
     _clear: list[int] = field(default_factory=lambda: [0, 0])
@@ -31,7 +31,7 @@ class Agreement:
     _alike: int = 0
 
     def add(self, a: Result, b: Result) -> None:
-        """Count in what two engines saw in one photo."""
+        """Count in what two engines saw in one image."""
         for way, (one, other) in enumerate(((a, b), (b, a))):
             pixels, score = _difference(one, other)
             self.pixels, self.score = max(self.pixels, pixels), max(self.score, score)

@@ -1,4 +1,4 @@
-"""A graph with everything computed that does not depend on the photo."""
+"""A graph with everything computed that does not depend on the image."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

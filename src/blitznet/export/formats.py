@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from blitznet.core.arrays import Image
+from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision, Spec
 from blitznet.export.onnx import raw_model, with_finishing, write_onnx
@@ -26,13 +26,13 @@ LEAST_SIDE = 32
 """pixels"""
 
 
-def contract(spec: Spec, *, precision: Precision = "float32", size: tuple[int, int] | None = None) -> Spec:
-    """The contract of a file: the network's, for a precision and, if given, for photos of another (height, width).
+def export_spec(spec: Spec, *, precision: Precision = "float32", size: tuple[int, int] | None = None) -> Spec:
+    """The contract of a file: the network's, for a precision and, if given, for images of another (height, width).
 
-    The network is fully convolutional and its anchors are fractions of the photo, so any size does.
+    The network is fully convolutional and its anchors are fractions of the image, so any size does.
     """
     if size is not None and min(size) < LEAST_SIDE:
-        raise UsageError(f"--size: wanted {LEAST_SIDE} pixels or more a side, came {size[1]}x{size[0]}")
+        raise UsageError(f"--size: expected {LEAST_SIDE} pixels or more a side, got {size[1]}x{size[0]}")
     return replace(spec, precision=precision, size=size or spec.size)
 
 
@@ -43,14 +43,14 @@ def require_possible(spec: Spec, to: Format, *, nms: bool, calibrated: bool) -> 
     if spec.precision == "int8" and to == "torch":
         raise UsageError("--precision: a torch program is float32 or bfloat16; for int8 choose --to onnx or openvino")
     if (spec.precision == "int8") != calibrated:
-        wanted = (
-            "photos to measure ranges on" if spec.precision == "int8" else "no photos for other precisions than int8"
+        expected = (
+            "images to measure ranges on" if spec.precision == "int8" else "no images for other precisions than int8"
         )
-        raise UsageError(f"--calibrate: wanted {wanted}, came {'some' if calibrated else 'none'}")
+        raise UsageError(f"--calibrate: expected {expected}, got {'some' if calibrated else 'none'}")
 
 
 def export(
-    net: nn.Module, spec: Spec, path: Path, to: Format = "onnx", *, nms: bool = False, images: Sequence[Image] = ()
+    net: nn.Module, spec: Spec, path: Path, to: Format = "onnx", *, nms: bool = False, images: Sequence[RGBArray] = ()
 ) -> None:
     """Write the network as one file with its contract, in the contract's precision and for its size.
 
@@ -70,7 +70,7 @@ def export(
     (write_onnx if to == "onnx" else write_openvino)(model, spec, path)
 
 
-def _quantised(model: "ModelProto", spec: Spec, images: Sequence[Image]) -> "ModelProto":
+def _quantised(model: "ModelProto", spec: Spec, images: Sequence[RGBArray]) -> "ModelProto":
     import onnx
 
     from blitznet.export.quantize import quantize_onnx

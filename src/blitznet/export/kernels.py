@@ -85,7 +85,7 @@ def set_kernels(model: "ModelProto", found: Sequence[Kernel]) -> None:
 
 
 def correct_biases(model: "ModelProto", found: Sequence[Kernel], means: Mapping[str, Floats]) -> None:
-    """Take out of each bias what the rounded kernel adds to its channel, on the average over many photos.
+    """Take out of each bias what the rounded kernel adds to its channel, on the average over many images.
 
     Left in, these shifts add up from layer to layer: with them taken out, the answers' error is half as large.
     means: by the name of a convolution's input, the mean (D,) of each of its channels.

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from blitznet.core.contract import KEY
 from blitznet.core.errors import MissingExtra
-from blitznet.core.files import write_whole
-from blitznet.core.spec import Spec
+from blitznet.core.files import atomic_write
+from blitznet.core.spec import METADATA_KEY, Spec
 from blitznet.export.program import example
-from blitznet.nets.deploy import Deployed, answers
-from blitznet.nets.detect import Finishing, finished_answers
+from blitznet.nets.deploy import Deployed, output_names
+from blitznet.nets.postprocess import PostprocessModule, nms_output_names
 from blitznet.runtime.engine import INPUT
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def export_onnx(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False) ->
 
 def raw_model(net: nn.Module, spec: Spec) -> "ModelProto":
     """The network and its normalisation as a graph that gives raw answers."""
-    model = _traced(Deployed(net, spec), (example(spec),), [INPUT], answers(spec))
+    model = _traced(Deployed(net, spec), (example(spec),), [INPUT], output_names(spec))
     _halve_kernels(model)
     return model
 
@@ -55,11 +54,11 @@ def with_finishing(model: "ModelProto", net: nn.Module, spec: Spec) -> "ModelPro
     """The graph that gives raw answers, and after it the post-processing, in whatever precision the first part is."""
     from onnx import compose
 
-    names = answers(spec)
+    names = output_names(spec)
     with torch.inference_mode():
         given = Deployed(net, spec).cpu().eval()(example(spec))
     inputs = [f"{_NETWORK}{name}" for name in names]
-    after = _traced(Finishing(spec), tuple(answer.clone() for answer in given), inputs, finished_answers(spec))
+    after = _traced(PostprocessModule(spec), tuple(answer.clone() for answer in given), inputs, nms_output_names(spec))
     after.ir_version = model.ir_version
     del after.opset_import[:]  # those of the network's graph hold, where quantising has raised one
     after.opset_import.extend(model.opset_import)
@@ -74,7 +73,7 @@ def write_onnx(model: "ModelProto", spec: Spec, path: Path) -> None:
 
     describe(model, spec)
     onnx.checker.check_model(model)
-    write_whole(path, model.SerializeToString())
+    atomic_write(path, model.SerializeToString())
 
 
 def describe(model: "ModelProto", spec: Spec) -> None:
@@ -82,11 +81,11 @@ def describe(model: "ModelProto", spec: Spec) -> None:
     model.producer_name = "blitznet"
     model.doc_string = f"{spec.name}: object boxes and a class for every pixel; images (B, h, w, 3) uint8 RGB"
     notes = {
-        KEY: spec.to_json(),
+        METADATA_KEY: spec.to_json(),
         "name": spec.name,
         "names": ", ".join(spec.classes),
         "precision": spec.precision,
-        "licence": spec.licence,
+        "licence": spec.license,
         "provenance": spec.provenance,
     }
     del model.metadata_props[:]

@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
-from blitznet.core.files import write_whole
+from blitznet.core.files import atomic_write
 from blitznet.core.spec import Spec
-from blitznet.runtime.openvino import CONTRACT, GRAPH, WEIGHTS, import_openvino, shared_core
+from blitznet.runtime.openvino_engine import CONTRACT, GRAPH, WEIGHTS, import_openvino, shared_core
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -34,4 +34,4 @@ def write_openvino(model: "ModelProto", spec: Spec, path: Path) -> None:
     with ZipFile(content, "w") as file:
         for name, part in parts.items():
             file.writestr(name, part)
-    write_whole(path, content.getvalue())
+    atomic_write(path, content.getvalue())

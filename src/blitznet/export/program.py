@@ -6,12 +6,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from blitznet.core.contract import KEY
-from blitznet.core.files import write_whole
-from blitznet.core.spec import Spec
+from blitznet.core.files import atomic_write
+from blitznet.core.spec import METADATA_KEY, Spec
 from blitznet.nets.deploy import Deployed, in_bfloat16
-from blitznet.nets.detect import Finished
-from blitznet.nets.program import FINISHED
+from blitznet.nets.postprocess import EndToEnd
+from blitznet.nets.program_engine import FINISHED
 
 _OF_OUR_SOURCES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
 """notes on each node that name files and lines: nobody's business"""
@@ -26,7 +25,7 @@ def export_program(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False)
     net = net.cpu().eval()
     deployed = Deployed(in_bfloat16(net) if spec.precision == "bfloat16" else net, spec)
     program = torch.export.export(
-        (Finished(deployed, spec) if nms else deployed).eval(),
+        (EndToEnd(deployed, spec) if nms else deployed).eval(),
         (example(spec),),
         dynamic_shapes=({0: torch.export.Dim("B")},),
     )
@@ -34,12 +33,12 @@ def export_program(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False)
         for note in _OF_OUR_SOURCES:
             node.meta.pop(note, None)
     content = BytesIO()
-    torch.export.save(program, content, extra_files={KEY: spec.to_json(), FINISHED: str(nms)})
-    write_whole(path, content.getvalue())
+    torch.export.save(program, content, extra_files={METADATA_KEY: spec.to_json(), FINISHED: str(nms)})
+    atomic_write(path, content.getvalue())
 
 
 def example(spec: Spec) -> torch.Tensor:
-    """Photos (2, h, w, 3) to trace a network with, of one number: programs store what they were traced with.
+    """Images (2, h, w, 3) to trace a network with, of one number: programs store what they were traced with.
 
     Two of them: a batch of 1 would be taken for a constant.
     """

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blitznet.core.arrays import Image, require_shape
+from blitznet.core.arrays import RGBArray, require_shape
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Spec
-from blitznet.export.calibrate import Moments, Seen, observe, second_moments
+from blitznet.export.activations import Moments, Seen, observe, second_moments
 from blitznet.export.folding import folded
 from blitznet.export.kernels import Kernel, correct_biases, kernels, set_kernels
 from blitznet.export.onnx import write_onnx
-from blitznet.export.rounding import compensated
+from blitznet.export.weight_rounding import compensated
 from blitznet.runtime.engine import INPUT
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OPERATIONS = ("Conv", "Add", "Concat", "Resize", "Clip", "Relu", "MaxPool", "AveragePool")
 """what is computed in 8 bits; all else is float, between its neighbours' 8 bits"""
 MOMENTS = 100
-"""photos at most that 1x1 kernels are rounded for; each shows hundreds of places"""
+"""images at most that 1x1 kernels are rounded for; each shows hundreds of places"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,15 @@ class InFloat:
     """names of convolutions in 8 bits whose answers are not rounded to 8 bits"""
 
 
-def quantize_onnx(source: Path, target: Path, images: Sequence[Image], spec: Spec) -> None:
+def quantize_onnx(source: Path, target: Path, images: Sequence[RGBArray], spec: Spec) -> None:
     """Write the float32 network of `source`, as it is without post-processing, in 8 bits as `target`.
 
-    images: (h, w, 3) uint8 RGB of the contract's size, photos such as it will see, 100 to 300 of them; what goes on
-    inside the network while it looks at them gives the scales. The same photos give the same file.
+    images: (h, w, 3) uint8 RGB of the contract's size, images such as it will see, 100 to 300 of them; what goes on
+    inside the network while it looks at them gives the scales. The same images give the same file.
     Raises UsageError where there is no image or the file cannot be written.
     """
     if not images:
-        raise UsageError(f"{target}: wanted photos to calibrate on, 100 or more, came none")
+        raise UsageError(f"{target}: expected images to calibrate on, 100 or more, got none")
     for image in images:
         require_shape(image, (*spec.size, 3), name="image to calibrate on")
     model = folded(source)
@@ -76,7 +76,7 @@ def in_float(model: "ModelProto") -> InFloat:
             used_by.setdefault(name, []).append(node)
 
     def after(node: "NodeProto") -> "list[NodeProto]":
-        # a photo's shape goes wherever something is resized or reshaped, which says nothing of its pixels
+        # a image's shape goes wherever something is resized or reshaped, which says nothing of its pixels
         return [user for name in node.output for user in used_by.get(name, ()) if node.op_type != "Shape"]
 
     def before(node: "NodeProto") -> "list[NodeProto]":
@@ -120,8 +120,8 @@ def _tensors(model: "ModelProto", spared: AbstractSet[str]) -> list[str]:
     return sorted({name for node in nodes for name in (*node.input, *node.output)} & maps)
 
 
-def _compensated(model: "ModelProto", found: Sequence[Kernel], images: Sequence[Image]) -> list[Kernel]:
-    """The kernels, the 1x1 ones rounded so that on these photos their answers change least."""
+def _compensated(model: "ModelProto", found: Sequence[Kernel], images: Sequence[RGBArray]) -> list[Kernel]:
+    """The kernels, the 1x1 ones rounded so that on these images their answers change least."""
     inputs = {node.name: node.input[0] for node in model.graph.node}
     matrices = [(kernel.name, inputs[kernel.node]) for kernel in found if kernel.pointwise]
     moments = second_moments(model, [tensor for _, tensor in matrices], images[:: -(-len(images) // MOMENTS)])

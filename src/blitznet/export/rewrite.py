@@ -5,12 +5,11 @@ from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
 
-from blitznet.core.contract import KEY
 from blitznet.core.errors import UsageError
-from blitznet.core.files import write_whole
-from blitznet.core.spec import Spec
-from blitznet.runtime.openvino import CONTRACT
-from blitznet.runtime.openvino import SUFFIX as OPENVINO
+from blitznet.core.files import atomic_write
+from blitznet.core.spec import METADATA_KEY, Spec
+from blitznet.runtime.openvino_engine import CONTRACT
+from blitznet.runtime.openvino_engine import SUFFIX as OPENVINO
 
 
 def rewrite(path: Path, spec: Spec, out: Path) -> None:
@@ -19,14 +18,14 @@ def rewrite(path: Path, spec: Spec, out: Path) -> None:
     Raises UsageError for a kind of file whose contract cannot be replaced.
     """
     if path.suffix not in WRITERS:
-        raise UsageError(f"{path}: wanted a {', '.join(WRITERS)} file, came '{path.suffix or path.name}'")
+        raise UsageError(f"{path}: expected a {', '.join(WRITERS)} file, got '{path.suffix or path.name}'")
     WRITERS[path.suffix](path, spec, out)
 
 
 def _safetensors(path: Path, spec: Spec, out: Path) -> None:
     from safetensors.torch import load, save
 
-    write_whole(out, save(load(path.read_bytes()), metadata={KEY: spec.to_json()}))
+    atomic_write(out, save(load(path.read_bytes()), metadata={METADATA_KEY: spec.to_json()}))
 
 
 def _onnx(path: Path, spec: Spec, out: Path) -> None:
@@ -36,7 +35,7 @@ def _onnx(path: Path, spec: Spec, out: Path) -> None:
 
     model = onnx.load(path)
     describe(model, spec)
-    write_whole(out, model.SerializeToString())
+    atomic_write(out, model.SerializeToString())
 
 
 def _openvino(path: Path, spec: Spec, out: Path) -> None:
@@ -44,7 +43,7 @@ def _openvino(path: Path, spec: Spec, out: Path) -> None:
     with ZipFile(path) as old, ZipFile(content, "w") as new:
         for part in old.infolist():
             new.writestr(part, spec.to_json() if part.filename == CONTRACT else old.read(part))
-    write_whole(out, content.getvalue())
+    atomic_write(out, content.getvalue())
 
 
 WRITERS: dict[str, Callable[[Path, Spec, Path], None]] = {

@@ -8,22 +8,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from blitznet.core.arrays import Image
+from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import ModelError
-from blitznet.core.photo import Photo
-from blitznet.core.result import Detections, Outputs, Result
+from blitznet.core.image import ImageSource
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import Precision, Spec
 from blitznet.export.agreement import Agreement
-from blitznet.nets.deploy import Deployed, answers
-from blitznet.nets.detect import Finished, finished_answers
-from blitznet.nets.program import SUFFIX as PROGRAM
-from blitznet.nets.program import ProgramEngine, named
+from blitznet.nets.deploy import Deployed, output_names
+from blitznet.nets.postprocess import EndToEnd, nms_output_names
+from blitznet.nets.program_engine import SUFFIX as PROGRAM
+from blitznet.nets.program_engine import ProgramEngine, named
+from blitznet.postprocess.result import Result
 from blitznet.runtime.engine import Engine
-from blitznet.runtime.onnx import OnnxEngine
-from blitznet.runtime.openvino import SUFFIX as OPENVINO
-from blitznet.runtime.openvino import OpenVinoEngine
+from blitznet.runtime.onnx_engine import OnnxEngine
+from blitznet.runtime.openvino_engine import SUFFIX as OPENVINO
+from blitznet.runtime.openvino_engine import OpenVinoEngine
 from blitznet.runtime.predictor import Predictor
-from blitznet.runtime.prepare import prepare
+from blitznet.runtime.preprocess import preprocess_batch
 
 RAW = 1e-4
 """largest difference of float32's raw answers, in standard deviations of the answer"""
@@ -55,13 +56,13 @@ class Check:
         return off if np.isfinite(off) else np.inf  # not a number is as far as can be
 
     def __str__(self) -> str:
-        bound = "" if self.bound is None else f", wanted {'at least' if self.least else 'at most'} {self.bound:.4g}"
+        bound = "" if self.bound is None else f", expected {'at least' if self.least else 'at most'} {self.bound:.4g}"
         return f"{self.what}: {self.value:.4g}{bound}"
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How well two engines agree over some photos."""
+    """How well two engines agree over some images."""
 
     checks: tuple[Check, ...]
 
@@ -79,19 +80,19 @@ class Eager:
     def __init__(self, net: nn.Module, spec: Spec, *, nms: bool = False) -> None:
         self.spec = spec
         deployed = Deployed(net, spec)
-        self._module = (Finished(deployed, spec) if nms else deployed).cpu().eval()
-        self._names = finished_answers(spec) if nms else answers(spec)
+        self._module = (EndToEnd(deployed, spec) if nms else deployed).cpu().eval()
+        self._names = nms_output_names(spec) if nms else output_names(spec)
 
-    def run(self, images: Image) -> Outputs | Detections:
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         """Answers to images (B, h, w, 3) uint8 RGB."""
         with torch.inference_mode():
             return named(self._names, self._module(torch.from_numpy(images)))
 
 
 def verify(
-    path: Path, net: nn.Module, spec: Spec, photos: Sequence[Photo], *, nms: bool = False, forgive: bool = False
+    path: Path, net: nn.Module, spec: Spec, images: Sequence[ImageSource], *, nms: bool = False, forgive: bool = False
 ) -> Parity:
-    """Compare the file, through the engine meant for it, with the network it was made from, over `photos`.
+    """Compare the file, through the engine meant for it, with the network it was made from, over `images`.
 
     float32: raw answers must agree within 1e-4 of their deviation, boxes within 0.5 pixels, scores within 1e-3,
     class maps on 99.9 % of the pixels. Lower precisions: 97 % of the clear boxes must have their like among the
@@ -103,7 +104,7 @@ def verify(
         written = engine_for(path, spec)
         if written.spec != spec:
             raise ModelError(f"{path}: the contract in the file is not the network's; the file was not kept")
-        parity = compare(Eager(net, spec, nms=nms), written, photos)
+        parity = compare(Eager(net, spec, nms=nms), written, images)
         worst = parity.worst()
         if worst is not None and not (forgive and spec.precision != "float32"):
             way_out = "" if spec.precision == "float32" else ", keep one with --allow-drop"
@@ -123,17 +124,17 @@ def engine_for(path: Path, spec: Spec) -> Engine:
     return OnnxEngine(path)
 
 
-def compare(one: Engine, other: Engine, photos: Sequence[Photo]) -> Parity:
+def compare(one: Engine, other: Engine, image_sources: Sequence[ImageSource]) -> Parity:
     """How well `other` agrees with `one`, judged as the precision of `other`'s contract allows."""
     raw: dict[str, float] = {}
     agreement = Agreement()
-    for photo in photos:
-        images = prepare([photo], one.spec)
+    for image in image_sources:
+        images = preprocess_batch([image], one.spec)
         a, b = one.run(images), other.run(images)
         if isinstance(a, Outputs) and isinstance(b, Outputs):
-            for name in answers(one.spec):
+            for name in output_names(one.spec):
                 raw[name] = max(raw.get(name, 0.0), _raw_difference(a, b, name))
-        agreement.add(*(_result(engine.spec, given, photo) for engine, given in ((one, a), (other, b))))
+        agreement.add(*(_result(engine.spec, given, image) for engine, given in ((one, a), (other, b))))
     return Parity(_checks(raw, agreement, other.spec))
 
 
@@ -156,16 +157,16 @@ class _Answered:
     """An engine that has answered already, so that a predictor can make a Result of it."""
 
     spec: Spec
-    given: Outputs | Detections
+    given: Outputs | NmsOutputs
     name: str = "torch"
 
-    def run(self, images: Image) -> Outputs | Detections:  # noqa: ARG002 - they have been seen
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:  # noqa: ARG002 - they have been seen
         """The answer."""
         return self.given
 
 
-def _result(spec: Spec, given: Outputs | Detections, photo: Photo) -> Result:
-    return Predictor(_Answered(spec, given))(photo)
+def _result(spec: Spec, given: Outputs | NmsOutputs, image: ImageSource) -> Result:
+    return Predictor(_Answered(spec, given))(image)
 
 
 def _raw_difference(a: Outputs, b: Outputs, name: str) -> float:

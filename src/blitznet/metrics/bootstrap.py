@@ -1,6 +1,6 @@
-"""How much of a figure is chance: percentile intervals by drawing the photos again.
+"""How much of a figure is chance: percentile intervals by drawing the images again.
 
-Nothing is matched again: a photo drawn twice weighs twice (Efron, 1979).
+Nothing is matched again: a image drawn twice weighs twice (Efron, 1979).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,34 +10,34 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from blitznet.core.errors import UsageError
-from blitznet.metrics.pairing import Numbers, Reals
+from blitznet.metrics.matching import Numbers, Reals
 from blitznet.metrics.report import Interval
 
 Statistics: TypeAlias = Callable[[Numbers], Mapping[str, Reals]]
-"""figures (R,) by name from how often each photo counts: weights (R, N)"""
+"""figures (R,) by name from how often each image counts: weights (R, N)"""
 
 BLOCK = 16
 """draws that are scored together: bounds the memory"""
 
 
-def once(photos: int) -> Numbers:
-    """Weights (1, N) under which every photo counts once: the figure itself."""
-    return np.ones((1, photos), np.int64)
+def once(images: int) -> Numbers:
+    """Weights (1, N) under which every image counts once: the figure itself."""
+    return np.ones((1, images), np.int64)
 
 
-def draws(photos: int, rounds: int, seed: int) -> Iterator[Numbers]:
-    """Weights (r, N), in blocks, of `rounds` draws of N photos out of N with replacement."""
+def draws(images: int, rounds: int, seed: int) -> Iterator[Numbers]:
+    """Weights (r, N), in blocks, of `rounds` draws of N images out of N with replacement."""
     if rounds < 1:
-        raise UsageError(f"bootstrap: wanted 1 round or more, came {rounds}")
+        raise UsageError(f"bootstrap: expected 1 round or more, got {rounds}")
     rng = np.random.default_rng(seed)
     for start in range(0, rounds, BLOCK):
-        picked = rng.integers(photos, size=(min(BLOCK, rounds - start), photos))  # (r, N)
-        yield np.stack([np.bincount(row, minlength=photos) for row in picked]).astype(np.int64)
+        picked = rng.integers(images, size=(min(BLOCK, rounds - start), images))  # (r, N)
+        yield np.stack([np.bincount(row, minlength=images) for row in picked]).astype(np.int64)
 
 
-def sampled(statistics: Statistics, photos: int, rounds: int, seed: int) -> dict[str, Reals]:
+def sampled(statistics: Statistics, images: int, rounds: int, seed: int) -> dict[str, Reals]:
     """Every figure under every draw: (rounds,) by name; nan where a draw had nothing to measure."""
-    blocks = [statistics(weights) for weights in draws(photos, rounds, seed)]
+    blocks = [statistics(weights) for weights in draws(images, rounds, seed)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -50,17 +50,17 @@ def interval(values: Reals) -> Interval | None:
     return float(low), float(high)
 
 
-def intervals(statistics: Statistics, photos: int, rounds: int, seed: int = 0) -> dict[str, Interval]:
+def intervals(statistics: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Interval]:
     """95 % interval of every figure that can be measured, by name."""
-    if not photos:
+    if not images:
         return {}
-    ends = {name: interval(values) for name, values in sampled(statistics, photos, rounds, seed).items()}
+    ends = {name: interval(values) for name, values in sampled(statistics, images, rounds, seed).items()}
     return {name: pair for name, pair in ends.items() if pair is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far the second of two predictors is ahead of the first on the same photos."""
+    """How far the second of two predictors is ahead of the first on the same images."""
 
     first: float
     second: float
@@ -81,7 +81,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """Two predictors' figure, and how far the second is ahead under each draw of the photos."""
+    """Two predictors' figure, and how far the second is ahead under each draw of the images."""
 
     first: float
     second: float
@@ -89,16 +89,16 @@ class Drawn:
     """(rounds,) second - first; nan where a draw had nothing to measure"""
 
 
-def paired(first: Statistics, second: Statistics, photos: int, rounds: int, seed: int = 0) -> dict[str, Difference]:
-    """Difference of every figure that both have, the same photos drawn for both."""
-    found = drawn(first, second, photos, rounds, seed)
+def paired(first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Difference]:
+    """Difference of every figure that both have, the same images drawn for both."""
+    found = drawn(first, second, images, rounds, seed)
     return {name: over_runs([one]) for name, one in found.items()}
 
 
-def drawn(first: Statistics, second: Statistics, photos: int, rounds: int, seed: int = 0) -> dict[str, Drawn]:
+def drawn(first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Drawn]:
     """Both predictors under the same draws, for every figure that both have."""
-    points = first(once(photos)), second(once(photos))
-    values = sampled(first, photos, rounds, seed), sampled(second, photos, rounds, seed)
+    points = first(once(images)), second(once(images))
+    values = sampled(first, images, rounds, seed), sampled(second, images, rounds, seed)
     differences = {}
     for name, point in points[0].items():
         a, b, ahead = float(point[0]), float(points[1][name][0]), values[1][name] - values[0][name]
@@ -110,7 +110,7 @@ def drawn(first: Statistics, second: Statistics, photos: int, rounds: int, seed:
 def over_runs(runs: Sequence[Drawn], seed: int = 0) -> Difference:
     """Mean difference of runs that were scored under the same draws; its interval draws the runs again as well.
 
-    So what another training would have given counts as chance, as what other photos would have shown does.
+    So what another training would have given counts as chance, as what other images would have shown does.
     """
     ahead = np.stack([run.differences for run in runs])  # (runs, rounds)
     picked = np.random.default_rng(seed).integers(len(runs), size=ahead.shape)

@@ -1,4 +1,4 @@
-"""Evidence: everything about the predictions on a set of photos that any figure is made of, photos numbered."""
+"""Evidence: everything about the predictions on a set of images that any figure is made of, images numbered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,39 +7,39 @@ from functools import cached_property
 import numpy as np
 
 from blitznet.core.errors import DataError
-from blitznet.core.result import Result
 from blitznet.core.sample import Sample
 from blitznet.metrics import miou, voc_ap
-from blitznet.metrics.calibration import BINS, pixel_bins
-from blitznet.metrics.means import mean
-from blitznet.metrics.pairing import (
-    Detections,
+from blitznet.metrics.calibration.ece import BINS, pixel_bins
+from blitznet.metrics.matching import (
     Numbers,
-    Objects,
+    ObjectTable,
+    PredictionTable,
     Reals,
-    detections_of,
     join_detections,
     join_objects,
-    objects_of,
+    object_table,
+    prediction_table,
 )
+from blitznet.metrics.nanmath import mean
+from blitznet.postprocess.result import Result
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What predictions and truth say about each other on N photos; every figure is computed from it."""
+class EvaluationState:
+    """What predictions and truth say about each other on N images; every figure is computed from it."""
 
-    names: tuple[str, ...]
+    class_names: tuple[str, ...]
     """K class names"""
-    photos: int
+    images: int
     """N"""
     sizes: Numbers
     """(N, 2) height, width"""
     boxed: bool
-    """some photo has annotated boxes, and boxes were predicted"""
-    found: Detections
-    objects: Objects
+    """some image has annotated boxes, and boxes were predicted"""
+    found: PredictionTable
+    objects: ObjectTable
     mapped: Numbers
-    """photos whose class map could be compared (F,)"""
+    """images whose class map could be compared (F,)"""
     tables: Numbers
     """(F, C, C) their confusions"""
     certain: Reals
@@ -49,10 +49,10 @@ class Evidence:
     @cached_property
     def curves(self) -> tuple[voc_ap.Curve, ...]:
         """One for each class."""
-        return voc_ap.curves(self.found, self.objects, len(self.names), self.rule)
+        return voc_ap.curves(self.found, self.objects, len(self.class_names), self.rule)
 
     def statistics(self, weights: Numbers) -> Mapping[str, Reals]:
-        """The figures that get intervals, (R,) each, when photo n counts weights[r, n] times; weights (R, N)."""
+        """The figures that get intervals, (R,) each, when image n counts weights[r, n] times; weights (R, N)."""
         several = voc_ap.occurring(self.curves, voc_ap.POOLED_OBJECTS)
         areas = np.stack([voc_ap.area(curve, weights) for curve in self.curves], -1)  # (R, K)
         return {
@@ -62,12 +62,12 @@ class Evidence:
         }
 
 
-def pooled(parts: Sequence[Evidence]) -> Evidence:
+def concatenate(parts: Sequence[EvaluationState]) -> EvaluationState:
     """Several sets as one; their class names and rule are the same."""
-    starts = np.cumsum([0, *(part.photos for part in parts)]).tolist()[:-1]
-    return Evidence(
-        names=parts[0].names,
-        photos=sum(part.photos for part in parts),
+    starts = np.cumsum([0, *(part.images for part in parts)]).tolist()[:-1]
+    return EvaluationState(
+        class_names=parts[0].class_names,
+        images=sum(part.images for part in parts),
         sizes=np.concatenate([part.sizes for part in parts]),
         boxed=any(part.boxed for part in parts),
         found=join_detections((start, part.found) for start, part in zip(starts, parts, strict=True)),
@@ -81,9 +81,9 @@ def pooled(parts: Sequence[Evidence]) -> Evidence:
 
 @dataclass(eq=False)
 class Collector:
-    """Takes the photos of a set one by one and keeps what scoring needs: pixels are counted, not kept."""
+    """Takes the images of a set one by one and keeps what scoring needs: pixels are counted, not kept."""
 
-    names: tuple[str, ...]
+    class_names: tuple[str, ...]
     rule: voc_ap.Rule = "devkit"
     detection: bool = True
     """boxes were asked of the predictor"""
@@ -93,26 +93,26 @@ class Collector:
     """count how certain pixels are too"""
     _sizes: list[tuple[int, int]] = field(default_factory=list, repr=False)
     _boxed: bool = field(default=False, repr=False)
-    _found: list[tuple[int, Detections]] = field(default_factory=list, repr=False)
-    _objects: list[tuple[int, Objects]] = field(default_factory=list, repr=False)
+    _found: list[tuple[int, PredictionTable]] = field(default_factory=list, repr=False)
+    _objects: list[tuple[int, ObjectTable]] = field(default_factory=list, repr=False)
     _mapped: list[int] = field(default_factory=list, repr=False)
     _tables: list[Numbers] = field(default_factory=list, repr=False)
     _certain: list[Reals] = field(default_factory=list, repr=False)
 
     def update(self, result: Result, sample: Sample) -> None:
-        """Add one photo; DataError if the answer's classes or the class map's size are not the truth's."""
-        if result.names != self.names:
+        """Add one image; DataError if the answer's classes or the class map's size are not the truth's."""
+        if result.class_names != self.class_names:
             raise DataError(
-                f"{sample.id}: wanted a prediction of the data's {len(self.names)} classes ({_some(self.names)}), "
-                f"came {len(result.names)} ({_some(result.names)}); map the data onto the model's classes"
+                f"{sample.id}: expected a prediction of the data's {len(self.class_names)} classes ({_some(self.class_names)}), "
+                f"came {len(result.class_names)} ({_some(result.class_names)}); map the data onto the model's classes"
             )
         number = len(self._sizes)
         self._sizes.append(result.size)
-        if self.detection and sample.box_classes.any():
+        if self.detection and sample.annotated_box_classes.any():
             self._boxed = True
-            self._found.append((0, detections_of(number, result, sample)))
-            self._objects.append((0, objects_of(number, sample)))
-        if self.segmentation and sample.mask_classes.any():
+            self._found.append((0, prediction_table(number, result, sample)))
+            self._objects.append((0, object_table(number, sample)))
+        if self.segmentation and sample.annotated_mask_classes.any():
             self._compare_maps(number, result, sample)
 
     def _compare_maps(self, number: int, result: Result, sample: Sample) -> None:
@@ -120,20 +120,20 @@ class Collector:
         if truth is None or result.class_map is None:
             return
         try:
-            table = miou.confusion(truth, result.class_map, sample.mask_classes)
+            table = miou.confusion(truth, result.class_map, sample.annotated_mask_classes)
         except DataError as error:
             raise DataError(f"{sample.id}: {error}") from error
         self._mapped.append(number)
-        self._tables.append(table.astype(np.int32))  # a photo has fewer than 2**31 pixels
-        if self.calibration and result.certainty is not None:
-            self._certain.append(pixel_bins(truth, result.class_map, result.certainty, sample.mask_classes))
+        self._tables.append(table.astype(np.int32))  # a image has fewer than 2**31 pixels
+        if self.calibration and result.confidence is not None:
+            self._certain.append(pixel_bins(truth, result.class_map, result.confidence, sample.annotated_mask_classes))
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> EvaluationState:
         """What was collected so far."""
-        side = len(self.names) + 1
-        return Evidence(
-            names=self.names,
-            photos=len(self._sizes),
+        side = len(self.class_names) + 1
+        return EvaluationState(
+            class_names=self.class_names,
+            images=len(self._sizes),
             sizes=np.asarray(self._sizes, np.int64).reshape(-1, 2),
             boxed=self._boxed,
             found=join_detections(self._found),

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from blitznet.core.arrays import VOID, ClassMap, Flags
+from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Flags
 from blitznet.core.errors import DataError
-from blitznet.metrics.means import mean, ratio
-from blitznet.metrics.pairing import Numbers, Reals
+from blitznet.metrics.matching import Numbers, Reals
+from blitznet.metrics.nanmath import mean, ratio
 
 
 def confusion(truth: ClassMap, predicted: ClassMap, known: Flags) -> Numbers:
@@ -15,14 +15,14 @@ def confusion(truth: ClassMap, predicted: ClassMap, known: Flags) -> Numbers:
     annotated may hide: pixels predicted as such a class are left out there, instead of being called wrong.
     """
     if truth.shape != predicted.shape:
-        raise DataError(f"class map: wanted {truth.shape} as in the truth, came {predicted.shape}")
+        raise DataError(f"class map: expected {truth.shape} as in the truth, got {predicted.shape}")
     classes = len(known) + 1
     counts = np.bincount(truth.ravel().astype(np.intp) * 256 + predicted.ravel(), minlength=256 * 256)
-    table = counts.reshape(256, 256)[:VOID]  # whatever is predicted on void is dropped with its row
+    table = counts.reshape(256, 256)[:IGNORE_INDEX]  # whatever is predicted on void is dropped with its row
     outside = table[classes:].any(), table[:, classes:].any()
     if any(outside):
         whose = "truth" if outside[0] else "prediction"
-        raise DataError(f"class map: wanted values 0..{classes - 1}, came larger ones in the {whose}")
+        raise DataError(f"class map: expected values 0..{classes - 1}, got larger ones in the {whose}")
     table = table[:classes, :classes].astype(np.int64)
     table[0, 1:][~known] = 0
     return table
@@ -38,7 +38,7 @@ def class_iou(tables: Numbers) -> Reals:
 def mean_iou(tables: Numbers, weights: Numbers) -> Reals:
     """Mean (R,) over the classes that occur in the truth, background included.
 
-    `tables` (N, C, C) of single photos, photo n taken weights[r, n] times; weights (R, N). Nan without any pixel.
+    `tables` (N, C, C) of single images, image n taken weights[r, n] times; weights (R, N). Nan without any pixel.
     """
     flat = tables.reshape(len(tables), tables.shape[1] ** 2).astype(np.float64)  # exact: fewer pixels than 2**53
     summed = (weights.astype(np.float64) @ flat).round().astype(np.int64)  # (R, C * C)

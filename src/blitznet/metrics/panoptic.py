@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.instances import Mask, Panoptic, Segment
+from blitznet.postprocess.instances import Mask, Panoptic, Segment
 
 Numbers = NDArray[np.float64]
 """(K,)"""
@@ -20,34 +20,34 @@ _BITS = 16
 class PanopticQuality:
     """By class, not a number where a class neither occurs nor was found."""
 
-    quality: Numbers
+    pq: Numbers
     """(K,) overlap of the matched over matched + half of those missed + half of those invented"""
-    drawing: Numbers
+    sq: Numbers
     """(K,) mean overlap of the matched, SQ"""
-    finding: Numbers
+    rq: Numbers
     """(K,) F1 of the segments, RQ"""
 
     @property
     def mean(self) -> float | None:
         """Mean quality over the classes that occur or were found; None if none does."""
-        return None if np.isnan(self.quality).all() else float(np.nanmean(self.quality))
+        return None if np.isnan(self.pq).all() else float(np.nanmean(self.pq))
 
 
 @dataclass(eq=False)
 class PanopticCounts:
-    """Sums over photos, of which the quality is made."""
+    """Sums over images, of which the quality is made."""
 
     classes: int
     overlap: Numbers = field(init=False)
     matched: Numbers = field(init=False)
-    invented: Numbers = field(init=False)
-    missed: Numbers = field(init=False)
+    false_positives: Numbers = field(init=False)
+    false_negatives: Numbers = field(init=False)
 
     def __post_init__(self) -> None:
-        self.overlap, self.matched, self.invented, self.missed = np.zeros((4, self.classes))
+        self.overlap, self.matched, self.false_positives, self.false_negatives = np.zeros((4, self.classes))
 
     def add(self, found: Panoptic, truth: Panoptic, void: Mask) -> None:
-        """One photo: what was found, the truth, and pixels (H, W) that count for nothing.
+        """One image: what was found, the truth, and pixels (H, W) that count for nothing.
 
         A found segment that lies in void by more than half is neither right nor wrong.
         """
@@ -58,26 +58,26 @@ class PanopticCounts:
             self.matched[thing.label] += 1
             right.add(guess.id)
             seen.add(thing.id)
-        for guess in found.segments:
+        for guess in found.segments_info:
             if guess.id not in right and areas[guess.id] * 2 >= guess.area:
-                self.invented[guess.label] += 1
-        for thing in truth.segments:
+                self.false_positives[guess.label] += 1
+        for thing in truth.segments_info:
             if thing.id not in seen and true_areas[thing.id]:
-                self.missed[thing.label] += 1
+                self.false_negatives[thing.label] += 1
 
     def quality(self) -> PanopticQuality:
-        """Of all photos so far."""
+        """Of all images so far."""
         with np.errstate(invalid="ignore"):
-            finding = self.matched / (self.matched + (self.invented + self.missed) / 2)
+            finding = self.matched / (self.matched + (self.false_positives + self.false_negatives) / 2)
             drawing = self.overlap / self.matched
         return PanopticQuality(np.where(self.matched > 0, drawing, 0) * finding, drawing, finding)
 
 
 def _matches(found: Panoptic, truth: Panoptic, counted: Mask) -> Iterator[tuple[Segment, Segment, float]]:
     """Found and true segments of one class that overlap enough, and their overlap over the pixels that count."""
-    guesses, things = ({segment.id: segment for segment in given.segments} for given in (found, truth))
+    guesses, things = ({segment.id: segment for segment in given.segments_info} for given in (found, truth))
     areas, true_areas = _areas(found, counted), _areas(truth, counted)
-    codes = found.ids[counted].astype(np.int64) << _BITS | truth.ids[counted]
+    codes = found.segmentation[counted].astype(np.int64) << _BITS | truth.segmentation[counted]
     for code, shared in zip(*(each.tolist() for each in np.unique(codes, return_counts=True)), strict=True):
         guess, thing = guesses.get(code >> _BITS), things.get(code & (1 << _BITS) - 1)
         if guess is not None and thing is not None and guess.label == thing.label:
@@ -88,5 +88,5 @@ def _matches(found: Panoptic, truth: Panoptic, counted: Mask) -> Iterator[tuple[
 
 def _areas(given: Panoptic, counted: Mask) -> NDArray[np.int64]:
     """Pixels that count, by id."""
-    largest = max((segment.id for segment in given.segments), default=0)
-    return np.bincount(given.ids[counted], minlength=largest + 1)
+    largest = max((segment.id for segment in given.segments_info), default=0)
+    return np.bincount(given.segmentation[counted], minlength=largest + 1)

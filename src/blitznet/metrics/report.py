@@ -20,7 +20,7 @@ class ClassScore:
 
     score: float
     count: int
-    """detection: counted objects; segmentation: photos that show the class"""
+    """detection: counted objects; segmentation: images that show the class"""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -117,7 +117,7 @@ class Report:
 
         table = Table(caption="percent; ± is half of the 95 % interval" if self.total.intervals else "percent")
         table.add_column("set", overflow="fold")
-        for title in ("photos", "AP50 area", "AP50 11-point", "AP50 pooled", "COCO AP", "COCO AP50", "box ECE", *_MAPS):
+        for title in ("images", "AP50 area", "AP50 11-point", "AP50 pooled", "COCO AP", "COCO AP50", "box ECE", *_MAPS):
             table.add_column(title, justify="right")
         for scores in self.sets:
             table.add_row(*_row(scores))

@@ -1,6 +1,6 @@
 """Result files: predictions written down, so that they can be scored and compared without the model.
 
-JSON lines: first {"blitznet": "results", "names": [...], "tasks": [...]}, then for every photo
+JSON lines: first {"blitznet": "results", "names": [...], "tasks": [...]}, then for every image
 {"set", "id", "width", "height", "boxes", "scores", "labels", "class_map"}; boxes are x1 y1 x2 y2 in pixels,
 the class map is a PNG in base64, or null.
 """
@@ -20,8 +20,8 @@ from PIL import Image as Pillow
 
 from blitznet.core.arrays import ClassMap
 from blitznet.core.errors import BlitzNetError, DataError
-from blitznet.core.result import Result
 from blitznet.core.sample import Sample
+from blitznet.postprocess.result import Result
 
 _KIND = "results"
 
@@ -31,30 +31,30 @@ class Results:
     """The predictions of a result file."""
 
     path: Path
-    names: tuple[str, ...]
+    class_names: tuple[str, ...]
     tasks: tuple[str, ...]
-    by_photo: dict[tuple[str, str], Result]
-    """by set title and photo id"""
+    by_image: dict[tuple[str, str], Result]
+    """by set title and image id"""
 
     def answer(self, title: str, sample: Sample) -> Result:
-        """What was predicted for a photo; DataError if the file has nothing about it."""
+        """What was predicted for a image; DataError if the file has nothing about it."""
         try:
-            return self.by_photo[title, sample.id]
+            return self.by_image[title, sample.id]
         except KeyError:
             raise DataError(
-                f"{self.path}: nothing about photo '{sample.id}' of '{title}'; name the sets as they were named "
+                f"{self.path}: nothing about image '{sample.id}' of '{title}'; name the sets as they were named "
                 "when the file was written"
             ) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Writer:
-    """Adds one line for every photo."""
+class ResultWriter:
+    """Adds one line for every image."""
 
     stream: TextIO
 
     def add(self, title: str, sample: Sample, result: Result) -> None:
-        """Write down what was predicted for one photo of the set with this title."""
+        """Write down what was predicted for one image of the set with this title."""
         row = {
             "set": title,
             "id": sample.id,
@@ -69,7 +69,7 @@ class Writer:
 
 
 @contextmanager
-def writing(path: Path, names: Sequence[str], tasks: Sequence[str]) -> Iterator[Writer]:
+def writing(path: Path, names: Sequence[str], tasks: Sequence[str]) -> Iterator[ResultWriter]:
     """A writer of a new result file; the file has its name only once it is whole."""
     partial = path.with_name(path.name + ".partial")
     try:
@@ -77,7 +77,7 @@ def writing(path: Path, names: Sequence[str], tasks: Sequence[str]) -> Iterator[
         with partial.open("w", encoding="utf-8") as stream:
             head = {"blitznet": _KIND, "names": list(names), "tasks": list(tasks)}
             stream.write(json.dumps(head) + "\n")
-            yield Writer(stream)
+            yield ResultWriter(stream)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def read_results(path: Path) -> Results:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a result file; write one with `blitznet eval ... --results FILE`") from error
-    return Results(path=path, names=names, tasks=tuple(head["tasks"]), by_photo=dict(rows))
+    return Results(path=path, class_names=names, tasks=tuple(head["tasks"]), by_image=dict(rows))
 
 
 def _row(path: Path, number: int, line: str, names: tuple[str, ...]) -> tuple[tuple[str, str], Result]:
@@ -107,7 +107,7 @@ def _row(path: Path, number: int, line: str, names: tuple[str, ...]) -> tuple[tu
             boxes=np.asarray(row["boxes"], np.float32).reshape(-1, 4),
             scores=np.asarray(row["scores"], np.float32),
             labels=np.asarray(row["labels"], np.int64),
-            names=names,
+            class_names=names,
             size=size,
             painted=None if row["class_map"] is None else _from_png(row["class_map"]),
         )

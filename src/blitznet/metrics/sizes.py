@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from blitznet.metrics import voc_ap
 from blitznet.metrics.bootstrap import once
-from blitznet.metrics.evidence import Evidence
-from blitznet.metrics.means import mean
-from blitznet.metrics.pairing import IGNORED, WRONG, Reals
+from blitznet.metrics.evidence import EvaluationState
+from blitznet.metrics.matching import FALSE_POSITIVE, IGNORED, Reals
+from blitznet.metrics.nanmath import mean
 
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
@@ -33,18 +33,18 @@ class SizeScore:
     objects: int
 
 
-def by_size(evidence: Evidence) -> dict[str, SizeScore]:
+def by_size(evidence: EvaluationState) -> dict[str, SizeScore]:
     """AP50 of each size of BOUNDS."""
     return {name: _scored(evidence, low, high) for name, (low, high) in BOUNDS.items()}
 
 
-def _scored(evidence: Evidence, low: float, high: float) -> SizeScore:
-    found, weights = evidence.found, once(evidence.photos)
+def _scored(evidence: EvaluationState, low: float, high: float) -> SizeScore:
+    found, weights = evidence.found, once(evidence.images)
     other = _outside(evidence.objects.boxes, low, high)
     objects = replace(evidence.objects, ignored=evidence.objects.ignored | other)
     verdict = voc_ap.verdicts(found, objects, evidence.rule)
-    verdict[(verdict == WRONG) & _outside(found.boxes, low, high)] = IGNORED
-    curves = voc_ap.judged_curves(found, objects, verdict, len(evidence.names))
+    verdict[(verdict == FALSE_POSITIVE) & _outside(found.boxes, low, high)] = IGNORED
+    curves = voc_ap.judged_curves(found, objects, verdict, len(evidence.class_names))
     value = float(mean(np.concatenate([voc_ap.area(curve, weights) for curve in curves])))
     return SizeScore(ap50=None if np.isnan(value) else value, objects=int(np.count_nonzero(~objects.ignored)))
 

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from blitznet.metrics import voc_ap
 from blitznet.metrics.bootstrap import once
-from blitznet.metrics.evidence import Evidence
-from blitznet.metrics.means import mean
-from blitznet.metrics.pairing import (
+from blitznet.metrics.evidence import EvaluationState
+from blitznet.metrics.matching import (
+    FALSE_POSITIVE,
     IGNORED,
-    RIGHT,
-    WRONG,
-    Detections,
+    TRUE_POSITIVE,
     Numbers,
-    Objects,
+    ObjectTable,
+    PredictionTable,
     Reals,
     candidates,
     closest,
 )
+from blitznet.metrics.nanmath import mean
 
 CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED = range(6)
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
@@ -51,7 +51,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class ErrorImpact:
     """How often a kind of error occurs, and what mending it would give."""
 
     count: int
@@ -59,13 +59,13 @@ class Gain:
     """fraction 0..1 by which the mean AP50 (area rule) would rise"""
 
 
-def faults(found: Detections, objects: Objects, rule: voc_ap.Rule = "devkit") -> Faults:
+def faults(found: PredictionTable, objects: ObjectTable, rule: voc_ap.Rule = "devkit") -> Faults:
     """The kind of every error; objects that are ignored in scoring are not there."""
     verdict = voc_ap.verdicts(found, objects, rule)
     (own, most), (other, most_other) = _nearest(found, objects, rule)
     fits = voc_ap.enough(most, rule)
     tests = [  # in the order of the authors' program
-        (verdict != WRONG, -1),
+        (verdict != FALSE_POSITIVE, -1),
         ((most >= NOTHING) & ~fits, LOCALISATION),
         (voc_ap.enough(most_other, rule), CLASSIFICATION),
         (fits, DUPLICATE),
@@ -73,20 +73,20 @@ def faults(found: Detections, objects: Objects, rule: voc_ap.Rule = "devkit") ->
     ]
     kind = np.select([test for test, _ in tests], [number for _, number in tests], BOTH)
     thing = np.select([kind == LOCALISATION, kind == CLASSIFICATION], [own, other], -1)
-    taken, near = np.zeros((2, len(objects.photo)), np.bool_)
-    taken[own[verdict == RIGHT]] = True
+    taken, near = np.zeros((2, len(objects.image)), np.bool_)
+    taken[own[verdict == TRUE_POSITIVE]] = True
     near[thing[thing >= 0]] = True
     return Faults(verdict=verdict, kind=kind, thing=thing, taken=taken, missed=~(objects.ignored | taken | near))
 
 
-def gains(evidence: Evidence) -> dict[str, Gain]:
+def gains(evidence: EvaluationState) -> dict[str, ErrorImpact]:
     """Count and gain of each of KINDS; 0 where there is no object to find."""
-    found, objects, classes = evidence.found, evidence.objects, len(evidence.names)
+    found, objects, classes = evidence.found, evidence.objects, len(evidence.class_names)
     fault = faults(found, objects, evidence.rule)
 
-    def areas(mended: tuple[Detections, Objects, Numbers]) -> Reals:
+    def areas(mended: tuple[PredictionTable, ObjectTable, Numbers]) -> Reals:
         made = voc_ap.judged_curves(*mended, classes)
-        return np.concatenate([voc_ap.area(curve, once(evidence.photos)) for curve in made])  # (K,)
+        return np.concatenate([voc_ap.area(curve, once(evidence.images)) for curve in made])  # (K,)
 
     before = areas((found, objects, fault.verdict))
     occurs = ~np.isnan(before)
@@ -95,12 +95,12 @@ def gains(evidence: Evidence) -> dict[str, Gain]:
         after = np.nan_to_num(areas(_mend(found, objects, fault, kind)))  # nothing left to find: 0, as before
         count = np.count_nonzero(fault.missed if kind == MISSED else fault.kind == kind)
         gained = float(mean(after[occurs]) - mean(before[occurs])) if occurs.any() else 0.0
-        result[name] = Gain(count=int(count), ap50=gained)
+        result[name] = ErrorImpact(count=int(count), ap50=gained)
     return result
 
 
 def _nearest(
-    found: Detections, objects: Objects, rule: voc_ap.Rule
+    found: PredictionTable, objects: ObjectTable, rule: voc_ap.Rule
 ) -> tuple[tuple[Numbers, Reals], tuple[Numbers, Reals]]:
     """Of each detection the nearest counted object and its overlap, (Q,) each: of its own class, and of the others."""
     detection, thing = candidates(
@@ -110,14 +110,16 @@ def _nearest(
     detection, thing = detection[counted], thing[counted]
     shared = voc_ap.overlap(found.boxes[detection], objects.boxes[thing], rule)  # (P,)
     own = found.label[detection] == objects.label[thing]
-    count = len(found.photo)
+    count = len(found.image)
     return (
         closest(detection[own], thing[own], shared[own], count),
         closest(detection[~own], thing[~own], shared[~own], count),
     )
 
 
-def _mend(found: Detections, objects: Objects, fault: Faults, kind: int) -> tuple[Detections, Objects, Numbers]:
+def _mend(
+    found: PredictionTable, objects: ObjectTable, fault: Faults, kind: int
+) -> tuple[PredictionTable, ObjectTable, Numbers]:
     """Detections, objects and verdicts (Q,) without one kind of error."""
     if kind == MISSED:
         return found, replace(objects, ignored=objects.ignored | fault.missed), fault.verdict
@@ -128,5 +130,5 @@ def _mend(found: Detections, objects: Objects, fault: Faults, kind: int) -> tupl
         free = wrong[~fault.taken[fault.thing[wrong]]]
         free = free[np.argsort(-found.score[free], kind="stable")]
         best = free[np.unique(fault.thing[free], return_index=True)[1]]
-        verdict[best], label[best] = RIGHT, objects.label[fault.thing[best]]
+        verdict[best], label[best] = TRUE_POSITIVE, objects.label[fault.thing[best]]
     return replace(found, label=label), objects, verdict

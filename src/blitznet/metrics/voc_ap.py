@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.errors import UsageError
-from blitznet.metrics.means import ratio
-from blitznet.metrics.pairing import IGNORED, RIGHT, Detections, Numbers, Objects, Reals, judge
+from blitznet.metrics.matching import (
+    IGNORED,
+    TRUE_POSITIVE,
+    Numbers,
+    ObjectTable,
+    PredictionTable,
+    Reals,
+    match_detections,
+)
+from blitznet.metrics.nanmath import ratio
 
 Rule: TypeAlias = Literal["devkit", "devkit-raw", "continuous"]
 """How boxes become overlaps, and how much of it is a match (the threshold is 0.5).
@@ -60,22 +68,22 @@ def enough(share: Reals, rule: Rule) -> NDArray[np.bool_]:
     return share > 0.5 if rule == "continuous" else share >= 0.5
 
 
-def verdicts(found: Detections, objects: Objects, rule: Rule) -> Numbers:
+def verdicts(found: PredictionTable, objects: ObjectTable, rule: Rule) -> Numbers:
     """Verdict (Q,) on every detection under a rule: RIGHT, WRONG or IGNORED."""
     if rule not in RULES:
-        raise UsageError(f"rule: wanted one of {', '.join(RULES)}, came '{rule}'")
-    return judge(found, objects, lambda a, b: overlap(a, b, rule), lambda share: enough(share, rule))
+        raise UsageError(f"rule: expected one of {', '.join(RULES)}, got '{rule}'")
+    return match_detections(found, objects, lambda a, b: overlap(a, b, rule), lambda share: enough(share, rule))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """The judged detections of one class, highest score first; what precision and recall are made of.
 
-    Detections of the same score enter together, so that the order of the photos changes nothing.
+    Detections of the same score enter together, so that the order of the images changes nothing.
     """
 
-    photo: Numbers
-    """(Q,) photo of every detection that is not ignored"""
+    image: Numbers
+    """(Q,) image of every detection that is not ignored"""
     score: NDArray[np.float32]
     """(Q,) falling"""
     right: NDArray[np.bool_]
@@ -83,34 +91,34 @@ class Curve:
     steps: Numbers
     """(S,) last detection of every score that found something: where recall rises"""
     objects: Numbers
-    """(T,) photo of every object that counts"""
+    """(T,) image of every object that counts"""
 
     def points(self, weights: Numbers) -> tuple[Numbers, Reals, Numbers]:
-        """Found (R, S), precision (R, S) and objects (R,) when photo n occurs weights[r, n] times; weights (R, N)."""
-        times = weights[:, self.photo]  # (R, Q)
+        """Found (R, S), precision (R, S) and objects (R,) when image n occurs weights[r, n] times; weights (R, N)."""
+        times = weights[:, self.image]  # (R, Q)
         found = np.cumsum(times * self.right, axis=1)[:, self.steps]  # (R, S)
         tried = np.cumsum(times, axis=1)[:, self.steps]
         return found, found / np.maximum(tried, 1), weights[:, self.objects].sum(1)
 
 
-def curves(found: Detections, objects: Objects, classes: int, rule: Rule = "devkit") -> tuple[Curve, ...]:
+def curves(found: PredictionTable, objects: ObjectTable, classes: int, rule: Rule = "devkit") -> tuple[Curve, ...]:
     """One curve for each of the K classes."""
     return judged_curves(found, objects, verdicts(found, objects, rule), classes)
 
 
-def judged_curves(found: Detections, objects: Objects, verdict: Numbers, classes: int) -> tuple[Curve, ...]:
+def judged_curves(found: PredictionTable, objects: ObjectTable, verdict: Numbers, classes: int) -> tuple[Curve, ...]:
     """One curve for each of the K classes, of detections whose verdict (Q,) is known."""
     return tuple(_curve(found, objects, verdict, label) for label in range(classes))
 
 
-def _curve(found: Detections, objects: Objects, verdict: Numbers, label: int) -> Curve:
+def _curve(found: PredictionTable, objects: ObjectTable, verdict: Numbers, label: int) -> Curve:
     rows = np.flatnonzero((found.label == label) & (verdict != IGNORED))
     rows = rows[np.argsort(-found.score[rows], kind="stable")]
-    right, score = verdict[rows] == RIGHT, found.score[rows]
+    right, score = verdict[rows] == TRUE_POSITIVE, found.score[rows]
     ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)) if len(rows) else np.zeros(0, np.int64)
     risen = np.diff(np.cumsum(right)[ends], prepend=0) > 0
     counted = (objects.label == label) & ~objects.ignored
-    return Curve(photo=found.photo[rows], score=score, right=right, steps=ends[risen], objects=objects.photo[counted])
+    return Curve(image=found.image[rows], score=score, right=right, steps=ends[risen], objects=objects.image[counted])
 
 
 def area(curve: Curve, weights: Numbers) -> Reals:

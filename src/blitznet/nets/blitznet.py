@@ -13,9 +13,25 @@ from blitznet.core.spec import Spec
 from blitznet.nets.heads import rows
 from blitznet.nets.lite import lite, ssd_lite
 from blitznet.nets.paper import paper, ssd
-from blitznet.nets.parts import Detection, Downscale, Encoder, Guide, Heads, Maps, Parts, Segmentation, Side, Upscale
+from blitznet.nets.parts import (
+    Detection,
+    DetectionPrior,
+    Downscale,
+    Encoder,
+    Heads,
+    Maps,
+    NetworkParts,
+    Segmentation,
+    SsdHead,
+    Upscale,
+)
 
-FAMILIES: dict[str, Callable[[Spec], Parts]] = {"blitznet": paper, "ssd": ssd, "lite": lite, "ssd-lite": ssd_lite}
+FAMILIES: dict[str, Callable[[Spec], NetworkParts]] = {
+    "blitznet": paper,
+    "ssd": ssd,
+    "lite": lite,
+    "ssd-lite": ssd_lite,
+}
 """the blocks a network is made of, by `Network.family`"""
 
 
@@ -29,8 +45,8 @@ class BlitzNet(nn.Module):
         upscale: Upscale,
         detection: Detection | None,
         segmentation: Segmentation | None,
-        side: Side | None = None,
-        guide: Guide | None = None,
+        ssd_head: SsdHead | None = None,
+        detection_prior: DetectionPrior | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -38,8 +54,8 @@ class BlitzNet(nn.Module):
         self.upscale = upscale
         self.detection = detection
         self.segmentation = segmentation
-        self.side = side
-        self.guide = guide
+        self.ssd_head = ssd_head
+        self.detection_prior = detection_prior
 
     def forward(self, images: Tensor) -> Heads:
         """Heads for images (B, 3, H, W), already normalised."""
@@ -55,8 +71,8 @@ class BlitzNet(nn.Module):
     def _boxes(self, detection: Detection, down: Maps, up: Maps) -> tuple[Maps, Maps]:
         """Offsets (B, P * 4, h, w) and class logits (B, P * C, h, w) of each map that predicts."""
         offsets, logits = detection(up)
-        if self.side is not None:  # map by map, which runtimes do in passing; rows would have to be added apart
-            more_offsets, more_logits = self.side(down, up)
+        if self.ssd_head is not None:  # map by map, which runtimes do in passing; rows would have to be added apart
+            more_offsets, more_logits = self.ssd_head(down, up)
             logits = tuple(x + more for x, more in zip(logits, more_logits, strict=True))
             if more_offsets:
                 finest, *coarser = offsets
@@ -68,8 +84,8 @@ class BlitzNet(nn.Module):
             return None
         class_map: Tensor
         features, class_map = self.segmentation(up, encoded)
-        if self.guide is not None and logits is not None:
-            class_map = class_map + self.guide(logits, up, features)
+        if self.detection_prior is not None and logits is not None:
+            class_map = class_map + self.detection_prior(logits, up, features)
         return class_map
 
 
@@ -79,7 +95,7 @@ def build(spec: Spec) -> BlitzNet:
     Raises ModelError for an unknown family, and for an encoder, strides or a task that the family cannot have.
     """
     if spec.network.family not in FAMILIES:
-        raise ModelError(f"{spec.name}: wanted a family of {', '.join(FAMILIES)}, came '{spec.network.family}'")
+        raise ModelError(f"{spec.name}: expected a family of {', '.join(FAMILIES)}, got '{spec.network.family}'")
     parts = FAMILIES[spec.network.family](spec)
     return BlitzNet(
         parts.encoder,
@@ -87,6 +103,6 @@ def build(spec: Spec) -> BlitzNet:
         parts.upscale,
         parts.detection,
         parts.segmentation,
-        parts.side,
-        parts.guide,
+        parts.ssd_head,
+        parts.detection_prior,
     )

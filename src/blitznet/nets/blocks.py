@@ -8,7 +8,7 @@ from torch import Tensor, nn
 _KEPT = 0.87962566103423978
 
 
-def begin_normal(conv: nn.Conv2d, gain: float) -> None:
+def init_normal_(conv: nn.Conv2d, gain: float) -> None:
     """Draw the kernel from a cut normal whose effective deviation is sqrt(gain / fan_in); bias 0."""
     fan_in = conv.weight[0].numel()
     std = math.sqrt(gain / fan_in) / _KEPT
@@ -17,17 +17,17 @@ def begin_normal(conv: nn.Conv2d, gain: float) -> None:
         nn.init.zeros_(conv.bias)
 
 
-def begin_xavier(conv: nn.Conv2d) -> None:
+def init_xavier_(conv: nn.Conv2d) -> None:
     """Draw the kernel from Xavier's uniform; bias 0."""
     nn.init.xavier_uniform_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
 
 
-def convolution(wide_in: int, wide_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+def convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """Convolution without bias, padded by half its kernel: a side becomes ceil(side / stride)."""
-    conv = nn.Conv2d(wide_in, wide_out, kernel, stride, padding=kernel // 2, bias=False)
-    begin_normal(conv, 2.0)
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+    init_normal_(conv, 2.0)
     return conv
 
 

@@ -22,7 +22,7 @@ from blitznet.core.errors import ModelError
 from blitznet.core.models import CAFFE_MEAN
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.files import require_fit
+from blitznet.nets.model_files import require_fit
 
 Variables = Mapping[str, NDArray[Any]]
 """arrays by their TensorFlow names, shapes as TensorFlow stores them"""
@@ -45,7 +45,7 @@ def read_variables(path: Path) -> dict[str, NDArray[Any]]:
             arrays = np.load(file, allow_pickle=False)
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, AttributeError, BadZipFile, SafetensorError) as error:
-        raise ModelError(f"{path}: wanted variables as .npz or .safetensors, cannot read them ({error})") from error
+        raise ModelError(f"{path}: expected variables as .npz or .safetensors, cannot read them ({error})") from error
 
 
 def convert_weights(variables: Variables, spec: Spec) -> dict[str, Tensor]:
@@ -56,12 +56,12 @@ def convert_weights(variables: Variables, spec: Spec) -> dict[str, Tensor]:
     """
     _require_release(spec)
     with torch.device("meta"):
-        wanted = build(spec).state_dict()
-    names = {key: variable_name(key, spec) for key in wanted if not key.endswith("num_batches_tracked")}
+        expected = build(spec).state_dict()
+    names = {key: variable_name(key, spec) for key in expected if not key.endswith("num_batches_tracked")}
     _require_names({*names.values()}, {name for name in variables if not _SLOT.search(name)})
     for key, name in names.items():
-        _require_shape(name, variables[name], wanted[key], spec)
-    state = {key: torch.zeros((), dtype=torch.long) for key in wanted if key not in names}
+        _require_shape(name, variables[name], expected[key], spec)
+    state = {key: torch.zeros((), dtype=torch.long) for key in expected if key not in names}
     return state | {key: _converted(name, variables[name], spec) for key, name in names.items()}
 
 
@@ -98,15 +98,15 @@ def _require_release(spec: Spec) -> None:
     network = spec.network
     if (network.family, network.encoder, network.fusion) != ("blitznet", "resnet50-caffe", "resskip"):
         raise ModelError(
-            f"{spec.name}: the release has ResSkip networks on resnet50-caffe only, came "
+            f"{spec.name}: the release has ResSkip networks on resnet50-caffe only, got "
             f"{network.family}, {network.fusion} on {network.encoder}; choose one of blitznet300/512-s4/s8"
         )
     if not np.allclose(spec.mean, CAFFE_MEAN, atol=1e-6):
-        raise ModelError(f"{spec.name}: the release's weights want the mean {CAFFE_MEAN}, came {spec.mean}")
+        raise ModelError(f"{spec.name}: the release's weights want the mean {CAFFE_MEAN}, got {spec.mean}")
 
 
-def _require_names(wanted: set[str], came: set[str]) -> None:
-    missing, unknown = sorted(wanted - came), sorted(came - wanted)
+def _require_names(expected: set[str], actual: set[str]) -> None:
+    missing, unknown = sorted(expected - actual), sorted(actual - expected)
     if not missing and not unknown:
         return
     parts = [
@@ -121,10 +121,10 @@ def _require_names(wanted: set[str], came: set[str]) -> None:
     raise ModelError(f"the checkpoint {' and '.join(parts)}{hint}")
 
 
-def _require_shape(name: str, array: NDArray[Any], wanted: Tensor, spec: Spec) -> None:
-    came = _turned(array).shape
-    if came != tuple(wanted.shape):
-        raise ModelError(f"{name}: wanted shape {tuple(wanted.shape)}, came {came}{_why(name, came, spec)}")
+def _require_shape(name: str, array: NDArray[Any], expected: Tensor, spec: Spec) -> None:
+    actual = _turned(array).shape
+    if actual != tuple(expected.shape):
+        raise ModelError(f"{name}: expected shape {tuple(expected.shape)}, got {actual}{_why(name, actual, spec)}")
 
 
 def _turned(array: NDArray[Any]) -> NDArray[Any]:
@@ -139,14 +139,14 @@ def _converted(name: str, array: NDArray[Any], spec: Spec) -> Tensor:
     return value
 
 
-def _why(name: str, came: tuple[int, ...], spec: Spec) -> str:
+def _why(name: str, actual: tuple[int, ...], spec: Spec) -> str:
     """What a wrong shape means in words, where it is one that users meet."""
-    anchors = spec.anchors.per_cell
+    anchors = spec.anchors.num_anchors_per_cell
     last = name.startswith(f"ssd/Conv_{len(spec.anchors.strides) + 1}/")
-    if last or (name.startswith("ssd/confidence/") and came[0] % anchors == 0):
-        classes = came[0] // (1 if last else anchors) - 1
+    if last or (name.startswith("ssd/confidence/") and actual[0] % anchors == 0):
+        classes = actual[0] // (1 if last else anchors) - 1
         return f"; the checkpoint knows {_set(classes)}, the contract {_set(len(spec.classes))}"
-    if name.startswith("ssd/Conv") and came[2:] == (3, 3):
+    if name.startswith("ssd/Conv") and actual[2:] == (3, 3):
         return "; the release's first checkpoints had 3x3 convolutions there and cannot be converted"
     return ""
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 _BY_MAP = ("detection.offsets", "detection.logits", "segmentation.reduce")
 """lists with a layer for each map that predicts, the pooled one last"""
-_JOIN, _WEIGH = "segmentation.join.0.conv.weight", "guide.weigh."
+_JOIN, _WEIGH = "segmentation.join.0.conv.weight", "detection_prior.weigh."
 """layers with channels for each map: those that go in, and those that come out"""
 
 
@@ -41,5 +41,5 @@ def _inserted(old: Tensor, fresh: Tensor, count: int, axis: int) -> Tensor:
     return torch.cat([before, torch.zeros_like(before.narrow(axis, 0, wide)), pooled], axis)
 
 
-def _fits(value: Tensor | None, wanted: Tensor) -> bool:
-    return value is not None and value.shape == wanted.shape
+def _fits(value: Tensor | None, expected: Tensor) -> bool:
+    return value is not None and value.shape == expected.shape

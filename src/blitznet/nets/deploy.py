@@ -9,13 +9,13 @@ from blitznet.core.spec import Spec
 from blitznet.nets.parts import Heads
 
 
-def normalise(images: Tensor, spec: Spec) -> Tensor:
+def normalize(images: Tensor, spec: Spec) -> Tensor:
     """Pixels (B, 3, h, w) uint8 RGB -> what the network is fed: (x / 255 - mean) / std, float32."""
     return _normalise(images, *_constants(spec, images.device))
 
 
 class Deployed(nn.Module):
-    """The network behind its normalisation: uint8 photos in, a tuple of the answers it has out, float32.
+    """The network behind its normalisation: uint8 images in, a tuple of the answers it has out, float32.
 
     Softmax, decoding and suppression are the finishing step's, which filters before it computes.
     """
@@ -36,11 +36,11 @@ class Deployed(nn.Module):
         # Channels stay last in memory until the first convolution, which wants them so: runtimes then reorder nothing.
         pixels = _normalise(images, self.pixel_mean, self.pixel_std).permute(0, 3, 1, 2)
         heads: Heads = self.net(pixels.to(self.dtype))
-        answers = (heads.offsets, heads.logits, heads.class_map)
+        answers = (heads.offsets, heads.logits, heads.segmentation_logits)
         return tuple(answer.float() for answer in answers if answer is not None)
 
 
-def answers(spec: Spec) -> tuple[str, ...]:
+def output_names(spec: Spec) -> tuple[str, ...]:
     """Names of what `Deployed` gives, in order: some of offsets, logits and class_map."""
     boxes = ("offsets", "logits") if "detection" in spec.tasks else ()
     return (*boxes, "class_map") if "segmentation" in spec.tasks else boxes

@@ -104,8 +104,10 @@ def load_efficientnet(encoder: EfficientNetLite, name: str, path: Path | None = 
     for key, value in own.items():
         theirs = state.get(_published_name(key))
         if theirs is None or theirs.shape != value.shape:
-            came = "nothing" if theirs is None else tuple(theirs.shape)
-            raise ModelError(f"{file}: wanted {_published_name(key)} {tuple(value.shape)}, came {came}; is it {name}?")
+            actual = "nothing" if theirs is None else tuple(theirs.shape)
+            raise ModelError(
+                f"{file}: expected {_published_name(key)} {tuple(value.shape)}, got {actual}; is it {name}?"
+            )
         found[key] = theirs
     encoder.load_state_dict(found, strict=False)
 

@@ -18,5 +18,5 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 def make_encoder(name: str) -> Encoder:
     """The encoder of that name, with fresh weights. Raises ModelError if there is none."""
     if name not in ENCODERS:
-        raise ModelError(f"encoder: wanted one of {', '.join(ENCODERS)}, came '{name}'")
+        raise ModelError(f"encoder: expected one of {', '.join(ENCODERS)}, got '{name}'")
     return ENCODERS[name]()

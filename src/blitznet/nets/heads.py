@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from blitznet.core.spec import Resize
-from blitznet.nets.blocks import begin_normal, begin_xavier
+from blitznet.nets.blocks import init_normal_, init_xavier_
 from blitznet.nets.parts import Detection, Maps, Segmentation
 from blitznet.nets.resize import resize
 
@@ -35,8 +35,8 @@ class SegmentationHead(Segmentation):
     def __init__(self, channels: Sequence[int], *, width: int, classes: int, how: Resize) -> None:
         super().__init__()
         self.how = how
-        self.reduce = nn.ModuleList(_biased(wide, width, 1, begin_xavier) for wide in channels)
-        self.classify = _biased(width * len(channels), classes, 3, begin_xavier)
+        self.reduce = nn.ModuleList(_biased(wide, width, 1, init_xavier_) for wide in channels)
+        self.classify = _biased(width * len(channels), classes, 3, init_xavier_)
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:  # noqa: ARG002 - lighter heads take detail from it
         """All maps side by side (B, D, h, w), at the finest one's size."""
@@ -63,7 +63,7 @@ def rows(maps: Maps, values: int) -> Tensor:
 
 
 def _begin_small(conv: nn.Conv2d) -> None:
-    begin_normal(conv, 0.1)
+    init_normal_(conv, 0.1)
 
 
 def _biased(wide_in: int, wide_out: int, kernel: int, begin: Callable[[nn.Conv2d], None]) -> nn.Conv2d:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError
-from blitznet.core.spec import BOTH, Fusion, Network, Spec
-from blitznet.nets.blocks import begin_normal
+from blitznet.core.spec import ALL_TASKS, Fusion, Network, Spec
+from blitznet.nets.blocks import init_normal_
 from blitznet.nets.efficientnet import EfficientNetLite
 from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionBlock
@@ -21,12 +21,12 @@ from blitznet.nets.heads import convolutions, each
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
 from blitznet.nets.parts import (
     Detection,
+    DetectionPrior,
     Encoder,
-    Guide,
     Maps,
-    Parts,
+    NetworkParts,
     Segmentation,
-    Side,
+    SsdHead,
     Upscale,
     require_boxes_only,
     require_strides,
@@ -45,44 +45,46 @@ _DOUBT = 0.2
 """added to how likely a class is that boxes speak for, before its logarithm is taken"""
 
 
-def lite(spec: Spec) -> Parts:
+def lite(spec: Spec) -> NetworkParts:
     """The parts of a light network, with fresh weights.
 
     Raises ModelError for an encoder that is not there, and for strides that its maps do not have.
     """
     network, count = spec.network, len(spec.anchors.strides)
     encoder = _encoder(network)
-    downscale = LiteDownscale(encoder, network.extra)
+    downscale = LiteDownscale(encoder, network.extra_levels)
     require_strides(spec, downscale.strides[-count - 1 : -1])
     upscale = LiteUpscale(downscale.channels[-count - 1 :], network)
-    detection = LiteDetection(upscale.channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
+    detection = LiteDetection(upscale.channels, per_cell=spec.anchors.num_anchors_per_cell, classes=spec.num_channels)
     segmentation = LiteSegmentation(upscale.channels, spec, encoder) if "segmentation" in spec.tasks else None
-    side = LiteSide(
+    side = LiteSsdHead(
         downscale.channels[-count:],
-        per_cell=spec.anchors.per_cell,
-        classes=spec.channels,
-        offsets=network.side_offsets,
+        per_cell=spec.anchors.num_anchors_per_cell,
+        classes=spec.num_channels,
+        offsets=network.ssd_box_head,
     )
-    return Parts(
+    return NetworkParts(
         encoder,
         downscale,
         upscale,
         detection if "detection" in spec.tasks else None,
         segmentation,
-        side if network.side and "detection" in spec.tasks else None,
-        LiteGuide(upscale.channels, network, per_cell=spec.anchors.per_cell) if _guided(spec) else None,
+        side if network.ssd_head and "detection" in spec.tasks else None,
+        LiteDetectionPrior(upscale.channels, network, per_cell=spec.anchors.num_anchors_per_cell)
+        if _guided(spec)
+        else None,
     )
 
 
-def ssd_lite(spec: Spec) -> Parts:
+def ssd_lite(spec: Spec) -> NetworkParts:
     """The parts of the baseline: the same predictors straight on the downscale stream, boxes only."""
     require_boxes_only(spec)
     encoder, count = _encoder(spec.network), len(spec.anchors.strides)
-    downscale = LiteDownscale(encoder, spec.network.extra)
+    downscale = LiteDownscale(encoder, spec.network.extra_levels)
     require_strides(spec, downscale.strides[-count:])
     upscale = NoUpscale(downscale.channels[-count:])
-    detection = LiteDetection(upscale.channels, per_cell=spec.anchors.per_cell, classes=spec.channels)
-    return Parts(encoder, downscale, upscale, detection, None)
+    detection = LiteDetection(upscale.channels, per_cell=spec.anchors.num_anchors_per_cell, classes=spec.num_channels)
+    return NetworkParts(encoder, downscale, upscale, detection, None)
 
 
 def _encoder(network: Network) -> Encoder:
@@ -93,7 +95,7 @@ class LiteResSkip(FusionBlock):
     """ReLU(h + bottleneck(concat[u, skip])), the bottleneck's 3x3 depthwise."""
 
     def __init__(self, wide_x: int, wide_skip: int, network: Network) -> None:
-        super().__init__(wide_x, network.width, network.fusion_resize)
+        super().__init__(wide_x, network.channels, network.fusion_resize)
         self.residual = _bottleneck(wide_x + wide_skip, network)
 
     def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
@@ -115,10 +117,10 @@ class LiteHourglass(FusionBlock):
     """ReLU(h + a residual unit of the skip)."""
 
     def __init__(self, wide_x: int, wide_skip: int, network: Network) -> None:
-        super().__init__(wide_x, network.width, network.fusion_resize)
-        same = wide_skip == network.width
+        super().__init__(wide_x, network.channels, network.fusion_resize)
+        same = wide_skip == network.channels
         self.residual = _bottleneck(wide_skip, network)
-        self.shortcut = nn.Identity() if same else LiteConv(wide_skip, network.width, activation=nn.Identity)
+        self.shortcut = nn.Identity() if same else LiteConv(wide_skip, network.channels, activation=nn.Identity)
 
     def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - only its projection is summed
         """The sum of h and the skip's unit."""
@@ -130,9 +132,9 @@ class LiteRefine(FusionBlock):
     """A separable 3x3 of concat[u, a separable 3x3 of the skip]."""
 
     def __init__(self, wide_x: int, wide_skip: int, network: Network) -> None:
-        super().__init__(wide_x, network.width, network.fusion_resize)
-        self.adapt = _separable(wide_skip, network.width)
-        self.merge = _separable(wide_x + network.width, network.width)
+        super().__init__(wide_x, network.channels, network.fusion_resize)
+        self.adapt = _separable(wide_skip, network.channels)
+        self.merge = _separable(wide_x + network.channels, network.channels)
 
     def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
         """The merged map."""
@@ -154,8 +156,8 @@ class LiteUpscale(UpscaleStream):
     def __init__(self, channels: Sequence[int], network: Network) -> None:
         Upscale.__init__(self)  # the paper's own blocks are not wanted
         *skips, deepest = channels
-        self.channels = (network.width,) * len(channels)
-        sources = (*(network.width,) * (len(skips) - 1), deepest)
+        self.channels = (network.channels,) * len(channels)
+        sources = (*(network.channels,) * (len(skips) - 1), deepest)
         block = _FUSIONS[network.fusion]
         self.blocks = nn.ModuleList(block(x, skip, network) for x, skip in zip(sources, skips, strict=True))
 
@@ -182,7 +184,7 @@ class LiteDetection(Detection):
         return tuple(convolutions(predictor.get_submodule("1") for predictor in self.logits))
 
 
-class LiteSide(Side):
+class LiteSsdHead(SsdHead):
     """SSDLite's predictors on the downscale stream: on each map a depthwise 3x3, then 1x1 to class logits.
 
     With `offsets` its box predictors too, made alike.
@@ -225,24 +227,25 @@ class LiteSegmentation(Segmentation):
         super().__init__()
         network = spec.network
         self.how = network.segmentation_resize
-        self.tap = _tap(spec, encoder)
-        width, thin = network.segmentation_width, network.inner
+        self.fine_index = _tap(spec, encoder)
+        width, thin = network.segmentation_channels, network.hidden_channels
         self.reduce = nn.ModuleList(
             [*(LiteConv(wide, width, activation=nn.ReLU) for wide in channels[:-1]), _biased(channels[-1], width)]
         )
         self.join = nn.Sequential(
-            LiteConv(width * len(channels), network.width, activation=nn.ReLU),
-            depthwise(network.width, 5),
-            LiteConv(network.width, thin, activation=nn.ReLU if self.tap is None else nn.Identity),
+            LiteConv(width * len(channels), network.channels, activation=nn.ReLU),
+            depthwise(network.channels, 5),
+            LiteConv(network.channels, thin, activation=nn.ReLU if self.fine_index is None else nn.Identity),
         )
-        coarsest = encoder.channels[-2:] if network.segmentation_taps else ()
-        self.taps = nn.ModuleList(_Tap(wide, network) for wide in coarsest)
-        self.block = _Block(network.width) if coarsest else nn.Identity()
-        if self.tap is not None:
-            self.detail = LiteConv(encoder.channels[self.tap], thin, activation=nn.Identity)
+        hidden = network.lateral_channels or 0
+        coarsest = encoder.channels[-2:] if hidden else ()
+        self.laterals = nn.ModuleList(_Lateral(channels, hidden, network.channels) for channels in coarsest)
+        self.block = _Block(network.channels) if coarsest else nn.Identity()
+        if self.fine_index is not None:
+            self.fine_lateral = LiteConv(encoder.channels[self.fine_index], thin, activation=nn.Identity)
             self.smooth = depthwise(thin)
-        self.classify = nn.Conv2d(thin, spec.channels, 1)
-        begin_normal(self.classify, 0.1)
+        self.classify = nn.Conv2d(thin, spec.num_channels, 1)
+        init_normal_(self.classify, 0.1)
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:
         """(B, D, h, w) at the tapped map's size, or the finest predicting map's without a tap."""
@@ -250,23 +253,23 @@ class LiteSegmentation(Segmentation):
         reduced = [resize(reduce(x), size, self.how) for reduce, x in zip(self.reduce, maps, strict=True)]
         joined, spread, narrow = self.join
         x: Tensor = joined(torch.cat(reduced, 1))
-        for tap, coarse in zip(self.taps, encoded[len(encoded) - len(self.taps) :], strict=True):
+        for tap, coarse in zip(self.laterals, encoded[len(encoded) - len(self.laterals) :], strict=True):
             x = x + resize(tap(coarse), size, "bilinear")
         x = narrow(self.block(spread(x)))
-        if self.tap is not None:
-            fine = encoded[self.tap]
+        if self.fine_index is not None:
+            fine = encoded[self.fine_index]
             x = resize(x, (fine.shape[-2], fine.shape[-1]), self.how)
-            x = self.smooth((x + self.detail(fine)).relu())
+            x = self.smooth((x + self.fine_lateral(fine)).relu())
         return x
 
 
-class _Tap(nn.Sequential):
+class _Lateral(nn.Sequential):
     """An encoder's map, reduced, to be added to the joined maps; nothing at first, so that it can be put in later."""
 
-    def __init__(self, wide: int, network: Network) -> None:
-        last = nn.Conv2d(network.segmentation_taps, network.width, 1, bias=False)
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int) -> None:
+        last = nn.Conv2d(hidden_channels, out_channels, 1, bias=False)
         nn.init.zeros_(last.weight)
-        super().__init__(LiteConv(wide, network.segmentation_taps, activation=nn.ReLU), last)
+        super().__init__(LiteConv(in_channels, hidden_channels, activation=nn.ReLU), last)
 
 
 class _Block(nn.Module):
@@ -284,22 +287,22 @@ class _Block(nn.Module):
         return x + residual
 
 
-class LiteGuide(Guide):
+class LiteDetectionPrior(DetectionPrior):
     """By how much a cell's anchors prefer a class to background, where the head's features see an object's pixels.
 
     What tells objects from background, and on which map they are found, is the same for all classes: so a class
     that was learned from boxes alone, or from hardly a mask, is painted as well as the others' masks teach. And a
-    class that no box of the photo speaks for is hardly in it: its pixels are more likely another's.
+    class that no box of the image speaks for is hardly in it: its pixels are more likely another's.
     """
 
     def __init__(self, channels: Sequence[int], network: Network, *, per_cell: int) -> None:
         super().__init__()
         self.per_cell = per_cell
-        self.presence = network.presence
+        self.presence = network.image_prior_weight
         self.weigh = nn.Conv2d(channels[0], len(channels), 1)
-        self.gate = nn.Conv2d(network.inner, 1, 1)
+        self.gate = nn.Conv2d(network.hidden_channels, 1, 1)
         for conv, often in ((self.weigh, 0.0), (self.gate, -2.0)):
-            begin_normal(conv, 0.1)
+            init_normal_(conv, 0.1)
             assert conv.bias is not None
             nn.init.constant_(conv.bias, often)
 
@@ -313,7 +316,7 @@ class LiteGuide(Guide):
             total = said if total is None else total + said
         assert total is not None
         here: Tensor = self.gate(features).sigmoid()
-        # Boxes are surer of photos that they learned from: what suits others would teach masks to lean on them.
+        # Boxes are surer of images that they learned from: what suits others would teach masks to lean on them.
         presence = 1.0 if self.training else self.presence
         there = presence * _presence(margins)
         return here * resize(total, (features.shape[-2], features.shape[-1]), "bilinear") + there
@@ -355,7 +358,7 @@ def _last_pooled(maps: Maps) -> Maps:
 
 
 def _guided(spec: Spec) -> bool:
-    return spec.network.guide and spec.tasks == BOTH
+    return spec.network.detection_prior and spec.tasks == ALL_TASKS
 
 
 def _tap(spec: Spec, encoder: Encoder) -> int | None:
@@ -366,15 +369,15 @@ def _tap(spec: Spec, encoder: Encoder) -> int | None:
     if stride > spec.anchors.strides[0] or stride not in encoder.strides:
         raise ModelError(
             f"{spec.name}: segmentation_stride must be the finest anchors' {spec.anchors.strides[0]} "
-            f"or a finer one of {spec.network.encoder}'s {encoder.strides}, came {stride}"
+            f"or a finer one of {spec.network.encoder}'s {encoder.strides}, got {stride}"
         )
     return encoder.strides.index(stride)
 
 
 def _bottleneck(inputs: int, network: Network) -> nn.Sequential:
-    inner = network.inner
+    inner = network.hidden_channels
     return nn.Sequential(
-        LiteConv(inputs, inner), depthwise(inner), LiteConv(inner, network.width, activation=nn.Identity)
+        LiteConv(inputs, inner), depthwise(inner), LiteConv(inner, network.channels, activation=nn.Identity)
     )
 
 
@@ -393,11 +396,11 @@ def _predictors(channels: Sequence[int], outputs: int) -> nn.ModuleList:
 def _biased(inputs: int, outputs: int) -> nn.Sequential:
     """1x1 with a bias and ReLU6, for the pooled map: its one cell an image is too few for a batch norm."""
     conv = nn.Conv2d(inputs, outputs, 1)
-    begin_normal(conv, 2.0)
+    init_normal_(conv, 2.0)
     return nn.Sequential(conv, nn.ReLU6())
 
 
 def _final(inputs: int, outputs: int) -> nn.Conv2d:
     conv = nn.Conv2d(inputs, outputs, 1)
-    begin_normal(conv, 0.1)
+    init_normal_(conv, 0.1)
     return conv

@@ -7,7 +7,7 @@ epsilon 1e-3. Other light networks are built of the same pieces.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blitznet.nets.blocks import begin_normal
+from blitznet.nets.blocks import init_normal_
 from blitznet.nets.parts import Downscale, Encoder, Maps
 
 EPSILON = 1e-3
@@ -24,7 +24,7 @@ class SameConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        begin_normal(self, 2.0)
+        init_normal_(self, 2.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D, ceil(h / stride), ceil(w / stride))."""

@@ -27,7 +27,7 @@ class Heads:
     """(B, A, 4) corrections to the anchors"""
     logits: Tensor | None
     """(B, A, C) class logits, background first"""
-    class_map: Tensor | None
+    segmentation_logits: Tensor | None
     """(B, C, h, w) segmentation logits, background first"""
 
 
@@ -82,7 +82,7 @@ class Detection(nn.Module):
         raise NotImplementedError
 
 
-class Side(nn.Module):
+class SsdHead(nn.Module):
     """Maps of the downscale stream -> offsets and class logits that are added to the detection head's.
 
     Those of the pooled map are (B, P * 4, 1, 1) and (B, P * C, 1, 1).
@@ -117,7 +117,7 @@ class Segmentation(nn.Module):
         return (self.classify,)
 
 
-class Guide(nn.Module):
+class DetectionPrior(nn.Module):
     """What the boxes' class logits say of the class map: (B, C, h, w), added to the segmentation logits."""
 
     def forward(self, logits: Tensor, up: Maps, features: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Guide(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class NetworkParts:
     """The parts of one network; a task that it does not have is None."""
 
     encoder: Encoder
@@ -134,15 +134,15 @@ class Parts:
     upscale: Upscale
     detection: Detection | None
     segmentation: Segmentation | None
-    side: Side | None = None
-    guide: Guide | None = None
+    ssd_head: SsdHead | None = None
+    detection_prior: DetectionPrior | None = None
 
 
 def require_strides(spec: Spec, strides: tuple[int, ...]) -> None:
     """Raise ModelError unless the maps that predict have the anchors' strides."""
     if strides != spec.anchors.strides:
         raise ModelError(
-            f"{spec.name}: {spec.network.encoder} with {spec.network.extra} extra blocks predicts at strides "
+            f"{spec.name}: {spec.network.encoder} with {spec.network.extra_levels} extra blocks predicts at strides "
             f"{strides}, the anchors are laid out for {spec.anchors.strides}; change `extra` or the anchors"
         )
 

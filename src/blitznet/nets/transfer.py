@@ -7,12 +7,12 @@ from blitznet.core.classes import canonical
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.deepen import deepened
-from blitznet.nets.files import require_fit
+from blitznet.nets.model_files import require_fit
 
 Rows = list[tuple[int, int]]
 """channels that carry over: in the old network, in the new one; background first"""
 
-_TAPPED = ("segmentation.taps.", "segmentation.block.")
+_TAPPED = ("segmentation.laterals.", "segmentation.block.")
 """parts that say nothing at first"""
 
 
@@ -28,14 +28,14 @@ def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tu
     counting = class_layers(new)
     mine, theirs = _shared_weights(new, old), _shared_weights(old, new)
     carried = {
-        name: _dealt(value, mine[name], rows, old_spec.channels, new_spec.channels)
+        name: _dealt(value, mine[name], rows, old_spec.num_channels, new_spec.num_channels)
         if name in mine and name.rpartition(".")[0] in counting
         else value
         for name, value in theirs.items()
     }
     if len(new_spec.anchors.strides) == len(old_spec.anchors.strides) + 1:
         carried = deepened(carried, mine, len(old_spec.anchors.strides))
-    if new_spec.network.segmentation_taps and not old_spec.network.segmentation_taps:
+    if new_spec.network.lateral_channels and not old_spec.network.lateral_channels:
         carried = {name: value for name, value in mine.items() if name.startswith(_TAPPED)} | carried
     require_fit(mine, carried, source=f"{old_spec.name} as the start of {new_spec.name}")
     with torch.no_grad():
@@ -46,7 +46,7 @@ def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tu
 
 def class_layers(net: BlitzNet) -> frozenset[str]:
     """Names of the layers whose channels count classes, as the heads tell them."""
-    heads = (net.detection, net.segmentation, net.side)
+    heads = (net.detection, net.segmentation, net.ssd_head)
     layers = {layer for head in heads if head is not None for layer in head.class_layers()}
     return frozenset(name for name, module in net.named_modules() if module in layers)
 

@@ -19,7 +19,7 @@ class UpscaleStream(Upscale):
     def __init__(self, channels: Sequence[int], network: Network) -> None:
         super().__init__()
         *skips, deepest = channels
-        wide, block = network.width, FUSIONS[network.fusion]
+        wide, block = network.channels, FUSIONS[network.fusion]
         self.channels = (wide,) * (len(skips) + 1)
         # Finest first, like the maps; they run from the last to the first.
         self.blocks = nn.ModuleList(
@@ -27,7 +27,7 @@ class UpscaleStream(Upscale):
                 deepest if k == len(skips) - 1 else wide,
                 skip,
                 wide=wide,
-                inner=network.inner,
+                inner=network.hidden_channels,
                 how=network.fusion_resize,
             )
             for k, skip in enumerate(skips)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from blitznet.core.arrays import Image
+from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import ModelError
-from blitznet.core.result import Detections, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import Spec
 
 EngineName = Literal[
@@ -17,7 +17,7 @@ INPUT = "images"
 """what a file's input is called"""
 OUTPUTS = ("offsets", "logits", "class_map")
 """what a file answers, some of them"""
-FINISHED = ("boxes", "scores", "labels", "count")
+NMS_OUTPUTS = ("boxes", "scores", "labels", "count")
 """what a file with the post-processing inside answers instead; and `class_map`, if it has that task"""
 
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
         """The contract of the model inside."""
         ...
 
-    def run(self, images: Image) -> Outputs | Detections:
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         """Answers to images (B, h, w, 3) uint8 RGB, of the contract's size; the arrays are the caller's to keep.
 
         Detections come from a file that has the post-processing inside.
@@ -46,10 +46,10 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class Divisible(Protocol):
+class Replicable(Protocol):
     """An engine that can be several, each with its part of the threads."""
 
-    def divided(self) -> Sequence[Engine]:
+    def replicate(self) -> Sequence[Engine]:
         """Engines of the same model; each has one caller at a time, and this one meanwhile has none.
 
         They are made at the first call, and kept.
@@ -57,16 +57,16 @@ class Divisible(Protocol):
         ...
 
 
-def lanes_of(engine: Engine) -> Sequence[Engine]:
+def replicas_of(engine: Engine) -> Sequence[Engine]:
     """The engines that may run at once in place of this one: itself where it cannot be divided."""
-    return engine.divided() if isinstance(engine, Divisible) else (engine,)
+    return engine.replicate() if isinstance(engine, Replicable) else (engine,)
 
 
-def answer(arrays: Mapping[str, Any], *, source: str) -> Outputs | Detections:
+def outputs_from(arrays: Mapping[str, Any], *, source: str) -> Outputs | NmsOutputs:
     """What a file answered, by the names of its outputs. `source` is named in errors."""
-    if set(FINISHED) <= arrays.keys():
-        return Detections(class_map=arrays.get("class_map"), **{name: arrays[name] for name in FINISHED})
+    if set(NMS_OUTPUTS) <= arrays.keys():
+        return NmsOutputs(class_map=arrays.get("class_map"), **{name: arrays[name] for name in NMS_OUTPUTS})
     if not arrays.keys() & set(OUTPUTS):
-        came = ", ".join(sorted(arrays)) or "nothing"
-        raise ModelError(f"{source}: wanted some of {', '.join(OUTPUTS)} as answers, came {came}")
+        actual = ", ".join(sorted(arrays)) or "nothing"
+        raise ModelError(f"{source}: expected some of {', '.join(OUTPUTS)} as answers, got {actual}")
     return Outputs(**{name: arrays.get(name) for name in OUTPUTS})

@@ -8,68 +8,75 @@ from operator import length_hint
 import numpy as np
 
 from blitznet.core.errors import UsageError
-from blitznet.core.result import Result
-from blitznet.core.spec import Limits, Spec
-from blitznet.runtime.engine import Engine, lanes_of
-from blitznet.runtime.finish import finish
+from blitznet.core.spec import PostprocessConfig, Spec
+from blitznet.postprocess.postprocess import postprocess
+from blitznet.postprocess.result import Result
+from blitznet.runtime.engine import Engine, replicas_of
 from blitznet.runtime.memory import keep_freed_memory
-from blitznet.runtime.prepare import AnyImage, Fed, feed
-from blitznet.runtime.stream import Seen, stream
+from blitznet.runtime.preprocess import ImageInput, ModelInput, preprocess
+from blitznet.runtime.stream import StreamResult, run_stream
 
 _MANY = 64
 """images that are worth a second compilation of the network"""
 
 
 class Predictor:
-    """Sees what is in photos: `predictor(image) -> Result`. Holds no state between calls."""
+    """Sees what is in images: `predictor(image) -> Result`. Holds no state between calls."""
 
-    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+    def __init__(self, engine: Engine, limits: PostprocessConfig | None = None) -> None:
         """Look through `engine`; `limits` instead of those of the model's contract."""
         keep_freed_memory()
         self.engine = engine
-        self.limits = limits or engine.spec.limits
+        self.limits = limits or engine.spec.postprocess
 
     @property
     def spec(self) -> Spec:
         """The contract of the model inside."""
         return self.engine.spec
 
-    def __call__(self, image: AnyImage, score: float | None = None, class_map: bool = True) -> Result:
+    def __call__(self, image: ImageInput, min_score: float | None = None, class_map: bool = True) -> Result:
         """What is in one image.
 
-        image: a path, a file's bytes, an (H, W, 3) uint8 RGB array, a Pillow image or a Photo. score: leave out
+        image: a path, a file's bytes, an (H, W, 3) uint8 RGB array, a Pillow image or a Image. score: leave out
         detections below it (the limits' own is next to nothing, for scoring; pictures want about 0.5). class_map:
         whether to make one, at the image's full size. Raises DataError if the image cannot be read.
         """
-        return self.batch([image], score=score, class_map=class_map)[0]
+        return self.batch([image], min_score=min_score, class_map=class_map)[0]
 
-    def batch(self, images: Sequence[AnyImage], score: float | None = None, class_map: bool = True) -> list[Result]:
+    def batch(
+        self, images: Sequence[ImageInput], min_score: float | None = None, class_map: bool = True
+    ) -> list[Result]:
         """What is in each of several images, which go through the network together."""
-        limits = self._limits(score)
-        return self._look([self.feed(image) for image in images], limits, class_map)
+        limits = self._limits(min_score)
+        return self._infer([self.preprocess(image) for image in images], limits, class_map)
 
-    def feed(self, image: AnyImage) -> Fed:
+    def preprocess(self, image: ImageInput) -> ModelInput:
         """One image as the network is fed it. Raises DataError if it cannot be read."""
-        return feed(image, self.spec)
+        return preprocess(image, self.spec)
 
-    def look(
-        self, fed: Sequence[Fed], *, score: float | None = None, class_map: bool = True, engine: Engine | None = None
+    def infer(
+        self,
+        inputs: Sequence[ModelInput],
+        *,
+        min_score: float | None = None,
+        class_map: bool = True,
+        engine: Engine | None = None,
     ) -> list[Result]:
         """What is in images that `feed` made, which go through the network together.
 
         engine: one of `lanes_of(self.engine)`, for who runs several at once.
         """
-        return self._look(fed, self._limits(score), class_map, engine=engine)
+        return self._infer(inputs, self._limits(min_score), class_map, engine=engine)
 
     def stream(
         self,
-        source: Iterable[AnyImage],
+        source: Iterable[ImageInput],
         *,
         batch: int = 1,
-        score: float | None = None,
+        min_score: float | None = None,
         class_map: bool = True,
         throughput: bool | None = None,
-    ) -> Generator[Seen, None, None]:
+    ) -> Generator[StreamResult, None, None]:
         """What is in each image of a source, in its order; the next are decoded and looked at meanwhile.
 
         The source is read in a thread of its own, a few images ahead: `runtime/stream.py` says how many. An image
@@ -80,34 +87,36 @@ class Predictor:
         until then.
         """
         if batch < 1:
-            raise UsageError(f"batch: wanted 1 or more, came {batch}")
+            raise UsageError(f"batch: expected 1 or more, got {batch}")
         if throughput is None:
             throughput = length_hint(source, _MANY) >= _MANY
-        engines = lanes_of(self.engine) if throughput else (self.engine,)
-        limits = self._limits(score)
-        looks = [partial(self._look, limits=limits, class_map=class_map, engine=engine) for engine in engines]
-        return stream(source, self.feed, looks, batch=batch)
+        engines = replicas_of(self.engine) if throughput else (self.engine,)
+        limits = self._limits(min_score)
+        looks = [partial(self._infer, limits=limits, class_map=class_map, engine=engine) for engine in engines]
+        return run_stream(source, self.preprocess, looks, batch=batch)
 
-    def _look(
-        self, fed: Sequence[Fed], limits: Limits, class_map: bool, *, engine: Engine | None = None
+    def _infer(
+        self, fed: Sequence[ModelInput], limits: PostprocessConfig, class_map: bool, *, engine: Engine | None = None
     ) -> list[Result]:
         if not fed:
             return []
         images = np.stack([one.pixels for one in fed])  # (B, h, w, 3)
         given = (engine or self.engine).run(images)
-        finished = partial(finish, given, spec=self.spec, fed=images.shape[1:3], limits=limits, class_map=class_map)
-        return [finished(i, size=one.size) for i, one in enumerate(fed)]
+        finished = partial(
+            postprocess, given, spec=self.spec, input_size=images.shape[1:3], config=limits, class_map=class_map
+        )
+        return [finished(i, size=one.original_size) for i, one in enumerate(fed)]
 
-    def _limits(self, score: float | None) -> Limits:
+    def _limits(self, score: float | None) -> PostprocessConfig:
         return self.limits if score is None else _raised(self.limits, score)
 
 
-def _raised(limits: Limits, score: float) -> Limits:
+def _raised(limits: PostprocessConfig, score: float) -> PostprocessConfig:
     """Limits that keep what has at least `score`: the same as leaving out the rest at the end, in less time.
 
     A box is only ever suppressed or crowded out by better ones, so what lies below `score` has no say.
     """
     if not 0 <= score <= 1:
-        raise UsageError(f"score: wanted 0 to 1, came {score}")
+        raise UsageError(f"score: expected 0 to 1, got {score}")
     below = float(np.nextafter(np.float32(score), np.float32(-1)))  # limits keep what is above, not at
-    return replace(limits, score=max(limits.score, below))
+    return replace(limits, score_threshold=max(limits.score_threshold, below))

@@ -19,13 +19,13 @@ from time import perf_counter
 from typing import Generic, TypeVar
 
 from blitznet.core.errors import BlitzNetError
-from blitznet.core.result import Result
-from blitznet.runtime.prepare import AnyImage, Fed
+from blitznet.postprocess.result import Result
+from blitznet.runtime.preprocess import ImageInput, ModelInput
 from blitznet.runtime.threads import available_threads
 
 Item = TypeVar("Item")
-Feed = Callable[[AnyImage], Fed]
-Look = Callable[[Sequence[Fed]], Sequence[Result]]
+Feed = Callable[[ImageInput], ModelInput]
+Look = Callable[[Sequence[ModelInput]], Sequence[Result]]
 
 _Free = SimpleQueue[Look]
 """the lanes that have nothing to do"""
@@ -36,10 +36,10 @@ _PATIENCE = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class StreamResult:
     """What came of one image of a source: a result, or what is wrong with the image."""
 
-    source: AnyImage
+    source: ImageInput
     """as it was given"""
     result: Result | None
     error: BlitzNetError | None
@@ -47,7 +47,9 @@ class Seen:
     """of decoding, and its share of the network's and the boxes' time; waiting is left out"""
 
 
-def stream(source: Iterable[AnyImage], feed: Feed, looks: Sequence[Look], *, batch: int) -> Generator[Seen, None, None]:
+def run_stream(
+    source: Iterable[ImageInput], feed: Feed, looks: Sequence[Look], *, batch: int
+) -> Generator[StreamResult, None, None]:
     """What one of `looks` says of each image after `feed`, in the source's order; `batch` are looked at together.
 
     Each of `looks` is a lane, which looks at one batch at a time. An image in memory must not be written over after
@@ -87,13 +89,13 @@ def ahead(batch: int, lanes: int = 1) -> int:
 class _Read:
     """An image that was decoded, or could not be."""
 
-    source: AnyImage
-    fed: Fed | None
+    source: ImageInput
+    fed: ModelInput | None
     error: BlitzNetError | None
     seconds: float
 
 
-def _fed(image: AnyImage, feed: Feed) -> _Read:
+def _fed(image: ImageInput, feed: Feed) -> _Read:
     started = perf_counter()
     fed, problem = None, None
     try:
@@ -103,7 +105,7 @@ def _fed(image: AnyImage, feed: Feed) -> _Read:
     return _Read(image, fed, problem, perf_counter() - started)
 
 
-def _looked(group: Sequence[_Read], free: _Free) -> list[Seen]:
+def _looked(group: Sequence[_Read], free: _Free) -> list[StreamResult]:
     started = perf_counter()
     look = free.get()  # there is one for each thread of this step
     try:
@@ -114,7 +116,7 @@ def _looked(group: Sequence[_Read], free: _Free) -> list[Seen]:
     seen = []
     for one in group:
         result = None if one.fed is None else next(results)
-        seen.append(Seen(one.source, result, one.error, one.seconds + (0 if result is None else share)))
+        seen.append(StreamResult(one.source, result, one.error, one.seconds + (0 if result is None else share)))
     return seen
 
 
@@ -160,15 +162,15 @@ def _in_thread(items: Iterable[Item], length: int, unwanted: Event) -> Generator
     thread = Thread(target=_fill, args=(waiting, items, unwanted), name="blitznet-stream", daemon=True)
     thread.start()
     try:
-        while isinstance(came := _get(waiting, unwanted), _Given):
-            yield came.item
+        while isinstance(actual := _get(waiting, unwanted), _Given):
+            yield actual.item
     except BaseException:  # closed, or interrupted while it waited; at the end others may still want what they have
         unwanted.set()
         raise
     finally:
         thread.join()
-    if came is not None:
-        raise came.error
+    if actual is not None:
+        raise actual.error
 
 
 def _fill(waiting: _Waiting[Item], items: Iterable[Item], unwanted: Event) -> None:

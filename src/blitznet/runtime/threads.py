@@ -10,21 +10,21 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """a container's share of processor time: `200000 100000` is two processors, `max 100000` no limit"""
 
 _LANES = 8
-"""networks at once at most: each holds its weights, and what Python does for a photo, a fifth of it, it does for one
+"""networks at once at most: each holds its weights, and what Python does for a image, a fifth of it, it does for one
 at a time"""
 
 
-def threads_for(wanted: int | None) -> int:
+def threads_for(expected: int | None) -> int:
     """The number that was asked for, or one for each processor there is for us.
 
     Raises UsageError for less than 1.
     """
-    if wanted is not None and wanted < 1:
-        raise UsageError(f"threads: wanted 1 or more, came {wanted}")
-    return wanted or available_threads()
+    if expected is not None and expected < 1:
+        raise UsageError(f"threads: expected 1 or more, got {expected}")
+    return expected or available_threads()
 
 
-def lanes_for(threads: int) -> list[int]:
+def replicas_for(threads: int) -> list[int]:
     """Threads of each of the networks that share so many: one each, more where there would be too many networks."""
     lanes = min(threads, _LANES)
     return [threads // lanes] * lanes

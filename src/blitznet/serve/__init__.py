@@ -1,4 +1,4 @@
-"""The server: photos in by HTTP, results out, and a page for people.
+"""The server: images in by HTTP, results out, and a page for people.
 
 May import: core, runtime, view, api, Starlette, uvicorn, prometheus_client (extra `serve`).
 Never comes in: torch; a file or an address on a client's word.

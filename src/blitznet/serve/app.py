@@ -21,19 +21,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from blitznet.core.errors import BlitzNetError, DataError
-from blitznet.core.photo import Photo
+from blitznet.core.image import ImageSource
 from blitznet.runtime.predictor import Predictor
 from blitznet.serve import kserve
-from blitznet.serve.asked import Asked, asked, body, parsed, photo_of, read_score
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.openapi import document
 from blitznet.serve.pool import BusyError, ClosedError, Job, Pool, Render
+from blitznet.serve.request import PredictRequest, decode_image, parse_json, parse_request, parse_score, read_body
 
 PAGE = Path(__file__).parent / "page"
 _RETRY = {"Retry-After": "1"}
 _LATER = (429, 503)
-"""what is no fault of a photo: the whole request is to be tried again"""
+"""what is no fault of a image: the whole request is to be tried again"""
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -47,10 +47,10 @@ class Service:
     metrics: Metrics
     token: str | None = None
 
-    async def answered(self, photo: Photo, render: Render, *, score: float | None, class_map: bool) -> bytes:
-        """The photo's answer; 429 where there is no room for it, 503 where there is no time or the server ends."""
+    async def answered(self, image: ImageSource, render: Render, *, score: float | None, class_map: bool) -> bytes:
+        """The image's answer; 429 where there is no room for it, 503 where there is no time or the server ends."""
         try:
-            future = self.pool.submit(Job(photo, score, class_map, render))
+            future = self.pool.submit(Job(image, score, class_map, render))
         except BusyError as busy:
             raise HTTPException(429, str(busy), _RETRY) from busy
         except ClosedError as closed:
@@ -61,12 +61,12 @@ class Service:
             raise HTTPException(503, f"not answered within {self.limits.seconds:g} s", _RETRY) from None
         except DataError as error:
             raise HTTPException(415, str(error)) from error
-        self.metrics.photos.inc()
+        self.metrics.images.inc()
         return content
 
-    async def asked_for(self, photo: Photo, wish: Asked) -> bytes:
-        """The photo's answer as a client wishes it."""
-        return await self.answered(photo, wish.render(), score=wish.score, class_map=wish.class_map)
+    async def asked_for(self, image: ImageSource, wish: PredictRequest) -> bytes:
+        """The image's answer as a client wishes it."""
+        return await self.answered(image, wish.render(), score=wish.score, class_map=wish.class_map)
 
 
 def make_app(
@@ -110,16 +110,16 @@ def _routes(service: Service) -> list[Any]:
 
 
 async def _predict(request: Request, service: Service) -> Response:
-    wish = asked(request)
-    photo = photo_of(await body(request, service.limits), service.limits)
-    return Response(await service.asked_for(photo, wish), media_type=wish.media_type)
+    wish = parse_request(request)
+    image = decode_image(await read_body(request, service.limits), service.limits)
+    return Response(await service.asked_for(image, wish), media_type=wish.media_type)
 
 
 async def _batch(request: Request, service: Service) -> Response:
-    wish = asked(request)
+    wish = parse_request(request)
     if wish.kind != "json":
-        raise HTTPException(406, "several photos are answered as application/json alone")
-    contents = await asyncio.to_thread(images, await body(request, service.limits), service.limits)
+        raise HTTPException(406, "several images are answered as application/json alone")
+    contents = await asyncio.to_thread(images, await read_body(request, service.limits), service.limits)
     answers = await asyncio.gather(*(_one(content, wish, service) for content in contents), return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException):
@@ -128,10 +128,10 @@ async def _batch(request: Request, service: Service) -> Response:
     return Response(b'{"results": [' + b", ".join(parts) + b"]}", media_type="application/json")
 
 
-async def _one(content: bytes, wish: Asked, service: Service) -> bytes:
-    """The answer to one photo of several, or what is wrong with it: the others are answered all the same."""
+async def _one(content: bytes, wish: PredictRequest, service: Service) -> bytes:
+    """The answer to one image of several, or what is wrong with it: the others are answered all the same."""
     try:
-        return await service.asked_for(photo_of(content, service.limits), wish)
+        return await service.asked_for(decode_image(content, service.limits), wish)
     except HTTPException as error:
         if error.status_code in _LATER:
             raise
@@ -141,12 +141,12 @@ async def _one(content: bytes, wish: Asked, service: Service) -> bytes:
 def images(content: bytes, limits: ServeLimits) -> list[bytes]:
     """The images of {"images": ["base64", ...]}; 400 for anything else."""
     try:
-        texts = parsed(content)["images"]
+        texts = parse_json(content)["images"]
         found = [base64.b64decode(text, validate=True) for text in texts]
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
-        raise HTTPException(400, f'wanted {{"images": ["base64", ...]}}, came something else ({error})') from error
+        raise HTTPException(400, f'expected {{"images": ["base64", ...]}}, got something else ({error})') from error
     if not 0 < len(found) <= limits.images:
-        raise HTTPException(413 if found else 400, f"wanted 1 to {limits.images} images, came {len(found)}")
+        raise HTTPException(413 if found else 400, f"expected 1 to {limits.images} images, got {len(found)}")
     return found
 
 
@@ -154,21 +154,21 @@ async def _stream(socket: WebSocket, service: Service) -> None:
     """Each message an image; each answer JSON, in turn, so that a client sends the next when it has the last."""
     given = socket.query_params.get("token") or socket.headers.get("authorization", "").removeprefix("Bearer ")
     if not allowed(given, service.token):
-        await socket.close(4401, "wanted the token")
+        await socket.close(4401, "expected the token")
         return
     await socket.accept()
     pixels, instances = (socket.query_params.get(name) in ("1", "true") for name in ("class_map", "panoptic"))
     try:
-        wish = Asked("json", read_score(socket.query_params.get("score")), pixels, instances)
+        wish = PredictRequest("json", parse_score(socket.query_params.get("score")), pixels, instances)
         while True:
             content = await _message(socket)
             if content is None:
-                await socket.close(1003, "wanted an image's bytes, came text")
+                await socket.close(1003, "expected an image's bytes, got text")
                 return
             try:
                 if len(content) > service.limits.body:
-                    raise HTTPException(413, f"wanted at most {service.limits.body:,} bytes, came {len(content):,}")
-                answer = await service.asked_for(photo_of(content, service.limits), wish)
+                    raise HTTPException(413, f"expected at most {service.limits.body:,} bytes, got {len(content):,}")
+                answer = await service.asked_for(decode_image(content, service.limits), wish)
             except HTTPException as error:
                 answer = json.dumps({"error": error.detail, "status": error.status_code}).encode()
             await socket.send_text(answer.decode())
@@ -196,7 +196,7 @@ async def _model(service: Service) -> Response:
             "size": spec.size,
             "engine": service.predictor.engine.name,
             "precision": spec.precision,
-            "licence": spec.licence,
+            "licence": spec.license,
             "limits": asdict(service.limits),
         }
     )
@@ -223,7 +223,7 @@ async def _document(service: Service) -> Response:
 def _guarded(handler: Handler, service: Service) -> Handler:
     async def guarded(request: Request) -> Response:
         if not allowed(request.headers.get("authorization", "").removeprefix("Bearer "), service.token):
-            raise HTTPException(401, "wanted Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, "expected Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         return await handler(request)
 
     return guarded

@@ -1,4 +1,4 @@
-"""KServe's second inference protocol, in JSON: a photo as UINT8 (H, W, 3) or as an image file's bytes in base64.
+"""KServe's second inference protocol, in JSON: a image as UINT8 (H, W, 3) or as an image file's bytes in base64.
 
 Source: the Open Inference Protocol of KServe. A parameter `score` is the lowest one.
 """
@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from blitznet.core.photo import Photo
-from blitznet.core.result import Result
+from blitznet.core.image import ImageSource
 from blitznet.core.spec import Task
-from blitznet.serve.asked import body, parsed, photo_of, read_score
+from blitznet.postprocess.result import Result
 from blitznet.serve.limits import ServeLimits
+from blitznet.serve.request import decode_image, parse_json, parse_score, read_body
 
 if TYPE_CHECKING:
     from blitznet.serve.app import Handler, Service
@@ -47,11 +47,11 @@ _AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class InferRequest:
     """A request, read and checked."""
 
-    photo: Photo
-    wanted: list[str]
+    image: ImageSource
+    expected: list[str]
     """names of outputs"""
     score: float
     identity: str | None
@@ -115,13 +115,13 @@ def routes(service: "Service", open_: Opened, closed: Closed) -> list[Route]:
 
 async def _infer(request: Request, service: "Service") -> Response:
     spec = service.predictor.spec
-    content = await body(request, service.limits)
+    content = await read_body(request, service.limits)
     question = await asyncio.to_thread(_question, content, outputs(spec.tasks), service.limits)
     answer = await service.answered(
-        question.photo,
-        lambda _, result: _rendered(result, question.wanted),
+        question.image,
+        lambda _, result: _rendered(result, question.expected),
         score=question.score,
-        class_map="class_map" in question.wanted,
+        class_map="class_map" in question.expected,
     )
     told = {"model_name": spec.name, "model_version": _VERSION}
     if question.identity is not None:
@@ -130,13 +130,13 @@ async def _infer(request: Request, service: "Service") -> Response:
     return Response(head + b', "outputs": ' + answer + b"}", media_type="application/json")
 
 
-def _question(content: bytes, known: list[dict[str, Any]], limits: ServeLimits) -> Question:
+def _question(content: bytes, known: list[dict[str, Any]], limits: ServeLimits) -> InferRequest:
     """What is asked of a model of the known outputs; 400 and others tell why not."""
     names = [one["name"] for one in known]
     try:
-        asked = parsed(content)
+        asked = parse_json(content)
         given = {one["name"]: one for one in asked["inputs"]}
-        wanted = [str(one["name"]) for one in asked.get("outputs", known)]
+        expected = [str(one["name"]) for one in asked.get("outputs", known)]
         score = asked.get("parameters", {}).get("score")
         score = None if score is None else str(score)
         identity = asked.get("id")
@@ -144,33 +144,33 @@ def _question(content: bytes, known: list[dict[str, Any]], limits: ServeLimits) 
         raise HTTPException(
             400, f"not a request of the inference protocol ({type(error).__name__}: {error})"
         ) from error
-    unknown = set(wanted) - set(names)
+    unknown = set(expected) - set(names)
     if unknown:
         raise HTTPException(400, f"outputs: there is no {', '.join(sorted(unknown))}")
     if not isinstance(identity, str | None):
-        raise HTTPException(400, "id: wanted text")
-    return Question(_photo(given, limits), wanted, read_score(score), identity)
+        raise HTTPException(400, "id: expected text")
+    return InferRequest(_image(given, limits), expected, parse_score(score), identity)
 
 
-def _photo(given: dict[str, Any], limits: ServeLimits) -> Photo:
+def _image(given: dict[str, Any], limits: ServeLimits) -> ImageSource:
     if "image_bytes" in given:
         try:
             content = base64.b64decode(given["image_bytes"]["data"][0], validate=True)
         except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
-            raise HTTPException(400, "image_bytes: wanted data of one image in base64") from error
-        return photo_of(content, limits)
+            raise HTTPException(400, "image_bytes: expected data of one image in base64") from error
+        return decode_image(content, limits)
     try:
         one = given["image"]
         height, width, channels = one["shape"]
         values = _array(one["data"]).reshape(height, width, channels)
     except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise HTTPException(400, "wanted an input image of shape (H, W, 3), or image_bytes") from error
+        raise HTTPException(400, "expected an input image of shape (H, W, 3), or image_bytes") from error
     if channels != 3 or height * width == 0 or values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
-        raise HTTPException(400, f"image: wanted whole numbers 0 to 255 of shape (H, W, 3), came {list(values.shape)}")
+        raise HTTPException(400, f"image: expected whole numbers 0 to 255 of shape (H, W, 3), got {list(values.shape)}")
     height, width, _ = values.shape
     if height * width > limits.pixels:
-        raise HTTPException(413, f"wanted at most {limits.pixels:,} pixels, came {width}x{height}")
-    return Photo(values.astype(np.uint8))
+        raise HTTPException(413, f"expected at most {limits.pixels:,} pixels, got {width}x{height}")
+    return ImageSource(values.astype(np.uint8))
 
 
 def _array(data: list[Any]) -> NDArray[Any]:
@@ -179,12 +179,12 @@ def _array(data: list[Any]) -> NDArray[Any]:
     return np.concatenate([np.array(data[at : at + step]) for at in range(0, len(data), step)])
 
 
-def _rendered(result: Result, wanted: list[str]) -> bytes:
+def _rendered(result: Result, expected: list[str]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {"boxes": result.boxes, "scores": result.scores, "labels": result.labels}
-    if "class_map" in wanted and result.class_map is not None:
+    if "class_map" in expected and result.class_map is not None:
         arrays["class_map"] = result.class_map
     known = [one for some in OUTPUTS.values() for one in some]
-    told = [_told(one, arrays[one["name"]]) for one in known if one["name"] in wanted and one["name"] in arrays]
+    told = [_told(one, arrays[one["name"]]) for one in known if one["name"] in expected and one["name"] in arrays]
     return json.dumps(told).encode()
 
 

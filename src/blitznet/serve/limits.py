@@ -15,11 +15,11 @@ class ServeLimits:
     body: int = 20_000_000
     """bytes of a request: 413"""
     pixels: int = 50_000_000
-    """of a photo: 413"""
+    """of a image: 413"""
     images: int = IMAGES
     """in one request of several, which wait together: at most `queue`; 413"""
     queue: int = 64
-    """photos that may wait: 429"""
+    """images that may wait: 429"""
     seconds: float = 30.0
     """until a request has come in (408) and is answered (503)"""
 
@@ -27,6 +27,6 @@ class ServeLimits:
         for name in ("body", "pixels", "queue", "images", "seconds"):
             value = getattr(self, name)
             if not 0 < value < float("inf"):
-                raise UsageError(f"{name}: wanted more than 0, came {value}")
+                raise UsageError(f"{name}: expected more than 0, got {value}")
         if self.images > self.queue:
-            raise UsageError(f"images: wanted at most the {self.queue} that may wait, came {self.images}")
+            raise UsageError(f"images: expected at most the {self.queue} that may wait, got {self.images}")

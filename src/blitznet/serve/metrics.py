@@ -23,8 +23,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self.photos = Counter("blitznet_photos", "Photos that were looked at", registry=self._registry)
-        waiting = Gauge("blitznet_queue", "Photos that wait", registry=self._registry)
+        self.images = Counter("blitznet_images", "Images that were looked at", registry=self._registry)
+        waiting = Gauge("blitznet_queue", "Images that wait", registry=self._registry)
         waiting.set_function(lambda: pool.waiting)
 
     def text(self) -> bytes:

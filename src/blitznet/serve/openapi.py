@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from blitznet.core.spec import BOTH, Task
+from blitznet.core.spec import ALL_TASKS, Task
 from blitznet.serve import kserve
 from blitznet.serve.limits import ServeLimits
 
@@ -47,7 +47,7 @@ _RESULT = {
 }
 _FAULT = {
     "type": "object",
-    "description": "in the place of a photo that cannot be read; the others are answered",
+    "description": "in the place of a image that cannot be read; the others are answered",
     "required": ["error", "status"],
     "properties": {"error": {"type": "string"}, "status": {"type": "integer"}},
 }
@@ -58,12 +58,12 @@ _REFUSALS = {
     "408": "the request did not come in",
     "413": "too many bytes, pixels or images",
     "415": "not an image",
-    "429": "too many photos wait already; try again",
+    "429": "too many images wait already; try again",
     "503": "no time for it, or the server is going down; try again",
 }
 
 
-def document(name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = BOTH, guarded: bool) -> dict[str, Any]:
+def document(name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = ALL_TASKS, guarded: bool) -> dict[str, Any]:
     """The whole description, of a server of the model of this name and these tasks."""
     models = {
         f"{model}{door}": described
@@ -71,7 +71,7 @@ def document(name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = BOTH, 
         for door, described in (
             ("", {"get": _plain("what is served, in KServe's words", "inputs and outputs")}),
             ("/infer", {"post": _infer(kserve.outputs(tasks))}),
-            ("/ready", {"get": _open("whether the model takes photos", "it does")}),
+            ("/ready", {"get": _open("whether the model takes images", "it does")}),
         )
     }
     paths: dict[str, Any] = {
@@ -82,9 +82,9 @@ def document(name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = BOTH, 
         **models,
         "/v2": {"get": _open("what serves, in KServe's words", "name and version")},
         "/v2/health/live": {"get": _open("whether the server runs", "it does")},
-        "/v2/health/ready": {"get": _open("whether the server takes photos", "it does")},
+        "/v2/health/ready": {"get": _open("whether the server takes images", "it does")},
         "/healthz": {"get": _open("whether the server runs", "it does")},
-        "/readyz": {"get": _open("whether it takes photos", "it does")},
+        "/readyz": {"get": _open("whether it takes images", "it does")},
         "/metrics": {"get": _open("counts for Prometheus", "text")},
         "/openapi.json": {"get": _open("this description", "OpenAPI 3.1")},
     }
@@ -106,7 +106,7 @@ def document(name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = BOTH, 
 
 def _predict(limits: ServeLimits) -> dict[str, Any]:
     return {
-        "summary": "what is in a photo",
+        "summary": "what is in a image",
         "description": f"At most {limits.body:,} bytes and {limits.pixels:,} pixels.",
         "parameters": [_word(*word) for word in _WORDS],
         "requestBody": {"required": True, "content": {"image/*": _IMAGE}},
@@ -120,7 +120,7 @@ def _batch(limits: ServeLimits) -> dict[str, Any]:
     one = {"oneOf": [_reference(), _FAULT]}
     results = {"type": "object", "properties": {"results": {"type": "array", "items": one}}}
     return {
-        "summary": "what is in several photos",
+        "summary": "what is in several images",
         "parameters": [_word(*word) for word in _WORDS[:3]],
         "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
         "responses": {
@@ -135,7 +135,7 @@ def _stream() -> dict[str, Any]:
     words = [*_WORDS[:3], ("token", "where a client cannot send Authorization", {"type": "string"})]
     return {
         "summary": "a WebSocket for camera frames",
-        "description": "Each message an image file's bytes; each answer the JSON of a photo, or an error's, in turn.",
+        "description": "Each message an image file's bytes; each answer the JSON of a image, or an error's, in turn.",
         "parameters": [_word(*word) for word in words],
         "responses": {"101": {"description": "the WebSocket"}},
     }
@@ -172,7 +172,7 @@ def _infer(outputs: list[dict[str, Any]]) -> dict[str, Any]:
     }
     answer = {"application/json": {"schema": {"type": "object", "properties": told}}}
     return {
-        "summary": "what is in a photo, in KServe's words",
+        "summary": "what is in a image, in KServe's words",
         "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
         "responses": {"200": {"description": "the tensors asked for", "content": answer}, **_refusals()},
     }
@@ -193,7 +193,7 @@ def _word(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]
 
 def _answer(others: dict[str, Any]) -> dict[str, Any]:
     content = {"application/json": {"schema": _reference()}, **others}
-    return {"description": "JSON, the photo with everything drawn on it, or the class map", "content": content}
+    return {"description": "JSON, the image with everything drawn on it, or the class map", "content": content}
 
 
 def _reference() -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blitznet.data.example import Example
+from blitznet.data.train_sample import TrainSample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class Batch:
         return replace(self, **moved)
 
 
-def collate(examples: Sequence[Example]) -> Batch:
+def collate(examples: Sequence[TrainSample]) -> Batch:
     """Examples of one image size and one map size -> Batch."""
     counts = torch.tensor([len(example.labels) for example in examples])
     return Batch(

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Fusion, Task
-from blitznet.train.reporters import ReporterName
+from blitznet.train.loggers import LoggerName
 
 Optimizer = Literal["adam", "adamw", "nesterov"]
 Schedule = Literal["drops", "cosine"]
 Precision = Literal["float32", "bfloat16"]
 PolicyName = Literal["ssd", "blitznet", "light", "strong", "plain"]
 Start = Literal["random", "encoder", "model"]
-Part = Literal["encoder", "downscale", "upscale", "detection", "side", "segmentation", "guide"]
+Part = Literal["encoder", "downscale", "upscale", "detection", "ssd_head", "segmentation", "detection_prior"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class TrainConfig:
     size: int = 0
     """side of the network's input in pixels, 0: the model's"""
     anchors: tuple[float, ...] = ()
-    """sides of the finest, the second and the last map's anchors, as shares of the photo; none: the model's. At a
+    """sides of the finest, the second and the last map's anchors, as shares of the image; none: the model's. At a
     larger size smaller shares keep a thing as many pixels as its map was taught"""
     side: bool = False
     """add class logits from the downscale stream, begun with SSDLite's own predictors where its encoder is"""
@@ -66,20 +66,20 @@ class TrainConfig:
     recall: float = 0.0
     """share of the encoder's published weights in what `--start model` begins with: what fine-tuning washed out"""
     pseudo: Path | None = None
-    """folder of class maps that a teacher painted, for photos without a mask"""
+    """folder of class maps that a teacher painted, for images without a mask"""
     fusion: Fusion | None = None
     """fusion block of the upscale stream, where it differs from the model's (Table 8)"""
     allow_leaks: bool = False
-    """train even though photos of the evaluation sets are among the training sets"""
+    """train even though images of the evaluation sets are among the training sets"""
     drop_leaks: bool = False
-    """leave photos of the evaluation sets out of the training sets"""
+    """leave images of the evaluation sets out of the training sets"""
     holdout: float = 0.0
-    """share of the training photos kept back by a hash of their id"""
+    """share of the training images kept back by a hash of their id"""
 
     steps: int = 2000
     """updates of the weights"""
     batch: int = 16
-    """photos an update"""
+    """images an update"""
     accumulate: int = 1
     """parts a batch is cut into when memory is short"""
     optimizer: Optimizer = "adamw"
@@ -108,12 +108,12 @@ class TrainConfig:
     policy: PolicyName = "ssd"
     """augmentation"""
     repeat: float = 0.0
-    """repeat-factor sampling: classes in a smaller share of the photos are shown more often, 0: off;
-    photos with and without a mask are counted apart, for a class may be common in boxes and rare in masks"""
+    """repeat-factor sampling: classes in a smaller share of the images are shown more often, 0: off;
+    images with and without a mask are counted apart, for a class may be common in boxes and rare in masks"""
     segmentation_weight: float = 1.0
     """of the class map's loss in the sum; the paper's is 1"""
     distillation: float = 0.0
-    """weight of the difference to what SSDLite's class predictors say of the same photo, 0: off"""
+    """weight of the difference to what SSDLite's class predictors say of the same image, 0: off"""
     release: bool = False
     """as the authors' release did: negatives mined over the batch, the first object wins an anchor, maps resized by
     TensorFlow 1's rule and by nearest neighbours"""
@@ -136,7 +136,7 @@ class TrainConfig:
     """steps between evaluations, 0: at the end only"""
     log_every: int = 10
     """steps between lines of the log"""
-    report: tuple[ReporterName, ...] = ("tensorboard",)
+    report: tuple[LoggerName, ...] = ("tensorboard",)
     """who hears of losses and scores besides the run's own log: tensorboard, mlflow, wandb"""
     out: Path = Path("runs/train")
     """run folder; a run that is there goes on where it was"""
@@ -144,19 +144,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:
-                raise UsageError(f"--{name.replace('_', '-')} must be {least} or more, came {getattr(self, name)}")
+                raise UsageError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
         if self.batch % self.accumulate:
             raise UsageError(f"--batch {self.batch} must be a multiple of --accumulate {self.accumulate}")
         if not self.lr > 0:
-            raise UsageError(f"--lr must be above 0, came {self.lr}")
+            raise UsageError(f"--lr must be above 0, got {self.lr}")
         if self.anchors and not (
             len(self.anchors) == _SIDES and 0 < self.anchors[0] < self.anchors[1] < self.anchors[2]
         ):
-            came = " ".join(map(str, self.anchors))
-            raise UsageError(f"--anchors must be three sides above 0 that grow, as 0.1 0.2 0.95, came {came}")
+            actual = " ".join(map(str, self.anchors))
+            raise UsageError(f"--anchors must be three sides above 0 that grow, as 0.1 0.2 0.95, got {actual}")
         for name in ("ema", "holdout", "recall"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"--{name} must lie in 0..1, came {getattr(self, name)}")
+                raise UsageError(f"--{name} must lie in 0..1, got {getattr(self, name)}")
 
     def sources(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         """Data-set texts with {root} replaced."""

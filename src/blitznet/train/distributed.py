@@ -22,11 +22,11 @@ class Group:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Only the first process writes."""
         return self.rank == 0
 
-    def total(self, *counts: int) -> list[int]:
+    def all_reduce_sum(self, *counts: int) -> list[int]:
         """Sums of counts over all processes."""
         if self.world == 1:
             return list(counts)
@@ -34,18 +34,18 @@ class Group:
         dist.all_reduce(sums)
         return [int(value) for value in sums.tolist()]
 
-    def any(self, flag: bool) -> bool:
+    def all_reduce_any(self, flag: bool) -> bool:
         """Whether the flag is up in some process."""
-        return self.total(int(flag))[0] > 0
+        return self.all_reduce_sum(int(flag))[0] > 0
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until every process is here."""
         if self.world > 1:
             dist.barrier()
 
 
 @contextmanager
-def join(device: str) -> Iterator[Group]:
+def init_distributed(device: str) -> Iterator[Group]:
     """Join the processes `torchrun` started (NCCL on GPUs, gloo on CPUs) and leave them at the end."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-class Average:
+class ModelEma:
     """A copy of the network that follows it slowly; `net` is what is evaluated and kept."""
 
     def __init__(self, net: nn.Module) -> None:

@@ -13,12 +13,12 @@ from torch.utils.data import Dataset as TorchDataset
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.data.augment import Policy, augment
 from blitznet.data.dataset import Dataset
-from blitznet.data.example import Example
+from blitznet.data.train_sample import TrainSample
 from blitznet.train.batch import Batch, collate
-from blitznet.train.stream import Draw, Stream
+from blitznet.train.sampler import EpochSampler, SampleDraw
 
 
-class Augmented(TorchDataset[Example]):
+class Augmented(TorchDataset[TrainSample]):
     """Draws to augmented examples of the network's size."""
 
     def __init__(
@@ -26,7 +26,7 @@ class Augmented(TorchDataset[Example]):
     ) -> None:
         self.datasets, self.policy, self.size, self.map_size = datasets, policy, size, map_size
 
-    def __getitem__(self, draw: Draw) -> Example:
+    def __getitem__(self, draw: SampleDraw) -> TrainSample:
         sample = self.datasets[draw.dataset][draw.index]
         rng = np.random.default_rng(draw.seed)
         return augment(sample, rng, self.policy, size=self.size, map_size=self.map_size)
@@ -44,20 +44,22 @@ class Failure:
         return self.kind.__new__(self.kind, self.message)
 
 
-class _Told(TorchDataset[Example | Failure]):
+class _Told(TorchDataset[TrainSample | Failure]):
     """Examples, and errors as values: the loader would wrap one that a worker raises in all of its traceback."""
 
     def __init__(self, examples: Augmented) -> None:
         self.examples = examples
 
-    def __getitem__(self, draw: Draw) -> Example | Failure:
+    def __getitem__(self, draw: SampleDraw) -> TrainSample | Failure:
         try:
             return self.examples[draw]
         except BlitzNetError as error:
             return Failure(type(error), str(error))
 
 
-def parts_of(draws: Iterator[Draw], *, batch: int, rank: int, world: int, accumulate: int) -> Iterator[list[Draw]]:
+def parts_of(
+    draws: Iterator[SampleDraw], *, batch: int, rank: int, world: int, accumulate: int
+) -> Iterator[list[SampleDraw]]:
     """Cut the stream into batches, each into a part for every process and every accumulated pass."""
     while chunk := list(islice(draws, batch)):
         for turn in range(accumulate):
@@ -66,7 +68,7 @@ def parts_of(draws: Iterator[Draw], *, batch: int, rank: int, world: int, accumu
 
 def make_loader(
     examples: Augmented,
-    stream: Stream,
+    stream: EpochSampler,
     *,
     batch: int,
     first: int,
@@ -92,10 +94,10 @@ def make_loader(
     return map(_arrived, iter(loader))
 
 
-def _collate(parts: Sequence[Example | Failure]) -> Batch | Failure:
+def _collate(parts: Sequence[TrainSample | Failure]) -> Batch | Failure:
     """A batch, or the first error in it."""
     failure = next((part for part in parts if isinstance(part, Failure)), None)
-    return failure or collate([part for part in parts if isinstance(part, Example)])
+    return failure or collate([part for part in parts if isinstance(part, TrainSample)])
 
 
 def _arrived(batch: Batch | Failure) -> Batch:

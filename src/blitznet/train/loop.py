@@ -17,26 +17,26 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from blitznet.core.anchors import grids, make_anchors
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Spec
 from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD, STRONG, Policy
 from blitznet.nets.blitznet import BlitzNet
-from blitznet.nets.files import save_model
-from blitznet.nets.ssdlite import SSDLiteTeacher
+from blitznet.nets.model_files import save_model
+from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.train.batch import Batch
+from blitznet.train.checkpoint import load_state, save_state
 from blitznet.train.config import TrainConfig
-from blitznet.train.distributed import Group, join
-from blitznet.train.ema import Average
-from blitznet.train.folder import RunFolder
+from blitznet.train.datasets import Sets, map_sets, open_all, own_classes
+from blitznet.train.distributed import Group, init_distributed
+from blitznet.train.ema import ModelEma
+from blitznet.train.initialize import make_network, provenance
 from blitznet.train.interrupts import Interrupts, Stopped
 from blitznet.train.loader import Augmented, make_loader
-from blitznet.train.log import RunLog, plot_log
 from blitznet.train.optimizer import freeze, make_optimizer, pretrained_parts, set_rate, still_parts
+from blitznet.train.run_folder import RunFolder
+from blitznet.train.run_log import RunLog, plot_log
 from blitznet.train.schedule import ema_decay, learning_rate
-from blitznet.train.sets import Sets, map_sets, open_all, own_classes
-from blitznet.train.start import make_network, provenance
-from blitznet.train.state import load_state, save_state
 from blitznet.train.step import update
 from blitznet.train.validate import validate
 
@@ -61,7 +61,7 @@ class Run:
     """what learns"""
     learner: nn.Module
     """the same as it is executed: compiled, shared among processes"""
-    average: Average | None
+    average: ModelEma | None
     optimizer: torch.optim.Optimizer
     anchors: Tensor
     """(A, 4)"""
@@ -87,17 +87,20 @@ def train(
         raise UsageError("nothing to learn from: give --data FORMAT:ROOT@SPLIT, or a recipe (`blitznet recipes`)")
     if config.threads:
         torch.set_num_threads(config.threads)
-    with join(config.device) as group:
+    with init_distributed(config.device) as group:
         run = prepare(config, group)
-        if group.leads:
+        if group.is_main_process:
             run.folder.begin(config)
             if tell is not None:
                 for line in _notes(run):
                     tell(line)
         told = {"reporters": config.report, "settings": json.loads(config.to_json())}
-        with RunLog(run.folder.path, after=run.done, leads=group.leads, **told) as log, Interrupts() as interrupts:
+        with (
+            RunLog(run.folder.path, after=run.done, leads=group.is_main_process, **told) as log,
+            Interrupts() as interrupts,
+        ):
             _go(run, log, interrupts, watch=watch, stop_after=stop_after)
-        group.wait()
+        group.barrier()
     return run.folder.last
 
 
@@ -113,13 +116,15 @@ def prepare(config: TrainConfig, group: Group) -> Run:
     sets = map_sets(training, evaluation, spec.classes, config)
     net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
     freeze(net, config)
-    average = Average(net) if config.ema else None
+    average = ModelEma(net) if config.ema else None
     optimizer = make_optimizer(net, config)
     done = 0
     if folder.state.exists():
         done = load_state(folder.state, net=net, optimizer=optimizer, average=average)
     learner = _executed(net, config, group)
-    anchors = torch.from_numpy(make_anchors(spec.anchors, grids(spec.anchors, spec.size)).copy()).to(group.device)
+    anchors = torch.from_numpy(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy()).to(
+        group.device
+    )
     teacher = SSDLiteTeacher(spec).to(group.device) if config.distillation else None
     return Run(config, group, folder, sets, spec, net, learner, average, optimizer, anchors, done, teacher)
 
@@ -130,7 +135,7 @@ def _notes(run: Run) -> Iterator[str]:
         if dataset.unmapped:
             yield f"{dataset.title}: {', '.join(dataset.unmapped)}: none of the classes learned, so background"
     if run.sets.left_out:
-        yield f"{run.sets.left_out} training photos are in the evaluation sets too and are left out"
+        yield f"{run.sets.left_out} training images are in the evaluation sets too and are left out"
     if run.done:
         yield f"{run.folder.path}: going on after step {run.done} of {run.config.steps}"
 
@@ -144,7 +149,7 @@ def _require_fit(config: TrainConfig, group: Group) -> None:
         )
     if config.batch == parts and not config.freeze_statistics:
         raise UsageError(
-            f"--batch {config.batch} leaves one photo to each of {group.world} processes x {config.accumulate} parts, "
+            f"--batch {config.batch} leaves one image to each of {group.world} processes x {config.accumulate} parts, "
             "too few for batch norms to measure; give a larger --batch, or --freeze-statistics"
         )
 
@@ -174,13 +179,13 @@ def _still(net: BlitzNet, config: TrainConfig) -> Iterator[nn.Module]:
 
 def _go(run: Run, log: RunLog, interrupts: Interrupts, *, watch: Watch | None, stop_after: int | None) -> None:
     """All steps that are left."""
-    config, leads = run.config, run.group.leads
+    config, leads = run.config, run.group.is_main_process
     if leads and _evaluation_due(run, run.done) and not log.scored(run.done):
         _evaluate(run, log, run.done, interrupts)  # what it was killed at, or was not asked for then
     batches = _batches(run)
     for step in range(run.done + 1, config.steps + 1):
         found, times = _advance(run, batches, step)
-        asked = run.group.any(interrupts.asked)
+        asked = run.group.all_reduce_any(interrupts.asked)
         if leads:
             if step % config.log_every == 0 or step == 1:
                 log.write(step, **_named(found), **times)
@@ -192,7 +197,7 @@ def _go(run: Run, log: RunLog, interrupts: Interrupts, *, watch: Watch | None, s
             if evaluation_due and not asked:
                 _evaluate(run, log, step, interrupts)
         if asked:
-            run.group.wait()  # for the state to be saved
+            run.group.barrier()  # for the state to be saved
             raise _stopped(run, step)
         if step == stop_after:
             break
@@ -220,7 +225,7 @@ def _advance(run: Run, batches: Iterator[Batch], step: int) -> tuple[dict[str, f
     if run.average is not None:
         run.average.update(run.net, ema_decay(config, step))
     speed = config.batch / (time.perf_counter() - begun)
-    return found, {"rate": rate, "photos_per_second": speed, "waited": waited}
+    return found, {"rate": rate, "images_per_second": speed, "waited": waited}
 
 
 def _named(found: dict[str, float]) -> dict[str, float]:
@@ -237,11 +242,11 @@ def _evaluation_due(run: Run, step: int) -> bool:
 def _evaluate(run: Run, log: RunLog, step: int, interrupts: Interrupts) -> None:
     """Scores into the log, the best model, pictures, and the plot so far."""
 
-    def between_photos() -> None:
+    def between_images() -> None:
         if interrupts.asked:
             raise _stopped(run, step)
 
-    scores = validate(run.kept, run.spec, run.sets.evaluation, run.folder, step, between=between_photos)
+    scores = validate(run.kept, run.spec, run.sets.evaluation, run.folder, step, between=between_images)
     log.write(step, **scores)
     plot_log(log.path, run.folder.plot)
 

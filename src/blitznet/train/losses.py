@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blitznet.core.arrays import VOID
+from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.nets.parts import Heads
 from blitznet.train.batch import Batch
 from blitznet.train.matching import Targets
@@ -20,7 +20,7 @@ _HARDLY = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class LossConfig:
     """How the parts are counted."""
 
     negative_ratio: int = 3
@@ -35,7 +35,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
+class TeacherTargets:
     """What a teacher says of a batch's anchors."""
 
     logits: Tensor
@@ -74,16 +74,16 @@ class Losses:
 
 def count(batch: Batch, targets: Targets) -> Counts:
     """Positives and labelled pixels of a batch."""
-    return Counts(len(targets.positives), int((batch.class_map != VOID).sum()))
+    return Counts(len(targets.positives), int((batch.class_map != IGNORE_INDEX).sum()))
 
 
 def losses(
     heads: Heads,
     batch: Batch,
     targets: Targets,
-    options: Options | None = None,
+    options: LossConfig | None = None,
     *,
-    lesson: Lesson | None = None,
+    lesson: TeacherTargets | None = None,
     whole: Counts | None = None,
     shares: int = 1,
 ) -> Losses:
@@ -92,7 +92,7 @@ def losses(
     A step that is dealt out to `shares` batches (processes, or accumulated ones) passes what is counted
     in the `whole` of it: the mean over the shares is then the loss of the undivided batch.
     """
-    options = options or Options()
+    options = options or LossConfig()
     own = count(batch, targets)
     norm = whole or own
     boxes = max(1, norm.positives) / shares
@@ -105,15 +105,15 @@ def losses(
             taught = distillation(heads.logits, lesson) / boxes
     if heads.offsets is not None:
         places = localisation(heads.offsets, targets) / boxes
-    if heads.class_map is not None:
-        pixels = segmentation(heads.class_map, batch) / (max(1, norm.labelled_pixels) / shares)
+    if heads.segmentation_logits is not None:
+        pixels = segmentation(heads.segmentation_logits, batch) / (max(1, norm.labelled_pixels) / shares)
     total = options.segmentation * pixels + options.classification * classes + options.localisation * places
     if taught is not None:
         total = total + options.distillation * taught
     return Losses(pixels, classes, places, taught, total, own)
 
 
-def classification(logits: Tensor, targets: Targets, box_classes: Tensor, options: Options) -> Tensor:
+def classification(logits: Tensor, targets: Targets, box_classes: Tensor, options: LossConfig) -> Tensor:
     """Cross-entropy summed over the positives and the hard negatives; logits (B, A, C).
 
     Gradients flow through these few anchors only, so the full tensor is only read, to rank the background.
@@ -128,7 +128,7 @@ def classification(logits: Tensor, targets: Targets, box_classes: Tensor, option
 
 
 @torch.no_grad()
-def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, options: Options) -> Tensor:
+def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, options: LossConfig) -> Tensor:
     """(N,) image * A + anchor of the background anchors with the highest loss.
 
     For each image `negative_ratio` times its positives, as if it had one where it has none.
@@ -140,12 +140,12 @@ def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, option
     if options.release:
         hardness = hardness.view(1, -1)
         total = positives.sum()[None]
-        wanted = torch.minimum(options.negative_ratio * total, anchors - total).clamp(min=0)  # (1,)
+        expected = torch.minimum(options.negative_ratio * total, anchors - total).clamp(min=0)  # (1,)
     else:
-        wanted = options.negative_ratio * positives.clamp(min=1)
-    found, index = hardness.topk(min(int(wanted.max()), hardness.shape[1]), dim=1)
+        expected = options.negative_ratio * positives.clamp(min=1)
+    found, index = hardness.topk(min(int(expected.max()), hardness.shape[1]), dim=1)
     rank = torch.arange(found.shape[1], device=found.device)
-    kept = (rank < wanted[:, None]) & (found != -torch.inf)
+    kept = (rank < expected[:, None]) & (found != -torch.inf)
     first = torch.arange(len(hardness), device=index.device)[:, None] * anchors
     return (first + index)[kept]
 
@@ -156,19 +156,19 @@ def localisation(offsets: Tensor, targets: Targets) -> Tensor:
     return F.smooth_l1_loss(found, targets.offsets.to(found.dtype), reduction="sum")
 
 
-def distillation(logits: Tensor, lesson: Lesson) -> Tensor:
+def distillation(logits: Tensor, lesson: TeacherTargets) -> Tensor:
     """Kullback-Leibler divergence from a teacher's classes, summed over its anchors; logits (B, A, C).
 
     An anchor counts as much as the teacher sees an object there, those where it hardly sees any not at all: background
     is what the truth says best. Hinton et al., Distilling the knowledge in a neural network, 2015.
     """
-    wanted = _precise(lesson.logits).log_softmax(2)  # (B, A', c)
-    objects = -wanted[:, :, 0].expm1()  # (B, A')
+    expected = _precise(lesson.logits).log_softmax(2)  # (B, A', c)
+    objects = -expected[:, :, 0].expm1()  # (B, A')
     image, anchor = (objects > _HARDLY).nonzero(as_tuple=True)  # (n,) each
-    first = logits.shape[1] - wanted.shape[1]
+    first = logits.shape[1] - expected.shape[1]
     found = _precise(logits[image, first + anchor])[:, lesson.channels].log_softmax(1)  # (n, c)
-    wanted, objects = wanted[image, anchor], objects[image, anchor]
-    return ((wanted.exp() * (wanted - found)).sum(1) * objects).sum()
+    expected, objects = expected[image, anchor], objects[image, anchor]
+    return ((expected.exp() * (expected - found)).sum(1) * objects).sum()
 
 
 def segmentation(class_map: Tensor, batch: Batch) -> Tensor:
@@ -178,14 +178,14 @@ def segmentation(class_map: Tensor, batch: Batch) -> Tensor:
     """
     logp = _precise(class_map).log_softmax(1)
     partly = ~batch.mask_classes.all(1) & (batch.class_map == 0).flatten(1).any(1)  # (B,)
-    truth = batch.class_map.masked_fill(partly[:, None, None], VOID).long()
-    loss = F.nll_loss(logp, truth, ignore_index=VOID, reduction="sum")
+    truth = batch.class_map.masked_fill(partly[:, None, None], IGNORE_INDEX).long()
+    loss = F.nll_loss(logp, truth, ignore_index=IGNORE_INDEX, reduction="sum")
     if not bool(partly.any()):
         return loss
     accepted = _background(batch.mask_classes)[partly][:, :, None, None]
     background = _log_sum(logp[partly], accepted)[:, None]
     merged = torch.cat([background, logp[partly][:, 1:]], 1)
-    return loss + F.nll_loss(merged, batch.class_map[partly].long(), ignore_index=VOID, reduction="sum")
+    return loss + F.nll_loss(merged, batch.class_map[partly].long(), ignore_index=IGNORE_INDEX, reduction="sum")
 
 
 def _background_loss(logits: Tensor, classes: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from blitznet.train.batch import Batch
-from blitznet.train.geometry import area, encode, intersection, iou, to_corners
+from blitznet.train.boxes import area, encode, intersection, iou, to_corners
 
 IGNORED = -1
 """the label of an anchor that learns nothing"""
@@ -49,8 +49,8 @@ def match(
     count = len(anchors)
     corners = to_corners(anchors)
     annotated = batch.box_classes.any(1)  # (B,)
-    wanted = ~batch.crowd & annotated[batch.owner] & (area(batch.boxes) > 0)
-    objects = wanted.nonzero().flatten()
+    expected = ~batch.crowd & annotated[batch.owner] & (area(batch.boxes) > 0)
+    objects = expected.nonzero().flatten()
     start = batch.owner[objects] * count  # where the anchors of each object's image begin
     overlap = iou(batch.boxes[objects], corners)  # (T, A)
 

@@ -55,7 +55,7 @@ def still_parts(net: nn.Module, config: TrainConfig) -> frozenset[str]:
 
 def pretrained_parts(config: TrainConfig) -> tuple[str, ...]:
     """The network's parts that have the encoder's rate; a side that is SSDLite's whole head counts with it."""
-    return ("encoder", "downscale", "side") if config.ssdlite else ("encoder", "downscale")
+    return ("encoder", "downscale", "ssd_head") if config.ssdlite else ("encoder", "downscale")
 
 
 def _pretrained(name: str, config: TrainConfig) -> bool:
@@ -110,5 +110,5 @@ def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     if not value.ndim:
         return value
     if value.shape != parameter.shape:
-        raise ValueError(f"wanted shape {tuple(parameter.shape)}, came {tuple(value.shape)}")
+        raise ValueError(f"expected shape {tuple(parameter.shape)}, got {tuple(value.shape)}")
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)

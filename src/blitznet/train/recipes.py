@@ -1,7 +1,7 @@
 """Recipes: the paper's training runs, the light model's, and fine-tuning; each a function giving a whole config.
 
 Where the paper and its release differ, these follow the paper (weight decay 5e-4, negatives mined per image);
-`--release` switches. Photos of the evaluation sets are left out of training, which the authors did not do
+`--release` switches. Images of the evaluation sets are left out of training, which the authors did not do
 (`--no-drop-leaks --allow-leaks` trains as they did). {root} stands for the folder the sets lie in (`--root`).
 Expected figures are the paper's.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from blitznet.core.classes import COCO, VOC
 from blitznet.core.errors import UsageError
-from blitznet.core.spec import BOTH, Fusion, Task
+from blitznet.core.spec import ALL_TASKS, Fusion, Task
 from blitznet.train.config import TrainConfig
 
 VOC07 = "voc:{root}/VOCdevkit/VOC2007"
@@ -21,7 +21,7 @@ VOC12 = "voc:{root}/VOCdevkit/VOC2012"
 _MASKS = "masks=SegmentationClass+SegmentationClassAug"
 """VOC's own masks where there are any, SBD's elsewhere"""
 AUG = f"{VOC12}@SegmentationAug/train,{_MASKS}"
-"""the paper's VOC12-train-seg-aug: 10,582 photos, listed by the authors in ImageSets/SegmentationAug/train.txt"""
+"""the paper's VOC12-train-seg-aug: 10,582 images, listed by the authors in ImageSets/SegmentationAug/train.txt"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def table1(model: str, *, seg: bool) -> TrainConfig:
         model,
         data=masked if seg else (f"{VOC07}@trainval", f"{VOC12}@trainval"),
         val=_VOC07_TEST,
-        tasks=BOTH if seg else ("detection",),
+        tasks=ALL_TASKS if seg else ("detection",),
     )
     return replace(config, batch=16, steps=75_000, drops=(45_000, 60_000)) if "512" in model else config
 
@@ -134,11 +134,13 @@ def table6(model: str) -> TrainConfig:
 
 def table8(fusion: Fusion) -> TrainConfig:
     """Table 8: the fusion blocks, on Table 4's data; AP is scored on VOC07 test, masks on VOC12 val."""
-    return replace(table4(*BOTH), fusion=fusion, val=(*_VOC07_TEST, *_VOC12_VAL), out=Path(f"runs/table8-{fusion}"))
+    return replace(
+        table4(*ALL_TASKS), fusion=fusion, val=(*_VOC07_TEST, *_VOC12_VAL), out=Path(f"runs/table8-{fusion}")
+    )
 
 
 def lite() -> TrainConfig:
-    """The shipped light model, on photos annotated in five different ways."""
+    """The shipped light model, on images annotated in five different ways."""
     return TrainConfig(
         model="blitznet300-lite-plain",
         start="encoder",
@@ -218,7 +220,7 @@ def lite_again() -> TrainConfig:
 
 
 def lite_onward() -> TrainConfig:
-    """The sixth part: on from the mean, nothing changed but the order of the photos. What goes on is its mean with it.
+    """The sixth part: on from the mean, nothing changed but the order of the images. What goes on is its mean with it.
 
     `blitznet average runs/lite-mean.safetensors runs/lite-onward --half --out runs/lite-second.safetensors` takes it.
     """
@@ -241,7 +243,7 @@ def lite_head_again() -> TrainConfig:
 def lite416() -> TrainConfig:
     """The larger light model's first part: the default at 416 px, where all that is not SSDLite's learns anew.
 
-    Anchors are nine tenths of their shares of the photo: things keep about as many pixels as their maps were taught.
+    Anchors are nine tenths of their shares of the image: things keep about as many pixels as their maps were taught.
     """
     return _part(
         "lite416",
@@ -263,7 +265,7 @@ def lite416_on() -> TrainConfig:
 
 
 def lite416_again() -> TrainConfig:
-    """Its third part: other photos first, more slowly; the shipped model's began at the second's 393rd step.
+    """Its third part: other images first, more slowly; the shipped model's began at the second's 393rd step.
 
     What goes on is `blitznet average runs/lite416-on runs/lite416-again --out runs/lite416-mean.safetensors`.
     """
@@ -289,7 +291,7 @@ def lite416_map() -> TrainConfig:
         "runs/lite416-whole.safetensors",
         taps=128,
         presence=3.0,
-        learn=("segmentation", "guide"),
+        learn=("segmentation", "detection_prior"),
         encoder_lr=0.0,
         lr=2e-3,
         steps=1550,
@@ -346,13 +348,13 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "table2-512": lambda: Recipe(table2("blitznet512-s8", coco=False), "Table 2", _DAYS, "mAP 79.0 (test server)"),
     "table2-512-coco": lambda: Recipe(table2("blitznet512-s8", coco=True), "Table 2", _DAYS, "mAP 83.8 (test server)"),
     "table3-det": lambda: Recipe(table3(*_DET), "Table 3", _DAYS, "mAP 78.9"),
-    "table3-joint": lambda: Recipe(table3(*BOTH), "Table 3", _DAYS, "mAP 80.0, mIoU 72.8"),
+    "table3-joint": lambda: Recipe(table3(*ALL_TASKS), "Table 3", _DAYS, "mAP 80.0, mIoU 72.8"),
     "table3-seg": lambda: Recipe(table3(*_SEG), "Table 3", _DAYS, "mIoU 72.4"),
     "table4-det": lambda: Recipe(table4(*_DET), "Table 4", _DAYS, "mAP 83.0"),
-    "table4-joint": lambda: Recipe(table4(*BOTH), "Table 4", _DAYS, "mAP 83.6, mIoU 75.7"),
+    "table4-joint": lambda: Recipe(table4(*ALL_TASKS), "Table 4", _DAYS, "mAP 83.6, mIoU 75.7"),
     "table4-seg": lambda: Recipe(table4(*_SEG), "Table 4", _DAYS, "mIoU 72.4"),
     "table5-det": lambda: Recipe(table5(*_DET), "Table 5", "weeks on one GPU", "AP 33.2"),
-    "table5-joint": lambda: Recipe(table5(*BOTH), "Table 5", "weeks on one GPU", "AP 34.1, mIoU 53.5"),
+    "table5-joint": lambda: Recipe(table5(*ALL_TASKS), "Table 5", "weeks on one GPU", "AP 34.1, mIoU 53.5"),
     "table5-seg": lambda: Recipe(table5(*_SEG), "Table 5", "weeks on one GPU", "mIoU 48.3"),
     "table6-300": lambda: Recipe(table6("blitznet300-s4"), "Table 6", "weeks on one GPU", "AP 29.7, AP50 49.4"),
     "table6-512": lambda: Recipe(table6("blitznet512-s8"), "Table 6", "weeks on one GPU", "AP 34.1, AP50 55.1"),

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.spec import Spec
-from blitznet.nets.deploy import normalise
-from blitznet.nets.ssdlite import SSDLiteTeacher
+from blitznet.nets.deploy import normalize
+from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import Group
-from blitznet.train.losses import Counts, Lesson, Losses, Options, count, losses
+from blitznet.train.losses import Counts, LossConfig, Losses, TeacherTargets, count, losses
 from blitznet.train.matching import match
 
 
 class NonFiniteLossError(BlitzNetError):
-    """The loss is no number any more; says which part, and on which photos."""
+    """The loss is no number any more; says which part, and on which images."""
 
 
 def update(
@@ -39,8 +39,10 @@ def update(
     """
     targets = [match(anchors, batch, variances=spec.anchors.variances, release=config.release) for batch in batches]
     counts = [count(batch, target) for batch, target in zip(batches, targets, strict=True)]
-    positives, pixels = group.total(sum(c.positives for c in counts), sum(c.labelled_pixels for c in counts))
-    options = Options(segmentation=config.segmentation_weight, distillation=config.distillation, release=config.release)
+    positives, pixels = group.all_reduce_sum(sum(c.positives for c in counts), sum(c.labelled_pixels for c in counts))
+    options = LossConfig(
+        segmentation=config.segmentation_weight, distillation=config.distillation, release=config.release
+    )
     whole, shares = Counts(positives, pixels), group.world * len(batches)
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
@@ -48,9 +50,9 @@ def update(
         last = batch is batches[-1]
         with nullcontext() if last or group.world == 1 else net.no_sync():  # type: ignore[operator] # of DDP
             with torch.autocast(group.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                images = normalise(batch.images, spec)
+                images = normalize(batch.images, spec)
                 heads = net(images)
-                lesson = None if teacher is None else Lesson(teacher(images), teacher.known)
+                lesson = None if teacher is None else TeacherTargets(teacher(images), teacher.known)
             found = losses(heads, batch, target, options, lesson=lesson, whole=whole, shares=shares)
             _require_finite(found, batch)
             (found.total / len(batches)).backward()  # type: ignore[no-untyped-call]
@@ -67,5 +69,5 @@ def _require_finite(found: Losses, batch: Batch) -> None:
         return
     parts = ", ".join(f"{name} {value:g}" for name, value in found.parts().items())
     raise NonFiniteLossError(
-        f"the loss is not finite ({parts}) on {', '.join(batch.ids)}; lower --lr, set --clip, or look at the photos"
+        f"the loss is not finite ({parts}) on {', '.join(batch.ids)}; lower --lr, set --clip, or look at the images"
     )

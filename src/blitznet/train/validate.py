@@ -7,22 +7,22 @@ import numpy as np
 from PIL import Image as Pillow
 from torch import nn
 
-from blitznet.core.files import write_whole
-from blitznet.core.photo import Photo
+from blitznet.core.files import atomic_write
+from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
 from blitznet.data.mapping import MappedDataset
-from blitznet.metrics.evaluate import Options, evaluate
-from blitznet.nets.engine import TorchEngine
-from blitznet.nets.files import save_model
+from blitznet.drawing.annotate import annotate
+from blitznet.drawing.contact_sheet import contact_sheet
+from blitznet.metrics.evaluate import EvalConfig, evaluate
+from blitznet.nets.model_files import save_model
+from blitznet.nets.torch_engine import TorchEngine
 from blitznet.runtime.predictor import Predictor
-from blitznet.train.folder import RunFolder
-from blitznet.view.draw import annotate
-from blitznet.view.sheet import contact_sheet
+from blitznet.train.run_folder import RunFolder
 
 PICTURES, COLUMNS = 8, 4
 SIDE = 420
-"""pixels, the longer side of a photo in the pictures"""
+"""pixels, the longer side of a image in the pictures"""
 SCORE = 0.4
 """detections drawn"""
 
@@ -36,13 +36,13 @@ def validate(
     *,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Score the network on the sets, keep it as the best if it is, and draw some photos; `between` runs after each.
+    """Score the network on the sets, keep it as the best if it is, and draw some images; `between` runs after each.
 
     The network goes on afterwards in whatever mode each of its layers was.
     """
     predictor = Predictor(TorchEngine(net, spec))
     with modes_kept(net):
-        total = evaluate(predictor, datasets, Options(tasks=spec.tasks), watch=lambda *_: between()).total
+        total = evaluate(predictor, datasets, EvalConfig(tasks=spec.tasks), watch=lambda *_: between()).total
         _draw(predictor, datasets, folder, step)
     scores = {
         "score/ap50": total.detection.ap50_area,
@@ -70,23 +70,23 @@ def _keep_best(net: nn.Module, spec: Spec, folder: RunFolder, score: float) -> N
     if note.exists() and float(note.read_text()) >= score:
         return
     save_model(folder.best, net, spec)
-    write_whole(note, f"{score!r}\n".encode())
+    atomic_write(note, f"{score!r}\n".encode())
 
 
 def _draw(predictor: Predictor, datasets: Sequence[MappedDataset], folder: RunFolder, step: int) -> None:
     tiles = []
     for sample in chosen(datasets):
-        height, width = sample.photo.size()
+        height, width = sample.image.size()
         scale = min(1.0, SIDE / max(height, width))
-        image = sample.photo.fit((max(1, round(height * scale)), max(1, round(width * scale))))
-        tiles.append((sample.id, annotate(image, predictor(Photo(image), score=SCORE))))
+        image = sample.image.resize((max(1, round(height * scale)), max(1, round(width * scale))))
+        tiles.append((sample.id, annotate(image, predictor(ImageSource(image), min_score=SCORE))))
     to = folder.picture(step)
     to.parent.mkdir(exist_ok=True)
     Pillow.fromarray(contact_sheet(tiles, COLUMNS)).save(to, quality=88)
 
 
 def chosen(datasets: Sequence[MappedDataset]) -> list[Sample]:
-    """The same photos at every evaluation, from all over the sets."""
+    """The same images at every evaluation, from all over the sets."""
     share = -(-PICTURES // len(datasets))
     samples = [
         dataset[int(index)]

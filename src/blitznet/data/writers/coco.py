@@ -1,4 +1,4 @@
-"""COCO: annotations/instances_SPLIT.json and the photos in SPLIT/."""
+"""COCO: annotations/instances_SPLIT.json and the images in SPLIT/."""
 
 import json
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from blitznet.core.classes import COCO_BY_ID, canonical
-from blitznet.core.files import write_whole
+from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
-from blitznet.data.masks import PaintedMask, Shape, decode_runs, fill_polygons
-from blitznet.data.writers.writer import place_photo, shapes
+from blitznet.data.masks import RasterizedMask, Shape, decode_runs, rasterize_polygons
+from blitznet.data.writers.writer import place_image, shapes
 
 _UNUSED = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
 """of the ids 1 to 90, those that COCO left out"""
@@ -26,16 +26,16 @@ class CocoWriter:
 
     def losses(self, sample: Sample) -> Iterator[str]:
         """Class maps that no object's outline makes."""
-        if sample.mask is not None and not isinstance(sample.mask, PaintedMask):
+        if sample.mask is not None and not isinstance(sample.mask, RasterizedMask):
             yield "class maps, which do not say which pixels are which object's"
-        if not sample.box_classes.any():
-            yield "that objects were not annotated: in COCO the photo would be empty"
+        if not sample.annotated_box_classes.any():
+            yield "that objects were not annotated: in COCO the image would be empty"
 
-    def add(self, sample: Sample, photo: Path) -> None:
-        """The photo, its entry and its objects'."""
-        file_name = f"{sample.id}{photo.suffix}"
-        place_photo(photo, self.root / self.split / file_name, link=self.link)
-        height, width = sample.photo.size()
+    def add(self, sample: Sample, image_source: Path) -> None:
+        """The image, its entry and its objects'."""
+        file_name = f"{sample.id}{image_source.suffix}"
+        place_image(image_source, self.root / self.split / file_name, link=self.link)
+        height, width = sample.image.size()
         image = len(self.images) + 1
         self.images.append({"id": image, "file_name": file_name, "height": height, "width": width})
         for index, shape in enumerate(shapes(sample)):
@@ -48,11 +48,11 @@ class CocoWriter:
         # Their order is the labels': official ids rise with them, and the others are counted.
         categories = [{"id": self.categories[label], "name": name} for label, name in enumerate(self.names)]
         content = {"images": self.images, "annotations": self.annotations, "categories": categories}
-        write_whole(self.root / "annotations" / f"instances_{self.split}.json", json.dumps(content).encode())
+        atomic_write(self.root / "annotations" / f"instances_{self.split}.json", json.dumps(content).encode())
 
     def _one(self, sample: Sample, index: int, shape: Shape | None) -> dict[str, Any]:
         x1, y1, x2, y2 = (float(side) for side in sample.boxes[index])
-        size = sample.photo.size()
+        size = sample.image.size()
         told: dict[str, Any] = {
             "category_id": self.categories[int(sample.labels[index])],
             "bbox": [x1, y1, x2 - x1, y2 - y1],
@@ -83,4 +83,4 @@ def _segmentation(shape: Shape, size: tuple[int, int]) -> Any:
 def _area(shape: Shape, size: tuple[int, int], name: str) -> int:
     if shape.runs is not None:
         return int(decode_runs(shape.runs, size, name=name).sum())
-    return int(fill_polygons(shape.polygons, size, name=name)[1].sum())
+    return int(rasterize_polygons(shape.polygons, size, name=name)[1].sum())

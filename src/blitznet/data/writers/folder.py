@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from blitznet.core.files import write_whole
+from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import read_names
 from blitznet.data.writers.masks import indexed_png
-from blitznet.data.writers.writer import place_photo, require_same_names, shapes
+from blitznet.data.writers.writer import place_image, require_same_names, shapes
 
 
 class FolderWriter:
@@ -22,21 +22,21 @@ class FolderWriter:
 
     def losses(self, sample: Sample) -> Iterator[str]:
         """Boxes, and which pixels are which object's."""
-        if sample.box_classes.any():
+        if sample.annotated_box_classes.any():
             yield "boxes: a folder has class maps only"
         if any(shapes(sample)):
             yield "outlines: class maps are painted, which do not say which pixels are which object's"
 
-    def add(self, sample: Sample, photo: Path) -> None:
-        """The photo and its class map."""
-        place_photo(photo, self.root / "images" / f"{sample.id}{photo.suffix}", link=self.link)
+    def add(self, sample: Sample, image: Path) -> None:
+        """The image and its class map."""
+        place_image(image, self.root / "images" / f"{sample.id}{image.suffix}", link=self.link)
         self.ids.append(sample.id)
         painted = sample.class_map()
         if painted is not None:
-            write_whole(self.root / "masks" / f"{sample.id}.png", indexed_png(painted))
+            atomic_write(self.root / "masks" / f"{sample.id}.png", indexed_png(painted))
 
     def close(self) -> None:
         """The names, and the split's list."""
-        write_whole(self.root / "classes.txt", "".join(f"{line}\n" for line in self.lines).encode())
+        atomic_write(self.root / "classes.txt", "".join(f"{line}\n" for line in self.lines).encode())
         lines = "".join(f"{name}\n" for name in self.ids)
-        write_whole(self.root / "splits" / f"{self.split}.txt", lines.encode())
+        atomic_write(self.root / "splits" / f"{self.split}.txt", lines.encode())

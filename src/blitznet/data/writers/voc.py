@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from blitznet.core.files import write_whole
+from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import read_names
 from blitznet.data.writers.masks import indexed_png
-from blitznet.data.writers.writer import flat, place_photo, require_same_names, shapes
+from blitznet.data.writers.writer import flat, place_image, require_same_names, shapes
 
 
 class VocWriter:
@@ -28,28 +28,28 @@ class VocWriter:
         if sample.crowd.any():
             yield "crowds: they are void in class maps, and no objects"
 
-    def add(self, sample: Sample, photo: Path) -> None:
-        """The photo, its XML, its class map."""
+    def add(self, sample: Sample, image: Path) -> None:
+        """The image, its XML, its class map."""
         name = flat(sample.id)
-        place_photo(photo, self.root / "JPEGImages" / f"{name}{photo.suffix}", link=self.link)
+        place_image(image, self.root / "JPEGImages" / f"{name}{image.suffix}", link=self.link)
         self.ids.append(name)
-        if sample.box_classes.any():
-            write_whole(self.root / "Annotations" / f"{name}.xml", self._xml(sample, f"{name}{photo.suffix}"))
+        if sample.annotated_box_classes.any():
+            atomic_write(self.root / "Annotations" / f"{name}.xml", self._xml(sample, f"{name}{image.suffix}"))
         painted = sample.class_map()
         if painted is not None:
             self.masked.append(name)
-            write_whole(self.root / "SegmentationClass" / f"{name}.png", indexed_png(painted))
+            atomic_write(self.root / "SegmentationClass" / f"{name}.png", indexed_png(painted))
 
     def close(self) -> None:
         """The lists, and the names that mask values count."""
-        write_whole(self.root / "classes.txt", "".join(f"{name}\n" for name in self.names).encode())
+        atomic_write(self.root / "classes.txt", "".join(f"{name}\n" for name in self.names).encode())
         for folder, ids in (("Main", self.ids), ("Segmentation", self.masked)):
             if ids:
                 lines = "".join(f"{name}\n" for name in ids)
-                write_whole(self.root / "ImageSets" / folder / f"{self.split}.txt", lines.encode())
+                atomic_write(self.root / "ImageSets" / folder / f"{self.split}.txt", lines.encode())
 
     def _xml(self, sample: Sample, file_name: str) -> bytes:
-        root, (height, width) = Element("annotation"), sample.photo.size()
+        root, (height, width) = Element("annotation"), sample.image.size()
         _texts(root, folder=self.root.name, filename=file_name)
         _texts(SubElement(root, "size"), width=str(width), height=str(height), depth="3")
         _texts(root, segmented=str(int(sample.mask is not None)))

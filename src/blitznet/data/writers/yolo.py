@@ -1,19 +1,19 @@
-"""YOLO: images/SPLIT, labels/SPLIT with one text file a photo, data.yaml."""
+"""YOLO: images/SPLIT, labels/SPLIT with one text file a image, data.yaml."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from blitznet.core.errors import MissingExtra
-from blitznet.core.files import write_whole
+from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
-from blitznet.data.masks import PaintedMask, Shape
-from blitznet.data.writers.writer import place_photo, require_same_names, shapes
+from blitznet.data.masks import RasterizedMask, Shape
+from blitznet.data.writers.writer import place_image, require_same_names, shapes
 from blitznet.data.yolo import read_yaml, yaml_names
 
 
 class YoloWriter:
-    """A line for each object: its outline where that is one polygon, else its box; fractions of the photo."""
+    """A line for each object: its outline where that is one polygon, else its box; fractions of the image."""
 
     def __init__(self, root: Path, split: str, names: tuple[str, ...], *, link: bool = False) -> None:
         self.root, self.split, self.names, self.link = root, split, names, link
@@ -24,10 +24,10 @@ class YoloWriter:
 
     def losses(self, sample: Sample) -> Iterator[str]:
         """All but boxes and outlines of one polygon."""
-        if sample.mask is not None and not isinstance(sample.mask, PaintedMask):
+        if sample.mask is not None and not isinstance(sample.mask, RasterizedMask):
             yield "class maps, which do not say which pixels are which object's"
-        if not sample.box_classes.any():
-            yield "that objects were not annotated: in YOLO the photo would be empty"
+        if not sample.annotated_box_classes.any():
+            yield "that objects were not annotated: in YOLO the image would be empty"
         if sample.difficult.any():
             yield "the flag `difficult`"
         if sample.crowd.any():
@@ -41,11 +41,11 @@ class YoloWriter:
         if any(_boxed_otherwise(sample, index, shape) for index, shape in enumerate(shapes(sample))):
             yield "boxes that are not the ones around their outlines"
 
-    def add(self, sample: Sample, photo: Path) -> None:
-        """The photo and its lines."""
-        place_photo(photo, self.root / "images" / self.split / f"{sample.id}{photo.suffix}", link=self.link)
+    def add(self, sample: Sample, image: Path) -> None:
+        """The image and its lines."""
+        place_image(image, self.root / "images" / self.split / f"{sample.id}{image.suffix}", link=self.link)
         lines = [_line(sample, index, shape) for index, shape in enumerate(shapes(sample)) if not sample.crowd[index]]
-        write_whole(self.root / "labels" / self.split / f"{sample.id}.txt", "".join(lines).encode())
+        atomic_write(self.root / "labels" / self.split / f"{sample.id}.txt", "".join(lines).encode())
 
     def close(self) -> None:
         """data.yaml, which keeps the other splits that it names."""
@@ -54,7 +54,7 @@ class YoloWriter:
         except ImportError as error:
             raise MissingExtra("writing data.yaml", "data") from error
         content = self.content | {"names": dict(enumerate(self.names)), self.split: f"images/{self.split}"}
-        write_whole(self.path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+        atomic_write(self.path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def _outline(shape: Shape | None) -> list[float] | None:
@@ -75,7 +75,7 @@ def _boxed_otherwise(sample: Sample, index: int, shape: Shape | None) -> bool:
 
 
 def _line(sample: Sample, index: int, shape: Shape | None) -> str:
-    height, width = sample.photo.size()
+    height, width = sample.image.size()
     points = _outline(shape)
     if points is None:
         x1, y1, x2, y2 = sample.boxes[index].tolist()

@@ -1,0 +1,33 @@
+"""Example: one image at the network's size, as a trainer takes it."""
+
+from dataclasses import dataclass
+
+from blitznet.core.arrays import Boxes, ClassMap, Flags, Labels, RGBArray, require_shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainSample:
+    """What one sample became: pixels, boxes and class map of one size, warped together."""
+
+    id: str
+    image: RGBArray
+    """(h, w, 3) uint8 RGB"""
+    boxes: Boxes
+    """(M, 4) x1 y1 x2 y2 as fractions 0..1 of the image"""
+    labels: Labels
+    """(M,) 0..K-1; ANY for crowds of no class in particular"""
+    crowd: Flags
+    """(M,) neither object nor background"""
+    class_map: ClassMap
+    """(mh, mw) 0 background, label + 1, 255 void; all void where no mask was annotated"""
+    box_classes: Flags
+    """(K,) classes of which every object has its box"""
+    mask_classes: Flags
+    """(K,) classes of which every pixel is painted"""
+
+    def __post_init__(self) -> None:
+        count = len(self.labels)
+        require_shape(self.image, (None, None, 3), name=f"{self.id}: image")
+        require_shape(self.boxes, (count, 4), name=f"{self.id}: boxes")
+        require_shape(self.crowd, (count,), name=f"{self.id}: crowd")
+        require_shape(self.class_map, (None, None), name=f"{self.id}: class map")

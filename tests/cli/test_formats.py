@@ -1,0 +1,65 @@
+import json
+import sys
+import weakref
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from faster_coco_eval import COCO
+
+from blitznet.cli.formats import FORMS, Also
+from blitznet.cli.main import main
+from blitznet.postprocess.result import Result
+from blitznet.runtime.image_paths import SAMPLES
+
+
+def test_every_tool_gets_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["predict", "--engine", "onnxruntime", "--out", "out", "--also", "yolo", "labelme", "cvat", "coco"]) == 0
+    )
+    entries = json.loads(Path("out/predictions.json").read_text())
+    counts = [len(entry["detections"]) for entry in entries]
+    assert sum(counts) > 2
+    names = [Path(entry["path"]).stem for entry in entries]
+    assert [len(Path(f"out/yolo/{name}.txt").read_text().splitlines()) for name in names] == counts
+    for name, count in zip(names, counts, strict=True):
+        told = json.loads(Path(f"out/labelme/{name}.json").read_text())
+        assert len(told["shapes"]) == count
+        assert Path(told["imagePath"]) == (SAMPLES / f"{name}.jpg").resolve()
+    images = ElementTree.parse("out/cvat/annotations.xml").getroot().findall("image")
+    assert [len(image) for image in images] == counts
+    found = COCO("out/coco/images.json").loadRes("out/coco/results.json")
+    assert [len(found.getAnnIds(imgIds=[number])) for number in range(1, len(counts) + 1)] == counts
+
+
+def test_results_are_not_kept_till_the_end(tmp_path: Path) -> None:
+    """Each holds a class map as large as its image: thousands would not fit in memory."""
+    also = Also(tmp_path, FORMS, ("cat", "dog"))
+    result = Result(
+        boxes=np.array([[1, 1, 6, 7]], np.float32),
+        scores=np.array([0.9], np.float32),
+        labels=np.array([1]),
+        size=(8, 9),
+        class_names=("cat", "dog"),
+        painted=np.full((8, 9), 2, np.uint8),
+    )
+    seen = weakref.ref(result)
+    also.add(tmp_path / "a.jpg", "a", result)
+    del result
+    assert seen() is None
+    also.end()
+    assert len(ElementTree.parse(tmp_path / "cvat/annotations.xml").getroot().findall("image/mask")) == 1
+    assert json.loads((tmp_path / "coco/images.json").read_text())["images"][0]["height"] == 8
+
+
+def test_a_package_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "blitznet.integrations.coco", raising=False)
+    for name in ("faster_coco_eval", "faster_coco_eval.core", "faster_coco_eval.core.mask"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["predict", "--engine", "onnxruntime", "--also", "coco"]) == 2
+    assert "--also coco needs `pip install 'blitznet[eval]'`" in capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""A table's files: the numbers by hand."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from blitznet.metrics.bootstrap import Difference
+from blitznet.paper.reproduce import Made
+from blitznet.paper.table_files import as_csv, markdown, write_table
+from blitznet.paper.tables import Plan
+from support.toy_table import toy_table
+
+SCORES = {
+    ("det", "mAP"): (0.30, 0.32),
+    ("joint", "mAP"): (0.31, 0.35),
+    ("joint", "mIoU"): (0.40, 0.42),
+    ("seg", "mIoU"): (0.39, 0.39),
+}
+LEADS = {("det", "mAP"): Difference(0.31, 0.33, 0.02, (-0.02, 0.06))}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return Made(Plan(toy_table(), tmp_path / "out", tmp_path, seeds=2), SCORES, LEADS)
+
+
+def test_the_page_has_our_figures_beside_the_papers(made: Made, tmp_path: Path) -> None:
+    lines = markdown(made).splitlines()
+    assert lines[0] == "# table3: one task or both"
+    head = "| row | mAP, paper | mAP, ours | pooled, ours | mIoU, paper | mIoU, ours |"
+    at = lines.index(head)
+    assert lines[at + 2 : at + 5] == [
+        "| det | 78.9 | 31.0 (30.0 to 32.0) | – | – | – |",
+        "| joint | 80.0 | 33.0 (31.0 to 35.0) | – | 72.8 | 41.0 (40.0 to 42.0) |",
+        "| seg | – | – | – | 72.4 | 39.0 (39.0 to 39.0) |",
+    ]
+    assert lines[-1] == "| det | mAP | +1.1 | +2.0 | -2.0 to +6.0 |"
+    assert "2 seeds" in lines[2]
+    assert "Clean protocol" in lines[2]
+    assert str(tmp_path) not in markdown(made)
+
+
+def test_every_number_is_a_line_of_csv(made: Made) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(made))))
+    assert len(rows) == 5
+    first = "table3 small clean score det mAP 78.9 31.00 30.00 32.00 2"
+    assert " ".join(rows[0].values()) == first
+    assert " ".join(rows[0]) == "table scale protocol kind row figure paper ours low high seeds"
+    assert (rows[-1]["kind"], rows[-1]["paper"], rows[-1]["ours"]) == ("lead", "1.1", "2.00")
+    assert (rows[-1]["low"], rows[-1]["high"]) == ("-2.00", "6.00")
+
+
+def test_the_files_lie_in_the_folder(made: Made) -> None:
+    paths = write_table(made)
+    assert [path.name for path in paths] == ["table3.md", "table3.csv", "table3.png"]
+    assert paths[0].read_text() == markdown(made)
+    assert paths[1].read_text() == as_csv(made)
+    with Image.open(paths[2]) as picture:
+        assert picture.width > picture.height

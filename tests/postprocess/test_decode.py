@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.arrays import Floats
+from blitznet.core.calibration import PlattScaling
+from blitznet.core.spec import AnchorLayout, PostprocessConfig
+from blitznet.postprocess.decode import decode_detections
+from support.fake_engines import ANCHORS, SPEC, random_outputs
+
+Row = tuple[float, int, int, list[np.float32]]
+"""score, label, anchor, box"""
+
+SMALL = PostprocessConfig(score_threshold=0.2, topk_candidates=12, nms_threshold=0.3, max_per_class=4, max_detections=9)
+ALL = PostprocessConfig(score_threshold=0.0, topk_candidates=20, nms_threshold=0.45, max_per_class=5, max_detections=10)
+EVERYTHING = PostprocessConfig(
+    score_threshold=-1.0, topk_candidates=10**6, nms_threshold=1.0, max_per_class=10**6, max_detections=10**6
+)
+
+
+def slow_box(offset: Floats, anchor: Floats) -> list[np.float32]:
+    """One offset on one anchor, clipped after both corners."""
+    x, y = (anchor[i] + offset[i] * np.float32(0.1) * anchor[2 + i] for i in (0, 1))
+    w, h = (anchor[2 + i] * np.exp(offset[2 + i] * np.float32(0.2)) for i in (0, 1))
+    corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    zero, one = np.float32(0), np.float32(1)
+    return [min(max(np.float32(side), zero), one) for side in corners]
+
+
+def slow_iou(a: list[np.float32], b: list[np.float32]) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    zero = np.float32(0)
+    inter = max(width, zero) * max(height, zero)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return float(inter / union) if union > 0 else 0.0
+
+
+def slow(offsets: Floats, logits: Floats, anchors: Floats, limits: PostprocessConfig) -> list[Row]:
+    """The paper's 3.5 in loops: softmax and decoding of everything first."""
+    scores = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits]
+    boxes = [slow_box(offset, anchor) for offset, anchor in zip(offsets, anchors, strict=True)]
+    found = list[Row]()
+    for label in range(logits.shape[1] - 1):
+        passing = [a for a in range(len(anchors)) if scores[a][label + 1] > limits.score_threshold]
+        passing.sort(key=lambda a, label=label: -scores[a][label + 1])  # type: ignore[misc]
+        kept = list[int]()
+        for a in passing[: limits.topk_candidates]:
+            if len(kept) < limits.max_per_class and all(
+                slow_iou(boxes[a], boxes[b]) <= limits.nms_threshold for b in kept
+            ):
+                kept.append(a)
+        found += [(float(scores[a][label + 1]), label, a, boxes[a]) for a in kept]
+    return sorted(found, key=lambda row: -row[0])[: limits.max_detections]
+
+
+def same(offsets: Floats, logits: Floats, anchors: Floats, limits: PostprocessConfig) -> int:
+    """Assert that fast and slow agree; how many there were."""
+    boxes, scores, labels = decode_detections(offsets, logits, anchors, SPEC, limits)
+    expected = slow(offsets, logits, anchors, limits)
+    assert labels.tolist() == [label for _, label, _, _ in expected]
+    np.testing.assert_allclose(scores, np.array([score for score, *_ in expected], np.float32), rtol=1e-6)
+    np.testing.assert_allclose(boxes, np.array([box for *_, box in expected], np.float32).reshape(-1, 4), atol=2e-6)
+    return len(expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "limits", [PostprocessConfig(), SMALL, ALL, EVERYTHING], ids=["paper", "small", "all", "everything"]
+)
+@pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
+def test_equals_the_slow_way(seed: int, limits: PostprocessConfig, spread: float) -> None:
+    outputs = random_outputs(seed=seed, spread=spread)
+    assert outputs.offsets is not None
+    assert outputs.logits is not None
+    part = slice(0, 40) if limits is EVERYTHING else slice(None)
+    same(outputs.offsets[0, part], outputs.logits[0, part], ANCHORS[part], limits)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("limits", [PostprocessConfig(), SMALL, ALL], ids=["paper", "small", "all"])
+def test_equal_scores_come_by_class_then_by_anchor(seed: int, limits: PostprocessConfig) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.integers(-1, 2, (len(ANCHORS), SPEC.num_channels)).astype(np.float32)
+    offsets = rng.integers(-3, 4, (len(ANCHORS), 4)).astype(np.float32)
+    assert same(offsets, logits, ANCHORS, limits) > 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "counts"),
+    [
+        (PostprocessConfig(topk_candidates=10, nms_threshold=1.0, max_per_class=8, max_detections=20), [8, 8, 4]),
+        (PostprocessConfig(topk_candidates=10, nms_threshold=1.0, max_per_class=12, max_detections=24), [10, 10, 4]),
+        (PostprocessConfig(topk_candidates=10, nms_threshold=1.0, max_per_class=12, max_detections=31), [10, 10, 10]),
+    ],
+)
+def test_equal_scores_at_every_cut(limits: PostprocessConfig, counts: list[int]) -> None:
+    offsets, logits = np.zeros_like(ANCHORS), np.zeros((len(ANCHORS), 4), np.float32)
+    _, _, labels = decode_detections(offsets, logits, ANCHORS, SPEC, limits)
+    assert np.bincount(labels).tolist() == counts
+    same(offsets, logits, ANCHORS, limits)
+
+
+@pytest.mark.parametrize("line", [PlattScaling(0.5, -0.7), PlattScaling(2.0, 0.3)])
+def test_told_scores_are_those_of_the_same_boxes(line: PlattScaling) -> None:
+    outputs = random_outputs(spread=3.0)
+    assert outputs.offsets is not None
+    assert outputs.logits is not None
+    offsets, logits = outputs.offsets[0], outputs.logits[0]
+    boxes, scores, labels = decode_detections(offsets, logits, ANCHORS, SPEC, SMALL)
+    limits = replace(SMALL, score_threshold=float(line.apply(np.array([SMALL.score_threshold], np.float32))[0]))
+    spec = replace(SPEC, score_calibration=PlattScaling(line.temperature, line.bias))
+    told = decode_detections(offsets, logits, ANCHORS, spec, limits)
+    assert len(boxes) > 3
+    np.testing.assert_array_equal(told[0], boxes)
+    np.testing.assert_allclose(
+        told[1], 1 / (1 + ((1 - scores) / scores) ** (1 / line.temperature) / np.exp(line.bias)), rtol=1e-5
+    )
+    np.testing.assert_array_equal(told[2], labels)
+
+
+@pytest.mark.parametrize("per_image", [1, 30, 200])
+@pytest.mark.parametrize("step", [0.0, 1e-3])
+def test_a_first_look_at_the_best_changes_nothing(per_image: int, step: float) -> None:
+    layout = AnchorLayout(strides=(8, 16), min_scale=0.1, second_scale=0.3, max_scale=0.9)
+    anchors = generate_anchors(layout, feature_map_sizes(layout, (128, 128)))
+    rng = np.random.default_rng(per_image)
+    logits = rng.normal(0, 2, (len(anchors), SPEC.num_channels)).astype(np.float32)
+    if step:
+        logits = np.round(logits / 2)  # many equal scores
+    offsets = rng.normal(0, 1, (len(anchors), 4)).astype(np.float32)
+    limits = PostprocessConfig(topk_candidates=400, max_per_class=100, max_detections=per_image)
+    assert same(offsets, logits, anchors, limits) == per_image
+
+
+def test_all_of_a_large_grid_passes() -> None:
+    layout = AnchorLayout(strides=(8, 16), min_scale=0.1, second_scale=0.3, max_scale=0.9)
+    anchors = generate_anchors(layout, feature_map_sizes(layout, (128, 96)))
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 0.5, (len(anchors), SPEC.num_channels)).astype(np.float32)
+    offsets = rng.normal(0, 1, (len(anchors), 4)).astype(np.float32)
+    assert same(offsets, logits, anchors, PostprocessConfig()) > 50
+
+
+@pytest.mark.parametrize("score", [0.001, 0.01, 0.3, 0.5, 0.9, 0.999])
+def test_the_prefilter_leaves_nothing_out(score: float) -> None:
+    rng = np.random.default_rng(5)
+    shift = rng.choice([0.0, 50.0, -80.0], (5000, 1))
+    logits = (rng.normal(0, 4, (5000, SPEC.num_channels)) + shift).astype(np.float32)
+    logits[:500, 0] = logits[:500, 1] - np.float32(np.log(score / (1 - score)))  # two classes alone, at the limit
+    logits[:500, 2:] = -200
+    limits = replace(EVERYTHING, score_threshold=score)
+    _, scores, _ = decode_detections(
+        np.zeros((5000, 4), np.float32), logits, np.full((5000, 4), 0.5, np.float32), SPEC, limits
+    )
+    power = np.exp(logits - logits.max(1, keepdims=True))
+    every = (power / power.sum(1, keepdims=True))[:, 1:]
+    np.testing.assert_array_equal(scores, np.sort(every[every > score])[::-1])
+
+
+def test_both_corners_are_made_before_they_are_clipped() -> None:
+    anchors = np.array([[0.006667, 0.006667, 0.04, 0.04]], np.float32)  # the first of blitznet300-s4
+    boxes, _, _ = decode_detections(
+        np.zeros((1, 4), np.float32), np.zeros((1, 4), np.float32), anchors, SPEC, PostprocessConfig()
+    )
+    np.testing.assert_allclose(boxes[0], [0, 0, 0.026667, 0.026667], atol=1e-6)

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from blitznet.core.errors import DataError
+from blitznet.core.image import ImageSource
+from blitznet.runtime.image_paths import SAMPLES, find_images
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.JPEG", "c.png", "notes.txt", "deep/d.jpg", "empty/x.txt", "odd[1].jpg", "plain"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "folder.jpg").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("sources", "wanted"),
+    [
+        (["b.jpg"], ["b.jpg"]),
+        (["plain", "notes.txt"], ["plain", "notes.txt"]),
+        (["."], ["a.JPEG", "b.jpg", "c.png", "odd[1].jpg"]),
+        (["deep", "b.jpg"], ["deep/d.jpg", "b.jpg"]),
+        (["*.jpg"], ["b.jpg", "odd[1].jpg"]),
+        (["**/*.jpg"], ["b.jpg", "deep/d.jpg", "odd[1].jpg"]),
+        (["odd[1].jpg"], ["odd[1].jpg"]),
+        (["c.png", ".", "c.png"], ["c.png", "a.JPEG", "b.jpg", "odd[1].jpg"]),
+    ],
+)
+def test_sources(folder: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], expected: list[str]) -> None:
+    monkeypatch.chdir(folder)
+    assert find_images(sources) == [Path(name) for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("none.jpg", r"^none\.jpg: there is no such file or folder$"),
+        ("empty", r"^empty: there is no image in this folder \(.*\); folders inside it are not searched, name them"),
+        ("*.webp", r"^\*\.webp: no image matches \(\.jpg, .*\)$"),
+        ("*.txt", r"^\*\.txt: no image matches"),
+    ],
+)
+def test_sources_without_images(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(DataError, match=message):
+        find_images([source])
+
+
+def test_none_means_the_samples() -> None:
+    images = find_images()
+    assert len(images) >= 2
+    named = (SAMPLES / "CREDITS.md").read_text(encoding="utf-8")
+    for image in images:
+        assert f"`{image.name}`" in named
+        assert image.stat().st_size < 200_000
+        assert min(ImageSource(image).size()) >= 300

@@ -1,0 +1,107 @@
+"""Who hears of a run: MLflow by its own file store, Weights & Biases by what its package is told."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.train.loggers import LoggerName, open_logger
+from blitznet.train.run_log import RunLog
+
+SETTINGS = {"lr": 0.1, "data": ["voc:a@train"], "out": "x" * 600}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of a store in a folder."""
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
+    return MlflowClient()
+
+
+@pytest.mark.filterwarnings("default")  # of the library
+def test_mlflow_has_settings_losses_and_scores(store: Any, tmp_path: Path) -> None:
+    with RunLog(tmp_path, after=0, reporters=("mlflow",), settings=SETTINGS) as log:
+        log.write(1, **{"loss/total": 15.0, "rate": 0.5})
+        log.write(2, **{"loss/total": 14.0, "score/ap50": 0.25})
+    (run,) = store.search_runs([store.get_experiment_by_name("blitznet").experiment_id])
+    assert (run.info.run_name, run.info.status) == (tmp_path.name, "FINISHED")
+    assert run.data.params == {"lr": "0.1", "data": "['voc:a@train']", "out": "x" * 500}
+    history = store.get_metric_history(run.info.run_id, "loss/total")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 15.0), (2, 14.0)]
+    assert run.data.metrics["score/ap50"] == 0.25
+    assert not (tmp_path / "tensorboard").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_mlflow_goes_on_with_the_run_that_was_stopped(store: Any, tmp_path: Path) -> None:
+    def broken() -> None:
+        with RunLog(tmp_path, after=0, reporters=("mlflow",), settings=SETTINGS) as log:
+            log.write(1, **{"loss/total": 15.0})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken()
+    experiment = store.get_experiment_by_name("blitznet").experiment_id
+    assert [run.info.status for run in store.search_runs([experiment])] == ["KILLED"]
+    with RunLog(tmp_path, after=1, reporters=("mlflow",), settings=SETTINGS) as log:
+        log.write(2, **{"loss/total": 14.0})
+    (run,) = store.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    assert len(store.get_metric_history(run.info.run_id, "loss/total")) == 2
+
+
+class FakeRun:
+    """What wandb.init gives."""
+
+    def __init__(self, **told: Any) -> None:
+        self.told = told
+        self.logged: list[tuple[int, Mapping[str, float]]] = []
+        self.code: int | None = None
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self, exit_code: int) -> None:
+        self.code = exit_code
+
+
+def test_wandb_is_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[FakeRun] = []
+
+    def init(**told: Any) -> FakeRun:
+        runs.append(FakeRun(**told))
+        return runs[-1]
+
+    util = SimpleNamespace(generate_id=lambda: f"id{len(runs)}")
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, util=util))
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    for after in (0, 1):
+        with RunLog(tmp_path, after=after, reporters=("wandb",), settings=SETTINGS) as log:
+            log.write(after + 1, **{"loss/total": 15.0})
+    first, second = runs
+    assert (first.told["project"], first.told["name"], first.told["config"]) == ("blitznet", tmp_path.name, SETTINGS)
+    assert (first.told["id"], second.told["id"], second.told["resume"]) == ("id0", "id0", "allow")
+    assert (first.logged, second.logged) == ([(1, {"loss/total": 15.0})], [(2, {"loss/total": 15.0})])
+    assert (first.code, second.code) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_package_that_is_missing_is_told(name: LoggerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [module for module in sys.modules if module.partition(".")[0] == name] or [name]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=rf"--report {name} needs `pip install 'blitznet\[{name}\]'`"):
+        open_logger(name, tmp_path, after=0, settings={})
+
+
+def test_an_unknown_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--report: expected some of tensorboard, mlflow, wandb, got 'x'"):
+        open_logger(cast(LoggerName, "x"), tmp_path, after=0, settings={})
