@@ -57,7 +57,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert predictor(np.zeros((20, 30, 3), np.uint8)).size == (20, 30)
 
 
-@pytest.mark.parametrize(("files", "wanted"), [(("last", "best"), "best"), (("last",), "last")])
+@pytest.mark.parametrize(("files", "expected"), [(("last", "best"), "best"), (("last",), "last")])
 def test_a_run_folder(tmp_path: Path, files: tuple[str, ...], expected: str) -> None:
     for name in files:
         (tmp_path / f"{name}.safetensors").touch()

@@ -150,7 +150,7 @@ def test_threads_that_cannot_be(suffix: str, name: EngineName, files: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("suffix", "name", "wanted"),
+    ("suffix", "name", "expected"),
     [
         (".onnx", "torch", "torch does not run .onnx files; "),
         (".onnx", "torch-compiled", "torch-compiled does not run .onnx files; "),
@@ -166,7 +166,7 @@ def test_engines_that_do_not_run_a_file(suffix: str, name: EngineName, expected:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "wanted"),
+    ("suffix", "expected"),
     [(".onnx", "openvino"), (".openvino", "openvino"), (".pt2", "torch"), (".safetensors", "torch")],
 )
 def test_auto_takes_the_fastest(suffix: str, expected: str, files: Path) -> None:

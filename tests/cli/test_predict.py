@@ -59,7 +59,7 @@ def test_pictures_masks_and_json(model: str, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize(("threads", "wanted"), [(1, "1 thread"), (2, "2 threads")])
+@pytest.mark.parametrize(("threads", "expected"), [(1, "1 thread"), (2, "2 threads")])
 def test_engine_and_threads(
     model: str, engine: EngineName, threads: int, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,14 +6,14 @@ from blitznet.core.errors import BlitzNetError
 
 
 @pytest.mark.parametrize(
-    ("came", "wanted"), [((2, 4), (2, 4)), ((7, 4), (None, 4)), ((0, 4), (None, 4)), ((), ()), ((3,), (None,))]
+    ("actual", "expected"), [((2, 4), (2, 4)), ((7, 4), (None, 4)), ((0, 4), (None, 4)), ((), ()), ((3,), (None,))]
 )
 def test_shapes_that_fit(actual: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
     require_shape(np.zeros(actual), expected, name="boxes")
 
 
 @pytest.mark.parametrize(
-    ("came", "wanted", "message"),
+    ("actual", "expected", "message"),
     [
         ((2, 5), (None, 4), r"^boxes: expected shape \(any, 4\), got \(2, 5\)$"),
         ((4,), (None, 4), r"^boxes: expected shape \(any, 4\), got \(4,\)$"),

@@ -60,7 +60,7 @@ def test_offsets_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "wanted"),
+    ("a", "b", "expected"),
     [
         ((0, 0, 2, 2), (0, 0, 2, 2), 1.0),
         ((0, 0, 2, 2), (1, 1, 3, 3), 1 / 7),

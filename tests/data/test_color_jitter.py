@@ -30,7 +30,7 @@ def test_nothing_to_do_gives_the_same_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "wanted"),
+    ("step", "expected"),
     [
         (Step("brightness", 20.0), [[120, 70, 20], [255, 255, 40]]),
         (Step("brightness", -30.0), [[70, 20, 0], [225, 210, 0]]),

@@ -138,7 +138,7 @@ def test_release_keeps_the_canvas_when_nothing_succeeds(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("box", "crowd", "wanted"),
+    ("box", "crowd", "expected"),
     [
         ([60, 10, 160, 90], False, [0.05, 0.1, 0.55, 0.9]),
         ([0, 10, 99, 90], False, None),  # its centre, 49.5, is outside
@@ -211,7 +211,7 @@ def test_look_up_equals_the_slow_version(window: Window, outside: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "wanted"),
+    ("low", "high", "expected"),
     [
         (0, 300, (0, 100, 0, 300)),
         (30, 90, (0, 100, 30, 90)),

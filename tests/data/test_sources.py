@@ -30,7 +30,7 @@ EVALUATION = (
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("voc:a/VOC2012@train", Source("voc", Path("a/VOC2012"), "train")),
         ("folder:a", Source("folder", Path("a"))),

@@ -26,7 +26,7 @@ def paired_iou(a: Reals, b: Reals) -> Reals:
 
 
 @pytest.mark.parametrize(
-    ("boxes", "scores", "difficult", "crowd", "wanted"),
+    ("boxes", "scores", "difficult", "crowd", "expected"),
     [
         ([A], [0.9], False, False, [TRUE_POSITIVE]),
         ([A, A], [0.9, 0.8], False, False, [TRUE_POSITIVE, FALSE_POSITIVE]),

@@ -22,7 +22,7 @@ def kinds(found: Result, truth: Sample) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("boxes", "labels", "wanted"),
+    ("boxes", "labels", "expected"),
     [
         ([A], [CAT], ["-"]),
         ([A], [DOG], ["classification"]),

@@ -22,7 +22,7 @@ def make(kind: Fusion, wide_x: int, wide_skip: int) -> FusionBlock:
 
 
 @pytest.mark.parametrize(
-    ("count", "side", "how", "wanted"),
+    ("count", "side", "how", "expected"),
     [  # the reference's worked values: an even ramp shows where each cell is read
         (2, 3, "legacy", [0, 2 / 3, 1]),
         (3, 5, "legacy", [0, 0.6, 1.2, 1.8, 2]),

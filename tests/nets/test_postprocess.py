@@ -10,11 +10,11 @@ from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.arrays import Floats
 from blitznet.core.calibration import PlattScaling
 from blitznet.core.errors import UsageError
+from blitznet.core.outputs import NMS_OUTPUT_NAMES
 from blitznet.core.spec import PostprocessConfig, Spec
 from blitznet.nets.deploy import Deployed
-from blitznet.nets.postprocess import FOUND, EndToEnd, PostprocessModule, nms_output_names
+from blitznet.nets.postprocess import EndToEnd, PostprocessModule, nms_output_names
 from blitznet.postprocess.decode import decode_detections
-from blitznet.runtime.engine import NMS_OUTPUTS
 from support.exported_models import DETECTION, SEGMENTATION, small
 from support.fake_engines import SPEC
 
@@ -132,9 +132,11 @@ def test_from_pixels_to_a_class_map() -> None:
 
 
 def test_names() -> None:
-    assert nms_output_names(SPEC) == (*FOUND, "class_map")
-    assert nms_output_names(DETECTION) == FOUND == NMS_OUTPUTS
-    assert len(EndToEnd(Deployed(small(DETECTION), DETECTION), DETECTION)(torch.zeros(1, 64, 48, 3))) == len(FOUND)
+    assert nms_output_names(SPEC) == (*NMS_OUTPUT_NAMES, "class_map")
+    assert nms_output_names(DETECTION) == NMS_OUTPUT_NAMES
+    assert len(EndToEnd(Deployed(small(DETECTION), DETECTION), DETECTION)(torch.zeros(1, 64, 48, 3))) == len(
+        NMS_OUTPUT_NAMES
+    )
 
 
 def test_no_boxes_to_finish() -> None:

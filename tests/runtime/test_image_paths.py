@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("sources", "wanted"),
+    ("sources", "expected"),
     [
         (["b.jpg"], ["b.jpg"]),
         (["plain", "notes.txt"], ["plain", "notes.txt"]),

@@ -42,7 +42,7 @@ def test_answers_as_onnxruntime_does_in_any_batch_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "able", "wanted"),
+    ("precision", "able", "expected"),
     [("float32", ["BF16"], "f32"), ("bfloat16", [], "bf16"), ("int8", [], "f32"), ("int8", ["BF16", "INT8"], "bf16")],
 )
 def test_precision_and_threads_are_the_contracts_and_the_callers(

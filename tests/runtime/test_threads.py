@@ -8,7 +8,7 @@ from blitznet.runtime.threads import available_threads, replicas_for, threads_fo
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("max 100000\n", 64),
         ("200000 100000\n", 2),
@@ -37,6 +37,6 @@ def test_threads_that_cannot_be(threads: int) -> None:
         threads_for(threads)
 
 
-@pytest.mark.parametrize(("threads", "wanted"), [(1, [1]), (2, [1, 1]), (7, [1] * 7), (8, [1] * 8), (20, [2] * 8)])
+@pytest.mark.parametrize(("threads", "expected"), [(1, [1]), (2, [1, 1]), (7, [1] * 7), (8, [1] * 8), (20, [2] * 8)])
 def test_networks_that_share_threads(threads: int, expected: list[int]) -> None:
     assert replicas_for(threads) == expected

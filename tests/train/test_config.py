@@ -50,7 +50,7 @@ def test_the_root_stands_in_the_sets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "wanted"),
+    ("changes", "expected"),
     [
         ({}, ()),
         ({"steps": 9, "workers": 0, "threads": 3, "save_every": 1, "eval_every": 7, "log_every": 2}, ()),

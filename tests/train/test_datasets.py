@@ -21,7 +21,7 @@ def renamed(root: Path, names: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("options", "wanted"),
+    ("options", "expected"),
     [
         (("", ""), ("airplane", "dog", "tv", "cat")),
         ((",void=dog", ""), ("airplane", "tv", "cat", "dog")),

@@ -11,7 +11,7 @@ from blitznet.train.schedule import ema_decay, learning_rate
 
 
 @pytest.mark.parametrize(
-    ("step", "wanted"),
+    ("step", "expected"),
     [(1, 1e-4), (35_000, 1e-4), (35_001, 1e-5), (50_000, 1e-5), (50_001, 1e-6), (65_000, 1e-6)],
 )
 def test_drops_count_strictly_after_their_step(step: int, expected: float) -> None:

@@ -1,11 +1,19 @@
 """What an engine returns for a batch: raw network outputs, or detections of a model with NMS inside."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import Floats
+from blitznet.core.errors import ModelError
+
+OUTPUT_NAMES = ("offsets", "logits", "segmentation_logits")
+"""outputs of a model file; a model without one of the tasks lacks its outputs"""
+NMS_OUTPUT_NAMES = ("boxes", "scores", "labels", "count")
+"""outputs of a model file with NMS inside; `class_map` is added if it has that task"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,3 +45,20 @@ class NmsOutputs:
     """(B,) boxes of each image"""
     class_map: NDArray[np.uint8] | None
     """(B, h, w) 0 background, label + 1, at the size the network saw; None without that task"""
+
+
+def outputs_from(arrays: Mapping[str, Any], *, source: str) -> Outputs | NmsOutputs:
+    """A model file's output arrays by name; `source` names the file in errors.
+
+    Version 1 files call the segmentation logits `class_map`.
+
+    Raises:
+        ModelError: None of the expected outputs is there.
+    """
+    if set(NMS_OUTPUT_NAMES) <= arrays.keys():
+        return NmsOutputs(class_map=arrays.get("class_map"), **{name: arrays[name] for name in NMS_OUTPUT_NAMES})
+    raw = {"segmentation_logits" if name == "class_map" else name: array for name, array in arrays.items()}
+    if not raw.keys() & set(OUTPUT_NAMES):
+        actual = ", ".join(sorted(arrays)) or "nothing"
+        raise ModelError(f"{source}: expected outputs from {', '.join(OUTPUT_NAMES)}, got {actual}")
+    return Outputs(**{name: raw.get(name) for name in OUTPUT_NAMES})

@@ -17,7 +17,7 @@ from blitznet.export.agreement import Agreement
 from blitznet.nets.deploy import Deployed, output_names
 from blitznet.nets.postprocess import EndToEnd, nms_output_names
 from blitznet.nets.program_engine import SUFFIX as PROGRAM
-from blitznet.nets.program_engine import ProgramEngine, named
+from blitznet.nets.program_engine import ProgramEngine
 from blitznet.postprocess.result import Result
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.onnx_engine import OnnxEngine
@@ -86,7 +86,8 @@ class Eager:
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         """Answers to images (B, h, w, 3) uint8 RGB."""
         with torch.inference_mode():
-            return named(self._names, self._module(torch.from_numpy(images)))
+            arrays = (tensor.numpy() for tensor in self._module(torch.from_numpy(images)))
+            return outputs_from(dict(zip(self._names, arrays, strict=True)), source=self.spec.name)
 
 
 def verify(

@@ -41,9 +41,9 @@ class Deployed(nn.Module):
 
 
 def output_names(spec: Spec) -> tuple[str, ...]:
-    """Names of what `Deployed` gives, in order: some of offsets, logits and class_map."""
+    """Names of what `Deployed` gives, in order: some of offsets, logits and segmentation_logits."""
     boxes = ("offsets", "logits") if "detection" in spec.tasks else ()
-    return (*boxes, "class_map") if "segmentation" in spec.tasks else boxes
+    return (*boxes, "segmentation_logits") if "segmentation" in spec.tasks else boxes
 
 
 def in_bfloat16(net: nn.Module) -> nn.Module:

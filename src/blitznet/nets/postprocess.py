@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.errors import UsageError
+from blitznet.core.outputs import NMS_OUTPUT_NAMES
 from blitznet.core.spec import Spec
 from blitznet.nets.deploy import Deployed
 
-FOUND = ("boxes", "scores", "labels", "count")
-"""names of what `Finishing` gives, before the class map"""
 _OUT = -1.0
 """below every score"""
 _NO_AREA = 1e-30
@@ -24,7 +23,7 @@ _NO_AREA = 1e-30
 
 def nms_output_names(spec: Spec) -> tuple[str, ...]:
     """Names of what `Finished` gives, in order."""
-    return (*FOUND, "class_map") if "segmentation" in spec.tasks else FOUND
+    return (*NMS_OUTPUT_NAMES, "class_map") if "segmentation" in spec.tasks else NMS_OUTPUT_NAMES
 
 
 class PostprocessModule(nn.Module):

@@ -9,13 +9,12 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.outputs import NmsOutputs, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import METADATA_KEY, Spec, read_spec
 from blitznet.nets.deploy import output_names
-from blitznet.nets.postprocess import FOUND, nms_output_names
+from blitznet.nets.postprocess import nms_output_names
 
 SUFFIX = ".pt2"
 FINISHED = "finished"
@@ -46,15 +45,8 @@ class ProgramEngine:
         """Answers to images (B, h, w, 3) uint8 RGB of the contract's size."""
         with torch.inference_mode():
             given = self._program(torch.from_numpy(np.ascontiguousarray(images)))
-        return named(self._names, given)
-
-
-def named(names: tuple[str, ...], given: tuple[Tensor, ...]) -> Outputs | NmsOutputs:
-    """Answers of `Deployed` or `Finished` as values."""
-    arrays = dict(zip(names, (answer.cpu().numpy() for answer in given), strict=True))
-    if set(FOUND) <= arrays.keys():
-        return NmsOutputs(class_map=arrays.get("class_map"), **{name: arrays[name] for name in FOUND})
-    return Outputs(**{name: arrays.get(name) for name in ("offsets", "logits", "class_map")})
+        arrays = (tensor.cpu().numpy() for tensor in given)
+        return outputs_from(dict(zip(self._names, arrays, strict=True)), source=str(self.path))
 
 
 def _entries(path: Path) -> tuple[str | None, bool]:

@@ -43,7 +43,9 @@ class TorchEngine:
             arrays = [answer.float().cpu().numpy() for answer in self._run(given)]
         named = dict(zip(output_names(self.spec), arrays, strict=True))
         return Outputs(
-            offsets=named.get("offsets"), logits=named.get("logits"), segmentation_logits=named.get("class_map")
+            offsets=named.get("offsets"),
+            logits=named.get("logits"),
+            segmentation_logits=named.get("segmentation_logits"),
         )
 
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -1,10 +1,9 @@
 """The seam between the predictor and whatever computes the network."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 from blitznet.core.arrays import RGBArray
-from blitznet.core.errors import ModelError
 from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import Spec
 
@@ -15,10 +14,6 @@ EngineName = Literal[
 
 INPUT = "images"
 """what a file's input is called"""
-OUTPUTS = ("offsets", "logits", "class_map")
-"""what a file answers, some of them"""
-NMS_OUTPUTS = ("boxes", "scores", "labels", "count")
-"""what a file with the post-processing inside answers instead; and `class_map`, if it has that task"""
 
 
 class Engine(Protocol):
@@ -60,13 +55,3 @@ class Replicable(Protocol):
 def replicas_of(engine: Engine) -> Sequence[Engine]:
     """The engines that may run at once in place of this one: itself where it cannot be divided."""
     return engine.replicate() if isinstance(engine, Replicable) else (engine,)
-
-
-def outputs_from(arrays: Mapping[str, Any], *, source: str) -> Outputs | NmsOutputs:
-    """What a file answered, by the names of its outputs. `source` is named in errors."""
-    if set(NMS_OUTPUTS) <= arrays.keys():
-        return NmsOutputs(class_map=arrays.get("class_map"), **{name: arrays[name] for name in NMS_OUTPUTS})
-    if not arrays.keys() & set(OUTPUTS):
-        actual = ", ".join(sorted(arrays)) or "nothing"
-        raise ModelError(f"{source}: expected some of {', '.join(OUTPUTS)} as answers, got {actual}")
-    return Outputs(**{name: arrays.get(name) for name in OUTPUTS})

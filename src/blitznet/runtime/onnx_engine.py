@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.outputs import NmsOutputs, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import METADATA_KEY, Spec, read_spec
 from blitznet.runtime.cache import cache_folder
-from blitznet.runtime.engine import INPUT, outputs_from
+from blitznet.runtime.engine import INPUT
 from blitznet.runtime.threads import replicas_for, threads_for
 
 OnnxName = Literal["onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt"]

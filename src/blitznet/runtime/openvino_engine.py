@@ -14,10 +14,10 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import MissingExtra, ModelError
-from blitznet.core.outputs import NmsOutputs, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import METADATA_KEY, Precision, Spec, read_spec
 from blitznet.runtime.cache import cache_folder
-from blitznet.runtime.engine import INPUT, outputs_from
+from blitznet.runtime.engine import INPUT
 from blitznet.runtime.threads import replicas_for, threads_for
 
 SUFFIX = ".openvino"
