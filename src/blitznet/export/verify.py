@@ -11,7 +11,7 @@ from torch import nn
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import ModelError
 from blitznet.core.image import ImageSource
-from blitznet.core.outputs import NmsOutputs, Outputs
+from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import Precision, Spec
 from blitznet.export.agreement import Agreement
 from blitznet.nets.deploy import Deployed, output_names

@@ -232,7 +232,7 @@ class LiteSegmentation(Segmentation):
         self.reduce = nn.ModuleList(
             [*(LiteConv(wide, width, activation=nn.ReLU) for wide in channels[:-1]), _biased(channels[-1], width)]
         )
-        self.join = nn.Sequential(
+        self.fuse = nn.Sequential(
             LiteConv(width * len(channels), network.channels, activation=nn.ReLU),
             depthwise(network.channels, 5),
             LiteConv(network.channels, thin, activation=nn.ReLU if self.fine_index is None else nn.Identity),
@@ -240,7 +240,7 @@ class LiteSegmentation(Segmentation):
         hidden = network.lateral_channels or 0
         coarsest = encoder.channels[-2:] if hidden else ()
         self.laterals = nn.ModuleList(_Lateral(channels, hidden, network.channels) for channels in coarsest)
-        self.block = _Block(network.channels) if coarsest else nn.Identity()
+        self.residual_block = _Block(network.channels) if coarsest else nn.Identity()
         if self.fine_index is not None:
             self.fine_lateral = LiteConv(encoder.channels[self.fine_index], thin, activation=nn.Identity)
             self.smooth = depthwise(thin)
@@ -251,11 +251,11 @@ class LiteSegmentation(Segmentation):
         """(B, D, h, w) at the tapped map's size, or the finest predicting map's without a tap."""
         size = (maps[0].shape[-2], maps[0].shape[-1])
         reduced = [resize(reduce(x), size, self.how) for reduce, x in zip(self.reduce, maps, strict=True)]
-        joined, spread, narrow = self.join
+        joined, spread, narrow = self.fuse
         x: Tensor = joined(torch.cat(reduced, 1))
         for tap, coarse in zip(self.laterals, encoded[len(encoded) - len(self.laterals) :], strict=True):
             x = x + resize(tap(coarse), size, "bilinear")
-        x = narrow(self.block(spread(x)))
+        x = narrow(self.residual_block(spread(x)))
         if self.fine_index is not None:
             fine = encoded[self.fine_index]
             x = resize(x, (fine.shape[-2], fine.shape[-1]), self.how)
