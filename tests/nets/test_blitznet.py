@@ -32,7 +32,7 @@ def test_size_is_the_papers(name: str, classes: int, pieces: tuple[int, ...], to
     net = on_meta(replace(get_spec(name), classes=COCO[:classes]))
     heads = [
         net.get_submodule(part)
-        for part in ("detection.offsets", "detection.logits", "segmentation.reduce", "segmentation.classify")
+        for part in ("detection.offsets", "detection.logits", "segmentation.reduce", "segmentation.classifier")
     ]
     assert tuple(trained(part) for part in (net.encoder, net.downscale, net.upscale, *heads)) == pieces
     assert trained(net) == total

@@ -30,7 +30,7 @@ def pair() -> tuple[BlitzNet, BlitzNet]:
 
 
 @pytest.mark.parametrize(
-    "part", ["encoder", "upscale.blocks.0", "upscale.blocks.3", "detection.logits.4", "detection_prior.gate"]
+    "part", ["encoder", "upscale.blocks.0", "upscale.blocks.3", "detection.logits.4", "detection_prior.foreground_gate"]
 )
 def test_what_both_have_is_kept(pair: tuple[BlitzNet, BlitzNet], part: str) -> None:
     old, new = (net.get_submodule(part).state_dict() for net in pair)

@@ -15,7 +15,7 @@ from blitznet.core.spec import Resize, Spec
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.convert import convert_weights
 from blitznet.nets.heads import rows
-from blitznet.nets.model_files import restore
+from blitznet.nets.model_files import network_from
 from blitznet.nets.parts import Maps
 from support.golden_files import FOLDER, image, variables
 
@@ -53,8 +53,8 @@ def test_outputs_of_the_authors_graph(name: str) -> None:
     state = convert_weights(variables(tag), spec)
     pixels = torch.from_numpy(image(spec.size[0])).permute(0, 3, 1, 2)
     x = (pixels - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(spec.std).view(1, 3, 1, 1)
-    legacy = restore(spec, state, source="golden").eval()
-    halfway = restore(variant(name, "bilinear"), state, source="golden").eval()
+    legacy = network_from(spec, state, source="golden").eval()
+    halfway = network_from(variant(name, "bilinear"), state, source="golden").eval()
     encoded: Maps = legacy.encoder(x)
     down: Maps = legacy.downscale(encoded)
     with np.load(FOLDER / f"{tag}.npz") as golden:

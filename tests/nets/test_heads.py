@@ -34,7 +34,7 @@ def test_segmentation_has_the_papers_size(classes: int, values: int) -> None:
     with torch.device("meta"):
         head = SegmentationHead((512,) * 6, width=64, classes=classes, how="bilinear")
     assert trained(head.reduce) == 196_992
-    assert trained(head.classify) == values
+    assert trained(head.classifier) == values
 
 
 def test_maps_follow_each_other_finest_first() -> None:
@@ -55,7 +55,7 @@ def test_class_map_has_the_finest_maps_size(how: Resize) -> None:
     fine, coarse = torch.randn(1, 4, 5, 7), torch.randn(1, 8, 1, 1)
     _, given = head((fine, coarse), ())
     spread = head.reduce[1](coarse).relu().expand(1, 5, 5, 7)
-    expected = head.classify(torch.cat([head.reduce[0](fine).relu(), spread], 1))
+    expected = head.classifier(torch.cat([head.reduce[0](fine).relu(), spread], 1))
     torch.testing.assert_close(given, expected)
 
 
@@ -66,5 +66,5 @@ def test_fresh_heads_are_the_papers() -> None:
     assert conv.weight.std().item() == pytest.approx(0.00466, rel=0.02)
     assert conv.bias is not None
     assert not conv.bias.any()
-    joined = SegmentationHead((8, 8), width=64, classes=21, how="bilinear").classify
+    joined = SegmentationHead((8, 8), width=64, classes=21, how="bilinear").classifier
     assert joined.weight.abs().max().item() == pytest.approx(math.sqrt(6 / (9 * (128 + 21))), rel=0.01)

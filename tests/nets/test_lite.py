@@ -79,7 +79,7 @@ def test_class_map_takes_what_boxes_say() -> None:
         features, plain = net.segmentation(up, encoded)
         heads = net(images)
         logits = heads.logits
-        shares, total, first = net.detection_prior.weigh(up[0]).sigmoid(), torch.zeros(2, 21, *up[0].shape[-2:]), 0
+        shares, total, first = net.detection_prior.level_weights(up[0]).sigmoid(), torch.zeros(2, 21, *up[0].shape[-2:]), 0
         for index, x in enumerate(up):
             said = torch.zeros(2, 21, *x.shape[-2:])
             for row in range(x.shape[-2]):
@@ -93,7 +93,7 @@ def test_class_map_takes_what_boxes_say() -> None:
         best = torch.stack([(logits[..., c] - logits[..., 0]).max(1).values for c in range(21)], 1)  # (B, C)
         anywhere = torch.log(1 / (1 + torch.exp(-best)) + 0.2)
         anywhere[:, 0] = 0  # background is where nothing is: no box speaks for it
-        guided = plain + net.detection_prior.gate(features).sigmoid() * said + anywhere[..., None, None]
+        guided = plain + net.detection_prior.foreground_gate(features).sigmoid() * said + anywhere[..., None, None]
         torch.testing.assert_close(heads.class_map, guided)
         assert (guided - plain).std((2, 3)).max() > 0, "the places of boxes are told"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import metavar, read_classes
+from blitznet.cli.flags import metavar, read_class_names
 from blitznet.core.errors import UsageError
 from blitznet.core.models import get_spec
 from blitznet.core.spec import ALL_TASKS, Task
@@ -41,7 +41,7 @@ class ConvertWeights:
 def run(options: ConvertWeights) -> int:
     """Convert, and say what was written."""
     from blitznet.nets.convert import convert_weights, read_variables
-    from blitznet.nets.model_files import restore, save_model
+    from blitznet.nets.model_files import network_from, save_model
 
     spec = _contract(options)
     out = options.out or Path(f"{spec.name}.safetensors")
@@ -49,7 +49,7 @@ def run(options: ConvertWeights) -> int:
         raise UsageError(f"--out: expected a file that ends in .safetensors, got {out}")
     prepare_files(out)
     state = convert_weights(read_variables(options.checkpoint), spec)
-    save_model(out, restore(spec, state, source=str(options.checkpoint)), spec)
+    save_model(out, network_from(spec, state, source=str(options.checkpoint)), spec)
     how = "the release's resizing" if options.release else "our own resizing"
     print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   {spec.name}, {len(spec.classes)} classes, {how}")
     return 0
@@ -58,7 +58,7 @@ def run(options: ConvertWeights) -> int:
 def _contract(options: ConvertWeights) -> "Spec":
     spec = replace(
         get_spec(options.model),
-        classes=read_classes(options.classes),
+        classes=read_class_names(options.classes),
         tasks=options.tasks,
         license="that of the checkpoint",
         provenance=f"converted from the checkpoint {options.checkpoint.name}",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 _BY_MAP = ("detection.offsets", "detection.logits", "segmentation.reduce")
 """lists with a layer for each map that predicts, the pooled one last"""
-_JOIN, _WEIGH = "segmentation.join.0.conv.weight", "detection_prior.weigh."
+_JOIN, _WEIGH = "segmentation.fuse.0.conv.weight", "detection_prior.level_weights."
 """layers with channels for each map: those that go in, and those that come out"""
 
 

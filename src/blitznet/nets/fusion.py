@@ -31,9 +31,9 @@ class FusionBlock(nn.Module):
         """The joined map and h."""
         u = resize(x, (skip.shape[-2], skip.shape[-1]), self.how)
         h: Tensor = self.project(u)
-        return self.join(u, h, skip), h
+        return self.fuse(u, h, skip), h
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
         """The joined map: u is x resized, h is u projected."""
         raise NotImplementedError
 
@@ -45,7 +45,7 @@ class ResSkip(FusionBlock):
         super().__init__(wide_x, wide, how)
         self.residual = _bottleneck(wide_x + wide_skip, inner, wide)
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
         """The sum of h and the residual."""
         residual: Tensor = self.residual(torch.cat([u, skip], 1))
         return (h + residual).relu()
@@ -54,7 +54,7 @@ class ResSkip(FusionBlock):
 class ResSkipPlain(ResSkip):
     """ResSkip without its residual connection: ReLU(bottleneck(concat[u, skip]))."""
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
         """The bottleneck alone."""
         joined: Tensor = self.residual(torch.cat([u, skip], 1))
         return joined.relu()
@@ -68,7 +68,7 @@ class Hourglass(FusionBlock):
         self.residual = _bottleneck(wide_skip, inner, wide)
         self.shortcut = nn.Identity() if wide_skip == wide else ConvNorm(wide_skip, wide, 1, relu=False)
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - only its projection is summed
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - only its projection is summed
         """The sum of h and the skip's unit."""
         unit: Tensor = self.residual(skip) + self.shortcut(skip)
         return (h + unit).relu()
@@ -82,7 +82,7 @@ class Refine(FusionBlock):
         self.adapt = ConvNorm(wide_skip, wide, 3)
         self.merge = ConvNorm(wide_x + wide, wide, 3)
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
         """The merged map."""
         merged: Tensor = self.merge(torch.cat([u, self.adapt(skip)], 1))
         return merged

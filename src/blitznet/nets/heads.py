@@ -36,7 +36,7 @@ class SegmentationHead(Segmentation):
         super().__init__()
         self.how = how
         self.reduce = nn.ModuleList(_biased(wide, width, 1, init_xavier_) for wide in channels)
-        self.classify = _biased(width * len(channels), classes, 3, init_xavier_)
+        self.classifier = _biased(width * len(channels), classes, 3, init_xavier_)
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:  # noqa: ARG002 - lighter heads take detail from it
         """All maps side by side (B, D, h, w), at the finest one's size."""

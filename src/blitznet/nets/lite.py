@@ -98,7 +98,7 @@ class LiteResSkip(FusionBlock):
         super().__init__(wide_x, network.channels, network.fusion_resize)
         self.residual = _bottleneck(wide_x + wide_skip, network)
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:
         """The sum of h and the residual."""
         residual: Tensor = self.residual(torch.cat([u, skip], 1))
         return (h + residual).relu()
@@ -107,7 +107,7 @@ class LiteResSkip(FusionBlock):
 class LiteResSkipPlain(LiteResSkip):
     """The same without its residual connection."""
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
         """The bottleneck alone."""
         joined: Tensor = self.residual(torch.cat([u, skip], 1))
         return joined.relu()
@@ -122,7 +122,7 @@ class LiteHourglass(FusionBlock):
         self.residual = _bottleneck(wide_skip, network)
         self.shortcut = nn.Identity() if same else LiteConv(wide_skip, network.channels, activation=nn.Identity)
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - only its projection is summed
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - only its projection is summed
         """The sum of h and the skip's unit."""
         unit: Tensor = self.residual(skip) + self.shortcut(skip)
         return (h + unit).relu()
@@ -136,7 +136,7 @@ class LiteRefine(FusionBlock):
         self.adapt = _separable(wide_skip, network.channels)
         self.merge = _separable(wide_x + network.channels, network.channels)
 
-    def join(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
+    def fuse(self, u: Tensor, h: Tensor, skip: Tensor) -> Tensor:  # noqa: ARG002 - h is only pooled
         """The merged map."""
         merged: Tensor = self.merge(torch.cat([u, self.adapt(skip)], 1))
         return merged
@@ -198,7 +198,7 @@ class LiteSsdHead(SsdHead):
         self.classes = classes
         self.features = nn.ModuleList(depthwise(wide) for wide in channels)
         self.logits = nn.ModuleList(_final(wide, per_cell * classes) for wide in channels)
-        self.finest = _final(channels[0], per_cell * classes)
+        self.finest_logits = _final(channels[0], per_cell * classes)
         boxes = channels if offsets else ()
         self.offsets = nn.ModuleList(nn.Sequential(depthwise(wide), _final(wide, per_cell * 4)) for wide in boxes)
 
@@ -206,13 +206,13 @@ class LiteSsdHead(SsdHead):
         """Offsets (B, P * 4, h, w) of each map but the finest, or none; logits (B, P * C, h, w) of each."""
         maps = down[-len(self.features) :]
         seen = each(self.features, maps)
-        finest = resize(self.finest(seen[0]), (up[0].shape[-2], up[0].shape[-1]), "nearest")
+        finest = resize(self.finest_logits(seen[0]), (up[0].shape[-2], up[0].shape[-1]), "nearest")
         offsets = _last_pooled(each(self.offsets, maps)) if len(self.offsets) else ()
         return offsets, (finest, *_last_pooled(each(self.logits, seen)))
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The 1x1 to the classes of each map."""
-        return tuple(convolutions((self.finest, *self.logits)))
+        return tuple(convolutions((self.finest_logits, *self.logits)))
 
 
 class LiteSegmentation(Segmentation):
@@ -244,8 +244,8 @@ class LiteSegmentation(Segmentation):
         if self.fine_index is not None:
             self.fine_lateral = LiteConv(encoder.channels[self.fine_index], thin, activation=nn.Identity)
             self.smooth = depthwise(thin)
-        self.classify = nn.Conv2d(thin, spec.num_channels, 1)
-        init_normal_(self.classify, 0.1)
+        self.classifier = nn.Conv2d(thin, spec.num_channels, 1)
+        init_normal_(self.classifier, 0.1)
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:
         """(B, D, h, w) at the tapped map's size, or the finest predicting map's without a tap."""
@@ -299,9 +299,9 @@ class LiteDetectionPrior(DetectionPrior):
         super().__init__()
         self.per_cell = per_cell
         self.presence = network.image_prior_weight
-        self.weigh = nn.Conv2d(channels[0], len(channels), 1)
-        self.gate = nn.Conv2d(network.hidden_channels, 1, 1)
-        for conv, often in ((self.weigh, 0.0), (self.gate, -2.0)):
+        self.level_weights = nn.Conv2d(channels[0], len(channels), 1)
+        self.foreground_gate = nn.Conv2d(network.hidden_channels, 1, 1)
+        for conv, often in ((self.level_weights, 0.0), (self.foreground_gate, -2.0)):
             init_normal_(conv, 0.1)
             assert conv.bias is not None
             nn.init.constant_(conv.bias, often)
@@ -310,12 +310,12 @@ class LiteDetectionPrior(DetectionPrior):
         """(B, C, h, w) of logits (B, A, C); boxes do not learn from it, for masks would bend their scores."""
         sizes = [(x.shape[-2], x.shape[-1]) for x in up]
         margins = self._margins(logits.detach())
-        shares, total = self.weigh(up[0]).sigmoid(), None
+        shares, total = self.level_weights(up[0]).sigmoid(), None
         for index, best in enumerate(_split(margins.relu(), sizes)):
             said = shares[:, index : index + 1] * resize(best, sizes[0], "bilinear")
             total = said if total is None else total + said
         assert total is not None
-        here: Tensor = self.gate(features).sigmoid()
+        here: Tensor = self.foreground_gate(features).sigmoid()
         # Boxes are surer of images that they learned from: what suits others would teach masks to lean on them.
         presence = 1.0 if self.training else self.presence
         there = presence * _presence(margins)

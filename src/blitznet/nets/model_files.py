@@ -1,4 +1,4 @@
-"""A model's file: safetensors with the contract inside, written whole or not at all."""
+"""Model files of torch: safetensors with the spec in their metadata, written atomically."""
 
 import json
 from pathlib import Path
@@ -15,47 +15,82 @@ from blitznet.nets.blitznet import BlitzNet, build
 
 
 def save_model(path: Path, net: nn.Module, spec: Spec, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write weights and contract; a file that was there stays whole until the new one is.
+    """Write weights and spec to a file. An existing file stays intact until the new one is complete.
 
-    `dtype` is the kernels'; biases and batch norm stay float32, they are few and sensitive.
-    Raises ModelError where a weight does not fit `dtype` or is not finite, and where the file cannot be written.
+    Args:
+        path: The file, `.safetensors`. Missing parent folders are created.
+        net: The network.
+        spec: Its spec.
+        dtype: Of the kernels. Biases and batch norms stay float32: they are few and sensitive.
+
+    Raises:
+        ModelError: A weight is not finite or overflows `dtype`.
+        UsageError: The file cannot be written.
     """
-    weights = {name: _stored(name, value, dtype) for name, value in net.state_dict().items()}
+    weights = {name: _to_stored(name, value, dtype) for name, value in net.state_dict().items()}
     atomic_write(Path(path), save(weights, metadata={METADATA_KEY: spec.to_json()}))
 
 
 def load_model(path: Path) -> tuple[BlitzNet, Spec]:
-    """The network, float32 on the CPU and in training mode, and its contract.
+    """Read a network and its spec. Files of version 1 are upgraded.
 
-    Raises ModelError where the file is missing, is not a model of ours, or does not fit its contract.
+    Args:
+        path: The file, `.safetensors`.
+
+    Returns:
+        The network, float32, on the CPU and in training mode, and its spec.
+
+    Raises:
+        ModelError: The file is missing, is not a blitznet model, or its weights do not fit its spec.
     """
     weights, text = _read(Path(path))
     spec = read_spec(text, source=str(path))
     if text is not None and json.loads(text).get("version", 1) == 1:
         weights = upgrade_v1_weights(weights)
-    return restore(spec, weights, source=str(path)), spec
+    return network_from(spec, weights, source=str(path)), spec
 
 
 _V1_PREFIXES = {
+    "side.finest.": "ssd_head.finest_logits.",
     "side.": "ssd_head.",
-    "guide.": "detection_prior.",
+    "guide.weigh.": "detection_prior.level_weights.",
+    "guide.gate.": "detection_prior.foreground_gate.",
+    "segmentation.join.": "segmentation.fuse.",
     "segmentation.taps.": "segmentation.laterals.",
+    "segmentation.block.": "segmentation.residual_block.",
     "segmentation.detail.": "segmentation.fine_lateral.",
+    "segmentation.classify.": "segmentation.classifier.",
 }
+"""prefixes of version 1 and their names in version 2; of two that match, the first applies"""
 
 
 def upgrade_v1_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a version 1 file under the names of version 2."""
-    upgraded = {}
-    for name, value in weights.items():
-        old = next((prefix for prefix in _V1_PREFIXES if name.startswith(prefix)), "")
-        upgraded[_V1_PREFIXES.get(old, "") + name[len(old) :]] = value
-    return upgraded
+    """The weights of a version 1 file under the names of version 2, in the same order."""
+    return {_upgrade_v1_name(name): value for name, value in weights.items()}
 
 
-def restore(spec: Spec, weights: dict[str, Tensor], *, source: str) -> BlitzNet:
-    """The network of a contract with these weights, which it takes over; `source` is named in errors."""
-    # Built without memory or fresh weights: all of them are about to be put in.
+def _upgrade_v1_name(name: str) -> str:
+    for old, new in _V1_PREFIXES.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def network_from(spec: Spec, weights: dict[str, Tensor], *, source: str) -> BlitzNet:
+    """Build the network of a spec around existing weights, without copying them.
+
+    Args:
+        spec: The spec.
+        weights: The complete state dict. The network takes the tensors over.
+        source: Name of the file that they come from, for errors.
+
+    Returns:
+        The network in training mode; every parameter requires a gradient.
+
+    Raises:
+        ModelError: The network cannot be built, or names or shapes of the weights differ from its own.
+    """
+    # On the meta device nothing is allocated or initialized: all weights are assigned below.
     try:
         with torch.device("meta"):
             net = build(spec)
@@ -69,31 +104,33 @@ def restore(spec: Spec, weights: dict[str, Tensor], *, source: str) -> BlitzNet:
 
 
 def require_fit(expected: dict[str, Tensor], actual: dict[str, Tensor], *, source: str) -> None:
-    """Raise ModelError unless names and shapes of the weights are those that are wanted."""
-    for what, names in (("misses", expected.keys() - actual.keys()), ("has unknown", actual.keys() - expected.keys())):
+    """Raise ModelError unless two state dicts have the same names and shapes."""
+    missing, unknown = expected.keys() - actual.keys(), actual.keys() - expected.keys()
+    for kind, names in (("missing", missing), ("unknown", unknown)):
         if names:
             first = ", ".join(sorted(names)[:3])
-            raise ModelError(f"{source}: {what} {len(names)} of the {len(expected)} weights: {first}")
+            raise ModelError(f"{source}: expected {len(expected)} weights, got {len(names)} {kind}: {first}")
     for name, value in expected.items():
         if value.shape != actual[name].shape:
             raise ModelError(f"{source}: {name}: expected shape {tuple(value.shape)}, got {tuple(actual[name].shape)}")
 
 
-def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    kernel = value.is_floating_point() and value.ndim > 1
-    stored = value.detach().to("cpu", dtype if kernel else value.dtype).contiguous()
+def _to_stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A weight as the file stores it: kernels in `dtype`. Raises ModelError if it is not finite."""
+    is_kernel = value.is_floating_point() and value.ndim > 1
+    stored = value.detach().to("cpu", dtype if is_kernel else value.dtype).contiguous()
     if stored.is_floating_point() and not stored.isfinite().all():
-        raise ModelError(f"{name}: a weight is not finite as {stored.dtype}; nothing was written")
+        raise ModelError(f"{name}: expected finite weights, got one that is not finite as {stored.dtype}; not saved")
     return stored
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The weights in float32 and the text of the spec, if any."""
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             metadata: dict[str, str] = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as safetensors ({error})") from error
-    return {
-        name: value.float() if value.is_floating_point() else value for name, value in weights.items()
-    }, metadata.get(METADATA_KEY)
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    return weights, metadata.get(METADATA_KEY)

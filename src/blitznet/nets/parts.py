@@ -100,7 +100,7 @@ class SsdHead(nn.Module):
 class Segmentation(nn.Module):
     """Maps that predict, and the encoder's for fine detail -> features, and segmentation logits (B, C, h, w)."""
 
-    classify: nn.Conv2d
+    classifier: nn.Conv2d
     """features -> logits"""
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:
@@ -110,11 +110,11 @@ class Segmentation(nn.Module):
     def forward(self, maps: Maps, encoded: Maps) -> tuple[Tensor, Tensor]:
         """Features (B, D, h, w) and logits (B, C, h, w) at the head's own stride."""
         features = self.features(maps, encoded)
-        return features, self.classify(features)
+        return features, self.classifier(features)
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
         """The convolutions that give logits: channel = class."""
-        return (self.classify,)
+        return (self.classifier,)
 
 
 class DetectionPrior(nn.Module):

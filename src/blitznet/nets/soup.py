@@ -14,7 +14,7 @@ from torch import Tensor
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
-from blitznet.nets.model_files import load_model, restore
+from blitznet.nets.model_files import load_model, network_from
 
 
 def average_weights(paths: Sequence[Path], shares: Sequence[float] = ()) -> tuple[BlitzNet, Spec]:
@@ -37,7 +37,7 @@ def average_weights(paths: Sequence[Path], shares: Sequence[float] = ()) -> tupl
     )
     provenance = f"the weights' average of {len(paths)} models: {origins}"
     spec = replace(first.uncalibrated(), provenance=provenance)
-    return restore(spec, weights, source="average"), spec
+    return network_from(spec, weights, source="average"), spec
 
 
 def _shares(models: int, shares: Sequence[float]) -> list[float]:

@@ -86,7 +86,7 @@ def load_predictors(
         kernels = [(state[f"{k}.weight"], state[f"{k}.bias"]) for k in range(maps)]
         small = tuple(value[:1].expand(len(ALIKE), *value.shape[1:]) for value in kernels[0])
         alike = tuple(torch.stack([value[list(some)].mean(0) for some in ALIKE]) for value in kernels[0])
-        layers = (side.finest, *side.logits)
+        layers = (side.finest_logits, *side.logits)
         for layer, (kernel, bias) in zip(layers, ((*small,), (*alike,), *kernels[1:]), strict=True):
             _begin(layer, kernel * share, bias * share, side.classes, known)
     return len(known)

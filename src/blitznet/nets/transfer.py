@@ -12,7 +12,7 @@ from blitznet.nets.model_files import require_fit
 Rows = list[tuple[int, int]]
 """channels that carry over: in the old network, in the new one; background first"""
 
-_TAPPED = ("segmentation.laterals.", "segmentation.block.")
+_TAPPED = ("segmentation.laterals.", "segmentation.residual_block.")
 """parts that say nothing at first"""
 
 
