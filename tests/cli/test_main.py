@@ -6,21 +6,22 @@ from types import SimpleNamespace
 
 import pytest
 
+from blitznet.cli.console import VERBOSITY
 from blitznet.cli.main import COMMANDS, Command, main
-from blitznet.core.errors import DataError
+from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.train.interrupts import Stopped
 from support.without_torch import python
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name, command in COMMANDS.items():
-        assert f"  {name} " in said
-        assert command.help in said
+        assert f"  {name} " in output
+        assert command.help in output
 
 
-def test_without_a_command_help_and_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_prints_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "usage: blitznet COMMAND" in capsys.readouterr().out
 
@@ -30,9 +31,34 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("blitznet 0.")
 
 
+def test_val_is_an_alias_of_eval(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["val", "--help"]) == 0
+    assert "usage: blitznet eval" in capsys.readouterr().out
+
+
+def test_help_ends_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in COMMANDS.items():
+        if command.options == "TrainConfig":
+            continue
+        assert main([*name.split(), "--help"]) == 0
+        output = capsys.readouterr().out
+        assert f"\n  blitznet {name}" in output[output.index("examples:") :], name
+
+
+def test_verbosity_flags_work_before_and_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["-q", "recipes"], ["recipes", "--quiet"]):
+        assert main(words) == 0
+        assert VERBOSITY.quiet
+    with pytest.raises(BlitzNetError, match="unknown command"):
+        main(["-v", "xyzzy"])
+    assert main(["recipes"]) == 0
+    assert not VERBOSITY.quiet
+
+
 def test_every_commands_help_without_torch() -> None:
     code = """
 import sys
+from blitznet.cli.console import VERBOSITY
 from blitznet.cli.main import COMMANDS, main
 print([main([*name.split(), "--help"]) for name in COMMANDS], "torch" in sys.modules)
 """
@@ -40,39 +66,42 @@ print([main([*name.split(), "--help"]) for name in COMMANDS], "torch" in sys.mod
 
 
 def test_recipes_without_torch() -> None:
-    said = python("import sys; from blitznet.cli.main import main; sys.exit(main(['recipes']))")
-    assert "table1-300-s4-seg" in said
+    output = python("import sys; from blitznet.cli.main import main; sys.exit(main(['recipes']))")
+    assert "table1-300-s4-seg" in output
 
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.options])
-def test_commands_are_there(name: str) -> None:
+def test_every_command_has_options_and_run(name: str) -> None:
     module = import_module(f"blitznet.cli.{COMMANDS[name].module}")
     assert hasattr(module, COMMANDS[name].options)
     assert callable(module.run)
 
 
-TWO_WORDS = (
-    "'data' wants a second word: `blitznet data check`, `blitznet data show`, `blitznet data paint`, "
-    "`blitznet data convert`"
+SUBCOMMANDS = (
+    "'data': expected a subcommand, one of `blitznet data check`, `blitznet data preview`, `blitznet data convert`, "
+    "`blitznet data pseudo-label`"
 )
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predcit"], "there is no command 'predcit'; did you mean `blitznet predict`? (`blitznet --help` lists them)"),
-        (["xyzzy", "-x"], "there is no command 'xyzzy' (`blitznet --help` lists them)"),
+        (
+            ["predcit"],
+            "unknown command 'predcit'; did you mean `blitznet predict`? (`blitznet --help` lists all commands)",
+        ),
+        (["xyzzy", "-x"], "unknown command 'xyzzy' (`blitznet --help` lists all commands)"),
         (
             ["data"],
-            TWO_WORDS,
+            SUBCOMMANDS,
         ),
         (
             ["data", "chekc"],
-            TWO_WORDS,
+            SUBCOMMANDS,
         ),
     ],
 )
-def test_commands_that_are_none(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert capsys.readouterr() == ("", f"blitznet: error: {message}\n")
 
@@ -80,19 +109,19 @@ def test_commands_that_are_none(words: list[str], message: str, capsys: pytest.C
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predict", "--score", "high"], "--score"),
-        (["predict", "--scoer", "0.5"], "--scoer"),
-        (["data", "show", "--policy", "wild"], "--policy"),
+        (["predict", "--min-score", "high"], "--min-score"),
+        (["predict", "--min-scoer", "0.5"], "--min-scoer"),
+        (["data", "preview", "--policy", "wild"], "--policy"),
         (["eval", "model.onnx"], "--data"),
         (["train", "lite", "--steps", "many"], "--steps"),
     ],
 )
-def test_flags_that_are_wrong(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_flags(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert message in capsys.readouterr().err
 
 
-def told(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, extra: str = "") -> None:
+def make_recipes_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, extra: str = "") -> None:
     """Make `blitznet recipes` end with this error."""
 
     def run(options: object) -> int:
@@ -103,45 +132,45 @@ def told(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, extra: str = 
     monkeypatch.setitem(sys.modules, "blitznet.cli.recipes", SimpleNamespace(Recipes=module.Recipes, run=run))
 
 
-def test_a_users_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    told(monkeypatch, DataError("a.jpg: there is no such file"))
+def test_user_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    make_recipes_raise(monkeypatch, DataError("a.jpg: there is no such file"))
     assert main(["recipes"]) == 2
     assert capsys.readouterr().err == "blitznet: error: a.jpg: there is no such file\n"
 
 
-def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    told(monkeypatch, KeyboardInterrupt())
+def test_interrupt_has_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    make_recipes_raise(monkeypatch, KeyboardInterrupt())
     assert main(["recipes"]) == 130
     assert capsys.readouterr().err == "blitznet: interrupted\n"
-    told(monkeypatch, Stopped("stopped after step 5 of 8; the same command goes on from runs/a"))
+    make_recipes_raise(monkeypatch, Stopped("stopped after step 5 of 8; run the same command to resume from runs/a"))
     assert main(["recipes"]) == 130
-    assert capsys.readouterr().err == "blitznet: stopped after step 5 of 8; the same command goes on from runs/a\n"
+    assert (
+        capsys.readouterr().err == "blitznet: stopped after step 5 of 8; run the same command to resume from runs/a\n"
+    )
 
 
-def test_a_missing_package_is_named_by_its_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"), extra="train")
+def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    make_recipes_raise(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"), extra="train")
     assert main(["recipes"]) == 2
     assert capsys.readouterr().err == "blitznet: error: `blitznet recipes` needs `pip install 'blitznet[train]'`\n"
 
 
 @pytest.mark.parametrize(("name", "extra"), [("torch", ""), ("blitznet.core.gone", "train")])
-def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch, name: str, extra: str) -> None:
-    told(monkeypatch, ModuleNotFoundError(f"No module named '{name}'", name=name), extra=extra)
+def test_internal_import_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch, name: str, extra: str) -> None:
+    make_recipes_raise(monkeypatch, ModuleNotFoundError(f"No module named '{name}'", name=name), extra=extra)
     with pytest.raises(ModuleNotFoundError, match=name):
         main(["recipes"])
 
 
 @pytest.mark.parametrize("command", ["export a.safetensors", "convert-weights a.npz --model blitznet300-s8", "train"])
-def test_commands_that_need_torch_say_so(command: str) -> None:
+def test_commands_without_torch_name_the_extra(command: str) -> None:
     code = """
 import contextlib, io, sys
 from blitznet.cli.main import main
-said = io.StringIO()
-with contextlib.redirect_stderr(said):
+output = io.StringIO()
+with contextlib.redirect_stderr(output):
     code = main(sys.argv[1:])
-print(code, said.getvalue())
+print(code, output.getvalue())
 """
     name = command.split()[0]
     expected = f"2 blitznet: error: `blitznet {name}` needs `pip install 'blitznet[train]'`"
@@ -149,7 +178,7 @@ print(code, said.getvalue())
 
 
 @pytest.mark.parametrize("words", [["--help"], ["recipes"], ["eval", "--help"]], ids=" ".join)
-def test_a_reader_that_has_enough(words: list[str]) -> None:
+def test_closed_stdout(words: list[str]) -> None:
     """As under `| head`: the pipe is closed before we write."""
     reader, writer = os.pipe()
     os.close(reader)

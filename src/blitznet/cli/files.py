@@ -1,26 +1,26 @@
-"""Files that commands write; what goes wrong with them is a user's mistake, told in one line."""
+"""Output files of commands; errors of writing them are one line."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from blitznet.core.errors import UsageError
-from blitznet.core.files import translate_write_errors
+from blitznet.core.files import atomic_write, translate_write_errors
 
 
 def make_folders(*folders: Path) -> None:
-    """Make folders where they are not there yet."""
+    """Create folders that do not exist."""
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"{folder}: expected a folder to write to, but {error.strerror}; choose another"
+                f"{folder}: expected a writable output folder, got '{error.strerror}'; choose another"
             ) from error
 
 
 def prepare_files(*paths: Path | None) -> None:
-    """Make the folders of files that will be written at the end: a mistake shall not cost the work before it."""
+    """Create the folders of output files before the work starts, so that a wrong path costs no work."""
     for path in paths:
         if path is None:
             continue
@@ -30,6 +30,10 @@ def prepare_files(*paths: Path | None) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as readable JSON."""
-    with translate_write_errors(path):
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    """Write plain values as indented JSON; a device or a pipe such as /dev/stdout is written to directly."""
+    content = (json.dumps(value, indent=1) + "\n").encode()
+    if path.exists() and not path.is_file():
+        with translate_write_errors(path):
+            path.write_bytes(content)
+    else:
+        atomic_write(path, content)

@@ -1,7 +1,8 @@
-"""What several commands' flags have in common: how the help writes them, how classes and weights are named."""
+"""Flags that several commands share: how help shows them, and how their values are read."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -9,20 +10,38 @@ from blitznet.core.classes import COCO, VOC
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import MODELS
 
-CLASSES = {"voc": VOC, "coco": COCO}
-"""lists of classes that a flag can name; anything else is a file"""
+CLASS_LISTS = {"voc": VOC, "coco": COCO}
+"""class lists that a flag can name; any other value is a file"""
 
 
-def metavar(metavar: str) -> Any:
-    """How a flag is written in the help where its text tells what happens without it."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+def metavar(name: str) -> Any:
+    """Show a flag's value as `name` in the help, whose text already states the default."""
+    return tyro.conf.arg(metavar=name, help_behavior_hint="")
 
 
-def read_classes(text: str) -> tuple[str, ...]:
-    """The classes behind `voc`, `coco`, or a file with one name a line."""
-    from blitznet.data.dataset import read_names
+Imgsz = Annotated[tuple[int, ...] | None, metavar("N | H W")]
+"""input size in pixels: one number for a square, or height and width; None for the model's own"""
 
-    return CLASSES[text] if text in CLASSES else read_names(Path(text))
+
+def parse_imgsz(values: Sequence[int] | None) -> tuple[int, int] | None:
+    """(height, width) of `--imgsz N` or `--imgsz H W`; None if the flag is absent.
+
+    Raises:
+        UsageError: There are not one or two numbers, or one of them is not positive.
+    """
+    if values is None:
+        return None
+    if len(values) not in (1, 2) or min(values) < 1:
+        text = " ".join(map(str, values)) or "nothing"
+        raise UsageError(f"--imgsz: expected one or two sizes in pixels such as 300 or 480 640, got {text}")
+    return values[0], values[-1]
+
+
+def read_class_names(text: str) -> tuple[str, ...]:
+    """The class names of `voc`, `coco`, or of a file with one name per line."""
+    from blitznet.data.dataset import read_class_names
+
+    return CLASS_LISTS[text] if text in CLASS_LISTS else read_class_names(Path(text))
 
 
 def weights_file(model: str) -> Path:
@@ -31,17 +50,17 @@ def weights_file(model: str) -> Path:
 
     path = WEIGHTS / f"{model}.safetensors" if model in MODELS else find_model(model)
     if not path.is_file():
-        raise ModelError(f"'{model}' has no trained weights in the package; give a .safetensors file or a run folder")
+        raise ModelError(f"{model}: expected a model with trained weights; give a .safetensors file or a run folder")
     if path.suffix != ".safetensors":
         raise UsageError(f"{path}: expected a .safetensors file or a run folder, got '{path.suffix or path.name}'")
     return path
 
 
-def read_tiles(text: str) -> tuple[int, int] | None:
-    """(rows, columns) of `2x3`; None of nothing."""
+def parse_grid(text: str | None, *, flag: str = "--slices") -> tuple[int, int] | None:
+    """(rows, columns) of a grid such as `2x3`; None if the flag is absent."""
     if not text:
         return None
     rows, cross, columns = text.partition("x")
     if not (cross and rows.isdecimal() and columns.isdecimal()):
-        raise UsageError(f"--tiles: expected rows x columns such as 2x3, got '{text}'")
+        raise UsageError(f"{flag}: expected ROWSxCOLUMNS such as 2x3, got '{text}'")
     return int(rows), int(columns)

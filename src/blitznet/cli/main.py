@@ -1,9 +1,10 @@
-"""`blitznet COMMAND ...`: finds the command, reads its flags, prints a user's mistake in one line.
+"""`blitznet COMMAND ...`: find the command, parse its flags, run it, print a user's error in one line.
 
-A command is a module with a frozen dataclass, whose fields are its flags, and `run(options) -> int`. Modules
-are imported only for the command that is asked for, so that help and prediction start at once.
+A command is a module with a frozen dataclass, whose fields are the flags, and `run(options) -> int`. Only the module
+of the requested command is imported, so help and prediction start fast.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -12,59 +13,72 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NamedTuple
 
+from blitznet.cli.console import VERBOSITY
 from blitznet.core.errors import BlitzNetError, MissingExtra
 
 
 class Command(NamedTuple):
-    """Where a command lives, and the line of help it has in the list."""
+    """A command's module, options class, line of help, and the extra that its packages come with."""
 
     module: str
     options: str
     help: str
     extra: str = ""
-    """what to install when a package is missing"""
 
 
 COMMANDS: dict[str, Command] = {
-    "predict": Command("predict", "Predict", "boxes and masks for images, with pictures and JSON"),
-    "video": Command("video", "VideoOptions", "the same for videos, cameras and streams, with tracks", "video"),
-    "serve": Command("serve", "Serve", "a server for images, with a page", "serve"),
-    "train": Command("train", "TrainConfig", "a recipe, or the default model on your own data", "train"),
-    "eval": Command("eval", "Eval", "scores of a model or a result file on data sets", "eval"),
-    "data check": Command("data_check", "DataCheck", "what is broken in data sets, before an epoch is wasted", "data"),
-    "data show": Command("data_show", "DataShow", "contact sheets of what the network will be fed", "data"),
-    "data paint": Command("data_paint", "DataPaint", "class maps by a model, for images that have only boxes", "data"),
-    "data convert": Command("data_convert", "DataConvert", "a data set of one format as files of another", "data"),
-    "recipes": Command("recipes", "Recipes", "training runs: the paper's tables and ours"),
-    "reproduce": Command("reproduce", "Reproduce", "a table of the paper, our figures beside its own", "train"),
-    "bench": Command("bench", "Bench", "milliseconds of every stage, on this machine"),
-    "info": Command("info", "Info", "what a model is, and its model card"),
-    "export": Command("export", "Export", "a trained model as one file: ONNX, OpenVINO or torch", "train"),
-    "calibrate": Command("calibrate", "Calibrate", "scores that mean what they say, by a model's contract", "train"),
-    "average": Command("average", "Average", "several trainings of one network as one better model", "train"),
-    "convert-weights": Command("convert_weights", "ConvertWeights", "the authors' checkpoint into a model", "train"),
+    "predict": Command("predict", "Predict", "detect objects and segment images"),
+    "video": Command("video", "VideoOptions", "annotate and track in videos, cameras and streams", "video"),
+    "serve": Command("serve", "Serve", "serve predictions over HTTP, with a web page", "serve"),
+    "train": Command("train", "TrainConfig", "fine-tune on your data, or run a recipe or pipeline", "train"),
+    "eval": Command("eval", "Eval", "evaluate a model or a result file on data sets"),
+    "export": Command("export", "Export", "export a trained model to ONNX, OpenVINO or a torch program", "train"),
+    "bench": Command("bench", "Bench", "measure latency and throughput on this machine"),
+    "info": Command("info", "Info", "show a model's metadata, write its model card"),
+    "calibrate": Command("calibrate", "Calibrate", "calibrate confidence scores on labelled images", "train"),
+    "data check": Command("data_check", "DataCheck", "find errors in data sets before training", "data"),
+    "data preview": Command("data_preview", "DataPreview", "draw augmented training images on a contact sheet", "data"),
+    "data convert": Command("data_convert", "DataConvert", "convert a data set to another format", "data"),
+    "data pseudo-label": Command(
+        "data_pseudo_label", "DataPseudoLabel", "generate pseudo-masks for images that only have boxes", "data"
+    ),
+    "soup": Command("soup", "Soup", "average the weights of several trainings (model soup)", "train"),
+    "reproduce": Command("reproduce", "Reproduce", "reproduce a table of the paper", "train"),
+    "recipes": Command("recipes", "Recipes", "list training recipes and pipelines"),
+    "convert-weights": Command("convert_weights", "ConvertWeights", "convert the authors' checkpoint", "train"),
 }
 """every command, in the order of the help"""
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""exit codes: findings or failures; a mistake in the call or its input; Ctrl-C"""
+ALIASES = {"val": "eval"}
+"""other names of commands"""
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+"""exit codes: findings or a failure; an error in the call or its input; Ctrl-C"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give the exit code: 0 done, 1 findings, 2 a mistake in the call or its input."""
+    """Run one command.
+
+    Args:
+        arguments: Words of the command line; those of the process by default.
+
+    Returns:
+        The exit code: 0 for success, 1 for findings, 2 for an error in the call or its input, 130 after Ctrl-C.
+    """
     try:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed there at exit
-        return FAILED
+    except BrokenPipeError:  # the reader of our output, such as `head`, closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
+        return EXIT_FAILURE
     return code
 
 
 def _main(words: list[str]) -> int:
+    words = _set_verbosity(words)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
-        return 0 if words else MISUSED
+        return 0 if words else EXIT_USAGE
     if words[0] == "--version":
         print(f"blitznet {version('blitznet')}")
         return 0
@@ -74,20 +88,31 @@ def _main(words: list[str]) -> int:
             raise BlitzNetError(_unknown(name))
         return _run(COMMANDS[name], name, rest)
     except BlitzNetError as error:
+        if VERBOSITY.verbose:
+            raise
         print(f"blitznet: error: {error}", file=sys.stderr)
-        return MISUSED
-    except SystemExit as stop:  # help was printed, or a flag's value refused
-        return stop.code if isinstance(stop.code, int) else MISUSED
-    except KeyboardInterrupt as stop:  # a run says how to go on
+        return EXIT_USAGE
+    except SystemExit as stop:  # the help was printed, or the value of a flag was refused
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    except KeyboardInterrupt as stop:  # training adds how to resume
         print(f"blitznet: {str(stop) or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
+
+
+def _set_verbosity(words: list[str]) -> list[str]:
+    """Take `-q` and `-v` out of the words, before or after the command."""
+    VERBOSITY.quiet = any(word in ("-q", "--quiet") for word in words)
+    VERBOSITY.verbose = any(word in ("-v", "--verbose") for word in words)
+    if VERBOSITY.verbose:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
+    return [word for word in words if word not in ("-q", "--quiet", "-v", "--verbose")]
 
 
 def _run(command: Command, name: str, words: list[str]) -> int:
     try:
         module = import_module(f"blitznet.cli.{command.module}")
         read = getattr(module, "read", None)
-        options = read(words) if read else _flags(getattr(module, command.options), name, words)
+        options = read(words) if read else parse(getattr(module, command.options), name, words)
         return int(module.run(options))
     except ModuleNotFoundError as error:
         if not command.extra or (error.name or "").startswith("blitznet"):
@@ -95,33 +120,48 @@ def _run(command: Command, name: str, words: list[str]) -> int:
         raise MissingExtra(f"`blitznet {name}`", command.extra) from error
 
 
-def _flags(options: type, name: str, words: list[str]) -> object:
+def parse(options: type, name: str, words: list[str]) -> object:
+    """The flags of one command; `--help` prints the examples of the class's docstring after the flags."""
     import tyro
 
-    return tyro.cli(options, prog=f"blitznet {name}", args=words)
+    description, _, examples = (options.__doc__ or "").partition("Examples:")
+    try:
+        return tyro.cli(options, prog=f"blitznet {name}", description=description.strip(), args=words)
+    except SystemExit as stop:
+        if examples and stop.code in (0, None):
+            print("examples:\n" + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines()))
+        raise
 
 
 def _split(words: list[str]) -> tuple[str, list[str]]:
-    """The command's name, which may be two words, and its arguments."""
+    """The command's name, which may have two words, and its arguments."""
     pair = " ".join(words[:2])
-    return (pair, words[2:]) if pair in COMMANDS else (words[0], words[1:])
+    if pair in COMMANDS:
+        return pair, words[2:]
+    return ALIASES.get(words[0], words[0]), words[1:]
 
 
 def _unknown(name: str) -> str:
-    near = get_close_matches(name, COMMANDS, n=1)
-    started = [command for command in COMMANDS if command.startswith(f"{name} ")]
-    if started:
-        return f"'{name}' wants a second word: {', '.join(f'`blitznet {command}`' for command in started)}"
+    subcommands = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    if subcommands:
+        return (
+            f"'{name}': expected a subcommand, one of {', '.join(f'`blitznet {command}`' for command in subcommands)}"
+        )
+    near = get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
     hint = f"; did you mean `blitznet {near[0]}`?" if near else ""
-    return f"there is no command '{name}'{hint} (`blitznet --help` lists them)"
+    return f"unknown command '{name}'{hint} (`blitznet --help` lists all commands)"
 
 
 def _help() -> str:
     width = max(len(name) for name in COMMANDS) + 2
     rows = "\n".join(f"  {name:{width}}{command.help}" for name, command in COMMANDS.items())
     return (
-        "blitznet: one look at a picture, object boxes and a class for every pixel\n\n"
-        f"usage: blitznet COMMAND ...      `blitznet COMMAND --help` for its flags\n\n{rows}"
+        "blitznet: object boxes and a class for every pixel, in one pass\n\n"
+        f"usage: blitznet COMMAND ...      `blitznet COMMAND --help` shows its flags\n\n{rows}\n\n"
+        "every command:\n"
+        "  -q, --quiet      print no progress bars and no notices\n"
+        "  -v, --verbose    print tracebacks of errors and log messages\n"
+        "  --version        print the version"
     )
 
 
