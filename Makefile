@@ -4,31 +4,36 @@ PIP = python -m pip install --quiet --disable-pip-version-check --constraint con
 DEMO = .venv-demo
 DEV = .venv
 
-.PHONY: demo test check unit slow docs format clean
+CODE = src tests benchmarks demo tools
 
-demo: $(DEMO)/installed ## predict the sample photos with the embedded model
+.PHONY: help demo test check unit slow docs format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(DEMO)/installed ## predict the sample images with the embedded model
 	$(DEMO)/bin/blitznet predict --out blitznet-out
 
-test: check unit ## all fast checks and tests
+test: check unit ## all checks and fast tests
 
-check: $(DEV)/installed
-	$(DEV)/bin/ruff format --check src tests benchmarks demo
-	$(DEV)/bin/ruff check src tests benchmarks demo
+check: $(DEV)/installed ## formatting, lint, import rules, types
+	$(DEV)/bin/ruff format --check $(CODE)
+	$(DEV)/bin/ruff check $(CODE)
 	$(DEV)/bin/lint-imports --no-logo
 	$(DEV)/bin/mypy
 
-unit: $(DEV)/installed
+unit: $(DEV)/installed ## the fast tests
 	$(DEV)/bin/pytest -q --numprocesses 2
 
-slow: $(DEV)/installed ## tests that need the shared photographs, or minutes
+slow: $(DEV)/installed ## tests that take minutes or need the shared data
 	$(DEV)/bin/pytest -q -m slow
 
-docs: $(DEV)/installed ## the documentation, as a site in site/
+docs: $(DEV)/installed ## build the documentation in site/
 	$(DEV)/bin/sphinx-build -q -W --keep-going -b html docs site
 
-format: $(DEV)/installed
-	$(DEV)/bin/ruff format src tests benchmarks demo
-	$(DEV)/bin/ruff check --fix src tests benchmarks demo
+format: $(DEV)/installed ## format the code and fix lint errors
+	$(DEV)/bin/ruff format $(CODE)
+	$(DEV)/bin/ruff check --fix $(CODE)
 
 $(DEMO)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO)
@@ -40,5 +45,5 @@ $(DEV)/installed: pyproject.toml constraints.txt
 	$(DEV)/bin/$(PIP) --editable '.[dev]'
 	touch $@
 
-clean:
+clean: ## remove environments and outputs
 	rm -rf $(DEMO) $(DEV) blitznet-out build site
