@@ -1,5 +1,6 @@
-"""Sample: one image with what is known to be in it."""
+"""Sample: one image with its annotations. Dataset: a sequence of samples under one set of class names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,35 +9,35 @@ from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
 
 ANY_CLASS = -1
-"""label of a crowd region of no class in particular: whatever is found there counts for nothing"""
+"""label of a crowd region without a class: detections inside it are ignored, whatever their class"""
 
 
 class MaskSource(Protocol):
-    """Where a class map is read from when it is wanted; picklable, so that workers can carry it."""
+    """A class map that is read on demand; picklable, so that data-loader workers can receive it."""
 
     def read(self) -> ClassMap:
-        """(H, W) uint8: 0 background, label + 1, 255 void."""
+        """(H, W) uint8: 0 background, label + 1 for a class, 255 ignored."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A image and its truth. Boxes are pixels of the upright image, continuous, 0-based.
+    """An image and its annotations. Boxes are pixels of the upright image, continuous, 0-based.
 
-    What was annotated is part of the truth: `box_classes` says of which classes every object has its
-    box here, `mask_classes` of which classes every pixel is painted. None of them: no boxes (no mask)
-    were annotated. All of them and no box: a image known to be empty.
+    Annotations may be partial. `annotated_box_classes` marks the classes of which every object has a box,
+    `annotated_mask_classes` those of which every pixel is labeled. If neither marks a class, no boxes (no mask)
+    were annotated. If all are marked and there is no box, the image is known to contain no object.
     """
 
     id: str
-    """unique in its data set; VOC: `2007_000032`"""
+    """unique in its dataset; VOC: `2007_000032`"""
     image: ImageSource
     boxes: Boxes
     """(M, 4) x1 y1 x2 y2"""
     labels: Labels
-    """(M,) 0..K-1, or ANY"""
+    """(M,) 0..K-1, or ANY_CLASS"""
     difficult: Flags
-    """(M,) learned from, ignored in scoring"""
+    """(M,) used for training, ignored in evaluation"""
     crowd: Flags
     """(M,) regions that are neither object nor background"""
     annotated_box_classes: Flags
@@ -51,8 +52,61 @@ class Sample:
         require_shape(self.difficult, (count,), name=f"{self.id}: difficult")
         require_shape(self.crowd, (count,), name=f"{self.id}: crowd")
         if self.mask is None and self.annotated_mask_classes.any():
-            raise DataError(f"{self.id}: mask classes are given but there is no mask")
+            raise DataError(f"{self.id}: expected a mask because mask classes are annotated, got none")
 
     def class_map(self) -> ClassMap | None:
-        """The class map (H, W), read now; None where no mask was annotated."""
+        """Read the class map (H, W) now; None where no mask was annotated."""
         return None if self.mask is None else self.mask.read()
+
+
+class Dataset(Protocol):
+    """Images with annotations; labels of the samples index `class_names`."""
+
+    @property
+    def title(self) -> str:
+        """The dataset as the user typed it, or its path."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """K class names."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Id of each sample, unique within the dataset."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subset:
+    """The samples of a dataset at `indices`, in that order; itself a Dataset."""
+
+    dataset: Dataset
+    indices: Sequence[int]
+
+    @property
+    def title(self) -> str:
+        """The dataset's title."""
+        return self.dataset.title
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The dataset's class names."""
+        return self.dataset.class_names
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the selected samples."""
+        ids = self.dataset.ids
+        return tuple(ids[index] for index in self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self.dataset[self.indices[index]]
