@@ -21,8 +21,8 @@ from blitznet.core.classes import canonical
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.integrations.coco import coco_panoptic, coco_runs
 from blitznet.metrics.panoptic import PanopticCounts
-from blitznet.postprocess.instances import Instances, Mask, Panoptic, Segment, panoptic
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.instances import Instances, Mask, Panoptic, SegmentInfo, panoptic
+from blitznet.postprocess.result import Result, Segmentation
 from report import DATA, percent, require_images, say, show, write
 
 SHOWN = 0.3
@@ -81,7 +81,7 @@ class Truth:
                     labels.append(one["category_id"] - 1)
                     ids[mask] = len(labels)
         areas = np.bincount(ids.ravel(), minlength=len(labels) + 1)
-        segments = (Segment(n, label, None, int(areas[n])) for n, label in enumerate(labels, start=1))
+        segments = (SegmentInfo(n, label, None, int(areas[n])) for n, label in enumerate(labels, start=1))
         return Panoptic(ids, tuple(one for one in segments if one.area)), void & (ids == 0)
 
 
@@ -142,7 +142,7 @@ def _scores(
     counts = PanopticCounts(len(results[0].class_names))
     for image, result in zip(truth.images, results, strict=True):
         assert result.class_map is not None
-        whole = panoptic(way(result.above(SHOWN)), result.class_map)
+        whole = panoptic(way(result.filter(min_score=SHOWN)), result.class_map)
         counts.add(whole, *truth.panoptic(image))
         if folder is not None:
             entries.append(_written(whole, image, range(1, len(result.class_names) + 1), folder / f"panoptic_{name}"))
@@ -188,9 +188,11 @@ def _decoded(outline: Any, size: tuple[int, ...]) -> Mask:
 
 def _milliseconds(results: Sequence[Result], repeats: int) -> float:
     """Median of cutting a image whose objects are the best of several images."""
-    fitting = [one for one in results if one.size[1] > one.size[0] and one.leaning is not None]
+    fitting = [one for one in results if one.size[1] > one.size[0] and one.segmentation_logits is not None]
     many = max(fitting, key=lambda one: int((one.scores >= SHOWN).sum()))
     scale = np.array([SIZE[1] / many.size[1], SIZE[0] / many.size[0]] * 2, np.float32)
+    empty, logits = np.zeros(SIZE, np.uint8), many.segmentation_logits
+    assert logits is not None
     timings = []
     for _ in range(repeats):
         result = Result(
@@ -199,8 +201,7 @@ def _milliseconds(results: Sequence[Result], repeats: int) -> float:
             many.labels[:OBJECTS],
             many.class_names,
             SIZE,
-            painted=np.zeros(SIZE, np.uint8),
-            leaning=many.leaning,
+            segmentation=Segmentation(SIZE, lambda: empty, compute_logits=lambda: logits),
         )
         timings.append(timed(result.panoptic)[1])
     return float(np.median(timings))

@@ -10,7 +10,7 @@ from faster_coco_eval import COCO
 
 from blitznet.cli.formats import FORMS, Also
 from blitznet.cli.main import main
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 from blitznet.runtime.image_paths import SAMPLES
 
 
@@ -43,7 +43,7 @@ def test_results_are_not_kept_till_the_end(tmp_path: Path) -> None:
         labels=np.array([1]),
         size=(8, 9),
         class_names=("cat", "dog"),
-        painted=np.full((8, 9), 2, np.uint8),
+        segmentation=Segmentation.from_class_map(np.full((8, 9), 2, np.uint8)),
     )
     seen = weakref.ref(result)
     also.add(tmp_path / "a.jpg", "a", result)

@@ -171,4 +171,4 @@ def test_only_some_of_a_result() -> None:
         class_names=("a", "b"),
         size=(4, 4),
     )
-    assert result.of(np.array([True, False, True])).scores.tolist() == pytest.approx([0.9, 0.1])
+    assert result[np.array([True, False, True])].scores.tolist() == pytest.approx([0.9, 0.1])

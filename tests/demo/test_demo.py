@@ -181,7 +181,7 @@ def require_alike(found: dict[str, Any], expected: Result) -> None:
     """The same boxes from 0.5, IoU >= 0.95, but for those that rounding carries over the limit; >= 98 % of the mask."""
     assert len(expected)
     sure = [one for one in found["detections"] if one["score"] >= 0.52]
-    clear = expected.above(0.52)
+    clear = expected.filter(min_score=0.52)
     for one in sure:
         same = expected.labels == expected.class_names.index(one["label"])
         assert iou(np.array([one["box"]], np.float32), expected.boxes[same]).max(initial=0) >= 0.95

@@ -17,7 +17,7 @@ from blitznet.drawing.annotate import (
     palette_png,
     truth_marks,
 )
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 
 DOG = VOC.index("dog")
 SIZE = (160, 240)
@@ -34,7 +34,7 @@ def result(size: tuple[int, int] = SIZE, class_map: ClassMap | None = None) -> R
         labels=np.array([DOG]),
         class_names=VOC,
         size=size,
-        painted=class_map,
+        segmentation=None if class_map is None else Segmentation.from_class_map(class_map),
     )
 
 
@@ -64,7 +64,7 @@ def test_a_frame_is_seen_on_dark_and_on_light(value: int) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (20, 16), (97, 640), (1200, 900)])
 def test_any_size_of_picture(size: tuple[int, int]) -> None:
     boxes = np.array([[0, 0, size[1], size[0]]], np.float32)
-    seen = Result(boxes, np.ones(1, np.float32), np.array([3]), VOC, size, np.full(size, 4, np.uint8))
+    seen = Result(boxes, np.ones(1, np.float32), np.array([3]), VOC, size, Segmentation.from_class_map(np.full(size, 4, np.uint8)))
     assert annotate(plain(90, size), seen).shape == (*size, 3)
 
 

@@ -6,11 +6,11 @@ from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.drawing.annotate import class_color, draw, truth_marks
 from blitznet.drawing.side_by_side import side_by_side
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 from support import synthetic_data
 
 
-def seen(sample: Sample, *, painted: bool = True) -> Result:
+def seen(sample: Sample, *, class_map: bool = True) -> Result:
     """One box of the last class, and all of the image painted as the first."""
     return Result(
         boxes=np.array([[60, 48, 120, 96]], np.float32),
@@ -18,7 +18,7 @@ def seen(sample: Sample, *, painted: bool = True) -> Result:
         labels=np.array([2]),
         class_names=synthetic_data.NAMES,
         size=(96, 120),
-        painted=np.ones((96, 120), np.uint8) if painted else None,
+        segmentation=Segmentation.from_class_map(np.ones((96, 120), np.uint8)) if class_map else None,
     )
 
 
@@ -32,7 +32,7 @@ def test_both_are_drawn_at_their_small_size() -> None:
 
 def test_a_small_image_stays_as_it_is() -> None:
     sample = synthetic_data.draw(1)[0].sample
-    truth, _ = side_by_side(sample, seen(sample, painted=False), 999)
+    truth, _ = side_by_side(sample, seen(sample, class_map=False), 999)
     marks = truth_marks(sample.boxes, sample.labels, sample.crowd, synthetic_data.NAMES)
     assert (truth == draw(sample.image.read(), marks, sample.class_map())).all()
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from blitznet.export.agreement import Agreement
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 
 
-def seen(*found: tuple[float, float, int], painted: int = 0) -> Result:
+def seen(*found: tuple[float, float, int], class_id: int = 0) -> Result:
     """Squares of 100 pixels: (left edge, score, label)."""
     return Result(
         boxes=np.array([(left, 0, left + 100, 100) for left, _, _ in found], np.float32).reshape(-1, 4),
@@ -15,7 +15,7 @@ def seen(*found: tuple[float, float, int], painted: int = 0) -> Result:
         labels=np.array([label for _, _, label in found], np.int64),
         class_names=("cat", "dog"),
         size=(200, 400),
-        painted=np.full((200, 400), painted, np.uint8),
+        segmentation=Segmentation.from_class_map(np.full((200, 400), class_id, np.uint8)),
     )
 
 
@@ -69,6 +69,6 @@ def test_pixels_of_the_same_class() -> None:
     half = seen()
     other = np.zeros((200, 400), np.uint8)
     other[:100] = 1
-    assert agreement((half, replace(half, painted=other))).alike == 0.5
-    assert agreement((half, replace(half, painted=other)), (half, half)).alike == 0.75
-    assert agreement((half, replace(half, painted=None))).alike == 1
+    assert agreement((half, replace(half, segmentation=Segmentation.from_class_map(other)))).alike == 0.5
+    assert agreement((half, replace(half, segmentation=Segmentation.from_class_map(other))), (half, half)).alike == 0.75
+    assert agreement((half, replace(half, segmentation=None))).alike == 1

@@ -19,7 +19,7 @@ from blitznet.integrations.cvat import to_cvat_xml
 from blitznet.integrations.labelme import to_labelme
 from blitznet.integrations.torchvision import to_torchvision
 from blitznet.integrations.yolo import to_yolo_lines, yolo_names
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 
 
 def result(seed: int = 0, count: int = 4) -> Result:
@@ -28,15 +28,15 @@ def result(seed: int = 0, count: int = 4) -> Result:
     corner = rng.uniform(0, 20, (count, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(6, 20, (count, 2))], 1).astype(np.float32)
     labels = rng.integers(0, 3, count)
-    painted = np.zeros((40, 50), np.uint8)
+    class_map = np.zeros((40, 50), np.uint8)
     for (x1, y1, x2, y2), label in zip(boxes.astype(int), labels, strict=True):
-        painted[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1] = label + 1
+        class_map[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1] = label + 1
     scores = np.sort(rng.uniform(0.3, 1, count))[::-1].astype(np.float32)
-    return Result(boxes, scores, labels, ("cat", "dog", "person"), (40, 50), painted=lambda: painted)
+    return Result(boxes, scores, labels, ("cat", "dog", "person"), (40, 50), segmentation=Segmentation.from_class_map(class_map))
 
 
 RESULTS = [result(seed) for seed in range(5)]
-EMPTY = result().above(2.0)
+EMPTY = result().filter(min_score=2.0)
 
 
 @pytest.mark.parametrize("one", [*RESULTS, EMPTY])

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from blitznet.integrations.supervision import to_supervision
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 
 RESULT = Result(
     boxes=np.array([[1, 2, 11, 12], [5, 5, 15, 19]], np.float32),
@@ -11,7 +11,7 @@ RESULT = Result(
     labels=np.array([2, 0]),
     class_names=("cat", "dog", "person"),
     size=(20, 30),
-    painted=lambda: np.pad(np.full((8, 8), 3, np.uint8), ((3, 9), (2, 20))),
+    segmentation=Segmentation.from_class_map(np.pad(np.full((8, 8), 3, np.uint8), ((3, 9), (2, 20)))),
 )
 
 
@@ -35,5 +35,5 @@ def test_masks_are_those_of_the_instances() -> None:
 
 
 def test_nothing() -> None:
-    assert len(to_supervision(RESULT.above(0.95))) == 0
-    assert len(to_supervision(replace(RESULT.above(0.95)), masks=True)) == 0
+    assert len(to_supervision(RESULT.filter(min_score=0.95))) == 0
+    assert len(to_supervision(replace(RESULT.filter(min_score=0.95)), masks=True)) == 0

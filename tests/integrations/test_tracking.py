@@ -48,7 +48,7 @@ def test_weak_detections_go_on_with_a_track_and_begin_none() -> None:
 @pytest.mark.parametrize(("gap", "same"), [(5, True), (25, False)])
 def test_a_thing_that_is_hidden_for_a_while_comes_back_as_itself(gap: int, same: bool) -> None:
     tracker = Tracker(10.0, patience=1.0)
-    empty = result((0.0, 0.0, 0, 0.9)).above(1.0)
+    empty = result((0.0, 0.0, 0, 0.9)).filter(min_score=1.0)
     for _ in range(4):
         before = tracker.update(result((50.0, 50.0, 0, 0.9)))[0]
     for _ in range(gap):

@@ -38,7 +38,7 @@ def test_counted_by_hand() -> None:
     assert (scores.title, scores.images, scores.intervals) == ("one", 1, {})
     assert scores.detection.ap50_area == pytest.approx((5 / 6 + 0) / 2)
     assert scores.detection.ap50_11point == pytest.approx((0.848485 + 0) / 2, abs=1e-6)
-    assert scores.detection.ap50_pooled is scores.detection.coco_ap is None
+    assert scores.detection.ap50_frequent is scores.detection.coco_ap is None
     assert {name: (s.score, s.count) for name, s in scores.detection.per_class.items()} == {
         "cat": (pytest.approx(5 / 6), 2),
         "dog": (0.0, 1),
@@ -70,7 +70,7 @@ def test_pooled_figure_is_over_the_classes_with_twenty_objects() -> None:
     samples = [sample(f"{n}", [box, box] if n < 19 else [box], [0, 1] if n < 19 else [0]) for n in range(20)]
     predict = Known([(result([box], [0], [0.9]), truth) for truth in samples])
     found = evaluate(predict, [Set("a", tuple(samples))]).total.detection
-    assert (found.ap50_pooled, found.ap50_area) == (1.0, 0.5)
+    assert (found.ap50_frequent, found.ap50_area) == (1.0, 0.5)
 
 
 def test_tasks_that_were_not_asked_for_are_none() -> None:
@@ -103,7 +103,7 @@ def test_result_file_scores_the_same_and_has_no_difference_to_itself(tmp_path: P
 def test_compare_says_how_far_the_second_is_ahead(tmp_path: Path) -> None:
     predict, samples = made(40)
     sets = [Set("a", tuple(samples))]
-    evaluate(lambda image: predict(image).above(0.5), sets, results=tmp_path / "few.jsonl")
+    evaluate(lambda image: predict(image).filter(min_score=0.5), sets, results=tmp_path / "few.jsonl")
     evaluate(predict, sets, results=tmp_path / "all.jsonl")
     found = compare(tmp_path / "few.jsonl", tmp_path / "all.jsonl", sets, rounds=20)["ap50_area"]
     assert 0 < found.interval[0] <= found.difference <= found.interval[1]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from blitznet.metrics.panoptic import PanopticCounts
-from blitznet.postprocess.instances import Mask, Panoptic, Segment
+from blitznet.postprocess.instances import Mask, Panoptic, SegmentInfo
 
 CLASSES = 3
 
@@ -14,7 +14,7 @@ def drawn(random: np.random.Generator, size: tuple[int, int] = (24, 30), most: i
         y, x = random.integers(0, size[0] - 4), random.integers(0, size[1] - 4)
         ids[y : y + random.integers(4, 16), x : x + random.integers(4, 16)] = number
     areas = np.bincount(ids.ravel(), minlength=most + 1)
-    segments = tuple(Segment(n, int(labels[n]), 1.0, int(areas[n])) for n in range(1, most + 1) if areas[n])
+    segments = tuple(SegmentInfo(n, int(labels[n]), 1.0, int(areas[n])) for n in range(1, most + 1) if areas[n])
     return Panoptic(ids, segments)
 
 
@@ -67,7 +67,7 @@ def test_equals_the_definition(seed: int) -> None:
 def test_what_is_right_is_one_and_what_is_not_there_is_no_number() -> None:
     ids = np.zeros((4, 6), np.uint16)
     ids[:2, :3] = 7
-    truth = Panoptic(ids, (Segment(7, 1, None, 6),))
+    truth = Panoptic(ids, (SegmentInfo(7, 1, None, 6),))
     counts = PanopticCounts(CLASSES)
     assert counts.quality().mean is None
     counts.add(truth, truth, np.zeros((4, 6), np.bool_))
@@ -79,5 +79,5 @@ def test_what_is_right_is_one_and_what_is_not_there_is_no_number() -> None:
 def test_another_class_is_both_missed_and_invented() -> None:
     ids = np.ones((4, 6), np.uint16)
     counts = PanopticCounts(CLASSES)
-    counts.add(Panoptic(ids, (Segment(1, 0, 0.5, 24),)), Panoptic(ids, (Segment(1, 2, None, 24),)), ids == 0)
+    counts.add(Panoptic(ids, (SegmentInfo(1, 0, 0.5, 24),)), Panoptic(ids, (SegmentInfo(1, 2, None, 24),)), ids == 0)
     np.testing.assert_array_equal(counts.quality().pq, [0, np.nan, 0])

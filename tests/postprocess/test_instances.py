@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from blitznet.core.arrays import Boxes, Floats, Labels, Scores
 from blitznet.core.errors import UsageError
-from blitznet.postprocess.instances import Instances, Mask, instances, of_class_map, of_logits, panoptic
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.instances import Instances, Mask, instances, margins_from_class_map, margins_from_logits, panoptic
+from blitznet.postprocess.result import Result, Segmentation
 
 SIZE = (80, 120)
 
@@ -31,7 +31,7 @@ def around(*centres: tuple[int, int], radius: int = 20) -> Boxes:
 
 def found(boxes: Boxes, logits: Floats, labels: list[int], scores: list[float] | None = None) -> Instances:
     given_scores = np.array(scores or [0.9] * len(boxes), np.float32)
-    return instances(boxes, given_scores, np.array(labels, np.int64), of_logits(logits), SIZE)
+    return instances(boxes, given_scores, np.array(labels, np.int64), margins_from_logits(logits), SIZE)
 
 
 def test_one_thing_is_the_class_maps_pixels_in_its_box() -> None:
@@ -147,7 +147,7 @@ def test_a_panoptic_map_has_one_owner_for_every_pixel() -> None:
     logits[2] = discs((110, 10), radius=8)[1] + 1  # a class without a box
     boxes, scores = around((40, 40), (70, 40)), np.array([0.7, 0.9], np.float32)
     seen = Result(
-        boxes, scores, np.zeros(2, np.int64), ("a", "b"), SIZE, logits.argmax(0).astype(np.uint8), None, logits
+        boxes, scores, np.zeros(2, np.int64), ("a", "b"), SIZE, Segmentation.from_logits(logits, SIZE)
     )
     whole = seen.panoptic()
     assert [(s.id, s.label, s.score) for s in whole.segments_info] == [
@@ -166,7 +166,7 @@ def test_a_pixel_that_two_want_is_the_one_whose_class_the_map_sees() -> None:
     half = (logits.argmax(0) == 1) & (np.arange(SIZE[1]) < 40)
     logits[2] = np.where(half, logits[1] + 1, 0)
     boxes, scores = around((40, 40), (40, 40)), np.array([0.9, 0.5], np.float32)
-    seen = Result(boxes, scores, np.arange(2), ("a", "b"), SIZE, logits.argmax(0).astype(np.uint8), None, logits)
+    seen = Result(boxes, scores, np.arange(2), ("a", "b"), SIZE, Segmentation.from_logits(logits, SIZE))
     np.testing.assert_array_equal(seen.panoptic().segmentation == 2, half)
     assert seen.instances().mask(0)[half].all()
 
@@ -175,7 +175,7 @@ def test_a_speck_without_a_box_is_no_segment() -> None:
     class_map = np.zeros(SIZE, np.uint8)
     class_map[:5, :9] = 1  # 45 pixels, less than 0.5 % of the image
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-    whole = panoptic(instances(*nothing, of_class_map(class_map), SIZE), class_map)
+    whole = panoptic(instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
     assert not whole.segments_info
     assert not whole.segmentation.any()
 
@@ -188,20 +188,20 @@ def test_a_map_without_boxes_is_all_classes() -> None:
         np.zeros(0, np.float32),
         np.zeros(0, np.int64),
     )
-    whole = panoptic(instances(*nothing, of_class_map(class_map), SIZE), class_map)
+    whole = panoptic(instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
     assert [(s.label, s.score, s.area) for s in whole.segments_info] == [(0, None, 1200), (1, None, 1200)]
 
 
 def test_a_class_map_alone_will_do() -> None:
     """As of a result that was read from a file."""
     class_map = (discs((40, 40)).argmax(0)).astype(np.uint8)
-    seen = Result(around((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64), ("a", "b"), SIZE, class_map)
+    seen = Result(around((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64), ("a", "b"), SIZE, Segmentation.from_class_map(class_map))
     np.testing.assert_array_equal(seen.instances().mask(0), class_map == 1)
 
 
 def test_without_a_class_map_there_is_nothing_to_cut() -> None:
     seen = Result(around((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64), ("a",), SIZE)
-    with pytest.raises(UsageError, match="instances are cut out of a class map"):
+    with pytest.raises(UsageError, match="expected a segmentation to compute instances from, got none"):
         seen.instances()
-    with pytest.raises(UsageError, match="instances are cut out of a class map"):
+    with pytest.raises(UsageError, match="expected a segmentation to compute instances from, got none"):
         seen.panoptic()

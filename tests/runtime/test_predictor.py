@@ -56,7 +56,7 @@ def test_limits_instead_of_the_contracts() -> None:
 def test_a_score_is_the_same_as_leaving_out_the_rest_at_the_end(score: float, seed: int) -> None:
     limits = PostprocessConfig(topk_candidates=30, max_per_class=8, max_detections=15)
     predictor = Predictor(FakeEngine(random_outputs(seed=seed)), limits)
-    same(predictor(PIXELS, min_score=score), predictor(PIXELS).above(score))
+    same(predictor(PIXELS, min_score=score), predictor(PIXELS).filter(min_score=score))
 
 
 def test_a_score_that_is_met_exactly_stays() -> None:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from blitznet.core.image import ImageSource
 from blitznet.drawing.annotate import annotate
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 from blitznet.serve.response import render_class_map, render_overlay, run_length_encode, to_payload
 
 MAP = np.pad(np.full((8, 8), 3, np.uint8), ((3, 9), (2, 20)))
@@ -16,7 +16,7 @@ RESULT = Result(
     labels=np.array([2, 0]),
     class_names=("cat", "dog", "person"),
     size=(20, 30),
-    painted=lambda: MAP,
+    segmentation=Segmentation.from_class_map(MAP),
 )
 IMAGE = ImageSource(np.full((20, 30, 3), 90, np.uint8))
 

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from blitznet.core.arrays import ClassMap
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
-from blitznet.metrics.evidence import Collector, EvaluationState
-from blitznet.postprocess.result import Result
+from blitznet.metrics.state import Accumulator, EvaluationState
+from blitznet.postprocess.result import Result, Segmentation
 
 SIDE = 100
 NAMES = ("cat", "dog", "cow")
@@ -65,7 +65,7 @@ def result(
         labels=np.asarray(labels, np.int64),
         class_names=names,
         size=(SIDE, SIDE),
-        painted=class_map,
+        segmentation=None if class_map is None else Segmentation.from_class_map(class_map),
     )
 
 
@@ -114,7 +114,7 @@ class Set:
 
 
 def evidence_of(pairs: Sequence[tuple[Result, Sample]]) -> EvaluationState:
-    collector = Collector(class_names=NAMES)
+    collector = Accumulator(class_names=NAMES)
     for found, truth in pairs:
         collector.update(found, truth)
-    return collector.evidence()
+    return collector.compute()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import tyro
 
-from blitznet.cli.console import bars, stdout
+from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import metavar
@@ -138,7 +138,7 @@ def _work(options: VideoOptions, video: "Video", predictor: "Predictor", tally: 
     with ExitStack() as stack:
         sinks = _sinks(options, video, stack)
         window = stack.enter_context(closing(Window(options.source))) if options.show else None
-        show = stack.enter_context(bars())
+        show = stack.enter_context(progress_bars())
         least = _least(options)
         ways = _live(video, predictor, tally, least) if video.about.live else _every(video, predictor, least)
         seen = stack.enter_context(closing(ways))
@@ -257,7 +257,7 @@ def _write(frame: "Frame", result: "Result", options: VideoOptions, sinks: Sinks
         if sinks.tracks is not None:
             sinks.tracks.write(mot_lines(frame.number, result, ids))
         kept = (result.scores >= options.score) | (ids > 0)
-        result, ids = result.of(kept), ids[kept]
+        result, ids = result[kept], ids[kept]
     entry = {"frame": frame.number, "seconds": round(frame.seconds, 6), **result.to_dict()}
     if ids is not None:
         for one, number in zip(entry["detections"], ids, strict=True):
@@ -275,7 +275,7 @@ def _tell(options: VideoOptions, video: "Video", tally: Tally) -> None:
     """One line of what came out, and one of what a live source lost."""
     about = video.about
     out = f"video and JSON lines: {options.out}" if options.overlay else f"JSON lines: {options.out}"
-    stdout().print(f"{about.name}: {tally.frames} frames, {tally.rate:.1f} a second   {out}", soft_wrap=True)
+    stdout_console().print(f"{about.name}: {tally.frames} frames, {tally.rate:.1f} a second   {out}", soft_wrap=True)
     if video.broken:
         print(f"{about.name}: {video.broken} packets could not be decoded", file=sys.stderr)
     if about.live and tally.ages:

@@ -8,17 +8,17 @@ import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray, require_shape
+from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray, Scores, require_shape
 from blitznet.core.classes import palette
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.sample import Sample
-from blitznet.postprocess.result import Result
 
 Color = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -49,14 +49,48 @@ class BoxMark:
     dashed: bool = False
 
 
-def annotate(image: RGBArray, result: Result, ids: Sequence[int] = ()) -> RGBArray:
+class DrawableResult(Protocol):
+    """What `annotate` draws; `Result` has it."""
+
+    @property
+    def boxes(self) -> Boxes:
+        """(N, 4) x1 y1 x2 y2, pixels."""
+        ...
+
+    @property
+    def scores(self) -> Scores:
+        """(N,)."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """(N,) indices into `class_names`."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """K class names."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        ...
+
+    @property
+    def class_map(self) -> ClassMap | None:
+        """(H, W), or None to draw boxes only."""
+        ...
+
+
+def annotate(image: RGBArray, result: DrawableResult, ids: Sequence[int] = ()) -> RGBArray:
     """The image (H, W, 3) with all of the result on it: class map, boxes, labels such as `dog 0.93`.
 
-    Draws every detection there is: choose with `result.above(score)` before. ids: of tracks, one for each detection
+    Draws every detection there is: choose with `result.filter(min_score=score)` before. ids: of tracks, one for each detection
     where there are any, in the label as `dog 3 0.93`; those below 1 are not shown.
     """
     require_shape(image, (*result.size, 3), name="image")
-    shown = [f" {number}" if number > 0 else "" for number in ids] if len(ids) else [""] * len(result)
+    shown = [f" {number}" if number > 0 else "" for number in ids] if len(ids) else [""] * len(result.scores)
     marks = [
         BoxMark(_rectangle(box), f"{result.class_names[label]}{number} {score:.2f}", class_color(int(label)))
         for box, label, score, number in zip(result.boxes, result.labels, result.scores, shown, strict=True)

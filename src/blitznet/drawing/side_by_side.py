@@ -1,47 +1,69 @@
-"""Truth beside prediction: two small pictures of one image, drawn at the size at which they are shown."""
+"""Ground truth and prediction side by side: two small annotated images, drawn at the size at which they are shown."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image as Pillow
+from PIL import Image
 
-from blitznet.core.arrays import Boxes, ClassMap, RGBArray
+from blitznet.core.arrays import Boxes, ClassMap, Labels, RGBArray, Scores
 from blitznet.core.sample import Sample
-from blitznet.drawing.annotate import annotate, draw, truth_marks
-from blitznet.postprocess.result import Result
+from blitznet.drawing.annotate import DrawableResult, annotate, draw, truth_marks
 
 
-def side_by_side(sample: Sample, result: Result, side: int) -> tuple[RGBArray, RGBArray]:
-    """The image with its truth and with all of the result, (h, w, 3) each, at most `side` pixels long.
+@dataclass(frozen=True, slots=True, eq=False)
+class _ScaledResult:
+    """A result at another image size."""
 
-    Raises DataError if the image cannot be read.
+    boxes: Boxes
+    scores: Scores
+    labels: Labels
+    class_names: tuple[str, ...]
+    size: tuple[int, int]
+    class_map: ClassMap | None
+
+
+def side_by_side(sample: Sample, result: DrawableResult, max_size: int) -> tuple[RGBArray, RGBArray]:
+    """The image with its ground truth, and with the prediction.
+
+    Args:
+        sample: Image and annotations.
+        result: Prediction for this image; all of its detections are drawn.
+        max_size: Length of the longer edge of the drawn images, pixels; smaller images keep their size.
+
+    Returns:
+        Two RGB images (h, w, 3) uint8.
+
+    Raises:
+        DataError: The image cannot be read.
     """
-    size = _within(result.size, side)
+    size = _scaled_size(result.size, max_size)
     image = sample.image.resize(size)
-    boxes = _scaled(sample.boxes, result.size, size)
+    boxes = _scale_boxes(sample.boxes, result.size, size)
     marks = truth_marks(boxes, sample.labels, sample.crowd, result.class_names, difficult=sample.difficult)
     truth = sample.class_map() if sample.annotated_mask_classes.any() else None
-    small = Result(
-        boxes=_scaled(result.boxes, result.size, size),
+    scaled = _ScaledResult(
+        boxes=_scale_boxes(result.boxes, result.size, size),
         scores=result.scores,
         labels=result.labels,
         class_names=result.class_names,
         size=size,
-        painted=_shrunk(result.class_map, size),
+        class_map=_resize_class_map(result.class_map, size),
     )
-    return draw(image, marks, _shrunk(truth, size)), annotate(image, small)
+    return draw(image, marks, _resize_class_map(truth, size)), annotate(image, scaled)
 
 
-def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size (h, w) that is no longer than `side`, and no larger than it was."""
-    scale = min(1.0, side / max(size))
+def _scaled_size(size: tuple[int, int], max_size: int) -> tuple[int, int]:
+    """The size (h, w) whose longer edge is `max_size`, or the size itself if that is smaller."""
+    scale = min(1.0, max_size / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _scaled(boxes: Boxes, old: tuple[int, int], new: tuple[int, int]) -> Boxes:
-    """Boxes (N, 4) in pixels of another size (h, w)."""
+def _scale_boxes(boxes: Boxes, old: tuple[int, int], new: tuple[int, int]) -> Boxes:
+    """Boxes (N, 4) in pixels of an image of another size (h, w)."""
     return np.asarray(boxes * np.array([new[1] / old[1], new[0] / old[0]] * 2), np.float32)
 
 
-def _shrunk(class_map: ClassMap | None, size: tuple[int, int]) -> ClassMap | None:
+def _resize_class_map(class_map: ClassMap | None, size: tuple[int, int]) -> ClassMap | None:
     if class_map is None:
         return None
-    return np.array(Pillow.fromarray(class_map).resize((size[1], size[0]), Pillow.Resampling.NEAREST))
+    return np.array(Image.fromarray(class_map).resize((size[1], size[0]), Image.Resampling.NEAREST))

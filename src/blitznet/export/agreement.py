@@ -35,7 +35,7 @@ class Agreement:
         for way, (one, other) in enumerate(((a, b), (b, a))):
             pixels, score = _difference(one, other)
             self.pixels, self.score = max(self.pixels, pixels), max(self.score, score)
-            clear = one.above(CLEAR)
+            clear = one.filter(min_score=CLEAR)
             self._clear[way] += len(clear)
             self._found[way] += int(_has_its_like(clear, other).sum())
         if a.class_map is not None and b.class_map is not None:

@@ -33,7 +33,7 @@ class Tracker:
         ids = np.full(len(result), NOBODY, np.int64)
         for label in sorted({*self._of_class, *(int(label) for label in result.labels)}):
             of_it = np.flatnonzero(result.labels == label)
-            given = to_supervision(result.of(result.labels == label))
+            given = to_supervision(result[result.labels == label])
             given.data[_PLACE] = of_it  # they come back in another order
             found = self._tracker(label).update(given)
             own = np.zeros(0, np.int64) if found.tracker_id is None else found.tracker_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.postprocess.instances import Mask, Panoptic, Segment
+from blitznet.postprocess.instances import Mask, Panoptic, SegmentInfo
 
 Numbers = NDArray[np.float64]
 """(K,)"""
@@ -73,7 +73,7 @@ class PanopticCounts:
         return PanopticQuality(np.where(self.matched > 0, drawing, 0) * finding, drawing, finding)
 
 
-def _matches(found: Panoptic, truth: Panoptic, counted: Mask) -> Iterator[tuple[Segment, Segment, float]]:
+def _matches(found: Panoptic, truth: Panoptic, counted: Mask) -> Iterator[tuple[SegmentInfo, SegmentInfo, float]]:
     """Found and true segments of one class that overlap enough, and their overlap over the pixels that count."""
     guesses, things = ({segment.id: segment for segment in given.segments_info} for given in (found, truth))
     areas, true_areas = _areas(found, counted), _areas(truth, counted)

@@ -21,13 +21,13 @@ from PIL import Image as Pillow
 from blitznet.core.arrays import ClassMap
 from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.sample import Sample
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, Segmentation
 
 _KIND = "results"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Results:
+class StoredResults:
     """The predictions of a result file."""
 
     path: Path
@@ -36,7 +36,7 @@ class Results:
     by_image: dict[tuple[str, str], Result]
     """by set title and image id"""
 
-    def answer(self, title: str, sample: Sample) -> Result:
+    def result_for(self, title: str, sample: Sample) -> Result:
         """What was predicted for a image; DataError if the file has nothing about it."""
         try:
             return self.by_image[title, sample.id]
@@ -69,7 +69,7 @@ class ResultWriter:
 
 
 @contextmanager
-def writing(path: Path, names: Sequence[str], tasks: Sequence[str]) -> Iterator[ResultWriter]:
+def open_results_writer(path: Path, names: Sequence[str], tasks: Sequence[str]) -> Iterator[ResultWriter]:
     """A writer of a new result file; the file has its name only once it is whole."""
     partial = path.with_name(path.name + ".partial")
     try:
@@ -83,7 +83,7 @@ def writing(path: Path, names: Sequence[str], tasks: Sequence[str]) -> Iterator[
         partial.unlink(missing_ok=True)
 
 
-def read_results(path: Path) -> Results:
+def read_results(path: Path) -> StoredResults:
     """Read a result file; DataError if it is none or has a broken line."""
     try:
         with path.open(encoding="utf-8") as stream:
@@ -96,7 +96,7 @@ def read_results(path: Path) -> Results:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a result file; write one with `blitznet eval ... --results FILE`") from error
-    return Results(path=path, class_names=names, tasks=tuple(head["tasks"]), by_image=dict(rows))
+    return StoredResults(path=path, class_names=names, tasks=tuple(head["tasks"]), by_image=dict(rows))
 
 
 def _row(path: Path, number: int, line: str, names: tuple[str, ...]) -> tuple[tuple[str, str], Result]:
@@ -109,7 +109,7 @@ def _row(path: Path, number: int, line: str, names: tuple[str, ...]) -> tuple[tu
             labels=np.asarray(row["labels"], np.int64),
             class_names=names,
             size=size,
-            painted=None if row["class_map"] is None else _from_png(row["class_map"]),
+            segmentation=None if row["class_map"] is None else Segmentation.from_class_map(_from_png(row["class_map"])),
         )
         if not ((result.labels >= 0) & (result.labels < len(names))).all():
             raise ValueError(f"labels outside 0..{len(names) - 1}")

@@ -72,7 +72,7 @@ class Instances:
         return whole
 
 
-class Segment(NamedTuple):
+class SegmentInfo(NamedTuple):
     """What an id of a panoptic map stands for."""
 
     id: int
@@ -91,7 +91,7 @@ class Panoptic:
 
     segmentation: NDArray[np.uint16]
     """(H, W): 0 background, or the id of a segment"""
-    segments_info: tuple[Segment, ...]
+    segments_info: tuple[SegmentInfo, ...]
 
 
 def instances(boxes: Boxes, scores: Scores, labels: Labels, margins: Margins, size: tuple[int, int]) -> Instances:
@@ -105,7 +105,7 @@ def instances(boxes: Boxes, scores: Scores, labels: Labels, margins: Margins, si
     return _divided(Instances(boxes, scores, labels, size, windows, tuple(parts)))
 
 
-def of_logits(logits: Floats) -> Margins:
+def margins_from_logits(logits: Floats) -> Margins:
     """Margins of segmentation logits (C, h, w), background first."""
     background, classes = logits[0], logits[1:]
 
@@ -119,7 +119,7 @@ def of_logits(logits: Floats) -> Margins:
     return margin
 
 
-def of_class_map(class_map: ClassMap) -> Margins:
+def margins_from_class_map(class_map: ClassMap) -> Margins:
     """Margins of a class map (H, W), where that is all there is."""
     return lambda label: np.where(class_map == label + 1, np.float32(_SURE), np.float32(-_SURE))
 
@@ -135,7 +135,7 @@ def panoptic(found: Instances, class_map: ClassMap) -> Panoptic:
     counts = _counts(ids, class_map, len(order))  # (N + 1, 256)
     owners = zip(order, counts[1:].sum(1), strict=True)
     segments = [
-        Segment(number, int(found.labels[n]), float(found.scores[n]), int(area))
+        SegmentInfo(number, int(found.labels[n]), float(found.scores[n]), int(area))
         for number, (n, area) in enumerate(owners, start=1)
         if area
     ]
@@ -143,7 +143,7 @@ def panoptic(found: Instances, class_map: ClassMap) -> Panoptic:
     for label in np.setdiff1d(_seen(counts[0], ids.size), found.labels):
         number += 1
         np.copyto(ids, np.uint16(number), where=free & (class_map == label + 1))
-        segments.append(Segment(number, int(label), None, int(counts[0, label + 1])))
+        segments.append(SegmentInfo(number, int(label), None, int(counts[0, label + 1])))
     return Panoptic(ids, tuple(segments))
 
 

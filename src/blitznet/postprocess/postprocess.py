@@ -1,21 +1,18 @@
-"""From raw outputs to a Result: what the paper's 3.5 does after the network."""
+"""From the outputs of an engine to a Result (paper 3.5)."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blitznet.core.anchors import Grid, feature_map_sizes, generate_anchors
 from blitznet.core.arrays import Floats
 from blitznet.core.errors import ModelError
+from blitznet.core.image import ImageSource
 from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import PostprocessConfig, Spec
-from blitznet.postprocess.confidence import pixel_confidence
 from blitznet.postprocess.decode import DetectionArrays, decode_detections, empty_detections
 from blitznet.postprocess.end_to_end import resize_nearest, select_detections
-from blitznet.postprocess.result import Result
-from blitznet.postprocess.upsample import upsample_argmax
+from blitznet.postprocess.result import Result, Segmentation
 
 
 def postprocess(
@@ -27,21 +24,29 @@ def postprocess(
     input_size: Grid | None = None,
     config: PostprocessConfig | None = None,
     class_map: bool = True,
+    image: ImageSource | None = None,
 ) -> Result:
-    """The Result of image `index` of a batch, of raw answers or of those of a file with this step inside.
+    """Turn the outputs for one image of a batch into a Result.
 
-    size (H, W) of the original image; fed (h, w) of what the network saw, the contract's size if not given;
-    limits instead of the contract's. A class map is there if asked for and if the network answers one; it is
-    made when it is first looked at. Raises UsageError for limits that a file with this step inside cannot go
-    back to.
+    Args:
+        outputs: Raw outputs, or those of a model file with NMS inside.
+        index: Index of the image in the batch.
+        spec: The model's metadata.
+        size: (H, W) of the original image, pixels.
+        input_size: (h, w) of the network's input. Default: the spec's.
+        config: Thresholds. Default: the spec's.
+        class_map: Whether the result gets a segmentation, if the model has that head. It is computed on first access.
+        image: The image, kept in the result for `Result.save`.
+
+    Raises:
+        UsageError: A model with NMS inside cannot apply these thresholds.
+        ModelError: The outputs do not fit the spec's anchors.
     """
     config = config or spec.postprocess
     if isinstance(outputs, NmsOutputs):
         boxes, scores, labels = select_detections(outputs, index, spec, config)
     else:
-        boxes, scores, labels = _detected(outputs, index, spec, input_size or spec.size, config)
-    small = _small(outputs, index) if class_map else None
-    finished = isinstance(outputs, NmsOutputs)
+        boxes, scores, labels = _decode(outputs, index, spec, input_size or spec.size, config)
     height, width = size
     return Result(
         boxes=boxes * np.asarray((width, height, width, height), np.float32),
@@ -49,35 +54,38 @@ def postprocess(
         labels=labels,
         class_names=spec.classes,
         size=size,
-        painted=None if small is None else partial(resize_nearest if finished else upsample_argmax, small, size),
-        sure=None
-        if small is None or finished
-        else partial(pixel_confidence, small, size, spec.segmentation_temperature),
-        leaning=None if finished else small,
+        segmentation=_segmentation(outputs, index, spec, size) if class_map else None,
+        image=image,
     )
 
 
-def _detected(outputs: Outputs, index: int, spec: Spec, fed: Grid, limits: PostprocessConfig) -> DetectionArrays:
+def _decode(outputs: Outputs, index: int, spec: Spec, input_size: Grid, config: PostprocessConfig) -> DetectionArrays:
     if outputs.offsets is None or outputs.logits is None:
         return empty_detections()
-    anchors = _anchors(spec, fed, count=outputs.logits.shape[1])
-    return decode_detections(outputs.offsets[index], outputs.logits[index], anchors, spec, limits)
+    anchors = _anchors(spec, input_size, count=outputs.logits.shape[1])
+    return decode_detections(outputs.offsets[index], outputs.logits[index], anchors, spec, config)
 
 
-def _small(given: Outputs | NmsOutputs, index: int) -> NDArray[Any] | None:
-    """What the class map of one image is made of, holding no more of the batch than it needs."""
-    maps = given.class_map if isinstance(given, NmsOutputs) else given.segmentation_logits
-    if maps is None:
+def _segmentation(outputs: Outputs | NmsOutputs, index: int, spec: Spec, size: Grid) -> Segmentation | None:
+    """The segmentation of one image; of a batch it copies its part, so that the rest can be freed."""
+    if isinstance(outputs, NmsOutputs):
+        if outputs.class_map is None:
+            return None
+        class_map = outputs.class_map[index]
+        class_map = class_map if len(outputs.class_map) == 1 else class_map.copy()
+        return Segmentation(size, partial(resize_nearest, class_map, size))
+    if outputs.segmentation_logits is None:
         return None
-    small: NDArray[Any] = maps[index]
-    return small if len(maps) == 1 else small.copy()
+    logits = outputs.segmentation_logits[index]
+    logits = logits if len(outputs.segmentation_logits) == 1 else logits.copy()
+    return Segmentation.from_logits(logits, size, spec.segmentation_temperature)
 
 
-def _anchors(spec: Spec, fed: Grid, *, count: int) -> Floats:
-    anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, fed))
+def _anchors(spec: Spec, input_size: Grid, *, count: int) -> Floats:
+    anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, input_size))
     if len(anchors) != count:
         raise ModelError(
-            f"{spec.name}: its contract lays {len(anchors)} anchors over {fed[1]}x{fed[0]} pixels, "
-            f"the network answers for {count}; the file and its contract do not belong together"
+            f"{spec.name}: expected outputs for {len(anchors)} anchors of a {input_size[1]}x{input_size[0]} input, "
+            f"got {count}; the file's spec is of another network, export the model again"
         )
     return anchors

@@ -1,114 +1,249 @@
-"""Result: what the network saw in one image. Outputs and Detections: what an engine answers before that."""
+"""Result: the boxes and the segmentation of one image, as returned by `Predictor`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, Scores, require_shape
-from blitznet.core.errors import UsageError
-from blitznet.postprocess.instances import Instances, Panoptic, instances, of_class_map, of_logits, panoptic
+from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, RGBArray, Scores, require_shape
+from blitznet.core.errors import BlitzNetError, UsageError
+from blitznet.core.files import translate_write_errors
+from blitznet.core.image import ImageSource
+from blitznet.drawing.annotate import annotate
+from blitznet.postprocess.confidence import pixel_confidence
+from blitznet.postprocess.instances import Instances, Panoptic, instances, margins_from_class_map, margins_from_logits, panoptic
+from blitznet.postprocess.upsample import upsample_argmax
+
+_JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A class for every pixel of one image, and its confidence and logits where they are known.
+
+    Each is computed on first access and kept: upsampling to a large image takes longer than the network.
+    """
+
+    size: tuple[int, int]
+    """(H, W) of the image"""
+    compute_class_map: Callable[[], ClassMap]
+    compute_confidence: Callable[[], Floats] | None = None
+    compute_logits: Callable[[], Floats] | None = None
+
+    @classmethod
+    def from_class_map(cls, class_map: ClassMap) -> "Segmentation":
+        """Segmentation with a known class map (H, W), without confidence and logits."""
+        require_shape(class_map, (None, None), name="class map")
+        return cls((class_map.shape[0], class_map.shape[1]), lambda: class_map)
+
+    @classmethod
+    def from_logits(cls, logits: Floats, size: tuple[int, int], temperature: float = 1.0) -> "Segmentation":
+        """Segmentation of logits (C, h, w), background first, for an image of `size` (H, W)."""
+        return cls.from_deferred_logits(lambda: logits, size, temperature)
+
+    @classmethod
+    def from_deferred_logits(
+        cls, compute_logits: Callable[[], Floats], size: tuple[int, int], temperature: float = 1.0
+    ) -> "Segmentation":
+        """The same of logits that are computed on first use."""
+        logits = cache(compute_logits)
+        return cls(
+            size,
+            compute_class_map=lambda: upsample_argmax(logits(), size),
+            compute_confidence=lambda: pixel_confidence(logits(), size, temperature),
+            compute_logits=logits,
+        )
+
+    @cached_property
+    def class_map(self) -> ClassMap:
+        """(H, W) uint8: 0 for background, label + 1 for a class."""
+        class_map = self.compute_class_map()
+        require_shape(class_map, self.size, name="class map")
+        return class_map
+
+    @cached_property
+    def confidence(self) -> Floats | None:
+        """(H, W) probability 0..1 of each pixel's class (maximum of the softmax); None if logits are unknown.
+
+        Slower than the class map: it computes the softmax over all classes for every pixel.
+        """
+        return None if self.compute_confidence is None else self.compute_confidence()
+
+    @cached_property
+    def logits(self) -> Floats | None:
+        """(C, h, w) segmentation logits, background first; None for a model with NMS inside or a stored class map."""
+        return None if self.compute_logits is None else self.compute_logits()
+
+
+class Detection(NamedTuple):
+    """One detected object."""
+
+    box: tuple[float, float, float, float]
+    """x1 y1 x2 y2, pixels"""
+    score: float
+    """0..1"""
+    label: int
+    """class id, 0..K-1"""
+    class_name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What the network saw in one image. Boxes are pixels of the upright original.
+    """The detected objects and the segmentation of one image.
 
-    The class map of a large image takes longer than all else, so it is made when it is first looked at.
+    `len(result)` is the number of detections, iteration yields each as a `Detection`, `result[mask]` and
+    `result.filter(min_score=0.5)` select some. The arrays have torchvision's names.
     """
 
     boxes: Boxes
-    """(N, 4) x1 y1 x2 y2, inside the image"""
+    """(N, 4) x1 y1 x2 y2, pixels of the upright image"""
     scores: Scores
-    """(N,) 0..1, falling"""
+    """(N,) 0..1, in descending order"""
     labels: Labels
-    """(N,) index into `names`"""
+    """(N,) class ids, indices into `class_names`"""
     class_names: tuple[str, ...]
-    """K class names"""
+    """K class names, without background"""
     size: tuple[int, int]
-    """(H, W) of the original"""
-    painted: ClassMap | Callable[[], ClassMap] | None = None
-    """the class map (H, W), or what makes it; None if not asked for"""
-    sure: Floats | Callable[[], Floats] | None = None
-    """`certainty` (H, W), or what makes it; None if it is not to be had"""
-    leaning: Floats | Callable[[], Floats] | None = None
-    """(C, h, w) the segmentation logits that the class map is painted from, or what makes them; None if unknown"""
+    """(H, W) of the upright image"""
+    segmentation: Segmentation | None = None
+    """None if the model has no segmentation head or none was requested"""
+    image: ImageSource | None = None
+    """the predicted image, for `save` and `show`; decoded when needed"""
 
     def __post_init__(self) -> None:
         count = len(self.scores)
         require_shape(self.boxes, (count, 4), name="Result.boxes")
         require_shape(self.labels, (count,), name="Result.labels")
-        if self.painted is not None and not callable(self.painted):
-            require_shape(self.painted, self.size, name="Result.painted")
-        if self.sure is not None and not callable(self.sure):
-            require_shape(self.sure, self.size, name="Result.sure")
+        if self.segmentation is not None and self.segmentation.size != self.size:
+            raise BlitzNetError(f"Result.segmentation: expected size {self.size}, got {self.segmentation.size}")
 
-    @cached_property
+    @property
     def class_map(self) -> ClassMap | None:
-        """(H, W): 0 background, label + 1; None if not asked for."""
-        return self.painted() if callable(self.painted) else self.painted
+        """(H, W) uint8: 0 for background, label + 1 for a class; None without a segmentation."""
+        return None if self.segmentation is None else self.segmentation.class_map
 
-    @cached_property
+    @property
     def confidence(self) -> Floats | None:
-        """(H, W) probability of each pixel's class in the class map, made when first looked at, which is slow.
+        """(H, W) probability 0..1 of each pixel's class; None without a segmentation or its logits."""
+        return None if self.segmentation is None else self.segmentation.confidence
 
-        None without a class map, and of a file with the post-processing inside, which keeps its probabilities.
-        """
-        return self.sure() if callable(self.sure) else self.sure
+    @property
+    def segmentation_logits(self) -> Floats | None:
+        """(C, h, w) segmentation logits, background first; None without a segmentation or its logits."""
+        return None if self.segmentation is None else self.segmentation.logits
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, score: float) -> "Result":
-        """Only the detections with at least this score; the class map stays."""
-        return self.of(self.scores >= np.float32(score))
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
 
-    def of(self, keep: Flags) -> "Result":
-        """Only the detections that are kept (N,); the class map stays."""
-        return Result(
-            boxes=self.boxes[keep],
-            scores=self.scores[keep],
-            labels=self.labels[keep],
-            class_names=self.class_names,
-            size=self.size,
-            painted=vars(self).get("class_map", self.painted),
-            sure=vars(self).get("certainty", self.sure),
-            leaning=self.leaning,
-        )
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | Flags | NDArray[np.intp]) -> "Result": ...
+    def __getitem__(self, index: int | slice | Flags | NDArray[np.intp]) -> "Detection | Result":
+        """One detection of an integer; a Result with the same segmentation of a slice, mask (N,) or index array."""
+        if isinstance(index, int | np.integer):
+            x1, y1, x2, y2 = self.boxes[index].tolist()
+            label = int(self.labels[index])
+            return Detection((x1, y1, x2, y2), float(self.scores[index]), label, self.class_names[label])
+        return replace(self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index])
+
+    def filter(self, *, min_score: float | None = None, classes: Sequence[str | int] | None = None) -> "Result":
+        """Select detections; the segmentation stays as it is.
+
+        Args:
+            min_score: Keep scores of at least this, 0..1. Default: all.
+            classes: Keep these classes, each a name or a class id. Default: all.
+
+        Raises:
+            UsageError: A class is not one of the model's.
+        """
+        mask = np.ones(len(self), np.bool_)
+        if min_score is not None:
+            mask &= self.scores >= np.float32(min_score)
+        if classes is not None:
+            mask &= np.isin(self.labels, [self._class_id(item) for item in classes])
+        return self[mask]
 
     def instances(self) -> Instances:
-        """Which pixels belong to which detection; take `above(0.3)` of a result first, for weak ones are guesses.
+        """The pixels of each detection.
 
-        Of the class map's logits where they are known, of the class map itself otherwise.
-        Raises UsageError without a class map.
+        Low-scoring boxes take pixels from others: call `filter(min_score=0.3)` before.
+
+        Raises:
+            UsageError: The result has no segmentation.
         """
-        if self.leaning is not None:
-            logits = self.leaning() if callable(self.leaning) else self.leaning
-            return instances(self.boxes, self.scores, self.labels, of_logits(logits), self.size)
-        return instances(self.boxes, self.scores, self.labels, of_class_map(self._painted()), self.size)
+        segmentation = self._required_segmentation()
+        if segmentation.logits is not None:
+            margins = margins_from_logits(segmentation.logits)
+        else:
+            margins = margins_from_class_map(segmentation.class_map)
+        return instances(self.boxes, self.scores, self.labels, margins, self.size)
 
     def panoptic(self) -> Panoptic:
-        """One owner for every pixel: a detection, or a class that was seen without a box; of `above(0.3)`, best.
+        """One segment for every pixel: a detection, or a class of the class map without one.
 
-        Raises UsageError without a class map.
+        Call `filter(min_score=0.3)` before, as for `instances`.
+
+        Raises:
+            UsageError: The result has no segmentation.
         """
-        return panoptic(self.instances(), self._painted())
-
-    def _painted(self) -> ClassMap:
-        if self.class_map is None:
-            raise UsageError("result: instances are cut out of a class map, and this network or call made none")
-        return self.class_map
+        return panoptic(self.instances(), self._required_segmentation().class_map)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: width, height and a list of {label, score, box}."""
+        """Plain values for JSON: width, height, and detections of class_id, class_name, score and box."""
         detections = [
             {
-                "label": self.class_names[label],
-                "score": round(float(score), 4),
-                "box": [round(float(side), 2) for side in box],
+                "class_id": detection.label,
+                "class_name": detection.class_name,
+                "score": round(detection.score, 4),
+                "box": [round(coordinate, 2) for coordinate in detection.box],
             }
-            for box, score, label in zip(self.boxes, self.scores, self.labels, strict=True)
+            for detection in self
         ]
         return {"width": self.size[1], "height": self.size[0], "detections": detections}
+
+    def save(self, path: str | Path) -> None:
+        """Write the image with class map, boxes and labels drawn on it; the suffix sets the format.
+
+        Raises:
+            UsageError: The result has no image, or the file cannot be written.
+            DataError: The image can no longer be read.
+        """
+        annotated = Image.fromarray(self._annotated())
+        with translate_write_errors(Path(path)):
+            try:
+                annotated.save(path, quality=_JPEG_QUALITY)
+            except ValueError as error:
+                raise UsageError(f"{path}: expected the suffix of an image format, such as .jpg or .png") from error
+
+    def show(self) -> None:
+        """Open the annotated image in the system's viewer. Raises UsageError if the result has no image."""
+        Image.fromarray(self._annotated()).show()
+
+    def _annotated(self) -> RGBArray:
+        if self.image is None:
+            raise UsageError("result: expected an image to draw on, got none; call `annotate(image, result)`")
+        return annotate(self.image.read(), self)
+
+    def _required_segmentation(self) -> Segmentation:
+        if self.segmentation is None:
+            raise UsageError(
+                "result: expected a segmentation to compute instances from, got none; "
+                "use a model with a segmentation head and leave class_map on"
+            )
+        return self.segmentation
+
+    def _class_id(self, item: str | int) -> int:
+        if isinstance(item, str) and item in self.class_names:
+            return self.class_names.index(item)
+        if not isinstance(item, str) and 0 <= item < len(self.class_names):
+            return item
+        raise UsageError(f"classes: expected a class name or an id below {len(self.class_names)}, got {item!r}")

@@ -105,7 +105,7 @@ class Predictor:
         finished = partial(
             postprocess, given, spec=self.spec, input_size=images.shape[1:3], config=limits, class_map=class_map
         )
-        return [finished(i, size=one.original_size) for i, one in enumerate(fed)]
+        return [finished(i, size=one.original_size, image=one.image) for i, one in enumerate(fed)]
 
     def _limits(self, score: float | None) -> PostprocessConfig:
         return self.limits if score is None else _raised(self.limits, score)

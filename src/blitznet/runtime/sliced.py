@@ -6,7 +6,7 @@ class map is made of all looks' logits, each fading towards its tile's inner edg
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -17,12 +17,10 @@ from blitznet.core.arrays import Boxes, Floats
 from blitznet.core.errors import UsageError
 from blitznet.core.outputs import Outputs
 from blitznet.core.spec import PostprocessConfig
-from blitznet.postprocess.confidence import pixel_confidence
 from blitznet.postprocess.decode import DetectionArrays
 from blitznet.postprocess.nms import batched_nms
 from blitznet.postprocess.postprocess import postprocess
-from blitznet.postprocess.result import Result
-from blitznet.postprocess.upsample import upsample_argmax
+from blitznet.postprocess.result import Result, Segmentation
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.predictor import Predictor
 from blitznet.runtime.preprocess import ImageInput, ModelInput, as_image_source
@@ -40,8 +38,8 @@ _LEAST = 1e-3
 class SlicedInput(ModelInput):
     """A image as the network is fed it, whole and in tiles."""
 
-    tiles: tuple[ModelInput, ...]
-    boxes: Boxes
+    tiles: tuple[ModelInput, ...] = ()
+    boxes: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     """(n, 4) where the tiles lie, x1 y1 x2 y2 pixels of the image"""
 
 
@@ -64,7 +62,7 @@ class SlicedPredictor(Predictor):
         tiles = tuple(
             ModelInput(whole.resize(self.spec.size, box=(x1, y1, x2, y2)), size) for x1, y1, x2, y2 in boxes.tolist()
         )
-        return SlicedInput(image_source.resize(self.spec.size), size, tiles, boxes)
+        return SlicedInput(image_source.resize(self.spec.size), size, image_source, tiles, boxes)
 
     def _infer(
         self, fed: Sequence[ModelInput], limits: PostprocessConfig, class_map: bool, *, engine: Engine | None = None
@@ -93,11 +91,10 @@ class SlicedPredictor(Predictor):
             *joined,
             class_names=self.spec.classes,
             size=fed.original_size,
-            painted=None if logits is None else lambda: upsample_argmax(logits(), fed.original_size),
-            sure=None
+            segmentation=None
             if logits is None
-            else lambda: pixel_confidence(logits(), fed.original_size, self.spec.segmentation_temperature),
-            leaning=logits,
+            else Segmentation.from_deferred_logits(logits, fed.original_size, self.spec.segmentation_temperature),
+            image=fed.image,
         )
 
 

@@ -1,0 +1,189 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blitznet.core.arrays import ClassMap, Floats
+from blitznet.core.errors import BlitzNetError, UsageError
+from blitznet.core.image import ImageSource
+from blitznet.drawing.annotate import annotate
+from blitznet.postprocess.confidence import pixel_confidence
+from blitznet.postprocess.result import Detection, Result, Segmentation
+from blitznet.postprocess.upsample import upsample_argmax
+
+SIZE = (40, 60)
+
+
+def result(**fields: Any) -> Result:
+    values: dict[str, Any] = {
+        "boxes": np.array([[1, 2, 30.126, 40], [0, 0, 9, 9], [5, 5, 6, 6]], np.float32),
+        "scores": np.array([0.912345, 0.5, 0.1], np.float32),
+        "labels": np.array([1, 0, 1]),
+        "class_names": ("cat", "dog"),
+        "size": SIZE,
+        "segmentation": Segmentation.from_class_map(np.zeros(SIZE, np.uint8)),
+    }
+    return Result(**{**values, **fields})
+
+
+def test_to_dict_is_plain_json() -> None:
+    plain = json.loads(json.dumps(result().filter(min_score=0.5).to_dict()))
+    assert plain == {
+        "width": 60,
+        "height": 40,
+        "detections": [
+            {"class_id": 1, "class_name": "dog", "score": 0.9123, "box": [1.0, 2.0, 30.13, 40.0]},
+            {"class_id": 0, "class_name": "cat", "score": 0.5, "box": [0.0, 0.0, 9.0, 9.0]},
+        ],
+    }
+
+
+@pytest.mark.parametrize(("score", "count"), [(0, 3), (0.1, 3), (0.11, 2), (0.5, 2), (0.95, 0)])
+def test_filter_by_score(score: float, count: int) -> None:
+    filtered = result().filter(min_score=score)
+    assert len(filtered) == len(filtered.boxes) == len(filtered.labels) == count
+    assert filtered.class_map is not None
+    assert (filtered.class_names, filtered.size) == (("cat", "dog"), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"), [(["dog"], [1, 1]), ([0], [0]), (["cat", 1], [1, 0, 1]), ([], []), (None, [1, 0, 1])]
+)
+def test_filter_by_class(classes: list[str | int] | None, labels: list[int]) -> None:
+    assert result().filter(classes=classes).labels.tolist() == labels
+
+
+def test_filter_by_score_and_class() -> None:
+    assert result().filter(min_score=0.5, classes=["dog"]).scores.tolist() == [pytest.approx(0.912345)]
+
+
+@pytest.mark.parametrize("unknown", ["bird", 2, -1])
+def test_filter_refuses_unknown_classes(unknown: str | int) -> None:
+    with pytest.raises(UsageError, match=r"^classes: expected a class name or an id below 2, got "):
+        result().filter(classes=[unknown])
+
+
+def test_indexing_selects_detections() -> None:
+    whole = result()
+    assert whole[np.array([True, False, True])].labels.tolist() == [1, 1]
+    assert whole[np.array([2, 0])].boxes.tolist() == whole.boxes[[2, 0]].tolist()
+    assert whole[1:].scores.tolist() == whole.scores[1:].tolist()
+    assert whole[1:].segmentation is whole.segmentation
+    assert whole[1] == Detection((0.0, 0.0, 9.0, 9.0), 0.5, 0, "cat")
+    with pytest.raises(IndexError):
+        whole[3]
+
+
+def test_iteration_yields_detections() -> None:
+    detections = list(result())
+    assert [detection.class_name for detection in detections] == ["dog", "cat", "dog"]
+    assert [detection.label for detection in detections] == [1, 0, 1]
+    assert detections[0].box == (1.0, 2.0, pytest.approx(30.126), 40.0)
+    assert detections[0].score == pytest.approx(0.912345)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"boxes": np.zeros((2, 4), np.float32)}, r"^Result\.boxes: expected shape \(3, 4\), got \(2, 4\)$"),
+        ({"labels": np.zeros(2, np.int64)}, r"^Result\.labels: expected shape \(3\), got \(2,\)$"),
+        (
+            {"segmentation": Segmentation.from_class_map(np.zeros((60, 40), np.uint8))},
+            r"^Result\.segmentation: expected size \(40, 60\), got \(60, 40\)$",
+        ),
+    ],
+)
+def test_inconsistent_arrays_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(BlitzNetError, match=message):
+        result(**fields)
+
+
+def test_result_without_segmentation() -> None:
+    boxes_only = result(segmentation=None)
+    assert boxes_only.class_map is None
+    assert boxes_only.confidence is None
+    assert boxes_only.segmentation_logits is None
+
+
+def test_segmentation_is_computed_once_and_on_first_access() -> None:
+    calls = list[str]()
+
+    def compute_class_map() -> ClassMap:
+        calls.append("class_map")
+        return np.ones(SIZE, np.uint8)
+
+    def compute_confidence() -> Floats:
+        calls.append("confidence")
+        return np.ones(SIZE, np.float32)
+
+    whole = result(segmentation=Segmentation(SIZE, compute_class_map, compute_confidence))
+    assert not calls
+    filtered = whole.filter(min_score=0.5)
+    assert filtered.class_map is not None
+    assert filtered.class_map is whole.class_map
+    assert whole.confidence is not None
+    assert whole.confidence is filtered.confidence
+    assert calls == ["class_map", "confidence"]
+
+
+def test_segmentation_of_a_wrong_shape_is_refused() -> None:
+    wrong = Segmentation(SIZE, lambda: np.ones((60, 40), np.uint8))
+    with pytest.raises(BlitzNetError, match=r"^class map: expected shape \(40, 60\), got \(60, 40\)$"):
+        _ = wrong.class_map
+    with pytest.raises(BlitzNetError, match=r"^class map: expected shape \(any, any\)"):
+        Segmentation.from_class_map(np.ones(3, np.uint8))
+
+
+def test_segmentation_of_a_class_map_has_no_confidence_and_no_logits() -> None:
+    segmentation = Segmentation.from_class_map(np.ones(SIZE, np.uint8))
+    assert segmentation.size == SIZE
+    assert segmentation.confidence is None
+    assert segmentation.logits is None
+
+
+def test_segmentation_of_logits_upsamples_them() -> None:
+    logits = np.random.default_rng(0).normal(0, 2, (3, 5, 7)).astype(np.float32)
+    calls = list[int]()
+
+    def compute_logits() -> Floats:
+        calls.append(1)
+        return logits
+
+    for segmentation in (
+        Segmentation.from_logits(logits, SIZE, 2.0),
+        Segmentation.from_deferred_logits(compute_logits, SIZE, 2.0),
+    ):
+        np.testing.assert_array_equal(segmentation.class_map, upsample_argmax(logits, SIZE))
+        np.testing.assert_array_equal(segmentation.confidence, pixel_confidence(logits, SIZE, 2.0))
+        assert segmentation.logits is logits
+    assert calls == [1]
+
+
+def test_save_draws_on_the_image(tmp_path: Path) -> None:
+    pixels = np.full((*SIZE, 3), 90, np.uint8)
+    with_image = result(image=ImageSource(pixels))
+    with_image.save(tmp_path / "annotated.png")
+    with Image.open(tmp_path / "annotated.png") as saved:
+        np.testing.assert_array_equal(np.asarray(saved), annotate(pixels, with_image))
+    with_image.filter(min_score=0.9).save(str(tmp_path / "annotated.jpg"))
+    assert (tmp_path / "annotated.jpg").stat().st_size
+
+
+def test_save_needs_an_image_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^result: expected an image to draw on, got none"):
+        result().save(tmp_path / "annotated.png")
+    with pytest.raises(UsageError, match=r"annotated\.png: cannot be written"):
+        result(image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).save(tmp_path / "missing" / "annotated.png")
+    with pytest.raises(UsageError, match=r"annotated\.xyz: expected the suffix of an image format"):
+        result(image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).save(tmp_path / "annotated.xyz")
+
+
+def test_show_opens_the_annotated_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = list[tuple[int, int]]()
+    monkeypatch.setattr(Image.Image, "show", lambda image: shown.append(image.size))
+    replace(result(), image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).show()
+    assert shown == [(60, 40)]
