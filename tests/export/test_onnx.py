@@ -41,9 +41,9 @@ def test_the_file_says_what_it_is(exported: Path) -> None:
     model = onnx.load(exported, load_external_data=False)
     notes = {entry.key: entry.value for entry in model.metadata_props}
     assert Spec.from_json(notes["blitznet"]) == SPEC
-    assert notes["names"] == "cat, dog, person"
+    assert notes["class_names"] == "cat, dog, person"
     assert notes["precision"] == "float32"
-    assert notes["licence"] == "Apache-2.0"
+    assert notes["license"] == "Apache-2.0"
     assert [value.name for value in model.graph.input] == ["images"]
     assert [value.name for value in model.graph.output] == ["offsets", "logits", "class_map"]
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]

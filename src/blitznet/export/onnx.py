@@ -77,21 +77,21 @@ def write_onnx(model: "ModelProto", spec: Spec, path: Path) -> None:
 
 
 def describe(model: "ModelProto", spec: Spec) -> None:
-    """Put in the contract for us, and what a stranger wants to read about the file."""
+    """Set the metadata: the spec, and its main fields as plain text for other tools."""
     model.producer_name = "blitznet"
-    model.doc_string = f"{spec.name}: object boxes and a class for every pixel; images (B, h, w, 3) uint8 RGB"
+    model.doc_string = f"{spec.name}: detection and semantic segmentation; images (B, h, w, 3) uint8 RGB"
     notes = {
         METADATA_KEY: spec.to_json(),
         "name": spec.name,
-        "names": ", ".join(spec.classes),
+        "class_names": ", ".join(spec.classes),
         "precision": spec.precision,
-        "licence": spec.license,
+        "license": spec.license,
         "provenance": spec.provenance,
     }
     del model.metadata_props[:]
     for key, value in notes.items():
         model.metadata_props.add(key=key, value=value)
-    for node in model.graph.node:  # where in our sources each node comes from: nobody's business, and half the graph
+    for node in model.graph.node:  # source locations, which are half of the graph's size
         del node.metadata_props[:]
         node.doc_string = ""
 
