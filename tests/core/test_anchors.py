@@ -1,4 +1,4 @@
-"""Anchors are the authors': the numbers come from running their code."""
+"""Expected anchors were computed with the original implementation."""
 
 import numpy as np
 import pytest
@@ -17,22 +17,22 @@ def anchors_of(name: str) -> Floats:
     return generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size))
 
 
-def slow_anchors(name: str) -> list[list[float]]:
-    """One anchor at a time, cx cy w h."""
+def loop_anchors(name: str) -> list[list[float]]:
+    """Anchors from a plain loop, cx cy w h."""
     spec = get_spec(name)
     rows = []
     for (h, w), (small, large) in zip(feature_map_sizes(spec.anchors, spec.size), scales(spec.anchors), strict=True):
         for i in range(h):
             for j in range(w):
-                centre = [(j + 0.5) / w, (i + 0.5) / h]
-                rows.append([*centre, small, small])
-                rows += [[*centre, small * a**0.5, small / a**0.5] for a in (2, 1 / 2, 3, 1 / 3)]
-                rows.append([*centre, (small * large) ** 0.5, (small * large) ** 0.5])
+                center = [(j + 0.5) / w, (i + 0.5) / h]
+                rows.append([*center, small, small])
+                rows += [[*center, small * a**0.5, small / a**0.5] for a in (2, 1 / 2, 3, 1 / 3)]
+                rows.append([*center, (small * large) ** 0.5, (small * large) ** 0.5])
     return rows
 
 
 @pytest.mark.parametrize(
-    ("name", "sides"),
+    ("name", "edges"),
     [
         (S8, (38, 19, 10, 5, 3, 1)),
         (S4, (75, 38, 19, 10, 5, 3, 1)),
@@ -40,12 +40,12 @@ def slow_anchors(name: str) -> list[list[float]]:
         (L4, (128, 64, 32, 16, 8, 4, 2, 1)),
     ],
 )
-def test_sides_of_the_maps(name: str, sides: tuple[int, ...]) -> None:
+def test_feature_map_sizes(name: str, edges: tuple[int, ...]) -> None:
     spec = get_spec(name)
-    assert feature_map_sizes(spec.anchors, spec.size) == tuple((side, side) for side in sides)
+    assert feature_map_sizes(spec.anchors, spec.size) == tuple((edge, edge) for edge in edges)
 
 
-def test_sides_of_a_rectangle_are_halved_upwards() -> None:
+def test_feature_map_sizes_of_a_rectangle_round_up() -> None:
     layout = get_spec(S8).anchors
     assert feature_map_sizes(layout, (200, 333)) == ((25, 42), (13, 21), (7, 11), (4, 6), (2, 3), (1, 1))
 
@@ -59,7 +59,7 @@ def test_sides_of_a_rectangle_are_halved_upwards() -> None:
         (L4, 131_070, 7249.2986, 0.104715),
     ],
 )
-def test_totals(name: str, total: int, width: float, outside: float) -> None:
+def test_generate_anchors_totals(name: str, total: int, width: float, outside: float) -> None:
     anchors = anchors_of(name).astype(np.float64)
     low, high = anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2
     assert len(anchors) == total
@@ -70,7 +70,7 @@ def test_totals(name: str, total: int, width: float, outside: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("index", "corner_and_size"),
+    ("index", "expected_xywh"),
     [
         (0, (-0.013333, -0.013333, 0.04, 0.04)),
         (1, (-0.021618, -0.007475, 0.056569, 0.028284)),
@@ -79,9 +79,9 @@ def test_totals(name: str, total: int, width: float, outside: float) -> None:
         (-1, (-0.015752, -0.015752, 1.031504, 1.031504)),
     ],
 )
-def test_single_anchors_of_300_s4(index: int, corner_and_size: tuple[float, ...]) -> None:
+def test_generate_anchors_single_anchors(index: int, expected_xywh: tuple[float, ...]) -> None:
     anchor = anchors_of(S4)[index].astype(np.float64)
-    assert [*(anchor[:2] - anchor[2:] / 2), *anchor[2:]] == pytest.approx(corner_and_size, abs=1e-6)
+    assert [*(anchor[:2] - anchor[2:] / 2), *anchor[2:]] == pytest.approx(expected_xywh, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_single_anchors_of_300_s4(index: int, corner_and_size: tuple[float, ...]
         (L8, (0, 24576, 30720, 32256, 32640, 32736, 32760)),
     ],
 )
-def test_each_map_begins_where_the_one_before_ends(name: str, offsets: tuple[int, ...]) -> None:
+def test_generate_anchors_first_anchor_of_each_map(name: str, offsets: tuple[int, ...]) -> None:
     spec, anchors = get_spec(name), anchors_of(name)
     first = anchors[list(offsets), :2]
     expected = [(0.5 / w, 0.5 / h) for h, w in feature_map_sizes(spec.anchors, spec.size)]
@@ -124,20 +124,20 @@ def test_scales(name: str, smallest: tuple[float, ...], extra: tuple[float, ...]
 
 
 @pytest.mark.parametrize("name", [S8, S4])
-def test_against_one_anchor_at_a_time(name: str) -> None:
-    np.testing.assert_allclose(anchors_of(name), slow_anchors(name), atol=1e-6)
+def test_generate_anchors_equals_a_loop(name: str) -> None:
+    np.testing.assert_allclose(anchors_of(name), loop_anchors(name), atol=1e-6)
 
 
-def test_rows_and_columns_are_not_mixed_up() -> None:
+def test_generate_anchors_of_a_rectangle() -> None:
     layout = AnchorLayout(strides=(16, 32), min_scale=0.2, second_scale=0.4, max_scale=0.8)
     anchors = generate_anchors(layout, ((2, 3), (1, 2), (1, 1)))
     assert len(anchors) == (6 + 2 + 1) * layout.num_anchors_per_cell
-    centres = anchors[:: layout.num_anchors_per_cell, :2]
-    np.testing.assert_allclose(centres[:3], [(1 / 6, 0.25), (0.5, 0.25), (5 / 6, 0.25)], atol=1e-6)
-    np.testing.assert_allclose(centres[3], (1 / 6, 0.75), atol=1e-6)
+    centers = anchors[:: layout.num_anchors_per_cell, :2]
+    np.testing.assert_allclose(centers[:3], [(1 / 6, 0.25), (0.5, 0.25), (5 / 6, 0.25)], atol=1e-6)
+    np.testing.assert_allclose(centers[3], (1 / 6, 0.75), atol=1e-6)
 
 
-def test_made_once_and_for_reading_only() -> None:
+def test_generate_anchors_is_cached_and_read_only() -> None:
     anchors = anchors_of(S8)
     assert anchors_of(S8) is anchors
     with pytest.raises(ValueError, match="read-only"):

@@ -8,7 +8,7 @@ from blitznet.core.errors import BlitzNetError
 @pytest.mark.parametrize(
     ("actual", "expected"), [((2, 4), (2, 4)), ((7, 4), (None, 4)), ((0, 4), (None, 4)), ((), ()), ((3,), (None,))]
 )
-def test_shapes_that_fit(actual: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
+def test_require_shape_accepts(actual: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
     require_shape(np.zeros(actual), expected, name="boxes")
 
 
@@ -21,6 +21,6 @@ def test_shapes_that_fit(actual: tuple[int, ...], expected: tuple[int | None, ..
         ((3,), (2,), r"^boxes: expected shape \(2\), got \(3,\)$"),
     ],
 )
-def test_shapes_that_do_not(actual: tuple[int, ...], expected: tuple[int | None, ...], message: str) -> None:
+def test_require_shape_rejects(actual: tuple[int, ...], expected: tuple[int | None, ...], message: str) -> None:
     with pytest.raises(BlitzNetError, match=message):
         require_shape(np.zeros(actual), expected, name="boxes")

@@ -9,16 +9,16 @@ ORDER = (
 )
 
 
-def test_voc_in_the_order_of_its_class_maps() -> None:
+def test_voc_order() -> None:
     assert " ".join(VOC) == ORDER
 
 
 @pytest.mark.parametrize(("value", "name"), [(1, "airplane"), (15, "person"), (20, "tv"), (21, "apple"), (80, "zebra")])
-def test_coco_in_the_releases_order(value: int, name: str) -> None:
+def test_coco_order(value: int, name: str) -> None:
     assert COCO[value - 1] == name
 
 
-def test_cocos_first_twenty_are_vocs() -> None:
+def test_coco_starts_with_the_classes_of_voc() -> None:
     assert len(COCO) == len(set(COCO)) == 80
     assert [canonical(name) for name in COCO[:20]] == [canonical(name) for name in VOC]
     assert list(COCO[20:]) == sorted(COCO[20:])
@@ -37,17 +37,17 @@ def test_cocos_first_twenty_are_vocs() -> None:
         ("bike", "bicycle"),
     ],
 )
-def test_names_that_mean_the_same(names: tuple[str, ...]) -> None:
+def test_canonical_of_aliases(names: tuple[str, ...]) -> None:
     assert len({canonical(name) for name in names}) == 1
 
 
-def test_no_two_classes_of_a_list_mean_the_same() -> None:
+def test_canonical_is_unique_within_a_list() -> None:
     for names in (VOC, COCO):
         assert len({canonical(name) for name in names}) == len(names)
 
 
 @pytest.mark.parametrize(
-    ("value", "colour"),
+    ("value", "color"),
     [
         (0, (0, 0, 0)),
         (1, (128, 0, 0)),
@@ -59,10 +59,10 @@ def test_no_two_classes_of_a_list_mean_the_same() -> None:
         (255, (224, 224, 192)),
     ],
 )
-def test_vocs_palette(value: int, colour: tuple[int, int, int]) -> None:
-    assert tuple(palette()[value]) == colour
+def test_palette_values(value: int, color: tuple[int, int, int]) -> None:
+    assert tuple(palette()[value]) == color
 
 
-def test_every_colour_is_another() -> None:
+def test_palette_colors_are_unique() -> None:
     assert palette().dtype == np.uint8
     assert len(np.unique(palette(), axis=0)) == 256

@@ -10,7 +10,7 @@ from blitznet.core.models import CAFFE_MEAN, DEFAULT, MODELS, get_spec
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("tiny")])
-def test_every_model_says_its_name(name: str) -> None:
+def test_get_spec_of_every_model(name: str) -> None:
     spec = get_spec(name)
     assert spec.name == name
     assert spec.classes == VOC
@@ -19,7 +19,7 @@ def test_every_model_says_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "stride", "extra"),
+    ("name", "edge", "stride", "extra"),
     [
         ("blitznet300-s8", 300, 8, 3),
         ("blitznet300-s4", 300, 4, 3),
@@ -27,9 +27,9 @@ def test_every_model_says_its_name(name: str) -> None:
         ("blitznet512-s4", 512, 4, 4),
     ],
 )
-def test_the_papers_networks(name: str, side: int, stride: int, extra: int) -> None:
+def test_specs_of_the_papers_networks(name: str, edge: int, stride: int, extra: int) -> None:
     spec = get_spec(name)
-    assert spec.size == (side, side)
+    assert spec.size == (edge, edge)
     assert spec.anchors.strides[0] == spec.network.segmentation_stride == stride
     assert (spec.network.family, spec.network.encoder, spec.network.extra_levels) == (
         "blitznet",
@@ -40,34 +40,34 @@ def test_the_papers_networks(name: str, side: int, stride: int, extra: int) -> N
     assert (spec.mean, spec.std) == (CAFFE_MEAN, (1.0, 1.0, 1.0))
 
 
-def test_the_mean_is_the_releases() -> None:
+def test_mean_is_that_of_the_original_implementation() -> None:
     np.testing.assert_allclose(CAFFE_MEAN, (0.482948, 0.454521, 0.404167), atol=1e-6)
 
 
-@pytest.mark.parametrize("side", [300, 512])
-def test_the_baseline_has_the_anchors_of_stride_8_and_boxes_only(side: int) -> None:
-    spec, ours = get_spec(f"ssd{side}"), get_spec(f"blitznet{side}-s8")
+@pytest.mark.parametrize("edge", [300, 512])
+def test_ssd_has_the_anchors_of_stride_8_and_no_segmentation(edge: int) -> None:
+    spec, ours = get_spec(f"ssd{edge}"), get_spec(f"blitznet{edge}-s8")
     assert spec.tasks == ("detection",)
     assert (spec.anchors, spec.size, spec.network.encoder) == (ours.anchors, ours.size, ours.network.encoder)
 
 
-def test_the_light_baseline_differs_in_the_upscale_stream_alone() -> None:
+def test_ssd_lite_differs_in_the_upscale_stream_only() -> None:
     spec, ours = get_spec("ssd300-lite"), get_spec("blitznet300-lite-plain")
     assert spec == replace(
         ours, name=spec.name, tasks=("detection",), network=replace(ours.network, family="ssd-lite", extra_levels=2)
     )
 
 
-def test_the_default() -> None:
+def test_the_default_has_the_anchors_of_ssdlite() -> None:
     spec = get_spec(DEFAULT)
     assert spec.network.family == "lite"
     assert (spec.network.ssd_head, spec.network.ssd_box_head, spec.network.detection_prior) == (True, True, True)
-    # SSDLite's: ssd_anchor_generator with min_scale 0.2, max_scale 0.95 on six maps; the finest is ours
-    found = [low for low, _ in scales(spec.anchors)]
-    np.testing.assert_allclose(found, [0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
+    # SSDLite: ssd_anchor_generator with min_scale 0.2, max_scale 0.95 on six maps; the finest map is BlitzNet's
+    min_scales = [low for low, _ in scales(spec.anchors)]
+    np.testing.assert_allclose(min_scales, [0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
     assert replace(spec, name="mine").name == "mine"
 
 
-def test_a_name_that_is_none() -> None:
-    with pytest.raises(ModelError, match=r"^there is no model 'ssd999'; named models are blitznet300-lite, .*, ssd512"):
+def test_get_spec_of_an_unknown_name() -> None:
+    with pytest.raises(ModelError, match=r"^expected a model from blitznet300-lite, .*, ssd512, got 'ssd999'$"):
         get_spec("ssd999")

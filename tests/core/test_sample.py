@@ -5,7 +5,7 @@ import pytest
 
 from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.image import ImageSource
-from blitznet.core.sample import Sample
+from blitznet.core.sample import Sample, Subset
 from support import synthetic_data
 
 
@@ -17,13 +17,13 @@ def sample(**fields: Any) -> Sample:
         "labels": np.zeros(2, np.int64),
         "difficult": np.zeros(2, np.bool_),
         "crowd": np.zeros(2, np.bool_),
-        "box_classes": np.ones(3, np.bool_),
-        "mask_classes": np.zeros(3, np.bool_),
+        "annotated_box_classes": np.ones(3, np.bool_),
+        "annotated_mask_classes": np.zeros(3, np.bool_),
     }
     return Sample(**{**values, **fields})
 
 
-def test_the_mask_is_read_when_it_is_wanted() -> None:
+def test_class_map_is_read_on_demand() -> None:
     drawing = synthetic_data.draw(1)[0]
     read = drawing.sample.class_map()
     assert read is not None
@@ -39,11 +39,27 @@ def test_the_mask_is_read_when_it_is_wanted() -> None:
         ({"crowd": np.zeros((2, 1), np.bool_)}, r"^7: crowd: expected shape \(2\), got \(2, 1\)$"),
     ],
 )
-def test_arrays_must_agree(fields: dict[str, Any], message: str) -> None:
+def test_arrays_must_have_one_length(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(BlitzNetError, match=message):
         sample(**fields)
 
 
-def test_painted_classes_need_a_mask() -> None:
-    with pytest.raises(DataError, match=r"^7: mask classes are given but there is no mask$"):
-        sample(mask_classes=np.array([True, False, False]))
+def test_annotated_mask_classes_need_a_mask() -> None:
+    with pytest.raises(DataError, match=r"^7: expected a mask because mask classes are annotated, got none$"):
+        sample(annotated_mask_classes=np.array([True, False, False]))
+
+
+def test_subset_selects_samples_in_order() -> None:
+    class Numbers:
+        title, class_names, ids = "numbers", ("cat", "dog", "person"), ("a", "b", "c")
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int, /) -> Sample:
+            return sample(id=self.ids[index])
+
+    subset = Subset(Numbers(), (2, 0))
+    assert (subset.title, subset.class_names, len(subset)) == ("numbers", ("cat", "dog", "person"), 2)
+    assert list(subset.ids) == [subset[0].id, subset[1].id] == ["c", "a"]
+    assert Subset(subset, (1,))[0].id == "a"

@@ -4,19 +4,63 @@ from typing import Any
 
 import pytest
 
+from blitznet.core.calibration import PlattScaling
 from blitznet.core.errors import ModelError
 from blitznet.core.models import MODELS, get_spec
-from blitznet.core.spec import AnchorLayout, PostprocessConfig, Spec
+from blitznet.core.spec import METADATA_KEY, VERSION, AnchorLayout, PostprocessConfig, Spec, read_spec
 
 SPEC = get_spec("blitznet300-s8")
+V1 = {
+    "anchors": {
+        "first": 0.085,
+        "high": 0.85,
+        "low": 0.17,
+        "ratios": [2.0, 0.5, 3.0, 0.3333333333333333],
+        "strides": [8, 16, 32, 64, 128, 256],
+        "variances": [0.1, 0.1, 0.2, 0.2],
+    },
+    "classes": list(SPEC.classes),
+    "licence": "Apache-2.0",
+    "limits": {"candidates": 400, "iou": 0.45, "per_class": 50, "per_image": 200, "score": 0.02},
+    "map_temperature": 1.297,
+    "mean": [0.5, 0.5, 0.5],
+    "name": "blitznet416-lite",
+    "network": {
+        "encoder": "mobilenetv2-ssdlite",
+        "extra": 4,
+        "family": "lite",
+        "fusion": "resskip",
+        "fusion_resize": "bilinear",
+        "guide": True,
+        "inner": 64,
+        "presence": 3.0,
+        "segmentation_resize": "bilinear",
+        "segmentation_stride": 4,
+        "segmentation_taps": 128,
+        "segmentation_width": 48,
+        "side": True,
+        "side_offsets": True,
+        "width": 128,
+    },
+    "precision": "int8",
+    "provenance": "a test",
+    "shift": 0.0584,
+    "size": [416, 416],
+    "std": [0.5, 0.5, 0.5],
+    "tasks": ["detection", "segmentation"],
+    "temperature": 0.5554,
+    "version": 1,
+}
+"""a spec as version 1 wrote it"""
 
 
 def changed(**fields: Any) -> str:
+    """The spec as JSON with other values of these fields."""
     return json.dumps({**json.loads(SPEC.to_json()), **fields})
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_contract_comes_back_as_it_was(name: str) -> None:
+def test_from_json_inverts_to_json(name: str) -> None:
     spec = replace(
         get_spec(name),
         postprocess=PostprocessConfig(score_threshold=0.3, max_detections=7),
@@ -29,41 +73,65 @@ def test_a_contract_comes_back_as_it_was(name: str) -> None:
     assert hash(Spec.from_json(text)) == hash(spec)
 
 
-def test_limits_are_the_papers() -> None:
-    limits = SPEC.postprocess
-    assert (limits.score_threshold, limits.topk_candidates, limits.nms_threshold) == (0.01, 400, 0.45)
-    assert (limits.max_per_class, limits.max_detections) == (50, 200)
+def test_from_json_reads_version_1() -> None:
+    spec = Spec.from_json(json.dumps(V1))
+    assert spec == replace(
+        get_spec("blitznet416-lite"),
+        postprocess=PostprocessConfig(score_threshold=0.02),
+        score_calibration=PlattScaling(temperature=0.5554, bias=0.0584),
+        segmentation_temperature=1.297,
+        precision="int8",
+        provenance="a test",
+    )
+    assert spec.version == VERSION
+    assert Spec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("lateral_channels", [None, 0])
+def test_from_json_reads_version_1_without_optional_fields(lateral_channels: int | None) -> None:
+    optional = {"segmentation_taps", "guide", "presence", "side", "side_offsets", "fusion"}
+    network = {key: value for key, value in V1["network"].items() if key not in optional}  # type: ignore[attr-defined]
+    if lateral_channels is not None:
+        network["segmentation_taps"] = lateral_channels
+    fields = {key: value for key, value in V1.items() if key not in {"temperature", "shift", "map_temperature"}}
+    spec = Spec.from_json(json.dumps({**fields, "network": network}))
+    plain = get_spec("blitznet300-lite-plain").network
+    assert spec.network == replace(plain, extra_levels=4)
+    assert spec.score_calibration.is_identity
+    assert spec.segmentation_temperature == 1
+
+
+def test_postprocess_defaults_are_the_papers() -> None:
+    config = SPEC.postprocess
+    assert (config.score_threshold, config.topk_candidates, config.nms_threshold) == (0.01, 400, 0.45)
+    assert (config.max_per_class, config.max_detections) == (50, 200)
 
 
 def test_counts() -> None:
     assert SPEC.num_channels == 21
     assert SPEC.anchors.num_anchors_per_cell == 6
-    assert (
-        AnchorLayout(
-            strides=(8,), min_scale=0.1, second_scale=0.2, max_scale=0.9, ratios=(2.0, 0.5)
-        ).num_anchors_per_cell
-        == 4
-    )
+    layout = AnchorLayout(strides=(8,), min_scale=0.1, second_scale=0.2, max_scale=0.9, ratios=(2.0, 0.5))
+    assert layout.num_anchors_per_cell == 4
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"classes": ()}, r"class names must be there and differ, came \[\]"),
-        ({"classes": ("cat", "cat")}, r"class names must be there and differ, came \['cat', 'cat'\]"),
-        ({"classes": tuple(map(str, range(255)))}, "1 to 254 classes fit a class map, came 255"),
-        ({"tasks": ()}, r"tasks must be some of \['detection', 'segmentation'\], came \[\]"),
-        ({"tasks": ("depth",)}, r"tasks must be some of .*, came \['depth'\]"),
-        ({"size": (300,)}, r"expected a size of height and width in pixels, got \[300\]"),
-        ({"size": (300, 0)}, r"expected a size of height and width in pixels, got \[300, 0\]"),
-        ({"size": (300.0, 300)}, r"expected a size of height and width in pixels, got \[300\.0, 300\]"),
-        ({"classes": (1, 2)}, r"class names must be text, came \[1, 2\]"),
-        ({"temperature": 0.0}, r"expected a temperature above 0, got 0\.0"),
-        ({"shift": float("inf")}, "expected a finite shift, got inf"),
-        ({"map_temperature": -1.0}, r"expected a temperature above 0, got -1\.0"),
+        ({"classes": ()}, r"expected at least one class name and no duplicates, got \[\]"),
+        ({"classes": ("cat", "cat")}, r"expected at least one class name and no duplicates, got \['cat', 'cat'\]"),
+        ({"classes": tuple(map(str, range(255)))}, "expected 1 to 254 classes, got 255"),
+        ({"tasks": ()}, r"expected tasks from \['detection', 'segmentation'\], got \[\]"),
+        ({"tasks": ("depth",)}, r"expected tasks from .*, got \['depth'\]"),
+        ({"size": (300,)}, r"expected a size of \(height, width\) in pixels, got \[300\]"),
+        ({"size": (300, 0)}, r"expected a size of \(height, width\) in pixels, got \[300, 0\]"),
+        ({"size": (300.0, 300)}, r"expected a size of \(height, width\) in pixels, got \[300\.0, 300\]"),
+        ({"classes": (1, 2)}, r"expected class names as strings, got \[1, 2\]"),
+        ({"score_calibration": PlattScaling(temperature=0.0)}, r"expected a temperature above 0, got 0\.0"),
+        ({"score_calibration": PlattScaling(bias=float("inf"))}, "expected a finite calibration bias, got inf"),
+        ({"segmentation_temperature": -1.0}, r"expected a temperature above 0, got -1\.0"),
     ],
 )
-def test_contracts_that_cannot_be(fields: dict[str, Any], message: str) -> None:
+def test_invalid_specs(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=f"^blitznet300-s8: {message}$"):
         replace(SPEC, **fields)
 
@@ -75,21 +143,47 @@ def test_contracts_that_cannot_be(fields: dict[str, Any], message: str) -> None:
         changed(anchors=[]),
         changed(classes=5),
         json.dumps({key: value for key, value in json.loads(SPEC.to_json()).items() if key != "mean"}),
+        json.dumps({key: value for key, value in V1.items() if key != "limits"}),
     ],
 )
-def test_text_that_is_no_contract(text: str) -> None:
-    with pytest.raises(ModelError, match=r"^this is not a contract of a blitznet model"):
+def test_from_json_of_something_else(text: str) -> None:
+    with pytest.raises(ModelError, match=r"^expected the spec of a blitznet model, got something else \("):
         Spec.from_json(text)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (changed(colour=1), r"^Spec has no \['colour'\]; the file is of a newer version, update blitznet$"),
-        (changed(limits={"score": 0.1, "soft": True}), r"^Limits has no \['soft'\]; .*, update blitznet$"),
-        (changed(tasks=["depth"]), r"came \['depth'\]$"),
+        (changed(extra=1), r"^the spec has unknown keys \['extra'\]; the file is of a newer version, update blitznet$"),
+        (changed(postprocess={"soft": True}), r"^the spec has unknown keys \['soft'\]; .*, update blitznet$"),
+        (changed(tasks=["depth"]), r"got \['depth'\]$"),
+        (changed(version=3), r"^expected a model spec of version 2 or older, got 3; update blitznet$"),
     ],
 )
-def test_contracts_of_another_time(text: str, message: str) -> None:
+def test_from_json_of_a_newer_version(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Spec.from_json(text)
+
+
+def test_read_spec() -> None:
+    assert read_spec(SPEC.to_json(), source="a.onnx") == SPEC
+    assert METADATA_KEY == "blitznet"
+    assert SPEC.version == VERSION
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            None,
+            "a.onnx: expected a blitznet model, got a file without 'blitznet' metadata; "
+            "make one with `blitznet train` or `blitznet export`",
+        ),
+        ("{}", "a.onnx: expected the spec of a blitznet model, got something else ('anchors')"),
+        (changed(version=3), "a.onnx: expected a model spec of version 2 or older, got 3; update blitznet"),
+    ],
+)
+def test_read_spec_names_the_file_in_errors(text: str | None, message: str) -> None:
+    with pytest.raises(ModelError) as raised:
+        read_spec(text, source="a.onnx")
+    assert str(raised.value) == message

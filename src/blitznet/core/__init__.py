@@ -1,5 +1,5 @@
-"""Values and geometry: what every room shares.
+"""Values and geometry that every package uses.
 
-May import: numpy, Pillow (image.py only). Imports no other room of the house.
-Never comes in: torch, onnxruntime, argument parsing, printing.
+May import: numpy, and Pillow in image.py.
+Never imports: another package of blitznet, torch, onnxruntime, argument parsing, printing.
 """

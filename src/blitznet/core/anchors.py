@@ -1,27 +1,29 @@
-"""The grid of anchors, from a layout and the sizes of the maps."""
+"""Anchor boxes (default boxes) from their layout and the sizes of the feature maps."""
 
 from functools import lru_cache
 
 import numpy as np
 
-from blitznet.core.arrays import Floats
+from blitznet.core.arrays import Floats, Size
 from blitznet.core.spec import AnchorLayout
 
-Grid = tuple[int, int]
-"""(h, w) of one map"""
 
+def feature_map_sizes(layout: AnchorLayout, size: Size) -> tuple[Size, ...]:
+    """Sizes of the feature maps that predict boxes.
 
-def feature_map_sizes(layout: AnchorLayout, size: tuple[int, int]) -> tuple[Grid, ...]:
-    """(h, w) of every predicting map for an image of (height, width) pixels, finest first.
+    Args:
+        layout: Strides of the maps.
+        size: (height, width) of the network's input, pixels.
 
-    Halving always rounds up, so a map's side is ceil(side / stride); the last map is pooled to 1x1.
+    Returns:
+        (h, w) of each map, finest first: ceil(size / stride). The last map is always 1x1.
     """
     height, width = size
-    return (*((-(-height // s), -(-width // s)) for s in layout.strides), (1, 1))
+    return (*((-(-height // stride), -(-width // stride)) for stride in layout.strides), (1, 1))
 
 
 def scales(layout: AnchorLayout) -> list[tuple[float, float]]:
-    """(min, max) of each map: the small square's side and the next map's."""
+    """(min, max) scale of each map: the edge of its small square, and the next map's."""
     count = len(layout.strides) + 1
     step = (layout.max_scale - layout.second_scale) / (count - 2)
     low = [layout.min_scale, *(layout.second_scale + k * step for k in range(count - 1))]
@@ -29,25 +31,34 @@ def scales(layout: AnchorLayout) -> list[tuple[float, float]]:
 
 
 def shapes(layout: AnchorLayout) -> Floats:
-    """(L, P, 2) width and height: square, one for each ratio, the larger square."""
+    """(L, P, 2) width and height of the anchors of each map: small square, one for each ratio, large square."""
     rows = []
     for small, large in scales(layout):
-        sides = [(small, small)]
-        sides += [(small * ratio**0.5, small / ratio**0.5) for ratio in layout.ratios]
-        sides += [((small * large) ** 0.5,) * 2]
-        rows.append(sides)
+        row = [(small, small)]
+        row += [(small * ratio**0.5, small / ratio**0.5) for ratio in layout.ratios]
+        row += [((small * large) ** 0.5,) * 2]
+        rows.append(row)
     return np.asarray(rows, np.float32)
 
 
 @lru_cache(maxsize=16)
-def generate_anchors(layout: AnchorLayout, sides: tuple[Grid, ...]) -> Floats:
-    """(A, 4) cx cy w h as fractions of the image, not clipped; order: map, row, column, shape."""
+def generate_anchors(layout: AnchorLayout, map_sizes: tuple[Size, ...]) -> Floats:
+    """All anchors of a network.
+
+    Args:
+        layout: Scales and ratios.
+        map_sizes: (h, w) of each feature map, from `feature_map_sizes`.
+
+    Returns:
+        (A, 4) cx cy w h as fractions of the image, not clipped, ordered by map, row, column, shape. The array is
+        cached and read-only.
+    """
     blocks = []
-    for (h, w), shape in zip(sides, shapes(layout), strict=True):
+    for (h, w), shape in zip(map_sizes, shapes(layout), strict=True):
         y, x = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing="ij")
-        centres = np.stack([x, y], -1)[:, :, None].repeat(len(shape), 2)  # (h, w, P, 2)
-        spread = np.broadcast_to(shape, (h, w, *shape.shape))  # (h, w, P, 2)
-        blocks.append(np.concatenate([centres, spread], -1).reshape(-1, 4))
+        centers = np.stack([x, y], -1)[:, :, None].repeat(len(shape), 2)  # (h, w, P, 2)
+        box_sizes = np.broadcast_to(shape, (h, w, *shape.shape))  # (h, w, P, 2)
+        blocks.append(np.concatenate([centers, box_sizes], -1).reshape(-1, 4))
     anchors = np.concatenate(blocks).astype(np.float32)
     anchors.setflags(write=False)
     return anchors

@@ -1,4 +1,4 @@
-"""Geometry of boxes in numpy: the reference that the torch twins are tested against."""
+"""Box geometry in numpy: the reference that the torch and JavaScript versions are tested against."""
 
 import numpy as np
 
@@ -6,49 +6,58 @@ from blitznet.core.arrays import Boxes, Floats
 
 
 def area(boxes: Boxes) -> Floats:
-    """Area (N,) of x1 y1 x2 y2 boxes; an inverted box has none."""
-    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
+    """Area (N,) of boxes x1 y1 x2 y2; 0 for inverted boxes."""
+    size = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return np.asarray(size[..., 0] * size[..., 1], np.float32)
 
 
 def intersection(a: Boxes, b: Boxes) -> Floats:
-    """Pairwise intersection (N, M) of a (N, 4) with b (M, 4), in the boxes' unit squared."""
+    """Pairwise intersection area (N, M) of boxes a (N, 4) and b (M, 4)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
+    size = np.maximum(high - low, 0)
+    return np.asarray(size[..., 0] * size[..., 1], np.float32)
 
 
 def iou(a: Boxes, b: Boxes) -> Floats:
-    """Pairwise intersection over union (N, M), continuous coordinates; 0 where both are empty."""
+    """Pairwise intersection over union (N, M), continuous coordinates; 0 where the union is empty."""
     inter = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - inter
-    shares: Floats = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-    return shares
+    ious: Floats = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return ious
 
 
 def xyxy_to_cxcywh(boxes: Boxes) -> Floats:
-    """From corners x1 y1 x2 y2 to centre and size cx cy w h."""
+    """Convert corners x1 y1 x2 y2 to center and size cx cy w h."""
     return np.concatenate([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], -1)
 
 
-def cxcywh_to_xyxy(centre: Floats) -> Boxes:
-    """From centre and size cx cy w h to corners x1 y1 x2 y2."""
-    half = centre[..., 2:] / 2
-    return np.concatenate([centre[..., :2] - half, centre[..., :2] + half], -1)
+def cxcywh_to_xyxy(boxes: Floats) -> Boxes:
+    """Convert center and size cx cy w h to corners x1 y1 x2 y2."""
+    half = boxes[..., 2:] / 2
+    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], -1)
 
 
 def encode(boxes: Boxes, anchors: Floats, variances: tuple[float, float, float, float]) -> Floats:
-    """Offsets (N, 4) that carry anchors (N, 4; cx cy w h) onto boxes (N, 4; x1 y1 x2 y2). SSD, eq. 2."""
-    centre = xyxy_to_cxcywh(boxes)
-    shift = (centre[..., :2] - anchors[..., :2]) / anchors[..., 2:]
-    stretch = np.log(centre[..., 2:] / anchors[..., 2:])
+    """Encode boxes as offsets from anchors (SSD, eq. 2).
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2, fractions of the image.
+        anchors: (N, 4) cx cy w h, fractions of the image.
+        variances: Scales of the offsets, `AnchorLayout.variances`.
+
+    Returns:
+        (N, 4) offsets; `decode` is the inverse.
+    """
+    encoded = xyxy_to_cxcywh(boxes)
+    shift = (encoded[..., :2] - anchors[..., :2]) / anchors[..., 2:]
+    stretch = np.log(encoded[..., 2:] / anchors[..., 2:])
     return np.asarray(np.concatenate([shift, stretch], -1) / np.asarray(variances, np.float32), np.float32)
 
 
 def decode(offsets: Floats, anchors: Floats, variances: tuple[float, float, float, float]) -> Boxes:
-    """Place offsets (N, 4) on anchors (N, 4; cx cy w h): x1 y1 x2 y2 in the anchors' unit, not clipped."""
+    """Decode offsets (N, 4) from anchors (N, 4; cx cy w h) to boxes x1 y1 x2 y2 in the anchors' unit, not clipped."""
     scaled = offsets * np.asarray(variances, np.float32)
-    centre = anchors[..., :2] + scaled[..., :2] * anchors[..., 2:]
+    center = anchors[..., :2] + scaled[..., :2] * anchors[..., 2:]
     size = anchors[..., 2:] * np.exp(scaled[..., 2:])
-    return cxcywh_to_xyxy(np.concatenate([centre, size], -1))
+    return cxcywh_to_xyxy(np.concatenate([center, size], -1))

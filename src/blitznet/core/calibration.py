@@ -1,7 +1,7 @@
 """Platt scaling of detection scores, and its inverse (Platt, 1999).
 
 The scaling is monotonic, so the order of detections, and with it NMS and average precision, does not change.
-Thresholds and all scores that users see are calibrated; the network's own scores do not leave post-processing.
+All thresholds and scores outside post-processing are calibrated.
 """
 
 import math
@@ -34,7 +34,7 @@ class PlattScaling:
             return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
     def inverse(self, score: float) -> float:
-        """The network's score of a calibrated one; values outside 0..1 stay as they are."""
+        """The network's score that is calibrated to `score`; values outside 0..1 stay as they are."""
         if self.is_identity or not 0 < score < 1:
             return score
         logit = (math.log(score / (1 - score)) - self.bias) * self.temperature

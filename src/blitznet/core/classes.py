@@ -1,4 +1,4 @@
-"""Class names, which of them mean the same, and the colours they are drawn in."""
+"""Class names of VOC and COCO, their aliases, and the color palette."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ VOC: tuple[str, ...] = (
     "train",
     "tvmonitor",
 )
-"""The 20 classes of Pascal VOC in the order of its class maps (value = index + 1)."""
+"""the 20 classes of Pascal VOC in the order of its class maps (value = index + 1)"""
 
 _COCO_ONLY = (
     "apple,backpack,banana,baseball bat,baseball glove,bear,bed,bench,book,bowl,broccoli,cake,carrot,"
@@ -35,7 +35,7 @@ _COCO_ONLY = (
     "teddy bear,tennis racket,tie,toaster,toilet,toothbrush,traffic light,truck,umbrella,vase,"
     "wine glass,zebra"
 ).split(",")
-_COCO_FOR_VOC = {
+_COCO_NAMES_OF_VOC = {
     "aeroplane": "airplane",
     "diningtable": "dining table",
     "motorbike": "motorcycle",
@@ -43,8 +43,8 @@ _COCO_FOR_VOC = {
     "sofa": "couch",
     "tvmonitor": "tv",
 }
-COCO: tuple[str, ...] = (*(_COCO_FOR_VOC.get(name, name) for name in VOC), *_COCO_ONLY)
-"""The 80 classes of COCO, VOC's first, so that heads can be sliced from COCO to VOC (the release's order)."""
+COCO: tuple[str, ...] = (*(_COCO_NAMES_OF_VOC.get(name, name) for name in VOC), *_COCO_ONLY)
+"""the 80 classes of COCO in the order of the original implementation: VOC's first, so a COCO head can be cut to VOC"""
 
 COCO_BY_ID: tuple[str, ...] = tuple(
     (
@@ -57,7 +57,7 @@ COCO_BY_ID: tuple[str, ...] = tuple(
         "teddy bear,hair drier,toothbrush"
     ).split(",")
 )
-"""The same 80 in the order of their official ids, 1 to 90: person, bicycle, car ..."""
+"""the 80 classes of COCO in the order of their official ids, 1 to 90: person, bicycle, car ..."""
 
 _ALIASES = {
     "airplane": "aeroplane",
@@ -74,16 +74,16 @@ _ALIASES = {
 
 
 def canonical(name: str) -> str:
-    """The key under which names that mean the same class meet: `TV monitor` and `tv` are one."""
+    """The key that all names of a class share: `TV monitor` and `tv` have the same."""
     key = "".join(c for c in name.lower() if c not in " _-")
     return _ALIASES.get(key, key)
 
 
 def palette() -> NDArray[np.uint8]:
-    """VOC's 256 colours (256, 3): bits of the index dealt to red, green and blue in turn."""
+    """VOC's palette (256, 3): the bits of the index go to red, green and blue in turn."""
     index = np.arange(256, dtype=np.int64)
-    colours = np.zeros((256, 3), np.int64)
+    colors = np.zeros((256, 3), np.int64)
     for bit in range(8):
         for channel in range(3):
-            colours[:, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours.astype(np.uint8)
+            colors[:, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colors.astype(np.uint8)

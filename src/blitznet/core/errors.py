@@ -1,33 +1,33 @@
-"""The tree of errors a user can meet.
+"""Errors that a user can cause.
 
 BlitzNetError
-├── DataError       a image, annotation or data set is not what it should be
-├── ModelError      a model's file or name is not what it should be
-├── UsageError      an option's value cannot be used
-└── MissingExtra    a package is missing; the message says which extra to install
+├── DataError       an image, an annotation or a dataset is invalid
+├── ModelError      a model's name or file is invalid
+├── UsageError      an option's value is invalid
+└── MissingExtra    an optional package is not installed
 
-Messages are one line: where, what was expected, what came, what to do; no full stop.
+Messages are one line without a full stop: `where: expected X, got Y; what to do`.
 """
 
 
 class BlitzNetError(Exception):
-    """Base of all errors that a user can cause; the command line prints it in one line."""
+    """Base of all errors that a user can cause; the command line prints its message."""
 
 
 class DataError(BlitzNetError):
-    """A image, an annotation or a data set is not what it should be."""
+    """An image, an annotation or a dataset is invalid."""
 
 
 class ModelError(BlitzNetError):
-    """A model's file or name is not what it should be."""
+    """A model's name or file is invalid."""
 
 
 class UsageError(BlitzNetError):
-    """An option's value cannot be used."""
+    """An option's value is invalid."""
 
 
-class MissingExtra(BlitzNetError):  # noqa: N818 - reads as the sentence it prints
-    """A package is missing: says which extra brings it."""
+class MissingExtra(BlitzNetError):  # noqa: N818 - public name
+    """An optional package is not installed; the message names the extra that installs it."""
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs `pip install 'blitznet[{extra}]'`")

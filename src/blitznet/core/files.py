@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a file is complete under its name, or unchanged."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from blitznet.core.errors import BlitzNetError, UsageError
 
 @contextmanager
 def translate_write_errors(path: Path) -> Iterator[None]:
-    """Tells a failure to write this file as a UsageError."""
+    """Raise UsageError naming `path` for an OSError in the block."""
     try:
         yield
     except OSError as error:
@@ -20,33 +20,42 @@ def translate_write_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A file beside `path`, which takes its place at the end; until then, and for good after an error, that stays.
+    """A temporary path in the same folder, which replaces `path` when the block ends.
 
-    Errors that name the one beside are told of `path`. Raises UsageError if it cannot be written.
+    After an error the temporary file is deleted and `path` is as before. Errors of blitznet that name the temporary
+    path are raised again with `path` instead. Missing parent folders are created.
+
+    Raises:
+        UsageError: The file cannot be written.
     """
-    # Opened by its own name: a temporary file would be readable by nobody else, whatever the umask says.
-    fresh = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
+    # Not tempfile: its files are readable by their owner only, whatever the umask.
+    temporary = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
     try:
-        yield fresh
         with translate_write_errors(path):
-            fresh.replace(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with translate_write_errors(path):
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # otherwise a power failure may leave an empty file under the final name
+            temporary.replace(path)
     except BlitzNetError as error:
-        if str(fresh) not in str(error):
+        if str(temporary) not in str(error):
             raise
-        raise type(error)(str(error).replace(str(fresh), str(path))) from error
+        raise type(error)(str(error).replace(str(temporary), str(path))) from error
     finally:
         with suppress(OSError):
-            fresh.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there: whoever reads it, and whoever is killed, sees it whole.
+    """Write a file so that it is complete or, after an error or a kill, as before.
 
-    Makes the folder. Raises UsageError if it cannot be written.
+    Args:
+        path: The file. Missing parent folders are created.
+        content: All of its bytes.
+
+    Raises:
+        UsageError: The file cannot be written.
     """
-    with translate_write_errors(path), atomic_path(path) as fresh:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with atomic_path(path) as temporary, translate_write_errors(path):
+        temporary.write_bytes(content)

@@ -1,6 +1,7 @@
-"""The named models: each a function that gives its contract, written out where it differs.
+"""The named models: one function for each spec, which states what differs from the model it builds on.
 
-Paper 3 and 4.2 with the numbers of the release; `lite` is ours.
+The `blitznet` and `ssd` models are the paper's (3 and 4.2), with the numbers of the original implementation. The
+`lite` models are this project's own.
 """
 
 from collections.abc import Callable
@@ -11,19 +12,20 @@ from blitznet.core.errors import ModelError
 from blitznet.core.spec import AnchorLayout, Network, Spec
 
 DEFAULT = "blitznet300-lite"
+"""the model that is used where none is named"""
 
 CAFFE_MEAN = (123.151630838 / 255, 115.902882574 / 255, 103.062623801 / 255)
-"""RGB mean of the release's ResNet-50 weights, which came from Caffe; no division by a deviation"""
+"""RGB mean of the original ResNet-50 weights, which were converted from Caffe; they use no standard deviation"""
 
 Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]
-"""mean and deviation, RGB 0..1"""
+"""mean and standard deviation, RGB 0..1"""
 _CAFFE: Normalization = (CAFFE_MEAN, (1.0, 1.0, 1.0))
 _TORCHVISION: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _TENSORFLOW: Normalization = ((127 / 255,) * 3, (128 / 255,) * 3)
 _HALF: Normalization = ((0.5,) * 3, (0.5,) * 3)
 
 SSDLITE_STRIDES = (8, 16, 32, 64, 128, 256)
-"""with them the sizes of light anchors are SSDLite's on the last six maps"""
+"""strides with which the anchors of the last six maps equal SSDLite's"""
 
 NORMALIZATIONS: dict[str, Normalization] = {
     "resnet50-caffe": _CAFFE,
@@ -35,7 +37,7 @@ NORMALIZATIONS: dict[str, Normalization] = {
     "efficientnet-lite2": _TENSORFLOW,
     "mobilenetv2-ssdlite": _HALF,
 }
-"""what each encoder's published weights were trained with"""
+"""encoder -> input normalization of its published weights"""
 
 
 def blitznet300_s8() -> Spec:
@@ -74,7 +76,7 @@ def blitznet512_s8() -> Spec:
 
 
 def blitznet512_s4() -> Spec:
-    """The paper's network at 512 px and stride 4, which did not fit its GPU: 131,070 anchors."""
+    """The paper's network at 512 px, last upscale layer at stride 4: 131,070 anchors (too large for their GPU)."""
     base = blitznet512_s8()
     return replace(
         base,
@@ -101,7 +103,7 @@ def ssd512() -> Spec:
 
 
 def blitznet300_lite() -> Spec:
-    """The light network for two CPU cores: as plain, with SSDLite's maps, anchors and predictors; masks hear boxes."""
+    """The default: `blitznet300-lite-plain` with SSDLite's anchors and heads, and a detection prior."""
     base = blitznet300_lite_base()
     return replace(
         base,
@@ -112,7 +114,7 @@ def blitznet300_lite() -> Spec:
 
 
 def blitznet416_lite() -> Spec:
-    """The larger light network: the same at 416 px, its class map with taps on the encoder of its own."""
+    """The larger light network: 416 px, and lateral connections from the encoder to the segmentation head."""
     base = blitznet300_lite()
     return replace(
         base,
@@ -124,7 +126,7 @@ def blitznet416_lite() -> Spec:
 
 
 def blitznet300_lite_base() -> Spec:
-    """The paper's streams and heads made light, and nothing else, on SSDLite's MobileNetV2 and extra layers."""
+    """The paper's streams and heads as depthwise-separable blocks, on SSDLite's MobileNetV2 and extra layers."""
     return Spec(
         name="blitznet300-lite-plain",
         classes=VOC,
@@ -145,7 +147,7 @@ def blitznet300_lite_base() -> Spec:
 
 
 def ssd300_lite() -> Spec:
-    """The light network's baseline: its predictors straight on the downscale stream, boxes only."""
+    """The light network's baseline: heads on the downscale stream, no upscale stream, boxes only."""
     base = blitznet300_lite_base()
     network = replace(base.network, family="ssd-lite", extra_levels=2)
     return replace(base, name="ssd300-lite", tasks=("detection",), network=network)
@@ -166,15 +168,19 @@ MODELS: dict[str, Callable[[], Spec]] = {
 
 
 def with_encoder(spec: Spec, encoder: str) -> Spec:
-    """The same network on another encoder, with the normalisation that encoder's weights want."""
+    """A spec with another encoder, and the input normalization of that encoder's weights."""
     if encoder not in NORMALIZATIONS:
-        raise ModelError(f"there is no encoder '{encoder}'; encoders are {', '.join(NORMALIZATIONS)}")
+        raise ModelError(f"expected an encoder from {', '.join(NORMALIZATIONS)}, got '{encoder}'")
     mean, std = NORMALIZATIONS[encoder]
     return replace(spec, network=replace(spec.network, encoder=encoder), mean=mean, std=std)
 
 
 def get_spec(name: str) -> Spec:
-    """The contract of a named model."""
+    """The spec of a named model.
+
+    Raises:
+        ModelError: There is no such model.
+    """
     if name not in MODELS:
-        raise ModelError(f"there is no model '{name}'; named models are {', '.join(MODELS)}")
+        raise ModelError(f"expected a model from {', '.join(MODELS)}, got '{name}'")
     return MODELS[name]()

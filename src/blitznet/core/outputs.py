@@ -1,4 +1,4 @@
-"""What an engine returns for a batch: raw network outputs, or detections of a model with NMS inside."""
+"""The output of an engine for a batch: raw network outputs, or detections of a model with NMS inside."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from blitznet.core.arrays import Floats
 from blitznet.core.errors import ModelError
 
 OUTPUT_NAMES = ("offsets", "logits", "segmentation_logits")
-"""outputs of a model file; a model without one of the tasks lacks its outputs"""
+"""outputs of a model file; those of a task that the model lacks are missing"""
 NMS_OUTPUT_NAMES = ("boxes", "scores", "labels", "count")
-"""outputs of a model file with NMS inside; `class_map` is added if it has that task"""
+"""outputs of a model file with NMS inside; a model with segmentation also has `class_map`"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
-    """Raw answers of the network for a batch; a task that was not asked for is None."""
+    """Raw outputs of the network for a batch; None for those of a task that the model lacks."""
 
     offsets: Floats | None
-    """(B, A, 4) corrections to the anchors"""
+    """(B, A, 4) box offsets from the anchors"""
     logits: Floats | None
     """(B, A, C) class logits, background first"""
     segmentation_logits: Floats | None
@@ -30,30 +30,29 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NmsOutputs:
-    """Finished answers of a file that has the post-processing inside, for a batch.
-
-    Rows beyond `count` stand for nothing.
-    """
+    """Detections of a model file with NMS inside, for a batch, padded to N rows; rows from `count` on are padding."""
 
     boxes: Floats
     """(B, N, 4) x1 y1 x2 y2, fractions of the image 0..1"""
     scores: Floats
-    """(B, N) 0..1, falling"""
+    """(B, N) 0..1, in descending order"""
     labels: NDArray[np.int64]
-    """(B, N) index into the contract's classes"""
+    """(B, N) class ids, indices into `Spec.classes`"""
     count: NDArray[np.int64]
-    """(B,) boxes of each image"""
+    """(B,) number of detections of each image"""
     class_map: NDArray[np.uint8] | None
-    """(B, h, w) 0 background, label + 1, at the size the network saw; None without that task"""
+    """(B, h, w) 0 for background, label + 1 for a class, at the network's input size; None without segmentation"""
 
 
 def outputs_from(arrays: Mapping[str, Any], *, source: str) -> Outputs | NmsOutputs:
-    """A model file's output arrays by name; `source` names the file in errors.
+    """Outputs from the output arrays of a model file.
 
-    Version 1 files call the segmentation logits `class_map`.
+    Args:
+        arrays: Array of each output name. Files of version 1 call the segmentation logits `class_map`.
+        source: Name of the file, for errors.
 
     Raises:
-        ModelError: None of the expected outputs is there.
+        ModelError: No expected output is present.
     """
     if set(NMS_OUTPUT_NAMES) <= arrays.keys():
         return NmsOutputs(class_map=arrays.get("class_map"), **{name: arrays[name] for name in NMS_OUTPUT_NAMES})

@@ -1,13 +1,13 @@
-"""How long work reports its progress."""
+"""The protocol by which long work reports its progress."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called after each step of long work; `cli/console.py` draws a bar from it."""
+    """A callback that is called after each step of long work; `cli/console.py` draws a bar from it."""
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """`done` of `total` steps of the work named `label` are finished."""
+        """Report that `done` of `total` steps of the work named `label` are done."""
         ...
 
 

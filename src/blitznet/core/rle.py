@@ -3,7 +3,7 @@
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 
 class RunLengths(TypedDict):
@@ -38,5 +38,4 @@ def encode_rle(label_map: NDArray[Any]) -> RunLengths:
 
 def decode_rle(rle: RunLengths) -> NDArray[Any]:
     """The map (H, W) of run lengths."""
-    values: ArrayLike = rle["values"]
-    return np.repeat(np.asarray(values), rle["counts"]).reshape(rle["size"])
+    return np.repeat(np.asarray(rle["values"]), rle["counts"]).reshape(rle["size"])
