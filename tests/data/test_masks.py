@@ -16,13 +16,13 @@ from blitznet.data.masks import (
     IndexMask,
     RasterizedMask,
     RemappedMask,
-    Shape,
+    MaskObject,
     UnknownValueError,
-    decode_runs,
+    decode_rle,
     mask_value,
     rasterize_polygons,
-    remapped,
-    unpack_runs,
+    remap_mask,
+    parse_compressed_rle,
 )
 from support import synthetic_data
 
@@ -30,24 +30,24 @@ from support import synthetic_data
 def test_palette_indices_are_values_not_colours(tmp_path: Path) -> None:
     values = np.asarray([[0, 1, 255], [3, 2, 0]], np.uint8)
     synthetic_data.write_mask(tmp_path / "m.png", values)
-    np.testing.assert_array_equal(IndexMask(str(tmp_path / "m.png"), known=4).read(), values)
+    np.testing.assert_array_equal(IndexMask(str(tmp_path / "m.png"), num_values=4).read(), values)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_grey_masks_shift_where_value_0_is_a_class(dtype: type, tmp_path: Path) -> None:
     Pillow.fromarray(np.asarray([[0, 1, 255]], dtype)).save(tmp_path / "m.png")
-    assert IndexMask(str(tmp_path / "m.png"), known=2, shift=1).read().tolist() == [[1, 2, 255]]
+    assert IndexMask(str(tmp_path / "m.png"), num_values=2, offset=1).read().tolist() == [[1, 2, 255]]
 
 
 def test_black_and_white_masks_are_0_and_1(tmp_path: Path) -> None:
     Pillow.fromarray(np.asarray([[True, False]])).save(tmp_path / "m.png")
-    assert IndexMask(str(tmp_path / "m.png"), known=2).read().tolist() == [[1, 0]]
+    assert IndexMask(str(tmp_path / "m.png"), num_values=2).read().tolist() == [[1, 0]]
 
 
 def test_values_without_a_name_are_refused(tmp_path: Path) -> None:
     synthetic_data.write_mask(tmp_path / "m.png", np.asarray([[0, 7, 9, 255]], np.uint8))
     with pytest.raises(UnknownValueError, match=r"m\.png: expected mask values below 4 or 255 for void, got 7, 9"):
-        IndexMask(str(tmp_path / "m.png"), known=4).read()
+        IndexMask(str(tmp_path / "m.png"), num_values=4).read()
 
 
 def test_colour_broken_and_missing_masks_are_refused(tmp_path: Path) -> None:
@@ -59,11 +59,11 @@ def test_colour_broken_and_missing_masks_are_refused(tmp_path: Path) -> None:
     for name, message in [
         ("rgb", "came mode RGB; save the mask as indices"),
         ("text", "not a PNG mask"),
-        ("cut", "broken or cut off"),
+        ("cut", "broken or truncated"),
         ("none", "there is no such mask"),
     ]:
         with pytest.raises(DataError, match=message):
-            IndexMask(str(tmp_path / f"{name}.png"), known=9).read()
+            IndexMask(str(tmp_path / f"{name}.png"), num_values=9).read()
 
 
 def test_remapped_masks_look_values_up() -> None:
@@ -80,7 +80,7 @@ def _filled(polygons: list[Floats], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 def test_level_polygons_fill_to_the_pixel() -> None:
     for drawing in synthetic_data.draw(6, seed=3):
-        for polygon, piece in zip(drawing.polygons, drawing.pieces, strict=True):
+        for polygon, piece in zip(drawing.polygons, drawing.instance_masks, strict=True):
             np.testing.assert_array_equal(_filled([np.asarray(polygon, np.float32)], (96, 120)), piece)
 
 
@@ -108,23 +108,23 @@ def test_polygons_far_outside_are_refused(value: float) -> None:
 @given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=6))
 def test_run_lengths_come_back(rows: list[list[bool]]) -> None:
     piece = np.asarray(rows, np.bool_)
-    runs = synthetic_data.run_lengths(piece)
-    np.testing.assert_array_equal(decode_runs(np.asarray(runs), piece.shape[:2], name="x"), piece)
+    runs = synthetic_data.coco_counts(piece)
+    np.testing.assert_array_equal(decode_rle(np.asarray(runs), piece.shape[:2], name="x"), piece)
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=20))
 def test_compressed_runs_come_back(runs: list[int]) -> None:
-    assert unpack_runs(synthetic_data.compress_runs(runs)).tolist() == runs
+    assert parse_compressed_rle(synthetic_data.compress_counts(runs)).tolist() == runs
 
 
 def test_compressed_runs_are_those_of_the_coco_library() -> None:
     from faster_coco_eval.core import mask as coco
 
-    piece = synthetic_data.draw(2, seed=5)[0].pieces[0]
+    piece = synthetic_data.draw(2, seed=5)[0].instance_masks[0]
     encoded = coco.encode(np.asfortranarray(piece.astype(np.uint8)))
     counts = encoded["counts"]
     text = counts.decode() if isinstance(counts, bytes) else str(counts)
-    assert unpack_runs(text).tolist() == synthetic_data.run_lengths(piece)
+    assert parse_compressed_rle(text).tolist() == synthetic_data.coco_counts(piece)
 
 
 @pytest.mark.parametrize(
@@ -132,21 +132,21 @@ def test_compressed_runs_are_those_of_the_coco_library() -> None:
 )
 def test_broken_compressed_runs_are_refused(text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        unpack_runs(text)
+        parse_compressed_rle(text)
 
 
 @pytest.mark.parametrize("runs", [[3], [1, -1, 4], [100]])
 def test_run_lengths_must_fill_the_image(runs: list[int]) -> None:
     with pytest.raises(DataError, match="expected 2 x 2 pixels"):
-        decode_runs(np.asarray(runs), (2, 2), name="x")
+        decode_rle(np.asarray(runs), (2, 2), name="x")
 
 
 def test_later_shapes_win_and_crowds_are_void() -> None:
     square = np.asarray([0, 0, 4, 0, 4, 4, 0, 4], np.float32)
     shapes = (
-        Shape(1, (0, 0, 4, 4), polygons=(square,)),
-        Shape(255, (2, 0, 6, 4), polygons=(square + np.asarray([2, 0] * 4, np.float32),)),
-        Shape(2, (3, 0, 4, 4), runs=np.asarray([12, 4, 8])),
+        MaskObject(1, (0, 0, 4, 4), polygons=(square,)),
+        MaskObject(255, (2, 0, 6, 4), polygons=(square + np.asarray([2, 0] * 4, np.float32),)),
+        MaskObject(2, (3, 0, 4, 4), runs=np.asarray([12, 4, 8])),
     )
     assert RasterizedMask("x", (4, 6), shapes).read()[0].tolist() == [1, 1, 255, 2, 255, 255]
 
@@ -156,21 +156,21 @@ def test_more_names_than_a_class_map_has_values_are_painted_in_the_models() -> N
     square = np.asarray([0, 0, 1, 0, 1, 1, 0, 1], np.float32)
     labels, step = (0, 253, 254, 300), np.asarray([1, 0] * 4, np.float32)
     painted = RasterizedMask(
-        "x", (1, 5), tuple(Shape(mask_value(k), (i, 0, i + 1, 1), (square + i * step,)) for i, k in enumerate(labels))
+        "x", (1, 5), tuple(MaskObject(mask_value(k), (i, 0, i + 1, 1), (square + i * step,)) for i, k in enumerate(labels))
     )
     table = np.zeros(303, np.uint8)
     table[[mask_value(k) for k in labels]] = 4, 3, 2, 1
     table[255] = 255
-    assert remapped(painted, table).read().tolist() == [[4, 3, 2, 1, 0]]
+    assert remap_mask(painted, table).read().tolist() == [[4, 3, 2, 1, 0]]
     twice = np.full(256, 9, np.uint8)
-    assert remapped(remapped(painted, table), twice).read().tolist() == [[9] * 5]
+    assert remap_mask(remap_mask(painted, table), twice).read().tolist() == [[9] * 5]
     with pytest.raises(DataError, match="x: class number 255 has no value in a class map, which holds 254 classes"):
         painted.read()
 
 
 def test_a_shape_without_outline_is_void_under_the_others() -> None:
     square = np.asarray([0, 0, 2, 0, 2, 2, 0, 2], np.float32)
-    shapes = (Shape(1, (0, 0, 2, 2), polygons=(square,)), Shape(2, (1.0, 0.0, 3.5, 2.0)))
+    shapes = (MaskObject(1, (0, 0, 2, 2), polygons=(square,)), MaskObject(2, (1.0, 0.0, 3.5, 2.0)))
     assert RasterizedMask("x", (2, 5), shapes).read()[0].tolist() == [1, 1, 255, 255, 0]
 
 

@@ -1,6 +1,6 @@
-"""A drawn toy set: bright shapes of three classes on noise, written in every format the house reads.
+"""A synthetic dataset: bright shapes of three classes on noise, written in every annotation format.
 
-Shapes have only upright and level edges on whole pixels, so that a polygon, a box and a painted mask of one
+All edges of the shapes are horizontal or vertical and lie on whole pixels, so the polygon, the box and the mask of a
 shape agree to the pixel.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image
 
 from blitznet.core.arrays import Boxes, ClassMap, Labels, RGBArray
 from blitznet.core.classes import palette
@@ -20,8 +20,8 @@ from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 
 NAMES = ("cross", "ell", "square")
-_COLOURS = np.asarray([[40, 230, 60], [60, 80, 250], [250, 60, 40]], np.uint8)
-# corners as fourths of the box, around the shape
+_COLORS = np.asarray([[40, 230, 60], [60, 80, 250], [250, 60, 40]], np.uint8)
+# corners of each shape in order, in quarters of its box
 _CORNERS = (
     ((1, 0), (3, 0), (3, 1), (4, 1), (4, 3), (3, 3), (3, 4), (1, 4), (1, 3), (0, 3), (0, 1), (1, 1)),
     ((0, 0), (2, 0), (2, 2), (4, 2), (4, 4), (0, 4)),
@@ -31,7 +31,7 @@ _CORNERS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayMask:
-    """A mask that is in memory."""
+    """A mask in memory."""
 
     values: ClassMap
 
@@ -41,15 +41,15 @@ class ArrayMask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """One drawn image with its truth; later shapes cover earlier ones."""
+    """One synthetic image with its annotations; later shapes cover earlier ones."""
 
     id: str
     image: RGBArray
     boxes: Boxes
     labels: Labels
     polygons: tuple[tuple[float, ...], ...]
-    pieces: NDArray[np.bool_]
-    """(M, H, W) the pixels of each shape"""
+    instance_masks: NDArray[np.bool_]
+    """(M, H, W) the pixels of each shape, covered or not"""
     class_map: ClassMap
 
     @property
@@ -70,7 +70,7 @@ class Drawing:
 
 
 def draw(count: int = 6, *, size: tuple[int, int] = (96, 120), seed: int = 0) -> list[Drawing]:
-    """`count` drawings of `size` (H, W) with one to four shapes each; the last of more than two is empty."""
+    """`count` images of `size` (H, W) with one to four shapes each; if there are more than two, the last is empty."""
     rng = np.random.default_rng(seed)
     return [
         _drawing(f"toy_{k:04d}", 0 if k == count - 1 and count > 2 else int(rng.integers(1, 5)), size, rng)
@@ -82,16 +82,16 @@ def _drawing(name: str, count: int, size: tuple[int, int], rng: np.random.Genera
     height, width = size
     image = rng.integers(0, 110, (height, width, 3), dtype=np.uint8)
     class_map = np.zeros(size, np.uint8)
-    pieces = np.zeros((count, *size), np.bool_)
+    instance_masks = np.zeros((count, *size), np.bool_)
     labels = rng.integers(0, len(NAMES), count)
     boxes, polygons = [], []
     for k, label in enumerate(labels):
         step = int(rng.integers(4, min(size) // 8 + 1))
         x = int(rng.integers(0, width - 4 * step + 1))
         y = int(rng.integers(0, height - 4 * step + 1))
-        pieces[k] = _piece(int(label), (x, y, step), size)
-        image[pieces[k]] = _COLOURS[label]
-        class_map[pieces[k]] = label + 1
+        instance_masks[k] = _shape_mask(int(label), (x, y, step), size)
+        image[instance_masks[k]] = _COLORS[label]
+        class_map[instance_masks[k]] = label + 1
         boxes.append((x, y, x + 4 * step, y + 4 * step))
         polygons.append(tuple(float(v) for dx, dy in _CORNERS[label] for v in (x + dx * step, y + dy * step)))
     return Drawing(
@@ -100,34 +100,34 @@ def _drawing(name: str, count: int, size: tuple[int, int], rng: np.random.Genera
         boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
         labels=labels.astype(np.int64),
         polygons=tuple(polygons),
-        pieces=pieces,
+        instance_masks=instance_masks,
         class_map=class_map,
     )
 
 
-def _piece(label: int, place: tuple[int, int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    x, y, step = place
-    piece = np.zeros(size, np.bool_)
+def _shape_mask(label: int, corner_and_step: tuple[int, int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    x, y, step = corner_and_step
+    mask = np.zeros(size, np.bool_)
     for x1, y1, x2, y2 in ([(1, 0, 3, 4), (0, 1, 4, 3)], [(0, 0, 2, 4), (0, 2, 4, 4)], [(0, 0, 4, 4)])[label]:
-        piece[y + y1 * step : y + y2 * step, x + x1 * step : x + x2 * step] = True
-    return piece
+        mask[y + y1 * step : y + y2 * step, x + x1 * step : x + x2 * step] = True
+    return mask
 
 
 def write_image(path: Path, drawing: Drawing) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(drawing.image).save(path)
+    Image.fromarray(drawing.image).save(path)
 
 
 def write_mask(path: Path, class_map: ClassMap) -> None:
     """A palette PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Pillow.frombytes("P", class_map.shape[::-1], class_map.tobytes())
+    image = Image.frombytes("P", class_map.shape[::-1], class_map.tobytes())
     image.putpalette(palette().reshape(-1).tolist())
     image.save(path)
 
 
 def write_voc(root: Path, drawings: Sequence[Drawing], split: str = "train", *, names: Sequence[str] = NAMES) -> str:
-    """A devkit folder, the shapes under these names; gives the set as written on the command line."""
+    """Write a VOC devkit folder with these class names; return the set as written on the command line."""
     for folder in ("Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{d.id}\n" for d in drawings))
@@ -142,12 +142,12 @@ def write_voc(root: Path, drawings: Sequence[Drawing], split: str = "train", *, 
 
 def _voc_object(box: list[float], name: str) -> str:
     x1, y1, x2, y2 = box
-    sides = f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
-    return f"<object><name>{name}</name><bndbox>{sides}</bndbox></object>"
+    coordinates = f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
+    return f"<object><name>{name}</name><bndbox>{coordinates}</bndbox></object>"
 
 
 def write_coco(root: Path, drawings: Sequence[Drawing], split: str = "train", *, outlines: bool = True) -> str:
-    """A COCO folder with sparse ids; shapes in turn as polygon, run lengths and compressed run lengths."""
+    """Write a COCO folder with sparse ids; shapes alternate between polygon, RLE and compressed RLE."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for k, d in enumerate(drawings):
@@ -170,33 +170,33 @@ def _coco_annotation(d: Drawing, m: int, *, outlines: bool) -> dict[str, Any]:
     item: dict[str, Any] = {
         "category_id": 5 + 10 * int(d.labels[m]),
         "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": int(d.pieces[m].sum()),
+        "area": int(d.instance_masks[m].sum()),
         "iscrowd": 0,
     }
     if outlines:
-        runs = run_lengths(d.pieces[m])
+        counts = coco_counts(d.instance_masks[m])
         size = list(d.class_map.shape)
         item["segmentation"] = (
             [list(d.polygons[m])],
-            {"size": size, "counts": runs},
-            {"size": size, "counts": compress_runs(runs)},
+            {"size": size, "counts": counts},
+            {"size": size, "counts": compress_counts(counts)},
         )[m % 3]
     return item
 
 
-def run_lengths(piece: NDArray[np.bool_]) -> list[int]:
-    """Run lengths down the columns, background first."""
-    flat = np.concatenate([[False], piece.T.reshape(-1)])
+def coco_counts(mask: NDArray[np.bool_]) -> list[int]:
+    """COCO's RLE counts: column-major, background first."""
+    flat = np.concatenate([[False], mask.T.reshape(-1)])
     changes = np.flatnonzero(np.diff(flat))
-    edges = np.concatenate([[0], changes, [piece.size]])
+    edges = np.concatenate([[0], changes, [mask.size]])
     return [int(run) for run in np.diff(edges)]
 
 
-def compress_runs(runs: Sequence[int]) -> str:
-    """COCO's text of run lengths."""
+def compress_counts(counts: Sequence[int]) -> str:
+    """COCO's compressed RLE."""
     letters = []
-    for k, run in enumerate(runs):
-        value = run - runs[k - 2] if k > 2 else run
+    for k, count in enumerate(counts):
+        value = count - counts[k - 2] if k > 2 else count
         more = True
         while more:
             code = value & 31
@@ -207,7 +207,7 @@ def compress_runs(runs: Sequence[int]) -> str:
 
 
 def write_yolo(root: Path, drawings: Sequence[Drawing], split: str = "train", *, outlines: bool = True) -> str:
-    """A YOLO folder, with polygons or boxes; an empty image has no label file."""
+    """Write a YOLO folder with polygons or boxes; an empty image has no label file."""
     lines = [f"{split}: images/{split}", "names:", *(f"  {k}: {name}" for k, name in enumerate(NAMES))]
     (root / "labels" / split).mkdir(parents=True, exist_ok=True)
     (root / "data.yaml").write_text("\n".join(lines) + "\n")
@@ -228,12 +228,12 @@ def _yolo_line(d: Drawing, m: int, *, outlines: bool) -> str:
 
 
 def write_folder(root: Path, drawings: Sequence[Drawing], *, background: bool = True) -> str:
-    """Images, masks and classes.txt; without `background` value 0 names the first class and nothing is none."""
+    """Write images, masks and classes.txt; without `background`, mask value 0 is the first class."""
     root.mkdir(parents=True, exist_ok=True)
     names = ("background", *NAMES) if background else NAMES
     (root / "classes.txt").write_text("\n".join(names) + "\n")
     for d in drawings:
         write_image(root / "images" / f"{d.id}.png", d)
-        values = d.class_map if background else d.class_map - np.uint8(1)  # 0 becomes 255, void
+        values = d.class_map if background else d.class_map - np.uint8(1)  # 0 becomes 255, ignored
         write_mask(root / "masks" / f"{d.id}.png", values)
     return f"folder:{root}"

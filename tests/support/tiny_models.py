@@ -1,4 +1,4 @@
-"""The smallest network that is still whole: a few convolutions as encoder, two anchor strides, both families."""
+"""The smallest complete networks: an encoder of three convolutions and two anchor strides, in both families."""
 
 from dataclasses import replace
 
@@ -15,14 +15,15 @@ from support import synthetic_data
 class TinyEncoder(Encoder):
     """(B, 3, S, S) -> maps at strides 4, 8, 16 of 8 and 16 channels."""
 
-    channels = (8, 8, 16)
+    out_channels = (8, 8, 16)
     strides = (4, 8, 16)
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(convolution(3, 8, 3, 4), nn.BatchNorm2d(8))
         self.stages = nn.ModuleList(
-            nn.Sequential(convolution(8, wide, 3, 2), nn.BatchNorm2d(wide)) for wide in self.channels[1:]
+            nn.Sequential(convolution(8, out_channels, 3, 2), nn.BatchNorm2d(out_channels))
+            for out_channels in self.out_channels[1:]
         )
 
     def forward(self, images: Tensor) -> Maps:
@@ -46,13 +47,13 @@ LITE = replace(PAPER, name="tiny-lite", network=replace(PAPER.network, family="l
 
 
 def register() -> None:
-    """Make the encoder and the models `tiny` and `tiny-lite` known in this process."""
+    """Register the encoder and the models `tiny` and `tiny-lite` in this process."""
     ENCODERS["tiny"] = TinyEncoder
     MODELS["tiny"] = lambda: PAPER
     MODELS["tiny-lite"] = lambda: LITE
 
 
 def specs() -> tuple[Spec, Spec]:
-    """Both contracts, of networks that can be built."""
+    """The specs of both models, registered."""
     register()
     return PAPER, LITE
