@@ -21,7 +21,7 @@ from blitznet.core.classes import canonical
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.integrations.coco import coco_panoptic, coco_runs
 from blitznet.metrics.panoptic import PanopticCounts
-from blitznet.postprocess.instances import Instances, Mask, Panoptic, SegmentInfo, panoptic
+from blitznet.postprocess.instances import Instances, Mask, Panoptic, SegmentInfo, merge_panoptic
 from blitznet.postprocess.result import Result, Segmentation
 from report import DATA, percent, require_images, say, show, write
 
@@ -142,7 +142,7 @@ def _scores(
     counts = PanopticCounts(len(results[0].class_names))
     for image, result in zip(truth.images, results, strict=True):
         assert result.class_map is not None
-        whole = panoptic(way(result.filter(min_score=SHOWN)), result.class_map)
+        whole = merge_panoptic(way(result.filter(min_score=SHOWN)), result.class_map)
         counts.add(whole, *truth.panoptic(image))
         if folder is not None:
             entries.append(_written(whole, image, range(1, len(result.class_names) + 1), folder / f"panoptic_{name}"))

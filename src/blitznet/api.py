@@ -1,29 +1,27 @@
-"""load: the one place where a model's name or file becomes an engine."""
+"""Load a model: `load` returns a Predictor, `open_engine` the engine alone."""
 
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from blitznet.core.errors import MissingExtra, ModelError, UsageError
-from blitznet.core.models import DEFAULT, MODELS
+from blitznet.core.model_paths import find_model
+from blitznet.core.models import DEFAULT
 from blitznet.runtime.engine import Engine, EngineName
 from blitznet.runtime.onnx_engine import OnnxEngine
 from blitznet.runtime.openvino_engine import OpenVinoEngine
-from blitznet.runtime.predictor import Predictor
+from blitznet.runtime.predictor import BasePredictor, Predictor
 from blitznet.runtime.sliced import SlicedPredictor
-from blitznet.runtime.threads import threads_for
+from blitznet.runtime.threads import resolve_threads
 from blitznet.runtime.tta import FlipTTA
 
-WEIGHTS = Path(__file__).parent / "weights"
-"""models that come with the package: NAME.onnx to run, NAME.safetensors to train further"""
 RUN_BY: dict[str, tuple[EngineName, ...]] = {
     ".onnx": ("onnxruntime", "openvino", "onnxruntime-cuda", "onnxruntime-tensorrt"),
     ".openvino": ("openvino",),
     ".pt2": ("torch",),
     ".safetensors": ("torch", "torch-compiled"),
 }
-"""the engines that run each kind of file, first the one that needs least"""
+"""suffix of a model file -> engines that run it, the one with the fewest dependencies first"""
 
 
 def load(
@@ -31,86 +29,93 @@ def load(
     *,
     engine: EngineName = "auto",
     threads: int | None = None,
-    flip: bool = False,
-    tiles: tuple[int, int] | None = None,
-) -> Predictor:
-    """A predictor of a model.
+    tta: Literal["flip"] | None = None,
+    slices: tuple[int, int] | None = None,
+) -> BasePredictor:
+    """Load a model for prediction.
 
-    model: a name whose weights come with the package, an .onnx or .openvino file, or, with the extra `train`, a
-    .pt2 or .safetensors file or a run's folder. engine: what computes it; `auto` is the fastest that is installed:
-    openvino for an .onnx file, else onnxruntime. threads: of computing, one for each processor if not given.
-    flip: look at each image twice, also left to right, and take the mean: a little better, in twice the time.
-    tiles: (rows, columns) of each image to look at as well, for large images with small things; as many times the time.
-    Raises ModelError if there is no such model, UsageError if the engine does not run it, MissingExtra if a
-    package is missing.
+    Args:
+        model: Name of a model in the package, or path of an .onnx or .openvino file. With the extra `train` also a
+            .pt2 or .safetensors file, or the folder of a training run.
+        engine: Inference engine. `auto` is the fastest that is installed: openvino for an .onnx file, else
+            onnxruntime.
+        threads: Number of threads that the engine computes with. Default: one per processor.
+        tta: Test-time augmentation. `flip` averages the outputs of the image and of its mirror image, which doubles
+            the inference time.
+        slices: (rows, columns) of overlapping tiles for sliced inference, in addition to the whole image. Finds
+            small objects in large images; inference takes 1 + rows * columns times as long.
+
+    Returns:
+        A predictor: call it with an image to get a Result.
+
+    Raises:
+        ModelError: There is no such model, or its file is broken.
+        UsageError: The engine does not run the file, or a value is invalid.
+        MissingExtra: A package is not installed.
     """
     opened = open_engine(model, engine=engine, threads=threads)
-    looking = FlipTTA(opened) if flip else opened
-    return SlicedPredictor(looking, tiles) if tiles else Predictor(looking)
+    if tta not in (None, "flip"):
+        raise UsageError(f"tta: expected 'flip' or None, got '{tta}'")
+    augmented = FlipTTA(opened) if tta == "flip" else opened
+    predictor = Predictor(augmented)
+    return SlicedPredictor(predictor, slices) if slices else predictor
 
 
 def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int | None = None) -> Engine:
-    """The engine that runs a model; `load` says which models and engines there are."""
+    """Open the inference engine of a model.
+
+    Args:
+        model: As in `load`.
+        engine: As in `load`.
+        threads: As in `load`.
+
+    Returns:
+        The engine, which maps a batch of images to raw outputs.
+
+    Raises:
+        ModelError: There is no such model, or its file is broken.
+        UsageError: The engine does not run the file, or a value is invalid.
+        MissingExtra: A package is not installed.
+    """
     if engine not in get_args(EngineName):
         raise UsageError(f"engine: expected one of {', '.join(get_args(EngineName))}, got '{engine}'")
-    threads_for(threads)  # a mistake is told before a package is missed
-    path = find_model(model, engine=engine)
-    chosen = _choose(path, engine)
-    if chosen == "openvino":
+    resolve_threads(threads)  # check the value before a missing package is reported
+    path = model_file(model, engine)
+    name = _choose(path, engine)
+    if name == "openvino":
         return OpenVinoEngine(path, threads)
-    if chosen == "onnxruntime" or chosen == "onnxruntime-cuda" or chosen == "onnxruntime-tensorrt":
-        return OnnxEngine(path, threads, name=chosen)
-    return _torch_engine(path, threads, compiled=chosen == "torch-compiled")
+    if name == "onnxruntime" or name == "onnxruntime-cuda" or name == "onnxruntime-tensorrt":
+        return OnnxEngine(path, threads, name=name)
+    return _torch_engine(path, threads, compiled=name == "torch-compiled")
+
+
+def model_file(model: str | Path, engine: EngineName) -> Path:
+    """The file that `open_engine` opens: of a model in the package the .onnx or, for torch, the .safetensors file.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    return find_model(model, suffix=".safetensors" if engine in RUN_BY[".safetensors"] else ".onnx")
 
 
 def _choose(path: Path, engine: EngineName) -> EngineName:
-    able = RUN_BY.get(path.suffix)
-    if able is None:
+    """The engine for a file, with `auto` resolved."""
+    engines = RUN_BY.get(path.suffix)
+    if engines is None:
         raise ModelError(f"{path}: expected an {_either(*RUN_BY)} file, got '{path.suffix or path.name}'")
     if engine == "auto":
-        return "openvino" if "openvino" in able and find_spec("openvino") else able[0]
-    if engine not in able:
+        return "openvino" if "openvino" in engines and find_spec("openvino") else engines[0]
+    if engine not in engines:
         raise UsageError(
-            f"{path}: {engine} does not run {path.suffix} files; {_either(*able)} does, or export the model"
+            f"{path}: expected the engine {_either(*engines)} for a {path.suffix} file, got {engine}; "
+            "choose one of these or export the model"
         )
     return engine
 
 
 def _either(*names: str) -> str:
+    """`a`, `a or b`, `a, b or c`."""
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def find_model(model: str | Path, *, engine: EngineName = "auto") -> Path:
-    """The file behind a model's name or path; of a named model that for the engine."""
-    path = Path(model)
-    if str(model) in MODELS:
-        return _embedded(str(model), ".safetensors" if engine in RUN_BY[".safetensors"] else ".onnx")
-    if path.is_dir():
-        return _in_run(path)
-    if path.exists():
-        return path
-    if path.suffix in RUN_BY or len(path.parts) > 1:
-        raise ModelError(f"{model}: there is no such model file")
-    names = sorted(file.stem for file in WEIGHTS.glob("*.onnx"))
-    near = get_close_matches(str(model), [*names, *MODELS], n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise ModelError(f"'{model}' is neither a file nor a model of the package ({', '.join(names) or 'none'}){hint}")
-
-
-def _embedded(name: str, suffix: str) -> Path:
-    path = WEIGHTS / f"{name}{suffix}"
-    if not path.is_file():
-        raise ModelError(
-            f"'{name}' has no weights in the package; train it with `blitznet train` and give the run's folder"
-        )
-    return path
-
-
-def _in_run(folder: Path) -> Path:
-    for name in ("best.safetensors", "last.safetensors"):
-        if (folder / name).is_file():
-            return folder / name
-    raise ModelError(f"{folder}: there is neither best.safetensors nor last.safetensors in this folder")
 
 
 def _torch_engine(path: Path, threads: int | None, *, compiled: bool) -> Engine:

@@ -13,7 +13,7 @@ from support.fake_engines import MAP, SPEC, random_outputs
 @pytest.mark.parametrize("size", [(16, 12), (61, 37), (5, 7), (1, 90)])
 @pytest.mark.parametrize("at_once", [1, 1 << 20])
 def test_probabilities_equal_a_plain_loop(size: tuple[int, int], at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_AT_ONCE", at_once)
+    monkeypatch.setattr(room, "_CHUNK_VALUES", at_once)
     logits = np.random.default_rng(0).normal(0, 3, (4, *MAP)).astype(np.float32)
     found = pixel_confidence(logits, size, 2.0)
     assert found.dtype == np.float32

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from blitznet.core.arrays import Boxes, Floats, Labels, Scores
 from blitznet.core.errors import UsageError
-from blitznet.postprocess.instances import Instances, Mask, instances, margins_from_class_map, margins_from_logits, panoptic
+from blitznet.postprocess.instances import Instances, Mask, extract_instances, margins_from_class_map, margins_from_logits, merge_panoptic
 from blitznet.postprocess.result import Result, Segmentation
 
 SIZE = (80, 120)
@@ -31,7 +31,7 @@ def around(*centres: tuple[int, int], radius: int = 20) -> Boxes:
 
 def found(boxes: Boxes, logits: Floats, labels: list[int], scores: list[float] | None = None) -> Instances:
     given_scores = np.array(scores or [0.9] * len(boxes), np.float32)
-    return instances(boxes, given_scores, np.array(labels, np.int64), margins_from_logits(logits), SIZE)
+    return extract_instances(boxes, given_scores, np.array(labels, np.int64), margins_from_logits(logits), SIZE)
 
 
 def test_one_thing_is_the_class_maps_pixels_in_its_box() -> None:
@@ -175,7 +175,7 @@ def test_a_speck_without_a_box_is_no_segment() -> None:
     class_map = np.zeros(SIZE, np.uint8)
     class_map[:5, :9] = 1  # 45 pixels, less than 0.5 % of the image
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-    whole = panoptic(instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
+    whole = merge_panoptic(extract_instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
     assert not whole.segments_info
     assert not whole.segmentation.any()
 
@@ -188,7 +188,7 @@ def test_a_map_without_boxes_is_all_classes() -> None:
         np.zeros(0, np.float32),
         np.zeros(0, np.int64),
     )
-    whole = panoptic(instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
+    whole = merge_panoptic(extract_instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
     assert [(s.label, s.score, s.area) for s in whole.segments_info] == [(0, None, 1200), (1, None, 1200)]
 
 

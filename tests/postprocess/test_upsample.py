@@ -44,7 +44,7 @@ CELL = np.random.default_rng(1).normal(0, 1, (3, 1, 1)).astype(np.float32)
 def test_class_map_equals_the_plain_way(
     size: tuple[int, int], at_once: int, logits: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "_AT_ONCE", at_once)
+    monkeypatch.setattr(room, "_CHUNK_PIXELS", at_once)
     np.testing.assert_array_equal(upsample_argmax(logits, size), plain_paint(logits, size))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.outputs import Outputs
-from blitznet.runtime.onnx_engine import OnnxEngine, providers
+from blitznet.runtime.onnx_engine import OnnxEngine, execution_providers
 from support.fake_engines import SPEC, write_onnx
 
 
@@ -84,7 +84,7 @@ def test_an_engine_that_is_not_installed(
 def test_what_a_graphics_card_cannot_do_the_processors_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     there = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    cuda, tensorrt = providers("onnxruntime-cuda", there), providers("onnxruntime-tensorrt", there)
+    cuda, tensorrt = execution_providers("onnxruntime-cuda", there), execution_providers("onnxruntime-tensorrt", there)
     assert [name for name, _ in cuda] == there[1:]
     assert [name for name, _ in tensorrt] == there
     assert tensorrt[0][1]["trt_engine_cache_path"] == str(tmp_path / "blitznet" / "onnxruntime-tensorrt")

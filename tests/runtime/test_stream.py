@@ -14,7 +14,7 @@ from blitznet.postprocess.result import Result
 from blitznet.runtime import stream as module
 from blitznet.runtime.predictor import Predictor
 from blitznet.runtime.preprocess import ImageInput, ModelInput
-from blitznet.runtime.stream import StreamResult, ahead, run_stream
+from blitznet.runtime.stream import StreamResult, max_in_flight, run_stream
 from support.fake_engines import FakeEngine, random_outputs
 
 NONE = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
@@ -45,7 +45,7 @@ def no_threads() -> bool:
 
 @pytest.fixture(autouse=True, params=[1, 3], ids=["one decoder", "three decoders"])
 def decoders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "decoders", lambda: request.param)
+    monkeypatch.setattr(module, "decoder_threads", lambda: request.param)
     yield
     assert no_threads()
 
@@ -122,7 +122,7 @@ def test_no_more_are_under_way_than_promised(lanes: int, batch: int, kind: str) 
         given += 1
         most = max(most, taken - given)
     assert given == 200
-    assert batch <= most <= ahead(batch, lanes)
+    assert batch <= most <= max_in_flight(batch, lanes)
 
 
 def test_the_steps_overlap() -> None:
@@ -261,7 +261,7 @@ class Divided(Mean):
         self.runs += 1
         return super().run(images)
 
-    def divided(self) -> tuple[Mean, Mean]:
+    def replicate(self) -> tuple[Mean, Mean]:
         return self.parts
 
 

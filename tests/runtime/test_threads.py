@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from blitznet.core.errors import UsageError
-from blitznet.runtime.threads import available_threads, replicas_for, threads_for
+from blitznet.runtime.threads import available_threads, replica_threads, resolve_threads
 
 
 @pytest.mark.parametrize(
@@ -27,16 +27,16 @@ def test_a_containers_share_of_the_processors(
     monkeypatch.setattr("blitznet.runtime.threads._QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(64))
     assert available_threads() == expected
-    assert threads_for(None) == expected
-    assert threads_for(3) == 3
+    assert resolve_threads(None) == expected
+    assert resolve_threads(3) == 3
 
 
 @pytest.mark.parametrize("threads", [0, -2])
 def test_threads_that_cannot_be(threads: int) -> None:
     with pytest.raises(UsageError, match=f"^threads: expected 1 or more, got {threads}$"):
-        threads_for(threads)
+        resolve_threads(threads)
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(1, [1]), (2, [1, 1]), (7, [1] * 7), (8, [1] * 8), (20, [2] * 8)])
 def test_networks_that_share_threads(threads: int, expected: list[int]) -> None:
-    assert replicas_for(threads) == expected
+    assert replica_threads(threads) == expected

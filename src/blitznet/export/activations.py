@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import Floats, RGBArray
-from blitznet.runtime.engine import INPUT
+from blitznet.runtime.engine import INPUT_NAME
+from blitznet.runtime.onnx_session import session_options
 from blitznet.runtime.threads import available_threads
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 INSIDE = 0.95
 """share of the images whose least and greatest values a range holds; one odd image would make it too wide"""
 _MEASURES = ("Min", "Max", "Mean")
-_ERRORS_ONLY = 3
 Moments: TypeAlias = NDArray[np.float64]
 """(D, D) sums of products of channels"""
 
@@ -38,7 +38,7 @@ def observe(model: "ModelProto", names: Iterable[str], images: Sequence[RGBArray
     tensors = list(names)
     outputs = [f"{name}.{measure}" for name in tensors for measure in _MEASURES]
     session = _session(_measuring(model, tensors))
-    values = [session.run(outputs, {INPUT: image[None]}) for image in images]
+    values = [session.run(outputs, {INPUT_NAME: image[None]}) for image in images]
     seen = {}
     for number, name in enumerate(tensors):
         low, high, means = (np.stack([one[3 * number + place] for one in values]) for place in range(3))  # (n, D)
@@ -60,7 +60,7 @@ def second_moments(model: "ModelProto", names: Iterable[str], images: Sequence[R
     session = _session(_multiplying(model, tensors))
     sums: list[Moments] = [np.zeros(())] * len(tensors)
     for image in images:
-        sums = [one + more for one, more in zip(sums, session.run(outputs, {INPUT: image[None]}), strict=True)]
+        sums = [one + more for one, more in zip(sums, session.run(outputs, {INPUT_NAME: image[None]}), strict=True)]
     return dict(zip(tensors, sums, strict=True))
 
 
@@ -104,7 +104,5 @@ def _multiplying(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
 def _session(model: "ModelProto") -> Any:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = available_threads()  # a number, not 0: with 0 onnxruntime pins its threads
+    options = session_options(available_threads())
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

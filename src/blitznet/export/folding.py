@@ -4,10 +4,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from blitznet.runtime.onnx_session import session_options
+
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-_ERRORS_ONLY = 3
 
 
 def folded(source: Path) -> "ModelProto":
@@ -19,14 +19,11 @@ def folded(source: Path) -> "ModelProto":
     import onnx
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = 1  # a number, not 0: with 0 onnxruntime pins threads, and nothing is computed here
     with TemporaryDirectory() as folder:
-        options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
+        optimized = Path(folder, "folded.onnx")
+        options = session_options(1, basic_optimization=True, save_optimized=optimized)
         onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        model = onnx.load(options.optimized_model_filepath)
+        model = onnx.load(optimized)
     used = {node.domain for node in model.graph.node}
     sets = [one for one in model.opset_import if one.domain in used]  # it names all that onnxruntime knows
     del model.opset_import[:]

@@ -17,7 +17,7 @@ from blitznet.core.spec import METADATA_KEY, Spec
 from blitznet.export.program import example
 from blitznet.nets.deploy import Deployed, output_names
 from blitznet.nets.postprocess import PostprocessModule, nms_output_names
-from blitznet.runtime.engine import INPUT
+from blitznet.runtime.engine import INPUT_NAME
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,7 +45,7 @@ def export_onnx(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False) ->
 
 def raw_model(net: nn.Module, spec: Spec) -> "ModelProto":
     """The network and its normalisation as a graph that gives raw answers."""
-    model = _traced(Deployed(net, spec), (example(spec),), [INPUT], output_names(spec))
+    model = _traced(Deployed(net, spec), (example(spec),), [INPUT_NAME], output_names(spec))
     _halve_kernels(model)
     return model
 

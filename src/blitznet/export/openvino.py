@@ -8,7 +8,7 @@ from zipfile import ZipFile
 
 from blitznet.core.files import atomic_write
 from blitznet.core.spec import Spec
-from blitznet.runtime.openvino_engine import CONTRACT, GRAPH, WEIGHTS, import_openvino, shared_core
+from blitznet.runtime.openvino_engine import GRAPH, SPEC, WEIGHTS, import_openvino, shared_core
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -26,7 +26,7 @@ def write_openvino(model: "ModelProto", spec: Spec, path: Path) -> None:
         # Read and written as it is: the converter would fold batch norms and Casts into kernels, twice as large then.
         openvino.serialize(shared_core().read_model(model.SerializeToString(), b""), graph, Path(folder, WEIGHTS))
         parts = {
-            CONTRACT: spec.to_json().encode(),
+            SPEC: spec.to_json().encode(),
             GRAPH: graph.read_bytes(),
             WEIGHTS: Path(folder, WEIGHTS).read_bytes(),
         }

@@ -20,7 +20,7 @@ from blitznet.export.folding import folded
 from blitznet.export.kernels import Kernel, correct_biases, kernels, set_kernels
 from blitznet.export.onnx import write_onnx
 from blitznet.export.weight_rounding import compensated
-from blitznet.runtime.engine import INPUT
+from blitznet.runtime.engine import INPUT_NAME
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -83,7 +83,7 @@ def in_float(model: "ModelProto") -> InFloat:
         return [made_by[name] for name in node.input if name in made_by]
 
     dims = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}  # (O, I, kh, kw)
-    first = _until_convolution(used_by[INPUT], after)
+    first = _until_convolution(used_by[INPUT_NAME], after)
     second = _until_convolution([node for one in first if one.op_type == "Conv" for node in after(one)], after)
     depthwise = [node for node in second if node.op_type == "Conv" and dims[node.input[1]][1] == 1]
     last = _until_convolution([made_by[output.name] for output in model.graph.output], before)

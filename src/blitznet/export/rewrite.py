@@ -10,7 +10,7 @@ from blitznet.core.errors import UsageError
 from blitznet.core.files import atomic_write
 from blitznet.core.outputs import NMS_OUTPUT_NAMES
 from blitznet.core.spec import METADATA_KEY, Spec
-from blitznet.runtime.openvino_engine import CONTRACT
+from blitznet.runtime.openvino_engine import SPEC, SPEC_V1
 from blitznet.runtime.openvino_engine import SUFFIX as OPENVINO
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _openvino(path: Path, spec: Spec, out: Path) -> None:
     content = BytesIO()
     with ZipFile(path) as old, ZipFile(content, "w") as new:
         for part in old.infolist():
-            new.writestr(part, spec.to_json() if part.filename == CONTRACT else old.read(part))
+            new.writestr(part, spec.to_json() if part.filename in (SPEC, SPEC_V1) else old.read(part))
     atomic_write(out, content.getvalue())
 
 

@@ -1,5 +1,5 @@
-"""Network outputs (numpy) to a `Result`: decode, NMS, upsampling, confidence, instances.
+"""Post-processing in numpy, from network outputs to a `Result`: decoding, NMS, upsampling, confidence, instances.
 
-May import: core, drawing, numpy; onnxruntime in nms.py.
+May import: core, drawing, numpy, Pillow; onnxruntime in nms.py.
 Never imports: torch, engines, argument parsing.
 """

@@ -1,22 +1,33 @@
-"""Where the pixels of a image lie between the places of a smaller map: bilinear, half-pixel centres."""
+"""Source indices and weights of bilinear resizing, with half-pixel centers (torch's `align_corners=False`)."""
 
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import Floats
 
-Places: TypeAlias = NDArray[np.intp]
-"""(H,) of a side of a map"""
+Indices = NDArray[np.intp]
 
 
-def source_indices(inside: int, outside: int) -> tuple[Places, Floats]:
-    """For each of `outside` pixels (H,) the place of `inside` before it, and how far it is to the next, 0..1.
+class SourceIndices(NamedTuple):
+    """For each of n output pixels along one axis, the two source pixels it lies between."""
 
-    As torch's `align_corners=False`.
-    """
-    place = (np.arange(outside) + 0.5) * (inside / outside) - 0.5
-    place = place.clip(0, inside - 1)
-    low = place.astype(np.intp)
-    return low, (place - low).astype(np.float32)
+    low: Indices
+    """(n,) index of the source pixel before"""
+    high: Indices
+    """(n,) index of the source pixel after; equal to `low` at the end"""
+    weight: Floats
+    """(n,) weight of `high`, 0..1; that of `low` is 1 - weight"""
+
+
+def source_indices(source_size: int, output_size: int) -> SourceIndices:
+    """Source indices for resizing an axis of `source_size` pixels to `output_size`."""
+    return indices_at((np.arange(output_size) + 0.5) * (source_size / output_size) - 0.5, source_size)
+
+
+def indices_at(position: NDArray[np.float64], source_size: int) -> SourceIndices:
+    """Source indices at positions (n,) in source pixels, where 0 is the center of the first; clipped to the axis."""
+    position = position.clip(0, source_size - 1)
+    low = position.astype(np.intp)
+    return SourceIndices(low, np.minimum(low + 1, source_size - 1), (position - low).astype(np.float32))

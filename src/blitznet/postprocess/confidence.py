@@ -1,32 +1,38 @@
-"""How probable the class map's own classes are: softmax of the segmentation logits at the image's full size."""
+"""Confidence of the class map: the maximum softmax probability of each pixel, at the size of the image."""
 
 import numpy as np
 
-from blitznet.core.anchors import Grid
-from blitznet.core.arrays import Floats
-from blitznet.postprocess.upsample import source_intervals
+from blitznet.core.arrays import Floats, Size
+from blitznet.postprocess.bilinear import source_indices
 
-_AT_ONCE = 1 << 21
-"""values that are computed at a time, which bounds the memory"""
+_CHUNK_VALUES = 1 << 21
+"""values computed at a time, which limits the memory"""
 
 
-def pixel_confidence(logits: Floats, size: Grid, temperature: float) -> Floats:
-    """Probability (H, W) of the class that `paint` gives each pixel: logits (C, h, w) bilinearly to `size`, softmax.
+def pixel_confidence(logits: Floats, size: Size, temperature: float) -> Floats:
+    """Probability of the class that `upsample_argmax` gives each pixel.
 
-    Every pixel is computed, for every class: many times slower than painting.
+    It computes every class for every pixel, which takes many times as long as `upsample_argmax`.
+
+    Args:
+        logits: (C, h, w) segmentation logits, background first.
+        size: (H, W) of the image.
+        temperature: Logits are divided by it before the softmax (temperature scaling).
+
+    Returns:
+        (H, W) float32, 0..1.
     """
-    rows, columns = source_intervals(logits.shape[1], size[0]), source_intervals(logits.shape[2], size[1])
-    right = np.minimum(columns.low + 1, logits.shape[2] - 1)
-    cool = logits / np.float32(temperature)
-    wide = cool[:, :, columns.low] + (cool[:, :, right] - cool[:, :, columns.low]) * columns.share  # (C, h, W)
-    below = np.minimum(rows.low + 1, logits.shape[1] - 1)
-    sure = np.empty(size, np.float32)
-    step = max(1, _AT_ONCE // (len(logits) * size[1]))
+    rows, columns = source_indices(logits.shape[1], size[0]), source_indices(logits.shape[2], size[1])
+    scaled = logits / np.float32(temperature)
+    low, high = scaled[:, :, columns.low], scaled[:, :, columns.high]
+    resized = low + (high - low) * columns.weight  # (C, h, W)
+    confidence = np.empty(size, np.float32)
+    step = max(1, _CHUNK_VALUES // (len(logits) * size[1]))
     for start in range(0, size[0], step):
-        part = slice(start, start + step)
-        values = wide[:, below[part]] - wide[:, rows.low[part]]  # (C, r, W)
-        values *= rows.share[part, None]
-        values += wide[:, rows.low[part]]
+        chunk = slice(start, start + step)
+        values = resized[:, rows.high[chunk]] - resized[:, rows.low[chunk]]  # (C, r, W)
+        values *= rows.weight[chunk, None]
+        values += resized[:, rows.low[chunk]]
         values -= values.max(0)
-        sure[part] = 1 / np.exp(values, out=values).sum(0)  # the best one's own power is 1
-    return sure
+        confidence[chunk] = 1 / np.exp(values, out=values).sum(0)  # the maximum itself has become exp(0)
+    return confidence

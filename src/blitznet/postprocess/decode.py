@@ -1,8 +1,10 @@
-"""From raw answers to boxes, in numpy: the paper's 3.5, exactly, in the order that computes least.
+"""From raw network outputs to boxes (paper 3.5), in numpy.
 
-What can be thrown away is thrown away before it is computed, which changes nothing in the answer: anchors that
-cannot pass the score limit are left out before softmax and decoding; and suppression looks upwards only, so once
-the best candidates alone give as many boxes as an image may have, the others are never looked at.
+The result is exactly that of scoring and decoding every anchor. Two shortcuts make it fast:
+
+- Anchors that cannot pass the score threshold are dropped before the softmax.
+- NMS removes a box only because of better ones. So a first pass with a higher threshold, which keeps the best
+  candidates only, is enough if it already gives as many boxes as an image may have.
 """
 
 from collections.abc import Iterator
@@ -11,139 +13,145 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.arrays import Boxes, Flags, Floats, Labels, Scores
+from blitznet.core.arrays import Flags, Floats, Labels, Scores
 from blitznet.core.boxes import decode
 from blitznet.core.spec import PostprocessConfig, Spec
-from blitznet.postprocess.nms import batched_nms
+from blitznet.postprocess.nms import DetectionArrays, nms_top_k
 
-_SLACK = 1e-3
-"""the prefilter may let too much pass, never too little: more than float32 loses between logits and softmax"""
-_SAMPLED = 17
-"""one anchor in so many tells how high scores are; no multiple of the shapes at a place"""
-_CANDIDATES = ((8, 1.75), (12, 2.5), (20, 4.0))
-"""on the first looks, for each box an image may have, and for each candidate a class may have; most images need one"""
+_LOGIT_TOLERANCE = 1e-3
+"""the prefilter lets more pass by this much: more than the float32 rounding between logits and softmax"""
+_SAMPLE_STRIDE = 17
+"""every 17th anchor is sampled to estimate thresholds; not a multiple of the anchors per cell"""
+_THRESHOLD_SCHEDULE = ((8, 1.75), (12, 2.5), (20, 4.0))
+"""thresholds to try first: scores that let pass so many candidates for each of `max_detections`, and, for a class
+with too many candidates, so many times `topk_candidates`; one pass is enough for most images"""
 
-DetectionArrays = tuple[Boxes, Scores, Labels]
-Rows = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 def decode_detections(
     offsets: Floats, logits: Floats, anchors: Floats, spec: Spec, config: PostprocessConfig
 ) -> DetectionArrays:
-    """Boxes (N, 4) as fractions 0..1, scores and labels (N,) of one image.
+    """Decode the boxes of one image.
 
-    offsets (A, 4), logits (A, C) with background first, anchors (A, 4) cx cy w h. Per class: scores above
-    `limits.score`, the best `candidates` of them, suppression, at most `per_class`; then the best
-    `per_image` of all. Order: falling score; equal scores by class, then by anchor.
+    For each class: the best `topk_candidates` scores above the threshold, NMS, at most `max_per_class`. Then the best
+    `max_detections` of all classes. Equal scores are ordered by class, then by anchor.
+
+    Args:
+        offsets: (A, 4) encoded offsets.
+        logits: (A, C) class logits, background first.
+        anchors: (A, 4) cx cy w h, fractions of the image.
+        spec: Variances of the offsets and calibration of the scores.
+        config: Thresholds, for calibrated scores.
+
+    Returns:
+        Boxes (N, 4) x1 y1 x2 y2 as fractions 0..1 of the image, calibrated scores (N,) descending, labels (N,).
     """
     config = replace(config, score_threshold=spec.score_calibration.inverse(config.score_threshold))
-    found = empty_detections()
-    for bars in _looks(logits, config):
-        picked = _candidates(logits, bars, config)
-        if picked is None:
+    detections = empty_detections()
+    for thresholds in _threshold_schedule(logits, config):
+        candidates = _select_candidates(logits, thresholds, config)
+        if candidates is None:
             continue
-        found = _suppressed(*picked, offsets, anchors, spec, config)
-        if len(found[0]) == config.max_detections:
+        rows, labels, scores = candidates
+        with np.errstate(over="ignore"):  # an infinite box is clipped like any other
+            boxes = np.clip(decode(offsets[rows], anchors[rows], spec.anchors.variances), 0, 1)
+        detections = nms_top_k(boxes, scores, labels, config)
+        if len(detections[0]) == config.max_detections:
             break
-    return found[0], spec.score_calibration.apply(found[1]), found[2]
+    boxes, scores, labels = detections
+    return boxes, spec.score_calibration.apply(scores), labels
 
 
 def empty_detections() -> DetectionArrays:
-    """No boxes, no scores, no labels."""
+    """No boxes, scores and labels."""
     return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
 
 
-def _looks(logits: Floats, limits: PostprocessConfig) -> Iterator[Floats]:
-    """Score limits (K,) to try: those that will leave enough, as far as some of the anchors tell; then the true one.
+def _threshold_schedule(logits: Floats, config: PostprocessConfig) -> Iterator[Floats]:
+    """Score thresholds (K,) to try in turn, estimated from a sample of the anchors; the last is the true one.
 
-    Enough for the image, and of a class that has more than its candidates enough for these.
+    A threshold should leave enough candidates for the image, and enough in a class that has more than
+    `topk_candidates`.
     """
-    sample = -_scores(logits[::_SAMPLED])  # (K, n)
-    most = limits.topk_candidates // _SAMPLED
-    rooms = [min(int(share * most), sample.shape[1] - 1) for _, share in _CANDIDATES]
-    if 0 < most <= rooms[0]:
-        sample.partition((most, *rooms), axis=1)
-        counting = sample[:, :most]  # what a class has beyond its candidates does not count
+    negative_scores = -_softmax_scores(logits[::_SAMPLE_STRIDE])  # (K, n)
+    topk = config.topk_candidates // _SAMPLE_STRIDE
+    ranks = [min(int(factor * topk), negative_scores.shape[1] - 1) for _, factor in _THRESHOLD_SCHEDULE]
+    if 0 < topk <= ranks[0]:
+        negative_scores.partition((topk, *ranks), axis=1)
+        counted = negative_scores[:, :topk]  # candidates beyond a class's top k are dropped anyway
     else:
-        counting, rooms = sample, []
-    for number, (boxes, _) in enumerate(_CANDIDATES):
-        expected = boxes * limits.max_detections // _SAMPLED
-        if 0 < expected < counting.size:
-            guess = -np.partition(counting.ravel(), expected)[expected]
-            if guess > limits.score_threshold:
-                yield np.maximum(guess, -sample[:, rooms[number]]) if rooms else np.full(len(sample), guess)
-    yield np.full(len(sample), limits.score_threshold, np.float32)
+        counted, ranks = negative_scores, []
+    for index, (candidates_per_box, _) in enumerate(_THRESHOLD_SCHEDULE):
+        rank = candidates_per_box * config.max_detections // _SAMPLE_STRIDE
+        if 0 < rank < counted.size:
+            estimate = -np.partition(counted.ravel(), rank)[rank]
+            if estimate > config.score_threshold:
+                if ranks:
+                    yield np.maximum(estimate, -negative_scores[:, ranks[index]])
+                else:
+                    yield np.full(len(negative_scores), estimate)
+    yield np.full(len(negative_scores), config.score_threshold, np.float32)
 
 
-def _suppressed(
-    anchor: Rows, label: Labels, score: Scores, offsets: Floats, anchors: Floats, spec: Spec, limits: PostprocessConfig
-) -> DetectionArrays:
-    """The best boxes that are left of the candidates."""
-    with np.errstate(over="ignore"):  # an endless box is clipped like any other
-        placed = np.clip(decode(offsets[anchor], anchors[anchor], spec.anchors.variances), 0, 1)
-    kept = np.flatnonzero(
-        batched_nms(placed, label, iou_threshold=limits.nms_threshold, max_detections=limits.max_per_class)
-    )
-    best = kept[np.argsort(-score[kept], kind="stable")[: limits.max_detections]]
-    return placed[best], score[best], label[best]
+def _select_candidates(
+    logits: Floats, thresholds: Floats, config: PostprocessConfig
+) -> tuple[Indices, Labels, Scores] | None:
+    """Anchor, label and score of the candidates for NMS, ordered by label, descending score, anchor.
 
-
-def _candidates(logits: Floats, bars: Floats, limits: PostprocessConfig) -> tuple[Rows, Labels, Scores] | None:
-    """Anchor, label and score of what goes into suppression, by label, falling score, anchor.
-
-    Of each class (K,) what is above its bar. None where a bar above the true limit hides some of a class's best.
+    None if a threshold (K,) above the true one leaves a class with fewer than `topk_candidates`.
     """
-    rows = _possible(logits, bars)
-    table = _scores(logits[rows])  # (K, n)
-    passing = table > bars[:, None]
+    rows = _possible_anchors(logits, thresholds)
+    scores = _softmax_scores(logits[rows])  # (K, n)
+    passing = scores > thresholds[:, None]
     counts = passing.sum(1)
-    if (counts[bars > bars.min()] < limits.topk_candidates).any():
+    if (counts[thresholds > thresholds.min()] < config.topk_candidates).any():
         return None
-    many = np.flatnonzero(counts > limits.topk_candidates)
-    if len(many):
-        passing[many] &= _best(table[many], limits.topk_candidates)
-    place = np.flatnonzero(passing)
-    label, row = np.divmod(place, max(1, len(rows)))
-    score = table.ravel()[place]
-    order = np.lexsort((-score, label))  # stable: equal scores stay in the anchors' order
-    return rows[row[order]], label[order], score[order]
+    crowded = np.flatnonzero(counts > config.topk_candidates)
+    if len(crowded):
+        passing[crowded] &= _top_k_mask(scores[crowded], config.topk_candidates)
+    flat = np.flatnonzero(passing)
+    labels, columns = np.divmod(flat, max(1, len(rows)))
+    candidate_scores = scores.ravel()[flat]
+    order = np.lexsort((-candidate_scores, labels))  # stable: equal scores stay in the order of anchors
+    return rows[columns[order]], labels[order], candidate_scores[order]
 
 
-def _best(table: Scores, count: int) -> Flags:
-    """Which of each row's (K, n) are its `count` best; of equal ones the first."""
-    if not count:
-        return np.zeros(table.shape, np.bool_)
-    least = -np.partition(-table, count - 1, axis=1)[:, count - 1 : count]  # (K, 1)
-    best, equal = table > least, table == least
-    lacking = count - best.sum(1, keepdims=True)
-    if (equal.sum(1, keepdims=True) > lacking).any():
-        equal &= equal.cumsum(1) <= lacking
-    return np.asarray(best | equal)
+def _top_k_mask(scores: Scores, k: int) -> Flags:
+    """The `k` highest of each row (K, n); of equal scores the first."""
+    if not k:
+        return np.zeros(scores.shape, np.bool_)
+    kth = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]  # (K, 1)
+    above, equal = scores > kth, scores == kth
+    missing = k - above.sum(1, keepdims=True)
+    if (equal.sum(1, keepdims=True) > missing).any():
+        equal &= equal.cumsum(1) <= missing
+    return np.asarray(above | equal)
 
 
-def _possible(logits: Floats, bars: Floats) -> Rows:
-    """Anchors of which some class may have a probability above its bar (K,), rising.
+def _possible_anchors(logits: Floats, thresholds: Floats) -> Indices:
+    """Indices, ascending, of the anchors with some class that may pass its threshold (K,).
 
-    Softmax over C classes gives a class at most what softmax over it and background alone would.
+    A class's softmax probability is at most sigmoid(logit - background logit).
     """
-    if not 0 < bars.min() <= bars.max() < 1:
-        return np.arange(len(logits)) if bars.min() <= 0 else np.zeros(0, np.intp)
-    least = (np.log(bars / (1 - bars)) - _SLACK).astype(np.float32)
-    # One bar for all first: numpy is fast where rows are compared with one number each.
-    passing = logits > logits[:, :1] + least.min()
+    if not 0 < thresholds.min() <= thresholds.max() < 1:
+        return np.arange(len(logits)) if thresholds.min() <= 0 else np.zeros(0, np.intp)
+    margins = (np.log(thresholds / (1 - thresholds)) - _LOGIT_TOLERANCE).astype(np.float32)
+    # The smallest margin for all classes first: numpy is fast when a row is compared with one number.
+    passing = logits > logits[:, :1] + margins.min()
     passing[:, 0] = False
     if np.count_nonzero(passing) > len(logits):
-        return np.flatnonzero((logits[:, 1:] > logits[:, :1] + least).any(1))
-    place = np.flatnonzero(passing)
-    rows: Rows
-    rows, channel = np.divmod(place, logits.shape[1])
-    rows = rows[logits.ravel()[place] > logits[rows, 0] + least[channel - 1]]
-    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]
+        return np.flatnonzero((logits[:, 1:] > logits[:, :1] + margins).any(1))
+    flat = np.flatnonzero(passing)
+    rows: Indices
+    rows, channels = np.divmod(flat, logits.shape[1])
+    rows = rows[logits.ravel()[flat] > logits[rows, 0] + margins[channels - 1]]
+    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]  # each once
 
 
-def _scores(logits: Floats) -> Floats:
-    """Probabilities (K, n) of the classes without background, of logits (n, C); classes first, for speed."""
-    power = logits.T.copy()
-    power -= power.max(0)
-    np.exp(power, out=power)
-    return np.asarray(power[1:] / power.sum(0))
+def _softmax_scores(logits: Floats) -> Floats:
+    """Probabilities (K, n) of the classes without background, of logits (n, C); transposed, which is faster."""
+    exponentials = logits.T.copy()
+    exponentials -= exponentials.max(0)
+    np.exp(exponentials, out=exponentials)
+    return np.asarray(exponentials[1:] / exponentials.sum(0))

@@ -1,273 +1,337 @@
-"""Which pixels belong to which box: instance masks and a panoptic map out of boxes and class map, without a network.
+"""Instance masks and panoptic segmentation from boxes and segmentation logits, without another network.
 
-A box knows its class and where the thing ends; the class map knows where the class is, and nothing of things. So
-inside a box its class need not be the best one: it has to beat background, and no other class by far. How sure it
-has to be is what makes the mask reach from side to side of its box. Where things of one class overlap, a pixel
-belongs to the one whose middle it is nearer to.
+A box gives the class and the extent of one object; the segmentation gives the class of each pixel, but no objects.
+Inside a box, the mask takes the pixels whose logit for the box's class is higher than background and not far below
+other classes. The threshold is lowered step by step while that makes the mask reach more of its box. Where objects
+of one class overlap, a pixel belongs to the object whose center is nearer.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Floats, Labels, Scores
-from blitznet.postprocess.bilinear import source_indices
+from blitznet.postprocess.bilinear import SourceIndices, source_indices
 
 Mask: TypeAlias = NDArray[np.bool_]
-"""(H, W), or those of a window"""
-Window: TypeAlias = tuple[slice, slice]
+"""(H, W), or (h, w) of a crop"""
+Crop: TypeAlias = tuple[slice, slice]
 """rows and columns of the image"""
 Margins: TypeAlias = Callable[[int], Floats]
-"""by how much (h, w) a label (0..K-1) is preferred to all that stands against it, in logits"""
+"""from a label (0..K-1) to how much (h, w) its logit exceeds those of background and other classes"""
 
-LEAD = 2.0
-"""another class's logit may be greater by this much inside the box of a class"""
-BELIEF = 1.0
-"""what a box adds to its class's logit in its middle; nothing on the ellipse inside it, less in its corners"""
-STEPS = (0.0, 1.0, 2.0, 3.0, 4.0)
-"""logits that may be added once more, for the mask to fill its box"""
-COST = 0.1
-"""of the box's area: what each added logit has to gain"""
-GAIN = 0.02
-"""of the box's area: what less is not worth a step"""
-LEAST = 0.25
-"""of the box's area: of a smaller mask nothing is believed, and the ellipse inside the box stands for it"""
-RIVAL = 0.5
-"""of a thing's score: what another of its class needs to take pixels from it"""
-SPECK = 0.005
-"""of the image: what a class without a box has at least, to be a segment"""
-_SURE = 8.0
-"""the margin where there is no more than a class map to go by"""
+
+@dataclass(frozen=True, slots=True)
+class InstanceConfig:
+    """Parameters of the heuristic."""
+
+    class_margin: float = 2.0
+    """logits by which another class may be higher inside a box"""
+    box_prior_logit: float = 1.0
+    """logit that a box adds to its class at its center; 0 on the inscribed ellipse, negative outside of it"""
+    grow_logits: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0)
+    """logits to lower the threshold by, in turn, until the mask fills its box"""
+    grow_cost: float = 0.1
+    """fraction of the box's extent that each added logit has to gain"""
+    min_gain: float = 0.02
+    """fraction of the box's extent below which a gain is ignored"""
+    min_mask_area: float = 0.25
+    """fraction of the box's area below which a mask is replaced by the inscribed ellipse"""
+    min_rival_score: float = 0.5
+    """fraction of an object's score that another of its class needs to take pixels from it"""
+    min_segment_area: float = 0.005
+    """fraction of the image that a class without a box needs to become a panoptic segment"""
+    class_map_logit: float = 8.0
+    """logit margin assumed where only a class map is known"""
+
+
+DEFAULT_CONFIG = InstanceConfig()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instances:
-    """The pixels of each detection of a image; those of one class never overlap but with much weaker ones."""
+    """The pixels of each detection of an image.
+
+    Masks of one class do not overlap, except with boxes of a much lower score.
+    """
 
     boxes: Boxes
-    """(N, 4) x1 y1 x2 y2"""
+    """(N, 4) x1 y1 x2 y2, pixels"""
     scores: Scores
     """(N,)"""
     labels: Labels
     """(N,) 0..K-1"""
     size: tuple[int, int]
-    """(H, W)"""
-    crops: tuple[Window, ...]
-    """where each one's box is, in whole pixels"""
+    """(H, W) of the image"""
+    crops: tuple[Crop, ...]
+    """N boxes in whole pixels"""
     crop_masks: tuple[Mask, ...]
-    """which pixels of its window are a thing's"""
+    """N masks (h, w), each of its crop"""
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def mask(self, index: int) -> Mask:
-        """(H, W): the pixels of detection `index`."""
-        whole = np.zeros(self.size, np.bool_)
-        whole[self.crops[index]] = self.crop_masks[index]
-        return whole
+        """The mask (H, W) of one detection."""
+        mask = np.zeros(self.size, np.bool_)
+        mask[self.crops[index]] = self.crop_masks[index]
+        return mask
 
 
 class SegmentInfo(NamedTuple):
-    """What an id of a panoptic map stands for."""
+    """One segment of a panoptic segmentation."""
 
     id: int
-    """1, 2, ..."""
+    """its value in the segmentation, from 1"""
     label: int
-    """0..K-1"""
+    """class id, 0..K-1"""
     score: float | None
-    """of its box; None: the class map saw the class, and no box of it was found"""
+    """score of its box; None for a region of the class map without a box"""
     area: int
     """pixels, at least 1"""
+
+    @property
+    def isthing(self) -> bool:
+        """Whether the segment is one object, found by a box."""
+        return self.score is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panoptic:
-    """One owner for every pixel."""
+    """Panoptic segmentation: at most one segment for every pixel."""
 
     segmentation: NDArray[np.uint16]
     """(H, W): 0 background, or the id of a segment"""
     segments_info: tuple[SegmentInfo, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The segments as plain values, with COCO's keys; `category_id` is the label."""
+        return {
+            "segments_info": [
+                {
+                    "id": segment.id,
+                    "category_id": segment.label,
+                    "score": segment.score,
+                    "area": segment.area,
+                    "isthing": segment.isthing,
+                }
+                for segment in self.segments_info
+            ]
+        }
 
-def instances(boxes: Boxes, scores: Scores, labels: Labels, margins: Margins, size: tuple[int, int]) -> Instances:
-    """The pixels of each of N detections in a image of `size` (H, W); margins as `of_logits` or `of_class_map` give."""
-    windows = tuple(_window(box, size) for box in boxes)
-    fields = {label: margins(label) for label in {int(label) for label in labels}}
-    parts = [
-        _part(_believed(fields[int(label)], box, window, size), box, window)
-        for label, box, window in zip(labels, boxes, windows, strict=True)
+
+def extract_instances(
+    boxes: Boxes,
+    scores: Scores,
+    labels: Labels,
+    margins: Margins,
+    size: tuple[int, int],
+    config: InstanceConfig = DEFAULT_CONFIG,
+) -> Instances:
+    """Compute the mask of each detection.
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2, pixels.
+        scores: (N,).
+        labels: (N,) 0..K-1.
+        margins: From `margins_from_logits` or `margins_from_class_map`.
+        size: (H, W) of the image.
+        config: Parameters of the heuristic.
+    """
+    crops = tuple(_crop(box, size) for box in boxes)
+    label_margins = {label: margins(label) for label in {int(label) for label in labels}}
+    masks = [
+        _crop_mask(_upsample_margin(label_margins[int(label)], box, crop, size, config), box, crop, config)
+        for label, box, crop in zip(labels, boxes, crops, strict=True)
     ]
-    return _divided(Instances(boxes, scores, labels, size, windows, tuple(parts)))
+    return _resolve_overlaps(Instances(boxes, scores, labels, size, crops, tuple(masks)), config)
 
 
-def margins_from_logits(logits: Floats) -> Margins:
+def margins_from_logits(logits: Floats, config: InstanceConfig = DEFAULT_CONFIG) -> Margins:
     """Margins of segmentation logits (C, h, w), background first."""
     background, classes = logits[0], logits[1:]
 
     def margin(label: int) -> Floats:
-        against = background
+        highest = background
         for others in (classes[:label], classes[label + 1 :]):
             if len(others):
-                against = np.maximum(against, others.max(0) - np.float32(LEAD))
-        return np.asarray(classes[label] - against, np.float32)
+                highest = np.maximum(highest, others.max(0) - np.float32(config.class_margin))
+        return np.asarray(classes[label] - highest, np.float32)
 
     return margin
 
 
-def margins_from_class_map(class_map: ClassMap) -> Margins:
-    """Margins of a class map (H, W), where that is all there is."""
-    return lambda label: np.where(class_map == label + 1, np.float32(_SURE), np.float32(-_SURE))
+def margins_from_class_map(class_map: ClassMap, config: InstanceConfig = DEFAULT_CONFIG) -> Margins:
+    """Margins of a class map (H, W), for results without logits."""
+    logit = np.float32(config.class_map_logit)
+    return lambda label: np.where(class_map == label + 1, logit, -logit)
 
 
-def panoptic(found: Instances, class_map: ClassMap) -> Panoptic:
-    """One owner for every pixel: of several detections the best one of the class map's class there, then the best.
+def merge_panoptic(
+    instances: Instances, class_map: ClassMap, config: InstanceConfig = DEFAULT_CONFIG
+) -> Panoptic:
+    """Merge instances and class map into one segment for every pixel.
 
-    class_map (H, W). A class that is seen without a box keeps what is nobody's, unless that is next to nothing;
-    pixels of a class that has boxes, and outside of all of them, belong to nobody.
+    Of several detections a pixel goes to the best one of the class map's class there, else to the best one. A class
+    without any box becomes one segment of its remaining pixels, unless it is tiny. Pixels of a class that has boxes
+    but outside of all of them become background.
+
+    Args:
+        instances: Masks of the detections.
+        class_map: (H, W) 0 background, label + 1.
+        config: Parameters of the heuristic.
     """
-    order = np.argsort(-found.scores, kind="stable")
-    ids = _owned(found, order, class_map)
-    counts = _counts(ids, class_map, len(order))  # (N + 1, 256)
-    owners = zip(order, counts[1:].sum(1), strict=True)
+    order = np.argsort(-instances.scores, kind="stable")
+    segmentation = _assign_pixels(instances, order, class_map)
+    counts = _count_pixels(segmentation, class_map, len(order))  # (N + 1, 256)
+    areas = counts[1:].sum(1)
     segments = [
-        SegmentInfo(number, int(found.labels[n]), float(found.scores[n]), int(area))
-        for number, (n, area) in enumerate(owners, start=1)
+        SegmentInfo(segment_id, int(instances.labels[index]), float(instances.scores[index]), int(area))
+        for segment_id, (index, area) in enumerate(zip(order, areas, strict=True), start=1)
         if area
     ]
-    free, number = ids == 0, len(order)
-    for label in np.setdiff1d(_seen(counts[0], ids.size), found.labels):
-        number += 1
-        np.copyto(ids, np.uint16(number), where=free & (class_map == label + 1))
-        segments.append(SegmentInfo(number, int(label), None, int(counts[0, label + 1])))
-    return Panoptic(ids, tuple(segments))
+    unassigned, segment_id = segmentation == 0, len(order)
+    min_area = max(1, config.min_segment_area * segmentation.size)
+    large = np.flatnonzero(counts[0, 1:IGNORE_INDEX] >= min_area)
+    for label in np.setdiff1d(large, instances.labels):
+        segment_id += 1
+        np.copyto(segmentation, np.uint16(segment_id), where=unassigned & (class_map == label + 1))
+        segments.append(SegmentInfo(segment_id, int(label), None, int(counts[0, label + 1])))
+    return Panoptic(segmentation, tuple(segments))
 
 
-def _owned(found: Instances, order: Labels, class_map: ClassMap) -> NDArray[np.uint16]:
-    """The number (H, W) of the detection that each pixel belongs to, counted from 1 in this order; 0 for none."""
-    ids = np.zeros(found.size, np.uint16)
-    painted = [
-        (number, found.crops[n], found.crop_masks[n], found.labels[n]) for number, n in enumerate(order, start=1)
+def _assign_pixels(instances: Instances, order: Labels, class_map: ClassMap) -> NDArray[np.uint16]:
+    """Rank from 1 in `order` of the detection that each pixel (H, W) belongs to; 0 for none."""
+    segmentation = np.zeros(instances.size, np.uint16)
+    ranked = [
+        (rank, instances.crops[index], instances.crop_masks[index], instances.labels[index])
+        for rank, index in enumerate(order, start=1)
     ]
-    for number, window, part, _ in reversed(painted):  # the best last, over the others
-        np.copyto(ids[window], np.uint16(number), where=part)
-    for number, window, part, label in reversed(painted):
-        np.copyto(ids[window], np.uint16(number), where=part & (class_map[window] == label + 1))
-    return ids
+    for rank, crop, mask, _ in reversed(ranked):  # the best last, over the others
+        np.copyto(segmentation[crop], np.uint16(rank), where=mask)
+    for rank, crop, mask, label in reversed(ranked):
+        np.copyto(segmentation[crop], np.uint16(rank), where=mask & (class_map[crop] == label + 1))
+    return segmentation
 
 
-def _counts(ids: NDArray[np.uint16], class_map: ClassMap, last: int) -> Labels:
-    """(last + 1, 256) how many pixels of each class of the map each id has."""
-    small = last < 256  # nearly always, and in a third of the time
-    keys = (ids if small else ids.astype(np.int64)) << 8 | class_map
-    return np.bincount(keys.ravel(), minlength=(last + 1) << 8).reshape(last + 1, 256)
+def _count_pixels(segmentation: NDArray[np.uint16], class_map: ClassMap, max_id: int) -> Labels:
+    """(max_id + 1, 256) pixels of each segment id and class map value."""
+    fits_uint16 = max_id < 256  # nearly always, and three times as fast
+    keys = (segmentation if fits_uint16 else segmentation.astype(np.int64)) << 8 | class_map
+    return np.bincount(keys.ravel(), minlength=(max_id + 1) << 8).reshape(max_id + 1, 256)
 
 
-def _seen(pixels: Labels, size: int) -> Labels:
-    """Labels that are more than next to nothing of `size` pixels, by how many each value of a class map has (256,)."""
-    return np.flatnonzero(pixels[1:IGNORE_INDEX] >= max(1, SPECK * size))
-
-
-def _window(box: Floats, size: tuple[int, int]) -> Window:
-    """The whole pixels of a box, one at least."""
-    x1, y1, x2, y2 = (round(float(side)) for side in box)
+def _crop(box: Floats, size: tuple[int, int]) -> Crop:
+    """A box in whole pixels, at least one."""
+    x1, y1, x2, y2 = (round(float(coordinate)) for coordinate in box)
     top, left = min(max(y1, 0), size[0] - 1), min(max(x1, 0), size[1] - 1)
     return slice(top, min(max(y2, top + 1), size[0])), slice(left, min(max(x2, left + 1), size[1]))
 
 
-def _away(box: Floats, window: Window) -> tuple[Floats, Floats]:
-    """How far rows (h,) and columns (w,) of a window are from the middle of the box, squared.
+def _squared_distances(box: Floats, crop: Crop) -> tuple[Floats, Floats]:
+    """Squared distance of a crop's rows (h,) and columns (w,) from the center of a box, in half box sizes.
 
-    Their sum is 1 on the ellipse inside the box.
+    Their sum is 1 on the inscribed ellipse.
     """
-    y, x = (np.arange(side.start, side.stop, dtype=np.float32) + np.float32(0.5) for side in window)
+    y, x = (np.arange(axis.start, axis.stop, dtype=np.float32) + np.float32(0.5) for axis in crop)
     x1, y1, x2, y2 = box
-    across = (x - (x1 + x2) / 2) / max((x2 - x1) / 2, np.float32(0.5))
-    down = (y - (y1 + y2) / 2) / max((y2 - y1) / 2, np.float32(0.5))
-    return np.asarray(down**2, np.float32), np.asarray(across**2, np.float32)
+    horizontal = (x - (x1 + x2) / 2) / max((x2 - x1) / 2, np.float32(0.5))
+    vertical = (y - (y1 + y2) / 2) / max((y2 - y1) / 2, np.float32(0.5))
+    return np.asarray(vertical**2, np.float32), np.asarray(horizontal**2, np.float32)
 
 
-def _believed(field: Floats, box: Floats, window: Window, size: tuple[int, int]) -> Floats:
-    """A field (h, w) bilinearly at `size`, inside a window only, with what the box adds to it.
+def _upsample_margin(
+    margin: Floats, box: Floats, crop: Crop, size: tuple[int, int], config: InstanceConfig
+) -> Floats:
+    """A margin (h, w) upsampled bilinearly to `size`, inside a crop only, plus the box prior.
 
-    Both are sums over few terms for a row and a column, so all is one product of matrices.
+    Upsampling and prior are separable, so both are one matrix product.
     """
-    (rows, down), (columns, across) = (
-        _weights(inside, outside, side) for inside, outside, side in zip(field.shape, size, window, strict=True)
+    (rows, row_weights), (columns, column_weights) = (
+        _interpolation_matrix(source, output, axis) for source, output, axis in zip(margin.shape, size, crop, strict=True)
     )
-    far_down, far_across = _away(box, window)
-    one = np.ones((len(far_down), 1), np.float32)
-    tall = np.concatenate([down, one, far_down[:, None]], 1)
-    belief = np.float32(BELIEF)
-    wide = np.concatenate(
-        [field[rows, columns] @ across.T, belief * (1 - far_across)[None], np.full_like(far_across, -belief)[None]]
+    vertical, horizontal = _squared_distances(box, crop)
+    ones = np.ones((len(vertical), 1), np.float32)
+    left = np.concatenate([row_weights, ones, vertical[:, None]], 1)
+    prior = np.float32(config.box_prior_logit)
+    right = np.concatenate(
+        [
+            margin[rows, columns] @ column_weights.T,
+            prior * (1 - horizontal)[None],
+            np.full_like(horizontal, -prior)[None],
+        ]
     )
-    believed: Floats = tall @ wide
-    return believed
+    upsampled: Floats = left @ right
+    return upsampled
 
 
-def _weights(inside: int, outside: int, side: slice) -> tuple[slice, Floats]:
-    """The places of `inside` that some pixels of `outside` lie between, and their weights (pixels, places)."""
-    low, share = (values[side] for values in _places(inside, outside))
-    first, last = int(low[0]), min(int(low[-1]) + 1, inside - 1)
-    weights, pixels = np.zeros((len(low), last + 1 - first), np.float32), np.arange(len(low))
-    weights[pixels, low - first] = 1 - share
-    weights[pixels, np.minimum(low + 1, last) - first] += share
-    return slice(first, last + 1), weights
+def _interpolation_matrix(source_size: int, output_size: int, axis: slice) -> tuple[slice, Floats]:
+    """The source pixels behind a slice of the output pixels, and the weights (output, source)."""
+    low, high, weight = (values[axis] for values in _cached_source_indices(source_size, output_size))
+    first, last = int(low[0]), int(high[-1])
+    matrix, pixels = np.zeros((len(low), last + 1 - first), np.float32), np.arange(len(low))
+    matrix[pixels, low - first] = 1 - weight
+    matrix[pixels, high - first] += weight
+    return slice(first, last + 1), matrix
 
 
-_places = lru_cache(maxsize=16)(source_indices)
-"""for the sides of one image, which all its boxes ask for"""
+@lru_cache(maxsize=16)
+def _cached_source_indices(source_size: int, output_size: int) -> SourceIndices:
+    """Cached: all boxes of an image need the same."""
+    return source_indices(source_size, output_size)
 
 
-def _part(margin: Floats, box: Floats, window: Window) -> Mask:
-    """The mask (h, w) of one box: as much as it takes to fill it, the ellipse where next to nothing is seen."""
-    most, farthest = -np.inf, STEPS[0]
-    rows, columns = margin.max(1), margin.max(0)
-    for step in STEPS:
-        filled = _reach(rows > -step) * _reach(columns > -step) - COST * step
-        if filled > most + GAIN:
-            most, farthest = filled, step
-    part = margin > -farthest
-    if np.count_nonzero(part) >= LEAST * part.size:
-        return part
-    down, across = _away(box, window)
-    return down[:, None] + across < 1
+def _crop_mask(margin: Floats, box: Floats, crop: Crop, config: InstanceConfig) -> Mask:
+    """The mask (h, w) of one box, grown to fill the box; the inscribed ellipse if next to nothing is found."""
+    best_fill, best_logit = -np.inf, config.grow_logits[0]
+    row_maxima, column_maxima = margin.max(1), margin.max(0)
+    for logit in config.grow_logits:
+        fill = _extent(row_maxima > -logit) * _extent(column_maxima > -logit) - config.grow_cost * logit
+        if fill > best_fill + config.min_gain:
+            best_fill, best_logit = fill, logit
+    mask = margin > -best_logit
+    if np.count_nonzero(mask) >= config.min_mask_area * mask.size:
+        return mask
+    vertical, horizontal = _squared_distances(box, crop)
+    return vertical[:, None] + horizontal < 1
 
 
-def _reach(there: Mask) -> float:
-    """From the first to the last (n,) that is there, as a share of all."""
-    first, last = int(there.argmax()), len(there) - int(there[::-1].argmax())
-    return (last - first) / len(there) if there[first] else 0.0
+def _extent(occupied: Mask) -> float:
+    """Fraction of an axis (n,) from the first to the last occupied pixel."""
+    first, stop = int(occupied.argmax()), len(occupied) - int(occupied[::-1].argmax())
+    return (stop - first) / len(occupied) if occupied[first] else 0.0
 
 
-def _divided(found: Instances) -> Instances:
-    """The same without what belongs to a rival: a thing of its class whose middle is nearer."""
-    left = [part.copy() for part in found.crop_masks]
-    for one, other in combinations(range(len(left)), 2):
-        shared = _shared(found.crops[one], found.crops[other])
-        if found.labels[one] != found.labels[other] or shared is None:
+def _resolve_overlaps(instances: Instances, config: InstanceConfig) -> Instances:
+    """Give pixels that two masks of one class share to the one whose center is nearer."""
+    scores, masks = instances.scores, [mask.copy() for mask in instances.crop_masks]
+    for a, b in combinations(range(len(masks)), 2):
+        shared = _intersection(instances.crops[a], instances.crops[b])
+        if instances.labels[a] != instances.labels[b] or shared is None:
             continue
-        mine, theirs = (_inside(shared, found.crops[n]) for n in (one, other))
-        (down, across), (far_down, far_across) = (_away(found.boxes[n], shared) for n in (one, other))
-        nearer = (far_down - down)[:, None] < across - far_across  # to the other; the first one's where as near
-        if found.scores[other] >= RIVAL * found.scores[one]:
-            left[one][mine] &= ~(found.crop_masks[other][theirs] & nearer)
-        if found.scores[one] >= RIVAL * found.scores[other]:
-            left[other][theirs] &= ~(found.crop_masks[one][mine] & ~nearer)
-    return replace(found, crop_masks=tuple(left))
+        inside_a, inside_b = (_relative(shared, instances.crops[index]) for index in (a, b))
+        (vertical_a, horizontal_a), (vertical_b, horizontal_b) = (
+            _squared_distances(instances.boxes[index], shared) for index in (a, b)
+        )
+        nearer_to_b = (vertical_b - vertical_a)[:, None] < horizontal_a - horizontal_b  # equal distances go to a
+        if scores[b] >= config.min_rival_score * scores[a]:
+            masks[a][inside_a] &= ~(instances.crop_masks[b][inside_b] & nearer_to_b)
+        if scores[a] >= config.min_rival_score * scores[b]:
+            masks[b][inside_b] &= ~(instances.crop_masks[a][inside_a] & ~nearer_to_b)
+    return replace(instances, crop_masks=tuple(masks))
 
 
-def _shared(one: Window, other: Window) -> Window | None:
-    rows, columns = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+def _intersection(a: Crop, b: Crop) -> Crop | None:
+    rows, columns = (slice(max(x.start, y.start), min(x.stop, y.stop)) for x, y in zip(a, b, strict=True))
     return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
-def _inside(part: Window, window: Window) -> Window:
-    """A part of a window, counted from the window's corner."""
-    rows, columns = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, window, strict=True))
+def _relative(crop: Crop, to: Crop) -> Crop:
+    """A crop in coordinates of another that contains it."""
+    rows, columns = (slice(x.start - y.start, x.stop - y.start) for x, y in zip(crop, to, strict=True))
     return rows, columns

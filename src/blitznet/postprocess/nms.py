@@ -1,7 +1,6 @@
-"""Suppression of overlapping boxes, all classes in one call of onnxruntime's operator.
+"""Non-maximum suppression of all classes in one call of ONNX's NonMaxSuppression operator.
 
-Best box after best box is what numpy is slowest at: fifty passes over all boxes took 1.2 ms, the operator takes 0.3.
-It compares as the paper does, and as the plain loop in the tests does, to the last bit.
+A greedy loop in numpy takes 1.2 ms for 50 boxes of each of 20 classes, the operator 0.3 ms, with equal results.
 """
 
 from functools import cache
@@ -10,48 +9,74 @@ from typing import Any
 
 import numpy as np
 
-from blitznet.core.arrays import Boxes, Flags, Labels
+from blitznet.core.arrays import Boxes, Flags, Labels, Scores
+from blitznet.core.spec import PostprocessConfig
 
 MODEL = Path(__file__).with_name("nms.onnx")
-"""the operator alone; a test builds it anew and compares"""
-_ERRORS_ONLY = 3
+"""the operator as a model file; a test builds it and compares"""
+_ONNXRUNTIME_LOG_ERRORS = 3
+
+DetectionArrays = tuple[Boxes, Scores, Labels]
+"""boxes (N, 4), scores (N,) and labels (N,)"""
 
 
-def batched_nms(boxes: Boxes, group: Labels, *, iou_threshold: float, max_detections: int) -> Flags:
-    """Which boxes survive greedy suppression within their own group.
+def nms_top_k(boxes: Boxes, scores: Scores, labels: Labels, config: PostprocessConfig) -> DetectionArrays:
+    """NMS within each class, then the best `max_detections` of all, scores descending.
 
-    boxes (N, 4) x1 y1 x2 y2; group (N,) rising, one number for each class, best score first within a group.
-    A box goes when its IoU with a better one of its group that stays is greater than `iou`; at most `keep`
-    stay in a group. Gives (N,) bool. Paper 3.5.
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2.
+        scores: (N,), descending within a class.
+        labels: (N,), ascending.
+        config: Thresholds.
     """
-    kept = np.zeros(len(boxes), np.bool_)
+    keep = np.flatnonzero(
+        batched_nms(boxes, labels, iou_threshold=config.nms_threshold, max_detections=config.max_per_class)
+    )
+    best = keep[np.argsort(-scores[keep], kind="stable")[: config.max_detections]]
+    return boxes[best], scores[best], labels[best]
+
+
+def batched_nms(boxes: Boxes, labels: Labels, *, iou_threshold: float, max_detections: int) -> Flags:
+    """Greedy NMS within each class (paper 3.5).
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2, scores descending within a class.
+        labels: (N,), ascending.
+        iou_threshold: A box is removed if its IoU with a better one of its class that was kept is greater.
+        max_detections: Boxes kept of each class, at most.
+
+    Returns:
+        (N,) bool, the boxes to keep.
+    """
+    keep = np.zeros(len(boxes), np.bool_)
     if not len(boxes):
-        return kept
-    starts = np.flatnonzero(np.diff(group, prepend=group[0] - 1))  # (G,)
+        return keep
+    starts = np.flatnonzero(np.diff(labels, prepend=labels[0] - 1))  # (G,) first row of each class
     sizes = np.diff(starts, append=len(boxes))
-    row = np.repeat(np.arange(len(starts)), sizes)
-    rank = np.arange(len(boxes)) - starts[row]
+    group = np.repeat(np.arange(len(starts)), sizes)
+    rank = np.arange(len(boxes)) - starts[group]
     table = np.zeros((len(starts), sizes.max(), 4), np.float32)
-    table[row, rank] = boxes
-    order = np.zeros((len(starts), 1, sizes.max()), np.float32)  # stands for scores: only who is better counts
-    order[row, 0, rank] = len(boxes) - rank
-    given = {
+    table[group, rank] = boxes
+    scores = np.zeros((len(starts), 1, sizes.max()), np.float32)  # the operator uses their order alone
+    scores[group, 0, rank] = len(boxes) - rank
+    inputs = {
         "boxes": table,
-        "scores": order,
+        "scores": scores,
         "iou": np.array([iou_threshold], np.float32),
         "keep": np.array([max_detections]),
     }
-    chosen = _session().run(None, given)[0]  # (M, 3) group, 0, rank
-    kept[starts[chosen[:, 0]] + chosen[:, 2]] = True
-    return kept
+    selected = _session().run(None, inputs)[0]  # (M, 3) group, 0, rank
+    keep[starts[selected[:, 0]] + selected[:, 2]] = True
+    return keep
 
 
 @cache
 def _session() -> Any:
+    """A session with one thread: the operator is too small to share."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _ONNXRUNTIME_LOG_ERRORS
     return onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])

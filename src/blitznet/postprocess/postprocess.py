@@ -4,14 +4,15 @@ from functools import partial
 
 import numpy as np
 
-from blitznet.core.anchors import Grid, feature_map_sizes, generate_anchors
-from blitznet.core.arrays import Floats
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.arrays import Floats, Size
 from blitznet.core.errors import ModelError
 from blitznet.core.image import ImageSource
 from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import PostprocessConfig, Spec
-from blitznet.postprocess.decode import DetectionArrays, decode_detections, empty_detections
+from blitznet.postprocess.decode import decode_detections, empty_detections
 from blitznet.postprocess.end_to_end import resize_nearest, select_detections
+from blitznet.postprocess.nms import DetectionArrays
 from blitznet.postprocess.result import Result, Segmentation
 
 
@@ -20,8 +21,8 @@ def postprocess(
     index: int,
     spec: Spec,
     *,
-    size: Grid,
-    input_size: Grid | None = None,
+    size: Size,
+    input_size: Size | None = None,
     config: PostprocessConfig | None = None,
     class_map: bool = True,
     image: ImageSource | None = None,
@@ -59,14 +60,14 @@ def postprocess(
     )
 
 
-def _decode(outputs: Outputs, index: int, spec: Spec, input_size: Grid, config: PostprocessConfig) -> DetectionArrays:
+def _decode(outputs: Outputs, index: int, spec: Spec, input_size: Size, config: PostprocessConfig) -> DetectionArrays:
     if outputs.offsets is None or outputs.logits is None:
         return empty_detections()
     anchors = _anchors(spec, input_size, count=outputs.logits.shape[1])
     return decode_detections(outputs.offsets[index], outputs.logits[index], anchors, spec, config)
 
 
-def _segmentation(outputs: Outputs | NmsOutputs, index: int, spec: Spec, size: Grid) -> Segmentation | None:
+def _segmentation(outputs: Outputs | NmsOutputs, index: int, spec: Spec, size: Size) -> Segmentation | None:
     """The segmentation of one image; of a batch it copies its part, so that the rest can be freed."""
     if isinstance(outputs, NmsOutputs):
         if outputs.class_map is None:
@@ -81,7 +82,7 @@ def _segmentation(outputs: Outputs | NmsOutputs, index: int, spec: Spec, size: G
     return Segmentation.from_logits(logits, size, spec.segmentation_temperature)
 
 
-def _anchors(spec: Spec, input_size: Grid, *, count: int) -> Floats:
+def _anchors(spec: Spec, input_size: Size, *, count: int) -> Floats:
     anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, input_size))
     if len(anchors) != count:
         raise ModelError(

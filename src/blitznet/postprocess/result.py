@@ -16,7 +16,7 @@ from blitznet.core.files import translate_write_errors
 from blitznet.core.image import ImageSource
 from blitznet.drawing.annotate import annotate
 from blitznet.postprocess.confidence import pixel_confidence
-from blitznet.postprocess.instances import Instances, Panoptic, instances, margins_from_class_map, margins_from_logits, panoptic
+from blitznet.postprocess.instances import Instances, Panoptic, extract_instances, margins_from_class_map, margins_from_logits, merge_panoptic
 from blitznet.postprocess.upsample import upsample_argmax
 
 _JPEG_QUALITY = 92
@@ -185,7 +185,7 @@ class Result:
             margins = margins_from_logits(segmentation.logits)
         else:
             margins = margins_from_class_map(segmentation.class_map)
-        return instances(self.boxes, self.scores, self.labels, margins, self.size)
+        return extract_instances(self.boxes, self.scores, self.labels, margins, self.size)
 
     def panoptic(self) -> Panoptic:
         """One segment for every pixel: a detection, or a class of the class map without one.
@@ -195,7 +195,7 @@ class Result:
         Raises:
             UsageError: The result has no segmentation.
         """
-        return panoptic(self.instances(), self._required_segmentation().class_map)
+        return merge_panoptic(self.instances(), self._required_segmentation().class_map)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: width, height, and detections of class_id, class_name, score and box."""

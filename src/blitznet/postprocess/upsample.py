@@ -1,8 +1,8 @@
-"""From the class map's logits to a class for every pixel of the image, computed only where classes meet.
+"""Bilinear upsampling and argmax of segmentation logits, computed only where classes meet.
 
-The map's places span a grid of cells. Between four places that agree on their best channel, no other channel
-can win, so the cell is filled; only the others are computed, and only for the channels that can win in them.
-Both leave nothing out: the answer is that of the plain way.
+The pixels of the small map are the corners of a grid of cells. Where the four corners of a cell have the same best
+class, no other class can win inside, so the cell is filled. Other cells are computed, and only for the classes that
+can win in them. The result equals that of upsampling all logits.
 """
 
 from typing import NamedTuple
@@ -10,84 +10,86 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.anchors import Grid
-from blitznet.core.arrays import ClassMap, Floats
-from blitznet.postprocess.bilinear import source_indices
+from blitznet.core.arrays import ClassMap, Floats, Size
+from blitznet.postprocess.bilinear import Indices, source_indices
 
-_AT_ONCE = 1 << 20
-"""pixels that are computed at a time, which bounds the memory"""
-_SLACK = 1e-5
-"""of the largest logit: more than rounding takes"""
-
-Rows = NDArray[np.intp]
+_CHUNK_PIXELS = 1 << 20
+"""pixels computed at a time, which limits the memory"""
+_TOLERANCE = 1e-5
+"""as a fraction of the largest logit: more than rounding errors"""
 
 
-def upsample_argmax(logits: Floats, size: Grid) -> ClassMap:
-    """The class map (H, W): logits (C, h, w) bilinearly to `size`, then the best channel (reference 7.6).
+def upsample_argmax(logits: Floats, size: Size) -> ClassMap:
+    """Upsample logits bilinearly and take the best class of each pixel (reference 7.6).
 
-    Half-pixel centres, as torch's `align_corners=False`. Of equal channels the first wins.
+    Args:
+        logits: (C, h, w) segmentation logits, background first.
+        size: (H, W) of the image.
+
+    Returns:
+        (H, W) uint8 channel indices, as torch's `interpolate(mode="bilinear")` and `argmax` give; the first of equals.
     """
-    rows, columns = source_intervals(logits.shape[1], size[0]), source_intervals(logits.shape[2], size[1])
-    best = _best(logits)
-    painted = best[:, columns.low][rows.low]
-    y, x = np.nonzero(_mixed(best) & (rows.length > 0)[:, None] & (columns.length > 0))
-    step = max(1, _AT_ONCE // (rows.length.max() * columns.length.max()))
+    rows, columns = _AxisCells.of(logits.shape[1], size[0]), _AxisCells.of(logits.shape[2], size[1])
+    best = _argmax(logits)
+    class_map = best[:, columns.low][rows.low]
+    y, x = np.nonzero(_mixed_cells(best) & (rows.length > 0)[:, None] & (columns.length > 0))
+    step = max(1, _CHUNK_PIXELS // (rows.length.max() * columns.length.max()))
     for start in range(0, len(y), step):
-        part = slice(start, start + step)
-        _paint_cells(painted, logits, rows.part(y[part]), columns.part(x[part]))
-    return painted
+        chunk = slice(start, start + step)
+        _compute_cells(class_map, logits, rows.select(y[chunk]), columns.select(x[chunk]))
+    return class_map
 
 
-class AxisWeights(NamedTuple):
-    """A side of the image: where its pixels lie between the map's places."""
+class _SelectedCells(NamedTuple):
+    """One axis of n selected cells: their corners, and the output pixels between them."""
 
-    low: Rows
-    """(H,) for each pixel: the place of the map before it"""
-    share: Floats
-    """(H,) and how far it is from there to the next, 0..1"""
-    first: Rows
-    """(h,) for each place of the map: the first pixel after it"""
-    length: Rows
-    """(h,) and how many there are before the next place"""
-
-    def part(self, cell: Rows) -> "_Cells":
-        """Of some cells."""
-        pixel = np.minimum(np.arange(self.length.max()), self.length[cell, None] - 1) + self.first[cell, None]
-        return _Cells(cell, np.minimum(cell + 1, len(self.first) - 1), pixel, self.share[pixel])
-
-
-class _Cells(NamedTuple):
-    """A side of n cells: their places on the map and the pixels between them."""
-
-    low: Rows
+    low: Indices
     """(n,)"""
-    high: Rows
+    high: Indices
     """(n,)"""
-    pixel: Rows
-    """(n, r), the last repeated where there are fewer"""
-    share: Floats
-    """(n, r)"""
+    pixel: Indices
+    """(n, r), the last repeated in cells with fewer than r"""
+    weight: Floats
+    """(n, r) of the high corner"""
 
 
-def source_intervals(inside: int, outside: int) -> AxisWeights:
-    """Where `outside` pixels lie between `inside` places, half-pixel centres."""
-    low, share = source_indices(inside, outside)
-    cuts = np.searchsorted(low, np.arange(inside + 1))
-    return AxisWeights(low, share, cuts[:-1], np.diff(cuts))
+class _AxisCells(NamedTuple):
+    """One axis: the cells between h source pixels, and the H output pixels in each."""
+
+    low: Indices
+    """(H,) cell of each output pixel, which is the source pixel before it"""
+    weight: Floats
+    """(H,) weight of the source pixel after it, 0..1"""
+    first: Indices
+    """(h,) first output pixel of each cell"""
+    length: Indices
+    """(h,) output pixels of each cell"""
+
+    @classmethod
+    def of(cls, source_size: int, output_size: int) -> "_AxisCells":
+        """The cells of `source_size` pixels resized to `output_size`."""
+        low, _, weight = source_indices(source_size, output_size)
+        bounds = np.searchsorted(low, np.arange(source_size + 1))
+        return cls(low, weight, bounds[:-1], np.diff(bounds))
+
+    def select(self, cells: Indices) -> _SelectedCells:
+        """Corners and pixels of some cells (n,)."""
+        pixel = np.minimum(np.arange(self.length.max()), self.length[cells, None] - 1) + self.first[cells, None]
+        return _SelectedCells(cells, np.minimum(cells + 1, len(self.first) - 1), pixel, self.weight[pixel])
 
 
-def _best(logits: Floats) -> ClassMap:
-    """The best channel (h, w) of (C, h, w), the first of equals; ten times as fast as argmax over the first axis."""
-    label = np.zeros(logits.shape[1:], np.uint8)
+def _argmax(logits: Floats) -> ClassMap:
+    """Argmax over the first axis of (C, h, w), the first of equals; ten times as fast as numpy's."""
+    best = np.zeros(logits.shape[1:], np.uint8)
     highest = logits[0].copy()
     for channel in range(1, len(logits)):
-        np.copyto(label, channel, where=logits[channel] > highest)
+        np.copyto(best, channel, where=logits[channel] > highest)
         np.maximum(highest, logits[channel], out=highest)
-    return label
+    return best
 
 
-def _mixed(best: ClassMap) -> NDArray[np.bool_]:
-    """Cells (h, w) whose four places do not agree."""
+def _mixed_cells(best: ClassMap) -> NDArray[np.bool_]:
+    """Cells (h, w) whose four corners differ in their best class."""
     across, down = np.zeros_like(best, np.bool_), np.zeros_like(best, np.bool_)
     across[:, :-1] = best[:, :-1] != best[:, 1:]
     down[:-1] = best[:-1] != best[1:]
@@ -97,38 +99,38 @@ def _mixed(best: ClassMap) -> NDArray[np.bool_]:
     return mixed
 
 
-def _paint_cells(painted: ClassMap, logits: Floats, rows: _Cells, columns: _Cells) -> None:
+def _compute_cells(class_map: ClassMap, logits: Floats, rows: _SelectedCells, columns: _SelectedCells) -> None:
     """Compute every pixel of n cells and write them into the class map (H, W)."""
     corners = logits[:, [rows.low, rows.low, rows.high, rows.high], [columns.low, columns.high] * 2]  # (C, 4, n)
-    cell, channel, rank = _contenders(corners)
-    label = np.zeros((*rows.pixel.shape, columns.pixel.shape[1]), np.uint8)  # (n, r, c)
-    highest = np.full(label.shape, -np.inf, np.float32)
-    for turn in range(int(rank.max()) + 1):
-        now = np.flatnonzero(rank == turn)
-        at, by = cell[now], channel[now]
-        value = _blend(corners[by, :, at], rows.share[at], columns.share[at])  # (n', r, c)
-        if turn == 0:  # every cell has a first contender
-            label[:], highest = by[:, None, None], value
+    cell, channel, rank = _possible_channels(corners)
+    best = np.zeros((*rows.pixel.shape, columns.pixel.shape[1]), np.uint8)  # (n, r, c)
+    highest = np.full(best.shape, -np.inf, np.float32)
+    for current_rank in range(int(rank.max()) + 1):
+        selected = np.flatnonzero(rank == current_rank)
+        cells, channels = cell[selected], channel[selected]
+        values = _interpolate(corners[channels, :, cells], rows.weight[cells], columns.weight[cells])  # (n', r, c)
+        if current_rank == 0:  # every cell has at least one channel
+            best[:], highest = channels[:, None, None], values
             continue
-        before = highest[at]
-        label[at] = np.where(value > before, by[:, None, None].astype(np.uint8), label[at])
-        highest[at] = np.maximum(before, value)
-    painted[rows.pixel[:, :, None], columns.pixel[:, None]] = label
+        previous = highest[cells]
+        best[cells] = np.where(values > previous, channels[:, None, None].astype(np.uint8), best[cells])
+        highest[cells] = np.maximum(previous, values)
+    class_map[rows.pixel[:, :, None], columns.pixel[:, None]] = best
 
 
-def _contenders(corners: Floats) -> tuple[Rows, Rows, Rows]:
-    """Cell, channel and the channel's rank in its cell, for all that may be best somewhere in a cell (C, 4, n).
+def _possible_channels(corners: Floats) -> tuple[Indices, Indices, Indices]:
+    """Cell, channel and rank of the channel within its cell, for all channels that may win in a cell (C, 4, n).
 
-    One that is everywhere below another's lowest value is not.
+    A channel cannot win if all its corners are below the lowest corner of another.
     """
-    bound = corners.min(1).max(0) - _SLACK * np.abs(corners).max()
+    bound = corners.min(1).max(0) - _TOLERANCE * np.abs(corners).max()
     cell, channel = np.nonzero(~(corners.max(1) < bound).T)
     first = np.flatnonzero(np.diff(cell, prepend=-1))
     return cell, channel, np.arange(len(cell)) - np.repeat(first, np.diff(first, append=len(cell)))
 
 
-def _blend(corners: Floats, rows: Floats, columns: Floats) -> Floats:
-    """Values (n, r, c) between four corners (n, 4: above left, above right, below left, below right)."""
+def _interpolate(corners: Floats, row_weights: Floats, column_weights: Floats) -> Floats:
+    """Values (n, r, c) between corners (n, 4): above left, above right, below left, below right."""
     left, right = corners[:, 0::2, None], corners[:, 1::2, None]  # (n, 2, 1)
-    above, below = np.split(left + (right - left) * columns[:, None], 2, axis=1)  # (n, 1, c)
-    return np.asarray(above + (below - above) * rows[:, :, None])
+    above, below = np.split(left + (right - left) * column_weights[:, None], 2, axis=1)  # (n, 1, c)
+    return np.asarray(above + (below - above) * row_weights[:, :, None])

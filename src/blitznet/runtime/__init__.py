@@ -1,5 +1,5 @@
-"""From a image to a Result: prepare, run an engine, finish.
+"""Inference, from an image to a `Result`: preprocess, run an engine, postprocess.
 
-May import: core, numpy; onnxruntime in onnx.py and openvino in openvino.py alone, when a file is opened.
-Never comes in: torch, drawing, argument parsing, printing.
+May import: core, drawing, postprocess, numpy, Pillow; onnxruntime in onnx_*.py and openvino in openvino_engine.py.
+Never imports: torch, argument parsing, printing.
 """

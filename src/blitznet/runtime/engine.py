@@ -1,4 +1,4 @@
-"""The seam between the predictor and whatever computes the network."""
+"""Engine: the interface between a predictor and what runs the network."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
@@ -10,48 +10,52 @@ from blitznet.core.spec import Spec
 EngineName = Literal[
     "auto", "onnxruntime", "openvino", "torch", "torch-compiled", "onnxruntime-cuda", "onnxruntime-tensorrt"
 ]
-"""`auto` stands for the fastest that is installed and runs the file"""
+"""`auto` is the fastest engine that is installed and runs the file"""
 
-INPUT = "images"
-"""what a file's input is called"""
+INPUT_NAME = "images"
+"""name of a model file's input"""
 
 
 class Engine(Protocol):
-    """Something that runs a network: onnxruntime, OpenVINO, torch, or a fake in a test.
+    """Runs a network on a batch: onnxruntime, OpenVINO, torch, or a fake in a test.
 
-    One caller at a time: `run` may be called from any thread, but not from two at once.
+    Not thread-safe: `run` may be called from any thread, but not from two at once.
     """
 
     @property
     def name(self) -> str:
-        """An `EngineName`, never `auto`."""
+        """An `EngineName` other than `auto`."""
         ...
 
     @property
     def spec(self) -> Spec:
-        """The contract of the model inside."""
+        """The model's metadata."""
         ...
 
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
-        """Answers to images (B, h, w, 3) uint8 RGB, of the contract's size; the arrays are the caller's to keep.
+        """Run the network.
 
-        Detections come from a file that has the post-processing inside.
+        Args:
+            images: (B, h, w, 3) uint8 RGB, of the spec's input size.
+
+        Returns:
+            Raw outputs, or detections of a model file with NMS inside. The caller may change the arrays.
         """
         ...
 
 
 @runtime_checkable
 class Replicable(Protocol):
-    """An engine that can be several, each with its part of the threads."""
+    """An engine that can be replaced by several with fewer threads each, for more throughput."""
 
     def replicate(self) -> Sequence[Engine]:
-        """Engines of the same model; each has one caller at a time, and this one meanwhile has none.
+        """Engines of the same model that may run at the same time.
 
-        They are made at the first call, and kept.
+        They are created on the first call and kept. While they run, this engine must not.
         """
         ...
 
 
 def replicas_of(engine: Engine) -> Sequence[Engine]:
-    """The engines that may run at once in place of this one: itself where it cannot be divided."""
+    """The engines that may run at once in place of this one; itself if it cannot be replicated."""
     return engine.replicate() if isinstance(engine, Replicable) else (engine,)

@@ -1,49 +1,56 @@
-"""Which images a user means: files, folders, globs, or none for the samples in the package."""
+"""Image files from paths, folders and globs."""
 
 import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from blitznet.core.errors import DataError
-from blitznet.core.image import SUFFIXES
+from blitznet.core.image import IMAGE_SUFFIXES
 
 SAMPLES = Path(__file__).parents[1] / "weights" / "samples"
-"""photographs in the public domain that come with the package; CREDITS.md there names their authors"""
+"""public-domain photographs in the package; CREDITS.md there names their authors"""
 
 
 def find_images(sources: Sequence[str | Path] = ()) -> list[Path]:
-    """The files behind `sources`, each once, in the order given, the samples if there are none.
+    """Expand sources to image files.
 
-    A folder stands for the images directly in it, sorted by name; a glob (`shots/**/*.jpg`) for the images
-    it matches, sorted. Raises DataError for a source behind which there is no image.
+    Args:
+        sources: Image files, folders (the images directly in them, sorted by name) and globs such as
+            `images/**/*.jpg` (sorted). Default: the sample images in the package.
+
+    Returns:
+        Each file once, in the order of the sources.
+
+    Raises:
+        DataError: A source matches no image.
     """
-    found = [image for source in sources or (SAMPLES,) for image in _expand(source)]
-    return list(dict.fromkeys(found))
+    images = [image for source in sources or (SAMPLES,) for image in _expand(source)]
+    return list(dict.fromkeys(images))
 
 
 def _expand(source: str | Path) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        return _in_folder(path)
+        return _images_in(path)
     if path.exists() or not glob.has_magic(str(source)):
         if not path.exists():
-            raise DataError(f"{source}: there is no such file or folder")
+            raise DataError(f"{source}: expected an image, a folder or a glob, got a path that does not exist")
         return [path]
-    found = _images(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207 - Path's needs a root
-    if not found:
-        raise DataError(f"{source}: no image matches ({', '.join(SUFFIXES)})")
-    return found
+    images = _only_images(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207 - Path's needs a root
+    if not images:
+        raise DataError(f"{source}: expected a glob that matches images ({', '.join(IMAGE_SUFFIXES)}), got no match")
+    return images
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    found = _images(folder.iterdir())
-    if not found:
+def _images_in(folder: Path) -> list[Path]:
+    images = _only_images(folder.iterdir())
+    if not images:
         raise DataError(
-            f"{folder}: there is no image in this folder ({', '.join(SUFFIXES)}); "
-            f"folders inside it are not searched, name them or write '{folder / '**' / '*.jpg'}'"
+            f"{folder}: expected images in this folder ({', '.join(IMAGE_SUFFIXES)}), got none; "
+            f"subfolders are not searched, name them or write '{folder / '**' / '*.jpg'}'"
         )
-    return found
+    return images
 
 
-def _images(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+def _only_images(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())

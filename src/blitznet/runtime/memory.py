@@ -1,19 +1,18 @@
-"""How this process' memory is kept."""
+"""Memory allocation of this process."""
 
 from functools import cache
 
 import numpy as np
 
-_KEPT = 16 * 2**20
-"""bytes; more than all arrays of one image"""
+_BYTES = 16 * 2**20
+"""more than all arrays of one image"""
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep what one image frees for the next, instead of giving it back to the system each time.
+    """Make the C library reuse freed memory instead of returning it to the system after each image.
 
-    glibc learns from the largest block that was ever freed: up to twice its size stays (M_TRIM_THRESHOLD in
-    mallopt(3)). Without this, each image took 600 pages anew from the system, 1.5 of 10 ms. Other libraries do not
-    mind.
+    glibc keeps up to twice the size of the largest block that was ever freed (M_TRIM_THRESHOLD in mallopt(3)).
+    Without this each image takes 600 new pages from the system, 1.5 of 10 ms. It has no effect on other C libraries.
     """
-    np.empty(_KEPT, np.uint8)  # never written to, so it takes no memory either
+    np.empty(_BYTES, np.uint8)  # never written to, so no memory is used

@@ -1,4 +1,4 @@
-"""OpenVinoEngine: a model file on OpenVINO. The only file of this room that imports it."""
+"""OpenVinoEngine: a model file on OpenVINO. The only file of this package that imports it."""
 
 import re
 import sys
@@ -17,35 +17,42 @@ from blitznet.core.errors import MissingExtra, ModelError
 from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import METADATA_KEY, Precision, Spec, read_spec
 from blitznet.runtime.cache import cache_folder
-from blitznet.runtime.engine import INPUT
-from blitznet.runtime.threads import replicas_for, threads_for
+from blitznet.runtime.engine import INPUT_NAME
+from blitznet.runtime.threads import replica_threads, resolve_threads
 
 SUFFIX = ".openvino"
-"""of one zip that holds what OpenVINO writes as two files, and the contract"""
-GRAPH, WEIGHTS, CONTRACT = "model.xml", "model.bin", "contract.json"
-"""names inside it"""
-_KEPT = 6
-"""batch sizes whose compiled models are kept: one, a batch, what is left at the end, the server's powers of two"""
+"""of a zip with the two files that OpenVINO writes, and the spec"""
+GRAPH, WEIGHTS, SPEC = "model.xml", "model.bin", "spec.json"
+"""names in the zip"""
+SPEC_V1 = "contract.json"
+"""name of the spec in files of spec version 1"""
+_MAX_COMPILED = 6
+"""batch sizes whose compiled models are kept: 1, a full batch, the rest, and powers of 2 of the server"""
 
 
 class OpenVinoEngine:
-    """Runs an exported network on the CPU: an `.onnx` file or an `.openvino` one.
+    """Runs an `.onnx` or `.openvino` file of `blitznet export` on the CPU.
 
-    The network is compiled for each batch size it meets, since one for all sizes takes a sixth longer.
+    The network is compiled for each batch size: one of dynamic size takes a sixth longer.
     """
 
     name = "openvino"
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
-        """Open the file with `threads` threads of computing, one for each processor if not given.
+        """Open a model file and compile it for one image, or load that from the user's cache folder.
 
-        Compiles it for one image, or takes that from the user's cache folder. Raises ModelError if the file is
-        missing, broken, of another maker or of another version, MissingExtra without openvino.
+        Args:
+            path: The file.
+            threads: Threads to compute with. Default: one for each available processor.
+
+        Raises:
+            ModelError: The file is missing or broken, or has no spec.
+            MissingExtra: openvino is not installed.
         """
         self.path = Path(path)
-        count = threads_for(threads)
+        count = resolve_threads(threads)
         if not self.path.is_file():
-            raise ModelError(f"{self.path}: there is no such model file")
+            raise ModelError(f"{self.path}: expected a model file, got a path that does not exist")
         import_openvino()
         self._model, text = _read_zip(self.path) if self.path.suffix == SUFFIX else _read_onnx(self.path)
         self._spec = read_spec(text, source=str(self.path))
@@ -53,68 +60,68 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": count,
             "INFERENCE_PRECISION_HINT": inference_precision(self._spec.precision),
-            "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same processors; alone it gains nothing
+            "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same processors; no gain for one
         }
-        self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, the least recently used first
-        self._lanes: tuple[OpenVinoEngine, ...] = ()
+        self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, least recently used first
+        self._replicas: tuple[OpenVinoEngine, ...] = ()
         self._request(1)
 
     @property
     def spec(self) -> Spec:
-        """The contract found in the file."""
+        """The spec in the file."""
         return self._spec
 
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
-        """Answers to images (B, h, w, 3) uint8 RGB. One caller at a time."""
-        # Copies what comes out, which OpenVINO writes over at the next run; measured no slower than fresh arrays.
-        given = self._request(len(images)).infer({INPUT: images}, share_inputs=True, share_outputs=False)
-        return outputs_from({output.any_name: array for output, array in given.items()}, source=str(self.path))
+        """Outputs for images (B, h, w, 3) uint8 RGB."""
+        # Outputs are copied, because the next run overwrites them; that is no slower than allocating new ones.
+        outputs = self._request(len(images)).infer({INPUT_NAME: images}, share_inputs=True, share_outputs=False)
+        return outputs_from({output.any_name: array for output, array in outputs.items()}, source=str(self.path))
 
-    def divided(self) -> tuple["OpenVinoEngine", ...]:
-        """One for each thread, up to eight.
+    def replicate(self) -> tuple["OpenVinoEngine", ...]:
+        """One engine for each thread, at most eight.
 
-        Each is a compilation of its own: OpenVINO's streams, which share one, give a tenth fewer images a second.
+        Each is compiled separately: OpenVINO's streams, which share one model, give a tenth fewer images per second.
         """
         threads = self._settings["INFERENCE_NUM_THREADS"]
         if threads == 1:
             return (self,)
-        self._lanes = self._lanes or tuple(self._lane(each) for each in replicas_for(threads))
-        return self._lanes
+        self._replicas = self._replicas or tuple(self._replica(count) for count in replica_threads(threads))
+        return self._replicas
 
-    def _lane(self, threads: int) -> "OpenVinoEngine":
-        lane = copy(self)
-        lane._model = self._model.clone()  # which a batch of another size reshapes
-        lane._settings = {**self._settings, "INFERENCE_NUM_THREADS": threads}
-        lane._requests = OrderedDict()
-        lane._request(1)
-        return lane
+    def _replica(self, threads: int) -> "OpenVinoEngine":
+        replica = copy(self)
+        replica._model = self._model.clone()  # a batch of another size reshapes it
+        replica._settings = {**self._settings, "INFERENCE_NUM_THREADS": threads}
+        replica._requests = OrderedDict()
+        replica._request(1)
+        return replica
 
     def _request(self, batch: int) -> Any:
         if batch not in self._requests:
-            self._requests[batch] = self._compiled(batch).create_infer_request()
-            if len(self._requests) > _KEPT:
+            self._requests[batch] = self._compile(batch).create_infer_request()
+            if len(self._requests) > _MAX_COMPILED:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(batch)
         return self._requests[batch]
 
-    def _compiled(self, batch: int) -> Any:
-        """The network for one batch size; a cache that does not work is left aside."""
-        shape = self._model.input(INPUT).partial_shape
+    def _compile(self, batch: int) -> Any:
+        """Compile for one batch size; without the cache if that is broken."""
+        shape = self._model.input(INPUT_NAME).partial_shape
         shape[0] = batch
-        _told(self.path, lambda: self._model.reshape({INPUT: shape}))
+        _translate_errors(self.path, lambda: self._model.reshape({INPUT_NAME: shape}))
         folder = cache_folder(self.name)
         if folder is not None:
             with suppress(RuntimeError):
                 settings = {**self._settings, "CACHE_DIR": str(folder)}
                 return shared_core(cached=True).compile_model(self._model, "CPU", settings)
-        return _told(self.path, lambda: shared_core().compile_model(self._model, "CPU", self._settings))
+        return _translate_errors(self.path, lambda: shared_core().compile_model(self._model, "CPU", self._settings))
 
 
 def inference_precision(precision: Precision) -> str:
-    """What a file of this precision is computed in, OpenVINO's name; of an int8 one that is the rest, left in float.
+    """OpenVINO's precision hint for a model's precision.
 
-    It may be bfloat16 on processors made for it, a twelfth less time for the default: next to what 8 bits lose, what
-    bfloat16 does is nothing.
+    For int8 it concerns the operators that stay in float. Those run in bfloat16 on processors that support it, which
+    takes a twelfth less time and changes less than the quantization did.
     """
     if precision == "int8":
         return "bf16" if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
@@ -122,20 +129,20 @@ def inference_precision(precision: Precision) -> str:
 
 
 @cache
-def shared_core(*, cached: bool = False) -> Any:  # noqa: ARG001 - it tells two cores apart
-    """OpenVINO's core, one for the whole process: for models that are kept compiled on disk, or for the others.
+def shared_core(*, cached: bool = False) -> Any:  # noqa: ARG001 - each value has its own core
+    """OpenVINO's core, one for the process: with a cache of compiled models on disk, or without.
 
-    Each core lays the main thread's signals a stack of their own and, when it goes, puts back the one before it,
-    which with several may be gone by then: the next Ctrl-C would end the process with a segmentation fault.
-    Cores that stay do not. Raises MissingExtra without openvino.
+    Each core installs a signal stack for the main thread and restores the previous one when it is deleted. With
+    several cores that one may be freed already, and the next Ctrl-C ends the process with a segmentation fault. So
+    cores are never deleted. Raises MissingExtra without openvino.
     """
     return import_openvino().Core()
 
 
 def import_openvino() -> ModuleType:
-    """The openvino package, which otherwise reports to its maker over the network that it was imported.
+    """Import openvino without its telemetry.
 
-    It does so through openvino_telemetry, unless the user refused, and goes without where that is not installed.
+    It reports each import over the network by openvino_telemetry, and works without where that is not installed.
     """
     cast("dict[str, ModuleType | None]", sys.modules).setdefault("openvino_telemetry", None)
     try:
@@ -147,36 +154,37 @@ def import_openvino() -> ModuleType:
 
 
 def _read_onnx(path: Path) -> tuple[Any, str | None]:
-    """The network and its contract's text, None if there is none."""
+    """The network, and the spec's JSON or None."""
     from openvino.frontend import FrontEndManager
 
-    # The one reader by name: asked to find out, OpenVINO lets all of its readers print what they think of the file.
-    reader = FrontEndManager().load_by_framework("onnx")
-    model = _told(path, lambda: reader.convert(reader.load(str(path))))
-    notes = model.get_rt_info()["framework"] if model.has_rt_info("framework") else {}  # the ONNX file's metadata
-    return model, str(model.get_rt_info(["framework", METADATA_KEY]).value) if METADATA_KEY in notes else None
+    # By name: to detect the format, OpenVINO tries all of its frontends, and they print their errors.
+    frontend = FrontEndManager().load_by_framework("onnx")
+    model = _translate_errors(path, lambda: frontend.convert(frontend.load(str(path))))
+    metadata = model.get_rt_info()["framework"] if model.has_rt_info("framework") else {}  # of the ONNX file
+    return model, str(model.get_rt_info(["framework", METADATA_KEY]).value) if METADATA_KEY in metadata else None
 
 
 def _read_zip(path: Path) -> tuple[Any, str]:
     try:
         with ZipFile(path) as file:
             if any(part.compress_type != ZIP_STORED for part in file.infolist()):
-                raise BadZipFile("its parts are compressed")  # ours are not, and one that is could unpack to anything
-            graph, weights, text = (file.read(name) for name in (GRAPH, WEIGHTS, CONTRACT))
+                raise BadZipFile("its parts are compressed")  # export does not, and a zip bomb could be any size
+            spec = SPEC_V1 if SPEC_V1 in file.namelist() else SPEC
+            graph, weights, text = (file.read(name) for name in (GRAPH, WEIGHTS, spec))
     except (OSError, BadZipFile, KeyError, RuntimeError) as error:
-        expected = f"a zip of {GRAPH}, {WEIGHTS} and {CONTRACT}"
         raise ModelError(
-            f"{path}: cannot be opened, expected {expected} ({error}); make one with `blitznet export`"
+            f"{path}: expected a zip of {GRAPH}, {WEIGHTS} and {SPEC}, but it cannot be opened ({error}); "
+            "make one with `blitznet export`"
         ) from error
-    return _told(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
+    return _translate_errors(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
 
 
-def _told(path: Path, work: Callable[[], Any]) -> Any:
-    """OpenVINO's errors, pages of its sources, as one line."""
+def _translate_errors(path: Path, call: Callable[[], Any]) -> Any:
+    """Call OpenVINO; its errors, which are pages long, become a ModelError of one line."""
     try:
-        return work()
-    except Exception as error:  # its kinds have no common base
+        return call()
+    except Exception as error:  # its exceptions have no common base
         reason = re.sub(r"(Exception from|failed at) \S+:\d+:\s", "", " ".join(str(error).split()))[:200]
         raise ModelError(
-            f"{path}: OpenVINO cannot open it, expected a model made by `blitznet export` ({reason})"
+            f"{path}: expected a model of `blitznet export`, but OpenVINO cannot open it ({reason})"
         ) from error

@@ -1,5 +1,6 @@
-"""Predictor: prepare, run, finish. It cannot tell one engine from another."""
+"""Predictor: preprocess, run the engine, postprocess."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,44 +17,29 @@ from blitznet.runtime.memory import keep_freed_memory
 from blitznet.runtime.preprocess import ImageInput, ModelInput, preprocess
 from blitznet.runtime.stream import StreamResult, run_stream
 
-_MANY = 64
-"""images that are worth a second compilation of the network"""
+_LONG_SOURCE = 64
+"""images of a source for which loading replicas of the network pays off"""
 
 
-class Predictor:
-    """Sees what is in images: `predictor(image) -> Result`. Holds no state between calls."""
+class BasePredictor(ABC):
+    """Predicts images, batches and streams by `preprocess` and `infer`. It keeps no state between calls."""
 
-    def __init__(self, engine: Engine, limits: PostprocessConfig | None = None) -> None:
-        """Look through `engine`; `limits` instead of those of the model's contract."""
+    def __init__(self, engine: Engine, config: PostprocessConfig | None = None) -> None:
+        """Predict with an engine; `config` replaces the spec's thresholds."""
         keep_freed_memory()
         self.engine = engine
-        self.limits = limits or engine.spec.postprocess
+        self.config = config or engine.spec.postprocess
 
     @property
     def spec(self) -> Spec:
-        """The contract of the model inside."""
+        """The model's metadata."""
         return self.engine.spec
 
-    def __call__(self, image: ImageInput, min_score: float | None = None, class_map: bool = True) -> Result:
-        """What is in one image.
-
-        image: a path, a file's bytes, an (H, W, 3) uint8 RGB array, a Pillow image or a Image. score: leave out
-        detections below it (the limits' own is next to nothing, for scoring; pictures want about 0.5). class_map:
-        whether to make one, at the image's full size. Raises DataError if the image cannot be read.
-        """
-        return self.batch([image], min_score=min_score, class_map=class_map)[0]
-
-    def batch(
-        self, images: Sequence[ImageInput], min_score: float | None = None, class_map: bool = True
-    ) -> list[Result]:
-        """What is in each of several images, which go through the network together."""
-        limits = self._limits(min_score)
-        return self._infer([self.preprocess(image) for image in images], limits, class_map)
-
+    @abstractmethod
     def preprocess(self, image: ImageInput) -> ModelInput:
-        """One image as the network is fed it. Raises DataError if it cannot be read."""
-        return preprocess(image, self.spec)
+        """The network's input for an image. Raises DataError if it cannot be read."""
 
+    @abstractmethod
     def infer(
         self,
         inputs: Sequence[ModelInput],
@@ -62,11 +48,38 @@ class Predictor:
         class_map: bool = True,
         engine: Engine | None = None,
     ) -> list[Result]:
-        """What is in images that `feed` made, which go through the network together.
+        """Predict preprocessed images.
 
-        engine: one of `lanes_of(self.engine)`, for who runs several at once.
+        Args:
+            inputs: From `preprocess`.
+            min_score: Minimum score of detections, 0..1. Default: the config's.
+            class_map: Whether results have a segmentation.
+            engine: Engine to run, such as one of `replicas_of(self.engine)`. Default: the predictor's own.
         """
-        return self._infer(inputs, self._limits(min_score), class_map, engine=engine)
+
+    def __call__(self, image: ImageInput, min_score: float | None = None, class_map: bool = True) -> Result:
+        """Predict one image.
+
+        Args:
+            image: A path, the bytes of a file, an (H, W, 3) uint8 RGB array, a Pillow image or an ImageSource.
+            min_score: Minimum score of detections, 0..1. Default: the config's, which is close to 0 as evaluation
+                needs it; 0.5 is a good value for display.
+            class_map: Whether the result has a segmentation, if the model has that head.
+
+        Returns:
+            Boxes in pixels of the image and a lazy segmentation of its size.
+
+        Raises:
+            DataError: The image cannot be read.
+        """
+        return self.batch([image], min_score=min_score, class_map=class_map)[0]
+
+    def batch(
+        self, images: Sequence[ImageInput], min_score: float | None = None, class_map: bool = True
+    ) -> list[Result]:
+        """Predict several images in one batch; arguments as for a call."""
+        self.config_for(min_score)  # an invalid score is an error before images are read
+        return self.infer([self.preprocess(image) for image in images], min_score=min_score, class_map=class_map)
 
     def stream(
         self,
@@ -77,46 +90,79 @@ class Predictor:
         class_map: bool = True,
         throughput: bool | None = None,
     ) -> Generator[StreamResult, None, None]:
-        """What is in each image of a source, in its order; the next are decoded and looked at meanwhile.
+        """Predict a stream of images, in order, decoding and running ahead in threads.
 
-        The source is read in a thread of its own, a few images ahead: `runtime/stream.py` says how many. An image
-        that cannot be read is told in its place; an error of the source itself comes after what was read before.
-        batch: images that go through the network together. throughput: whether the processors look at one batch
-        each instead of at one together, which gives more images a second and each of them later; if not given, for
-        sources that do not say that they are short. Closing the generator ends its threads; the engine is its own
-        until then.
+        The source is read in a thread, a bounded number of images ahead (`runtime/stream.py`). An image that cannot
+        be read gives a StreamResult with its error; an error of the source is raised after the images before it.
+        Close the generator to end its threads. Do not use the engine elsewhere until then.
+
+        Args:
+            source: Images. One in memory must not be changed after it was yielded.
+            batch: Images that go through the network together.
+            min_score: Minimum score of detections, 0..1. Default: the config's.
+            class_map: Whether results have a segmentation.
+            throughput: Run a replica of the engine on each thread: more images per second, higher latency. Default:
+                only for sources of 64 images or more, or of unknown length.
+
+        Raises:
+            UsageError: batch or min_score is out of range.
         """
         if batch < 1:
             raise UsageError(f"batch: expected 1 or more, got {batch}")
+        self.config_for(min_score)
         if throughput is None:
-            throughput = length_hint(source, _MANY) >= _MANY
+            throughput = length_hint(source, _LONG_SOURCE) >= _LONG_SOURCE
         engines = replicas_of(self.engine) if throughput else (self.engine,)
-        limits = self._limits(min_score)
-        looks = [partial(self._infer, limits=limits, class_map=class_map, engine=engine) for engine in engines]
-        return run_stream(source, self.preprocess, looks, batch=batch)
+        workers = [partial(self.infer, min_score=min_score, class_map=class_map, engine=engine) for engine in engines]
+        return run_stream(source, self.preprocess, workers, batch=batch)
 
-    def _infer(
-        self, fed: Sequence[ModelInput], limits: PostprocessConfig, class_map: bool, *, engine: Engine | None = None
+    def config_for(self, min_score: float | None) -> PostprocessConfig:
+        """The config with a higher score threshold, which equals filtering the result by `min_score` but is faster.
+
+        NMS and top-k remove a box only because of better ones, so boxes below `min_score` have no influence.
+
+        Raises:
+            UsageError: min_score is not within 0..1.
+        """
+        if min_score is None:
+            return self.config
+        if not 0 <= min_score <= 1:
+            raise UsageError(f"min_score: expected 0 to 1, got {min_score}")
+        below = float(np.nextafter(np.float32(min_score), np.float32(-1)))  # scores must be above the threshold
+        return replace(self.config, score_threshold=max(self.config.score_threshold, below))
+
+
+class Predictor(BasePredictor):
+    """Predicts images with one run of the network: `predictor(image) -> Result`."""
+
+    def preprocess(self, image: ImageInput) -> ModelInput:
+        """The image at the network's input size. Raises DataError if it cannot be read."""
+        return preprocess(image, self.spec)
+
+    def infer(
+        self,
+        inputs: Sequence[ModelInput],
+        *,
+        min_score: float | None = None,
+        class_map: bool = True,
+        engine: Engine | None = None,
     ) -> list[Result]:
-        if not fed:
+        """Predict preprocessed images in one batch; arguments as for `BasePredictor.infer`."""
+        config = self.config_for(min_score)
+        if not inputs:
             return []
-        images = np.stack([one.pixels for one in fed])  # (B, h, w, 3)
-        given = (engine or self.engine).run(images)
-        finished = partial(
-            postprocess, given, spec=self.spec, input_size=images.shape[1:3], config=limits, class_map=class_map
-        )
-        return [finished(i, size=one.original_size, image=one.image) for i, one in enumerate(fed)]
-
-    def _limits(self, score: float | None) -> PostprocessConfig:
-        return self.limits if score is None else _raised(self.limits, score)
-
-
-def _raised(limits: PostprocessConfig, score: float) -> PostprocessConfig:
-    """Limits that keep what has at least `score`: the same as leaving out the rest at the end, in less time.
-
-    A box is only ever suppressed or crowded out by better ones, so what lies below `score` has no say.
-    """
-    if not 0 <= score <= 1:
-        raise UsageError(f"score: expected 0 to 1, got {score}")
-    below = float(np.nextafter(np.float32(score), np.float32(-1)))  # limits keep what is above, not at
-    return replace(limits, score_threshold=max(limits.score_threshold, below))
+        images = np.stack([model_input.pixels for model_input in inputs])  # (B, h, w, 3)
+        outputs = (engine or self.engine).run(images)
+        return [
+            postprocess(
+                outputs,
+                index,
+                self.spec,
+                size=model_input.original_size,
+                input_size=images.shape[1:3],
+                config=config,
+                class_map=class_map,
+                image=model_input.image,
+            )
+            for index, model_input in enumerate(inputs)
+        ]

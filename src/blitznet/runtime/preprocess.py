@@ -16,8 +16,18 @@ ImageInput = str | Path | bytes | RGBArray | Image.Image | ImageSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """A part of an image at the network's input size, for sliced inference."""
+
+    pixels: RGBArray
+    """(h, w, 3) uint8 RGB"""
+    box: tuple[float, float, float, float]
+    """x1 y1 x2 y2 in pixels of the image"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ModelInput:
-    """One image at the size of the network's input."""
+    """One image at the network's input size."""
 
     pixels: RGBArray
     """(h, w, 3) uint8 RGB"""
@@ -25,6 +35,8 @@ class ModelInput:
     """(H, W) of the upright original, pixels"""
     image: ImageSource | None = None
     """the original, for `Result.image`"""
+    tiles: tuple[Tile, ...] = ()
+    """of sliced inference only"""
 
 
 def as_image_source(image: ImageInput) -> ImageSource:
@@ -33,7 +45,7 @@ def as_image_source(image: ImageInput) -> ImageSource:
 
 
 def preprocess(image: ImageInput, spec: Spec) -> ModelInput:
-    """Resize an image to the spec's input size; the aspect ratio is not kept (paper, reference 2).
+    """Resize an image to the spec's input size; the aspect ratio is not kept (reference 2).
 
     Raises:
         DataError: The image cannot be read.

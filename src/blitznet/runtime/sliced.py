@@ -1,142 +1,171 @@
-"""Tiled: a predictor that looks at a large image whole and in overlapping tiles, and joins what it saw.
+"""SlicedPredictor: sliced inference, for small objects in large images.
 
-A network of 300 pixels sees nothing of what is smaller than some of its pixels; in a tile it is larger. Boxes of all
-looks go through one suppression, without those that a tile's inner edge cuts, which another look sees whole. The
-class map is made of all looks' logits, each fading towards its tile's inner edges, so that no seam is to be seen.
+The network runs on the whole image and on a grid of overlapping tiles. Boxes of all of them go through one NMS,
+without those that an inner edge of a tile cuts. Segmentation logits are averaged with weights that fall towards the
+inner edges of a tile, which leaves no seams. Compare SAHI (Akyon et al., 2022) and supervision's InferenceSlicer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.anchors import Grid
-from blitznet.core.arrays import Boxes, Floats
+from blitznet.core.arrays import Boxes, Floats, Size
 from blitznet.core.errors import UsageError
 from blitznet.core.outputs import Outputs
 from blitznet.core.spec import PostprocessConfig
-from blitznet.postprocess.decode import DetectionArrays
-from blitznet.postprocess.nms import batched_nms
+from blitznet.postprocess.bilinear import indices_at
+from blitznet.postprocess.nms import DetectionArrays, nms_top_k
 from blitznet.postprocess.postprocess import postprocess
 from blitznet.postprocess.result import Result, Segmentation
 from blitznet.runtime.engine import Engine
-from blitznet.runtime.predictor import Predictor
-from blitznet.runtime.preprocess import ImageInput, ModelInput, as_image_source
+from blitznet.runtime.predictor import BasePredictor, Predictor
+from blitznet.runtime.preprocess import ImageInput, ModelInput, Tile, as_image_source
 
-Rows = NDArray[np.intp]
 OVERLAP = 0.25
-"""of a tile's side with the next tile's"""
-_CUT = 0.01
-"""of a tile's side: a box that comes nearer to an inner edge is taken for cut"""
-_LEAST = 1e-3
-"""weight at a tile's inner edge, so that no pixel is without any"""
+"""overlap of neighboring tiles, as a fraction of a tile"""
+_CUT_MARGIN = 0.01
+"""distance to an inner edge, as a fraction of the tile, below which a box counts as cut"""
+_MIN_WEIGHT = 1e-3
+"""weight of a tile's logits at its inner edges; above 0, so that the sum of weights is"""
+_EDGE_TOLERANCE = 1e-3
+"""pixels"""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SlicedInput(ModelInput):
-    """A image as the network is fed it, whole and in tiles."""
+class SlicedPredictor(BasePredictor):
+    """Predicts images with one run of the network for the whole image and one for each tile."""
 
-    tiles: tuple[ModelInput, ...] = ()
-    boxes: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    """(n, 4) where the tiles lie, x1 y1 x2 y2 pixels of the image"""
+    def __init__(self, predictor: Predictor, slices: Size) -> None:
+        """Slice the images of a predictor.
 
+        Args:
+            predictor: Predicts the whole image; its engine also runs on the tiles.
+            slices: (rows, columns) of tiles.
 
-class SlicedPredictor(Predictor):
-    """Sees what is in images by several looks each: one at the whole, one at each tile."""
-
-    def __init__(self, engine: Engine, tiles: Grid, limits: PostprocessConfig | None = None) -> None:
-        """Look at `tiles` (rows, columns) of each image. Raises UsageError for less than one, or one alone."""
-        super().__init__(engine, limits)
-        if min(tiles) < 1 or max(tiles) < 2:
-            raise UsageError(f"tiles: expected rows and columns, 1 or more and not both 1, got {tiles[0]}x{tiles[1]}")
-        self.tiles = tiles
+        Raises:
+            UsageError: slices has a number below 1, or is a single tile.
+        """
+        super().__init__(predictor.engine, predictor.config)
+        rows, columns = slices
+        if min(slices) < 1 or max(slices) < 2:
+            raise UsageError(f"slices: expected rows and columns, 1 or more and not both 1, got {rows}x{columns}")
+        self.predictor = predictor
+        self.slices = slices
 
     def preprocess(self, image: ImageInput) -> ModelInput:
-        """One image and its tiles. Raises DataError if it cannot be read."""
+        """The image and its tiles at the network's input size. Raises DataError if it cannot be read."""
         image_source = as_image_source(image)
-        size = image_source.size()
-        boxes = tile_grid(size, self.tiles)
-        whole = as_image_source(image_source.read())  # decoded once, not once a tile
+        boxes = tile_grid(image_source.size(), self.slices).tolist()
+        decoded = as_image_source(image_source.read())  # once, not for each tile
         tiles = tuple(
-            ModelInput(whole.resize(self.spec.size, box=(x1, y1, x2, y2)), size) for x1, y1, x2, y2 in boxes.tolist()
+            Tile(decoded.resize(self.spec.size, box=(x1, y1, x2, y2)), (x1, y1, x2, y2)) for x1, y1, x2, y2 in boxes
         )
-        return SlicedInput(image_source.resize(self.spec.size), size, image_source, tiles, boxes)
+        return replace(self.predictor.preprocess(image_source), tiles=tiles)
 
-    def _infer(
-        self, fed: Sequence[ModelInput], limits: PostprocessConfig, class_map: bool, *, engine: Engine | None = None
+    def infer(
+        self,
+        inputs: Sequence[ModelInput],
+        *,
+        min_score: float | None = None,
+        class_map: bool = True,
+        engine: Engine | None = None,
     ) -> list[Result]:
-        return [self._join(one, limits, class_map, engine or self.engine) for one in fed]
+        """Predict preprocessed images one by one; arguments as for `BasePredictor.infer`.
 
-    def _join(self, fed: ModelInput, limits: PostprocessConfig, class_map: bool, engine: Engine) -> Result:
-        assert isinstance(fed, SlicedInput), "`feed` makes them"
-        height, width = fed.original_size
-        whole = np.array([[0, 0, width, height]], np.float32)
-        boxes, found, maps = np.concatenate([whole, fed.boxes]), [], []
-        for one, box in zip((fed, *fed.tiles), boxes, strict=True):
-            given = engine.run(one.pixels[None])
-            if not isinstance(given, Outputs):
-                raise UsageError("this file finishes boxes itself, which tiles cannot join; export it without --nms")
-            size = (float(box[3] - box[1]), float(box[2] - box[0]))
-            seen = postprocess(
-                given, 0, self.spec, size=(1, 1), input_size=one.pixels.shape[:2], config=limits, class_map=False
+        Raises:
+            UsageError: The model has NMS inside; its boxes cannot be merged.
+        """
+        config = self.config_for(min_score)
+        return [self._infer_tiles(item, config, class_map, engine or self.engine) for item in inputs]
+
+    def _infer_tiles(
+        self, model_input: ModelInput, config: PostprocessConfig, class_map: bool, engine: Engine
+    ) -> Result:
+        height, width = size = model_input.original_size
+        whole = Tile(model_input.pixels, (0.0, 0.0, float(width), float(height)))
+        tiles = (whole, *model_input.tiles)
+        boxes = np.array([tile.box for tile in tiles], np.float32)
+        detections: list[DetectionArrays] = []
+        maps: list[Floats] = []
+        for tile, box in zip(tiles, boxes, strict=True):
+            outputs = engine.run(tile.pixels[None])
+            if not isinstance(outputs, Outputs):
+                raise UsageError(
+                    "slices: expected a model with raw outputs, got one with NMS inside; export it without --nms"
+                )
+            input_size = tile.pixels.shape[:2]
+            result = postprocess(
+                outputs, 0, self.spec, size=(1, 1), input_size=input_size, config=config, class_map=False
             )
-            found.append(_placed((seen.boxes, seen.scores, seen.labels), box, size, fed.original_size))
-            if class_map and given.segmentation_logits is not None:
-                maps.append(given.segmentation_logits[0])
-        joined = _suppressed(found, limits)
-        logits = partial(blend, maps, boxes, fed.original_size) if maps else None
+            detections.append(_to_image((result.boxes, result.scores, result.labels), box, size))
+            if class_map and outputs.segmentation_logits is not None:
+                maps.append(outputs.segmentation_logits[0])
+        merged_boxes, scores, labels = _merge(detections, config)
+        segmentation = (
+            Segmentation.from_deferred_logits(
+                partial(blend_logits, maps, boxes, size), size, self.spec.segmentation_temperature
+            )
+            if maps
+            else None
+        )
         return Result(
-            *joined,
-            class_names=self.spec.classes,
-            size=fed.original_size,
-            segmentation=None
-            if logits is None
-            else Segmentation.from_deferred_logits(logits, fed.original_size, self.spec.segmentation_temperature),
-            image=fed.image,
+            merged_boxes, scores, labels, self.spec.classes, size, segmentation=segmentation, image=model_input.image
         )
 
 
-def tile_grid(size: Grid, tiles: Grid, overlap: float = OVERLAP) -> Boxes:
-    """(n, 4) x1 y1 x2 y2: equal tiles, row after row, that cover a image of (H, W) and overlap by a share of a side."""
-    height, width = size
-    rows, columns = (_spans(side, count, overlap) for side, count in zip((height, width), tiles, strict=True))
+def tile_grid(size: Size, slices: Size, overlap: float = OVERLAP) -> Boxes:
+    """Equal tiles that cover an image.
+
+    Args:
+        size: (H, W) of the image, pixels.
+        slices: (rows, columns) of tiles.
+        overlap: Overlap of neighboring tiles, as a fraction of a tile.
+
+    Returns:
+        (rows * columns, 4) x1 y1 x2 y2, row by row.
+    """
+    rows, columns = (_spans(length, count, overlap) for length, count in zip(size, slices, strict=True))
     return np.array([(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns], np.float32)
 
 
-def _spans(side: int, count: int, overlap: float) -> list[tuple[float, float]]:
-    length = side / (count - (count - 1) * overlap)
-    starts = np.linspace(0, side - length, count).tolist()
-    return [(start, min(start + length, side)) for start in starts]
+def _spans(length: int, count: int, overlap: float) -> list[tuple[float, float]]:
+    """Start and stop of the tiles along one axis."""
+    tile = length / (count - (count - 1) * overlap)
+    starts = np.linspace(0, length - tile, count).tolist()
+    return [(start, min(start + tile, length)) for start in starts]
 
 
-def _placed(found: DetectionArrays, box: Floats, size: tuple[float, float], image: Grid) -> DetectionArrays:
-    """Boxes as fractions of a tile, brought to pixels of the image, without those that an inner edge cuts."""
-    boxes, scores, labels = found
-    inner = box > 0
-    inner[2:] = box[2:] < np.array((image[1], image[0])) - 1e-3
-    near = np.concatenate([boxes[:, :2] < _CUT, boxes[:, 2:] > 1 - _CUT], 1)
-    whole = ~(near & inner).any(1)
-    corner, spread = np.tile(box[:2], 2), np.tile(np.array(size[::-1], np.float32), 2)
-    return boxes[whole] * spread + corner, scores[whole], labels[whole]
+def _to_image(detections: DetectionArrays, tile: Floats, size: Size) -> DetectionArrays:
+    """Boxes as fractions of a tile (x1 y1 x2 y2) in pixels of the image, without those that an inner edge cuts."""
+    boxes, scores, labels = detections
+    inner = tile > 0
+    inner[2:] = tile[2:] < np.array((size[1], size[0])) - _EDGE_TOLERANCE
+    near = np.concatenate([boxes[:, :2] < _CUT_MARGIN, boxes[:, 2:] > 1 - _CUT_MARGIN], 1)
+    uncut = ~(near & inner).any(1)
+    width, height = float(tile[2] - tile[0]), float(tile[3] - tile[1])
+    origin, scale = np.tile(tile[:2], 2), np.array((width, height) * 2, np.float32)
+    return boxes[uncut] * scale + origin, scores[uncut], labels[uncut]
 
 
-def _suppressed(found: Sequence[DetectionArrays], limits: PostprocessConfig) -> DetectionArrays:
-    boxes, scores, labels = (np.concatenate([one[part] for one in found]) for part in range(3))
+def _merge(detections: Sequence[DetectionArrays], config: PostprocessConfig) -> DetectionArrays:
+    """One NMS over the detections of all tiles."""
+    boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*detections, strict=True))
     order = np.lexsort((-scores, labels))
-    boxes, scores, labels = boxes[order], scores[order], labels[order]
-    kept = np.flatnonzero(
-        batched_nms(boxes, labels, iou_threshold=limits.nms_threshold, max_detections=limits.max_per_class)
-    )
-    best = kept[np.argsort(-scores[kept], kind="stable")[: limits.max_detections]]
-    return boxes[best].astype(np.float32), scores[best], labels[best]
+    return nms_top_k(boxes[order], scores[order], labels[order], config)
 
 
-def blend(maps: Sequence[Floats], boxes: Boxes, size: Grid) -> Floats:
-    """Logits (C, h, w) of a whole image (H, W), of several looks' maps (C, h', w') and where they lie.
+def blend_logits(maps: Sequence[Floats], boxes: Boxes, size: Size) -> Floats:
+    """Blend the segmentation logits of overlapping tiles into one map, at the resolution of the smallest tile.
 
-    At the resolution of the finest look. Each look counts by its distance from its own inner edges.
+    Args:
+        maps: (C, h', w') of each tile.
+        boxes: (n, 4) x1 y1 x2 y2 of the tiles, in pixels of the image.
+        size: (H, W) of the image.
+
+    Returns:
+        (C, h, w) logits, averaged with weights that fall towards a tile's inner edges.
     """
     finest = int(np.argmin((boxes[:, 2:] - boxes[:, :2]).prod(1)))
     _, fine_rows, fine_columns = maps[finest].shape
@@ -146,38 +175,34 @@ def blend(maps: Sequence[Floats], boxes: Boxes, size: Grid) -> Floats:
     y, x = (np.arange(rows) + 0.5) * (size[0] / rows), (np.arange(columns) + 0.5) * (size[1] / columns)
     total, weights = np.zeros((len(maps[0]), rows, columns), np.float32), np.zeros((rows, columns), np.float32)
     for logits, (x1, y1, x2, y2) in zip(maps, boxes.tolist(), strict=True):
-        down, across = _inside(y, y1, y2), _inside(x, x1, x2)
-        weight = np.outer(_fading(y[down], y1, y2, size[0]), _fading(x[across], x1, x2, size[1]))
-        seen = _sampled(logits, (y[down] - y1) / (y2 - y1), (x[across] - x1) / (x2 - x1))
-        total[:, down, across] += seen * weight
-        weights[down, across] += weight
+        inside_y, inside_x = _inside(y, y1, y2), _inside(x, x1, x2)
+        weight = np.outer(_feather(y[inside_y], y1, y2, size[0]), _feather(x[inside_x], x1, x2, size[1]))
+        resized = _resize(logits, (y[inside_y] - y1) / (y2 - y1), (x[inside_x] - x1) / (x2 - x1))
+        total[:, inside_y, inside_x] += resized * weight
+        weights[inside_y, inside_x] += weight
     return np.asarray(total / weights, np.float32)
 
 
-def _inside(place: Floats, low: float, high: float) -> slice:
-    return slice(int(np.searchsorted(place, low)), int(np.searchsorted(place, high)))
+def _inside(position: NDArray[np.float64], start: float, stop: float) -> slice:
+    return slice(int(np.searchsorted(position, start)), int(np.searchsorted(position, stop)))
 
 
-def _fading(place: Floats, low: float, high: float, side: int) -> Floats:
-    """Weights along one side of a tile: 1 inside, falling over the overlap towards edges that are not the image's."""
-    fade = (high - low) * OVERLAP
-    weight = np.ones(len(place), np.float32)
-    if low > 0:
-        weight = np.minimum(weight, (place - low) / fade)
-    if high < side - 1e-3:
-        weight = np.minimum(weight, (high - place) / fade)
-    return np.maximum(weight, _LEAST).astype(np.float32)
+def _feather(position: NDArray[np.float64], start: float, stop: float, length: int) -> Floats:
+    """Weights (n,) along one axis of a tile: 1 inside, falling over the overlap towards edges inside the image."""
+    fade = (stop - start) * OVERLAP
+    weight = np.ones(len(position), np.float32)
+    if start > 0:
+        weight = np.minimum(weight, (position - start) / fade)
+    if stop < length - _EDGE_TOLERANCE:
+        weight = np.minimum(weight, (stop - position) / fade)
+    return np.maximum(weight, _MIN_WEIGHT).astype(np.float32)
 
 
-def _sampled(logits: Floats, y: Floats, x: Floats) -> Floats:
-    """(C, n, m) logits (C, h, w) bilinearly at fractions y (n,) and x (m,) of its sides, half-pixel centres."""
-    low, high, share = _between(y, logits.shape[1])
-    rows = logits[:, low] + (logits[:, high] - logits[:, low]) * share[:, None]
-    low, high, share = _between(x, logits.shape[2])
-    return np.asarray(rows[:, :, low] + (rows[:, :, high] - rows[:, :, low]) * share, np.float32)
-
-
-def _between(fraction: Floats, count: int) -> tuple[Rows, Rows, Floats]:
-    place = (fraction * count - 0.5).clip(0, count - 1)
-    low = place.astype(np.intp)
-    return low, np.minimum(low + 1, count - 1), (place - low).astype(np.float32)
+def _resize(logits: Floats, y: NDArray[np.float64], x: NDArray[np.float64]) -> Floats:
+    """Bilinear values (C, n, m) of logits (C, h, w) at fractions y (n,) and x (m,) of the tile."""
+    rows = indices_at(y * logits.shape[1] - 0.5, logits.shape[1])
+    columns = indices_at(x * logits.shape[2] - 0.5, logits.shape[2])
+    above, below = logits[:, rows.low], logits[:, rows.high]
+    resized = above + (below - above) * rows.weight[:, None]
+    left, right = resized[:, :, columns.low], resized[:, :, columns.high]
+    return np.asarray(left + (right - left) * columns.weight, np.float32)

@@ -1,12 +1,12 @@
-"""stream: many images, each step of the way busy with another one.
+"""Streaming inference: decoding, running the network and using the results overlap.
 
-One thread reads the source, a few decode and resize, one or several run the network and find the boxes; what the
-caller does with a result is the fourth step, and so is the class map, which is made when it is looked at. Pillow,
-numpy and the runtimes let other threads compute meanwhile. Between the steps lie queues of fixed length, so that no
-more than `ahead(batch, lanes)` images are under way, however slow the caller is.
+One thread reads the source, a few decode and resize, and one or several run the network and postprocess. The caller
+uses the results meanwhile; the class map is computed there, on first access. Pillow, numpy and the engines release
+the GIL. The queues between the steps are bounded, so at most `max_in_flight(batch, workers)` images are in memory,
+however slow the caller is.
 
-A lane is a network that computes on its own, best in a single thread: a small network shared by two threads wastes
-much of both, so two lanes of one thread give 1.4 times the images a second, and each image takes longer.
+Several workers run replicas of the network, each best on a single thread: two threads that share a small network
+wait for each other, so two replicas give 1.4 times the images per second, at a higher latency.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -24,113 +24,124 @@ from blitznet.runtime.preprocess import ImageInput, ModelInput
 from blitznet.runtime.threads import available_threads
 
 Item = TypeVar("Item")
-Feed = Callable[[ImageInput], ModelInput]
-Look = Callable[[Sequence[ModelInput]], Sequence[Result]]
+Preprocess = Callable[[ImageInput], ModelInput]
+Worker = Callable[[Sequence[ModelInput]], Sequence[Result]]
+"""predicts a batch; called from one thread at a time"""
 
-_Free = SimpleQueue[Look]
-"""the lanes that have nothing to do"""
-_DECODERS = 4
-"""threads at most; more only wait for the network"""
-_PATIENCE = 0.05
-"""seconds until a thread that waits looks whether it is still wanted"""
+_MAX_DECODERS = 4
+"""more threads only wait for the network"""
+_POLL_SECONDS = 0.05
+"""interval at which a waiting thread checks whether the stream was closed"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamResult:
-    """What came of one image of a source: a result, or what is wrong with the image."""
+    """The result of one image of a source, or the error of an image that cannot be read."""
 
     source: ImageInput
-    """as it was given"""
+    """the item of the source"""
     result: Result | None
     error: BlitzNetError | None
     seconds: float
-    """of decoding, and its share of the network's and the boxes' time; waiting is left out"""
+    """decoding, and the image's share of inference and post-processing; without waiting"""
 
 
 def run_stream(
-    source: Iterable[ImageInput], feed: Feed, looks: Sequence[Look], *, batch: int
+    source: Iterable[ImageInput], preprocess: Preprocess, workers: Sequence[Worker], *, batch: int
 ) -> Generator[StreamResult, None, None]:
-    """What one of `looks` says of each image after `feed`, in the source's order; `batch` are looked at together.
+    """Predict the images of a source, in order.
 
-    Each of `looks` is a lane, which looks at one batch at a time. An image in memory must not be written over after
-    it was given. Closing waits for what the threads have in hand, which may be the source's next image.
+    Closing the generator waits for the work in progress, which may include reading the source's next image.
+
+    Args:
+        source: Images; read in a thread.
+        preprocess: Decodes and resizes an image; called from several threads.
+        workers: Predict one batch each at the same time.
+        batch: Images that go through the network together.
     """
-    unwanted = Event()
-    free: _Free = SimpleQueue()
-    for look in looks:
-        free.put(look)
+    closed = Event()
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
     with (
-        ThreadPoolExecutor(decoders(), "blitznet-decode") as pool,
-        ThreadPoolExecutor(len(looks), "blitznet-look") as lanes,
-        closing(_in_thread((pool.submit(_fed, image, feed) for image in source), batch + decoders(), unwanted)) as fed,
+        ThreadPoolExecutor(decoder_threads(), "blitznet-decode") as decode_pool,
+        ThreadPoolExecutor(len(workers), "blitznet-infer") as infer_pool,
         closing(
-            _in_thread((lanes.submit(_looked, group, free) for group in _groups(fed, batch)), len(looks), unwanted)
-        ) as seen,
+            _read_ahead(
+                (decode_pool.submit(_decode, image, preprocess) for image in source), batch + decoder_threads(), closed
+            )
+        ) as decoded,
+        closing(
+            _read_ahead(
+                (infer_pool.submit(_infer, group, idle) for group in _batches(decoded, batch)), len(workers), closed
+            )
+        ) as predicted,
     ):
-        for group in seen:
+        for group in predicted:
             yield from group.result()
 
 
-def decoders() -> int:
-    """Threads that decode: beside the network's there is room for a few."""
-    return max(1, min(_DECODERS, available_threads() // 2))
+def decoder_threads() -> int:
+    """Threads that decode, beside those of the network."""
+    return max(1, min(_MAX_DECODERS, available_threads() // 2))
 
 
-def ahead(batch: int, lanes: int = 1) -> int:
-    """The most images that were taken from the source and not yet given to the caller.
+def max_in_flight(batch: int, workers: int = 1) -> int:
+    """Maximum number of images that were taken from the source but not yet yielded to the caller.
 
-    One in the hand of the thread that reads, those decoded or waiting to be, and so many batches: one that gathers,
-    one for each lane, one that waits for them, one that is being given. Those that cannot be read may double a batch.
+    One in the reading thread, those decoded or waiting for it, and these batches: one being collected, one for each
+    worker, one waiting for a worker, one being yielded. Images that cannot be read may double a batch.
     """
-    return 1 + (batch + decoders()) + 2 * batch * (3 + lanes)
+    return 1 + (batch + decoder_threads()) + 2 * batch * (3 + workers)
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """An image that was decoded, or could not be."""
+class _Decoded:
+    """An image of the source, decoded or with an error."""
 
     source: ImageInput
-    fed: ModelInput | None
+    model_input: ModelInput | None
     error: BlitzNetError | None
     seconds: float
 
 
-def _fed(image: ImageInput, feed: Feed) -> _Read:
+def _decode(image: ImageInput, preprocess: Preprocess) -> _Decoded:
     started = perf_counter()
-    fed, problem = None, None
+    model_input, failure = None, None
     try:
-        fed = feed(image)
+        model_input = preprocess(image)
     except BlitzNetError as error:
-        problem = error
-    return _Read(image, fed, problem, perf_counter() - started)
+        failure = error
+    return _Decoded(image, model_input, failure, perf_counter() - started)
 
 
-def _looked(group: Sequence[_Read], free: _Free) -> list[StreamResult]:
+def _infer(group: Sequence[_Decoded], idle: SimpleQueue[Worker]) -> list[StreamResult]:
     started = perf_counter()
-    look = free.get()  # there is one for each thread of this step
+    worker = idle.get()  # the pool has as many threads as there are workers
     try:
-        results = iter(look([one.fed for one in group if one.fed is not None]))
+        results = iter(worker([item.model_input for item in group if item.model_input is not None]))
     finally:
-        free.put(look)
-    share = (perf_counter() - started) / max(sum(one.fed is not None for one in group), 1)
-    seen = []
-    for one in group:
-        result = None if one.fed is None else next(results)
-        seen.append(StreamResult(one.source, result, one.error, one.seconds + (0 if result is None else share)))
-    return seen
+        idle.put(worker)
+    share = (perf_counter() - started) / max(sum(item.model_input is not None for item in group), 1)
+    predicted = []
+    for item in group:
+        result = None if item.model_input is None else next(results)
+        seconds = item.seconds + (0 if result is None else share)
+        predicted.append(StreamResult(item.source, result, item.error, seconds))
+    return predicted
 
 
-def _groups(images: Iterable[Future[_Read]], batch: int) -> Iterator[list[_Read]]:
-    """As many in a row as have `batch` readable ones; where the source fails, what was read before comes first."""
-    group: list[_Read] = []
+def _batches(images: Iterable[Future[_Decoded]], batch: int) -> Iterator[list[_Decoded]]:
+    """Groups with `batch` readable images each; if the source fails, the images before it come first."""
+    group: list[_Decoded] = []
     failure: Exception | None = None
     try:
         for future in images:
             group.append(future.result())
-            if sum(one.fed is not None for one in group) == batch or len(group) == 2 * batch:
+            if sum(item.model_input is not None for item in group) == batch or len(group) == 2 * batch:
                 yield group
                 group = []
-    except Exception as error:  # whatever the source raises is the caller's
+    except Exception as error:  # any error of the source is raised to the caller
         failure = error
     if group:
         yield group
@@ -139,65 +150,65 @@ def _groups(images: Iterable[Future[_Read]], batch: int) -> Iterator[list[_Read]
 
 
 @dataclass(frozen=True, slots=True)
-class _Given(Generic[Item]):
-    item: Item
+class _Item(Generic[Item]):
+    value: Item
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
+class _Failure:
     error: BaseException
 
 
-_Waiting = Queue[_Given[Item] | _Failed | None]
-"""None at the end"""
+_ItemQueue = Queue[_Item[Item] | _Failure | None]
+"""None marks the end"""
 
 
-def _in_thread(items: Iterable[Item], length: int, unwanted: Event) -> Generator[Item, None, None]:
-    """The items, taken in a thread of their own as long as no more than `length` wait.
+def _read_ahead(items: Iterable[Item], length: int, closed: Event) -> Generator[Item, None, None]:
+    """Iterate in a thread, at most `length` items ahead; its errors are raised here, after the items before them.
 
-    What they raise is raised here, after the items before it. The thread starts when the first item is asked
-    for; closing says to all that share it, by `unwanted`, that nothing more is, and waits for the thread.
+    The thread starts with the first `next`. Closing sets `closed`, which ends all threads that share it, and joins
+    the thread.
     """
-    waiting: _Waiting[Item] = Queue(length)
-    thread = Thread(target=_fill, args=(waiting, items, unwanted), name="blitznet-stream", daemon=True)
+    queue: _ItemQueue[Item] = Queue(length)
+    thread = Thread(target=_fill, args=(queue, items, closed), name="blitznet-stream", daemon=True)
     thread.start()
     try:
-        while isinstance(actual := _get(waiting, unwanted), _Given):
-            yield actual.item
-    except BaseException:  # closed, or interrupted while it waited; at the end others may still want what they have
-        unwanted.set()
+        while isinstance(item := _get(queue, closed), _Item):
+            yield item.value
+    except BaseException:  # closed or interrupted; after a normal end other threads still need their items
+        closed.set()
         raise
     finally:
         thread.join()
-    if actual is not None:
-        raise actual.error
+    if item is not None:
+        raise item.error
 
 
-def _fill(waiting: _Waiting[Item], items: Iterable[Item], unwanted: Event) -> None:
+def _fill(queue: _ItemQueue[Item], items: Iterable[Item], closed: Event) -> None:
     try:
         for item in items:
-            if not _put(waiting, _Given(item), unwanted):
+            if not _put(queue, _Item(item), closed):
                 return
-    except BaseException as error:  # told to the thread that asks
-        _put(waiting, _Failed(error), unwanted)
+    except BaseException as error:  # raised in the thread that reads the queue
+        _put(queue, _Failure(error), closed)
     else:
-        _put(waiting, None, unwanted)
+        _put(queue, None, closed)
 
 
-def _get(waiting: _Waiting[Item], unwanted: Event) -> _Given[Item] | _Failed | None:
-    while not unwanted.is_set():
+def _get(queue: _ItemQueue[Item], closed: Event) -> _Item[Item] | _Failure | None:
+    while not closed.is_set():
         try:
-            return waiting.get(timeout=_PATIENCE)
+            return queue.get(timeout=_POLL_SECONDS)
         except Empty:
             continue
     return None
 
 
-def _put(waiting: _Waiting[Item], item: _Given[Item] | _Failed | None, unwanted: Event) -> bool:
-    """Whether it was put there."""
-    while not unwanted.is_set():
+def _put(queue: _ItemQueue[Item], item: _Item[Item] | _Failure | None, closed: Event) -> bool:
+    """Put an item; False if the stream was closed meanwhile."""
+    while not closed.is_set():
         try:
-            waiting.put(item, timeout=_PATIENCE)
+            queue.put(item, timeout=_POLL_SECONDS)
         except Full:
             continue
         return True

@@ -1,4 +1,4 @@
-"""How many threads an engine computes with."""
+"""Number of threads that an engine computes with."""
 
 import os
 from math import ceil
@@ -6,42 +6,42 @@ from pathlib import Path
 
 from blitznet.core.errors import UsageError
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""a container's share of processor time: `200000 100000` is two processors, `max 100000` no limit"""
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""a container's CPU limit: `200000 100000` is two processors, `max 100000` no limit"""
 
-_LANES = 8
-"""networks at once at most: each holds its weights, and what Python does for a image, a fifth of it, it does for one
-at a time"""
+_MAX_REPLICAS = 8
+"""each holds the weights; and Python's part of an image, a fifth of the time, runs one at a time (GIL)"""
 
 
-def threads_for(expected: int | None) -> int:
-    """The number that was asked for, or one for each processor there is for us.
+def resolve_threads(threads: int | None) -> int:
+    """The requested number of threads; one for each available processor for None.
 
-    Raises UsageError for less than 1.
+    Raises:
+        UsageError: Fewer than 1 was requested.
     """
-    if expected is not None and expected < 1:
-        raise UsageError(f"threads: expected 1 or more, got {expected}")
-    return expected or available_threads()
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads: expected 1 or more, got {threads}")
+    return threads or available_threads()
 
 
-def replicas_for(threads: int) -> list[int]:
-    """Threads of each of the networks that share so many: one each, more where there would be too many networks."""
-    lanes = min(threads, _LANES)
-    return [threads // lanes] * lanes
+def replica_threads(threads: int) -> list[int]:
+    """Threads of each of the replicas that share so many: 1, or more beyond eight replicas."""
+    replicas = min(threads, _MAX_REPLICAS)
+    return [threads // replicas] * replicas
 
 
 def available_threads() -> int:
-    """Processors this process may use: those it is bound to, and no more than its container's share of time.
+    """Processors this process may use: its CPU affinity, limited by the container's quota.
 
-    More threads than that wait for each other, and a frame takes many times as long.
+    With more threads they wait for each other, and an image takes many times as long.
     """
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(bound, _quota() or bound)
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(affinity, _container_quota() or affinity)
 
 
-def _quota() -> int | None:
+def _container_quota() -> int | None:
     try:
-        time, period = _QUOTA.read_text(encoding="ascii").split()
+        time, period = _CGROUP_QUOTA.read_text(encoding="ascii").split()
         return max(1, ceil(int(time) / int(period)))
     except (OSError, ValueError, ZeroDivisionError):  # no container, no limit, or not Linux
         return None

@@ -1,7 +1,7 @@
-"""Mirrored: an engine that looks at each image twice, as it is and left to right, and answers the mean.
+"""FlipTTA: horizontal-flip test-time augmentation.
 
-What an anchor says of the mirrored image belongs to the anchor of the mirrored place, which has the same shape; so
-raw answers are averaged before anything is decided. Twice the network's time.
+The network runs on the image and on its mirror image, and the raw outputs are averaged before NMS. The outputs of an
+anchor in the mirror image belong to the anchor of the same shape in the mirrored cell. It takes twice the time.
 """
 
 from collections.abc import Sequence
@@ -10,72 +10,77 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.anchors import Grid, feature_map_sizes
-from blitznet.core.arrays import Floats, RGBArray
+from blitznet.core.anchors import feature_map_sizes
+from blitznet.core.arrays import Floats, RGBArray, Size
 from blitznet.core.errors import UsageError
 from blitznet.core.outputs import Outputs
 from blitznet.core.spec import AnchorLayout, Spec
 from blitznet.runtime.engine import Engine, replicas_of
 
-Rows = NDArray[np.intp]
-
 
 class FlipTTA:
-    """Runs another engine on images and their mirror images."""
+    """An engine that runs another on each image and its mirror image, and averages the outputs."""
 
     def __init__(self, engine: Engine) -> None:
-        """Look twice through `engine`."""
+        """Wrap an engine."""
         self.engine = engine
 
     @property
     def name(self) -> str:
-        """The engine's own."""
+        """The wrapped engine's name."""
         return self.engine.name
 
     @property
     def spec(self) -> Spec:
-        """The contract of the model inside."""
+        """The model's metadata."""
         return self.engine.spec
 
     def run(self, images: RGBArray) -> Outputs:
-        """Mean answers to images (B, h, w, 3) uint8 RGB.
+        """Averaged outputs for images (B, h, w, 3) uint8 RGB.
 
-        Raises UsageError for a file that has the post-processing inside: finished boxes have no mean.
+        Raises:
+            UsageError: The model has NMS inside; its boxes cannot be averaged.
         """
-        plain, turned = self.engine.run(images), self.engine.run(np.ascontiguousarray(images[:, :, ::-1]))
-        if not (isinstance(plain, Outputs) and isinstance(turned, Outputs)):
-            raise UsageError("this file finishes boxes itself, which cannot be averaged; export it without --nms")
-        if plain.segmentation_logits is not None and turned.segmentation_logits is not None:
-            class_map: Floats | None = _mean(plain.segmentation_logits, turned.segmentation_logits[..., ::-1])
+        plain, flipped = self.engine.run(images), self.engine.run(np.ascontiguousarray(images[:, :, ::-1]))
+        if not (isinstance(plain, Outputs) and isinstance(flipped, Outputs)):
+            raise UsageError(
+                "tta: expected a model with raw outputs, got one with NMS inside; export it without --nms"
+            )
+        if plain.segmentation_logits is not None and flipped.segmentation_logits is not None:
+            segmentation_logits: Floats | None = _mean(
+                plain.segmentation_logits, flipped.segmentation_logits[..., ::-1]
+            )
         else:
-            class_map = None
-        if plain.logits is None or turned.logits is None or plain.offsets is None or turned.offsets is None:
-            return Outputs(plain.offsets, plain.logits, class_map)
-        place = mirrored_places(self.spec.anchors, feature_map_sizes(self.spec.anchors, images.shape[1:3]))
-        offsets = turned.offsets[:, place]
-        offsets[..., 0] *= -1  # to the right of its anchor is to the left of the mirrored one
-        return Outputs(_mean(plain.offsets, offsets), _mean(plain.logits, turned.logits[:, place]), class_map)
+            segmentation_logits = None
+        if plain.logits is None or flipped.logits is None or plain.offsets is None or flipped.offsets is None:
+            return Outputs(plain.offsets, plain.logits, segmentation_logits)
+        indices = mirrored_anchor_indices(self.spec.anchors, feature_map_sizes(self.spec.anchors, images.shape[1:3]))
+        offsets = flipped.offsets[:, indices]
+        offsets[..., 0] *= -1  # the x offset changes its sign in a mirror
+        return Outputs(
+            _mean(plain.offsets, offsets), _mean(plain.logits, flipped.logits[:, indices]), segmentation_logits
+        )
 
-    def divided(self) -> Sequence["FlipTTA"]:
-        """The engine's lanes, each of which looks twice."""
-        lanes = replicas_of(self.engine)
-        return (self,) if len(lanes) == 1 else tuple(map(FlipTTA, lanes))
+    def replicate(self) -> Sequence["FlipTTA"]:
+        """The replicas of the wrapped engine, each wrapped."""
+        replicas = replicas_of(self.engine)
+        return (self,) if len(replicas) == 1 else tuple(map(FlipTTA, replicas))
 
 
-def _mean(one: Floats, other: Floats) -> Floats:
-    return (one + other) * np.float32(0.5)
+def _mean(a: Floats, b: Floats) -> Floats:
+    return (a + b) * np.float32(0.5)
 
 
 @lru_cache(maxsize=16)
-def mirrored_places(layout: AnchorLayout, sides: tuple[Grid, ...]) -> Rows:
-    """(A,) for each anchor the place of the one that lies where a mirror shows it; order as in `make_anchors`."""
+def mirrored_anchor_indices(layout: AnchorLayout, grids: tuple[Size, ...]) -> NDArray[np.intp]:
+    """(A,) for each anchor the index of the one in the horizontally mirrored cell, ordered as `generate_anchors`."""
     blocks, first = [], 0
-    for height, width in sides:
-        place = np.arange(height * width * layout.num_anchors_per_cell).reshape(
+    for height, width in grids:
+        index = np.arange(height * width * layout.num_anchors_per_cell).reshape(
             height, width, layout.num_anchors_per_cell
         )
-        blocks.append(first + place[:, ::-1].ravel())
-        first += place.size
-    places = np.concatenate(blocks)
-    places.setflags(write=False)
-    return places
+        blocks.append(first + index[:, ::-1].ravel())
+        first += index.size
+    indices = np.concatenate(blocks)
+    indices.setflags(write=False)
+    return indices
