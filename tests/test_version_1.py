@@ -11,8 +11,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from blitznet.api import WEIGHTS, find_model, open_engine
+from blitznet.api import open_engine
 from blitznet.core.image import ImageSource
+from blitznet.core.model_paths import WEIGHTS, find_model, find_weights
 from blitznet.core.outputs import OUTPUT_NAMES, Outputs
 from blitznet.core.spec import METADATA_KEY, Spec
 from blitznet.export.rewrite import rewrite
@@ -147,15 +148,14 @@ def test_rewrite_upgrades_version_1(model: str, suffix: str, tmp_path: Path) -> 
     assert new.stat().st_size == pytest.approx(path.stat().st_size, abs=1000)
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
-def test_shipped_files_are_of_version_2(model: str, suffix: str) -> None:
-    path = find_model(model, engine="onnxruntime" if suffix == ".onnx" else "torch")
-    assert path == WEIGHTS / f"{model}{suffix}"
-    if suffix == ".onnx":
-        graph = onnx.load(path).graph
-        assert {output.name for output in graph.output} == set(OUTPUT_NAMES)
-    else:
-        with safe_open(path, "pt") as file:
-            assert json.loads(file.metadata()[METADATA_KEY])["version"] == 2
-            names = list(file.keys())
-        assert not [name for name in names if name.startswith(tuple(V1_TENSORS.values()))]
+def test_shipped_onnx_files_are_of_version_2(model: str) -> None:
+    file = onnx.load(find_model(model))
+    assert {output.name for output in file.graph.output} == set(OUTPUT_NAMES)
+    metadata = {entry.key: entry.value for entry in file.metadata_props}
+    assert json.loads(metadata[METADATA_KEY])["version"] == 2
+
+
+def test_shipped_safetensors_files_are_of_version_2(model: str) -> None:
+    with safe_open(find_weights(model), "pt") as file:
+        assert json.loads(file.metadata()[METADATA_KEY])["version"] == 2
+        assert not [name for name in file.keys() if name.startswith(tuple(V1_TENSORS.values()))]  # noqa: SIM118

@@ -1,62 +1,97 @@
-"""BlitzNet: one look at a image, object boxes and a class for every pixel.
+"""BlitzNet: real-time object detection and semantic segmentation with one network.
 
-What is named here is the public door. Names are loaded when first used, so that `import blitznet`
-costs nothing and never needs torch.
+The names in `__all__` are the public API. They are imported on first use, so `import blitznet` is fast and needs
+neither torch nor an optional package.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blitznet.api import load
+    from blitznet.core.calibration import PlattScaling
     from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, ModelError, UsageError
     from blitznet.core.image import ImageSource
-    from blitznet.core.sample import Sample
-    from blitznet.core.spec import Spec
-    from blitznet.postprocess.result import Result
+    from blitznet.core.sample import Dataset, Sample
+    from blitznet.core.spec import PostprocessConfig, Spec
+    from blitznet.drawing.annotate import annotate
+    from blitznet.integrations.tracking import Tracker
+    from blitznet.metrics.evaluate import evaluate
+    from blitznet.postprocess.instances import Instances, Panoptic
+    from blitznet.postprocess.result import Detection, Result, Segmentation
     from blitznet.runtime.predictor import Predictor
+    from blitznet.runtime.sliced import SlicedPredictor
+    from blitznet.runtime.tta import FlipTTA
+    from blitznet.video.reader import open_video
 
     __version__: str
 
 __all__ = [
     "BlitzNetError",
     "DataError",
+    "Dataset",
+    "Detection",
+    "FlipTTA",
     "ImageSource",
+    "Instances",
     "MissingExtra",
     "ModelError",
+    "Panoptic",
+    "PlattScaling",
+    "PostprocessConfig",
     "Predictor",
     "Result",
     "Sample",
+    "Segmentation",
+    "SlicedPredictor",
     "Spec",
+    "Tracker",
     "UsageError",
     "__version__",
+    "annotate",
+    "evaluate",
     "load",
+    "open_video",
 ]
 
-_HOMES = {
+_MODULES = {
     "BlitzNetError": "core.errors",
     "DataError": "core.errors",
+    "Dataset": "core.sample",
+    "Detection": "postprocess.result",
+    "FlipTTA": "runtime.tta",
+    "ImageSource": "core.image",
+    "Instances": "postprocess.instances",
     "MissingExtra": "core.errors",
     "ModelError": "core.errors",
-    "ImageSource": "core.image",
+    "Panoptic": "postprocess.instances",
+    "PlattScaling": "core.calibration",
+    "PostprocessConfig": "core.spec",
     "Predictor": "runtime.predictor",
     "Result": "postprocess.result",
     "Sample": "core.sample",
+    "Segmentation": "postprocess.result",
+    "SlicedPredictor": "runtime.sliced",
     "Spec": "core.spec",
+    "Tracker": "integrations.tracking",
     "UsageError": "core.errors",
+    "annotate": "drawing.annotate",
+    "evaluate": "metrics.evaluate",
     "load": "api",
+    "open_video": "video.reader",
 }
+"""public name -> module that defines it"""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the room it lives in."""
+    """Import a public name from its module."""
     if name == "__version__":
         from importlib.metadata import version
 
         value: Any = version("blitznet")
-    elif name in _HOMES:
+    elif name in _MODULES:
         from importlib import import_module
 
-        value = getattr(import_module(f"blitznet.{_HOMES[name]}"), name)
+        value = getattr(import_module(f"blitznet.{_MODULES[name]}"), name)
     else:
         raise AttributeError(f"module 'blitznet' has no attribute '{name}'")
     globals()[name] = value
@@ -64,5 +99,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, loaded or not."""
+    """List all public names, imported or not."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""`python -m blitznet` is the command line."""
+"""Run the command line with `python -m blitznet`."""
 
 import sys
 

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from blitznet.core.classes import COCO, VOC
-from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.models import MODELS
+from blitznet.core.errors import UsageError
 
 CLASS_LISTS = {"voc": VOC, "coco": COCO}
 """class lists that a flag can name; any other value is a file"""
@@ -39,21 +38,9 @@ def parse_imgsz(values: Sequence[int] | None) -> tuple[int, int] | None:
 
 def read_class_names(text: str) -> tuple[str, ...]:
     """The class names of `voc`, `coco`, or of a file with one name per line."""
-    from blitznet.data.dataset import read_class_names
+    from blitznet.data.dataset import read_class_list
 
-    return CLASS_LISTS[text] if text in CLASS_LISTS else read_class_names(Path(text))
-
-
-def weights_file(model: str) -> Path:
-    """The .safetensors file of a model's name, file or run folder."""
-    from blitznet.api import WEIGHTS, find_model
-
-    path = WEIGHTS / f"{model}.safetensors" if model in MODELS else find_model(model)
-    if not path.is_file():
-        raise ModelError(f"{model}: expected a model with trained weights; give a .safetensors file or a run folder")
-    if path.suffix != ".safetensors":
-        raise UsageError(f"{path}: expected a .safetensors file or a run folder, got '{path.suffix or path.name}'")
-    return path
+    return CLASS_LISTS[text] if text in CLASS_LISTS else read_class_list(Path(text))
 
 
 def parse_grid(text: str | None, *, flag: str = "--slices") -> tuple[int, int] | None:

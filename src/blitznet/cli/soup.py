@@ -7,8 +7,9 @@ from typing import Annotated
 import tyro
 
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import metavar, weights_file
+from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
+from blitznet.core.model_paths import find_weights
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def run(options: Soup) -> int:
 
     if options.out.suffix != ".safetensors":
         raise UsageError(f"--out: expected a file that ends in .safetensors, got {options.out}")
-    paths = [weights_file(model) for model in options.models]
+    paths = [find_weights(model) for model in options.models]
     if options.out.resolve() in {path.resolve() for path in paths}:
         raise UsageError(f"--out {options.out}: is one of the models that are averaged; choose another")
     prepare_files(options.out)

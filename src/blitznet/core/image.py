@@ -22,7 +22,7 @@ MAX_PIXELS = 89_478_485
 """pixels above which an image is not decoded: Pillow's limit for its decompression-bomb warning"""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Pillow formats that are opened; MPO files of phones, JPEGs with a second image, open as JPEG"""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 _EXIF_ORIENTATION = 0x0112
 _FIRST_TRANSPOSED = 5

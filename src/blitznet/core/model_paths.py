@@ -1,0 +1,74 @@
+"""Find the file of a model from its name, its path, or the folder of a training run."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.models import MODELS
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+"""folder of the models in the package: NAME.onnx for inference, NAME.safetensors for training"""
+MODEL_SUFFIXES = (".onnx", ".openvino", ".pt2", ".safetensors")
+"""suffixes of model files"""
+
+
+def find_model(model: str | Path, *, suffix: Literal[".onnx", ".safetensors"] = ".onnx") -> Path:
+    """Find a model's file.
+
+    Args:
+        model: Name of a model in the package, path of a file, or folder of a training run, of which the best
+            checkpoint is used, else the last.
+        suffix: Which file of a named model to use.
+
+    Returns:
+        The path of an existing file.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    path = Path(model)
+    if str(model) in MODELS:
+        return _packaged(str(model), suffix)
+    if path.is_dir():
+        return _checkpoint(path)
+    if path.exists():
+        return path
+    if path.suffix in MODEL_SUFFIXES or len(path.parts) > 1:
+        raise ModelError(f"{model}: there is no such model file")
+    packaged = sorted(file.stem for file in WEIGHTS.glob("*.onnx"))
+    near = get_close_matches(str(model), [*packaged, *MODELS], n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ModelError(
+        f"expected a file or a model of the package ({', '.join(packaged) or 'none'}), got '{model}'{hint}"
+    )
+
+
+def find_weights(model: str | Path) -> Path:
+    """Find the .safetensors file of a model: its name, path or run folder, as in `find_model`.
+
+    Raises:
+        ModelError: There is no such model.
+        UsageError: Its file is of another kind.
+    """
+    path = find_model(model, suffix=".safetensors")
+    if path.suffix != ".safetensors":
+        raise UsageError(f"{path}: expected a .safetensors file or a run folder, got '{path.suffix or path.name}'")
+    return path
+
+
+def _packaged(name: str, suffix: str) -> Path:
+    path = WEIGHTS / f"{name}{suffix}"
+    if not path.is_file():
+        raise ModelError(
+            f"{name}: the package has no weights of this model; train it with `blitznet train --model {name} "
+            "--init encoder`, or give a file or a run folder"
+        )
+    return path
+
+
+def _checkpoint(folder: Path) -> Path:
+    for name in ("best.safetensors", "last.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(f"{folder}: expected best.safetensors or last.safetensors in this folder, got neither")

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.model_paths import find_model, find_weights
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with the files of one model."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for suffix in (".onnx", ".safetensors"):
+        (folder / f"blitznet300-lite{suffix}").touch()
+    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_find_model_by_name(package: Path) -> None:
+    assert find_model("blitznet300-lite") == package / "blitznet300-lite.onnx"
+    assert find_model("blitznet300-lite", suffix=".safetensors") == package / "blitznet300-lite.safetensors"
+    assert find_weights("blitznet300-lite") == package / "blitznet300-lite.safetensors"
+
+
+@pytest.mark.parametrize(("names", "expected"), [(("last", "best"), "best"), (("last",), "last")])
+def test_find_model_in_a_run_folder(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
+    (tmp_path / "run").mkdir()
+    for name in names:
+        (tmp_path / "run" / f"{name}.safetensors").touch()
+    for find in (find_model, find_weights):
+        assert find(tmp_path / "run") == tmp_path / "run" / f"{expected}.safetensors"
+
+
+def test_find_model_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").touch()
+    assert find_model("a.onnx") == Path("a.onnx")
+    with pytest.raises(UsageError, match=r"^a\.onnx: expected a \.safetensors file or a run folder, got '\.onnx'$"):
+        find_weights("a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            "ssd512",
+            "ssd512: the package has no weights of this model; train it with `blitznet train --model ssd512 "
+            "--init encoder`, or give a file or a run folder",
+        ),
+        ("gone.onnx", "gone.onnx: there is no such model file"),
+        ("runs/gone", "runs/gone: there is no such model file"),
+        ("gone.pt2", "gone.pt2: there is no such model file"),
+        ("folder", "folder: expected best.safetensors or last.safetensors in this folder, got neither"),
+        ("yolo", "expected a file or a model of the package (blitznet300-lite), got 'yolo'"),
+        (
+            "blitznet300-lit",
+            "expected a file or a model of the package (blitznet300-lite), got 'blitznet300-lit'; "
+            "did you mean 'blitznet300-lite'?",
+        ),
+    ],
+)
+def test_models_that_do_not_exist(tmp_path: Path, model: str, message: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for find in (find_model, find_weights):
+        with pytest.raises(ModelError) as raised:
+            find(model)
+        assert str(raised.value) == message
