@@ -1,21 +1,28 @@
-"""How the site is made of these pages: `make docs`. It loads nothing from elsewhere."""
+"""Configuration of the documentation site (`make docs`). The site loads nothing from other servers."""
 
 import re
-from importlib.metadata import version as installed
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from generated import GENERATED
 
 project = "blitznet"
 author = "the blitznet authors"
-version = release = installed("blitznet")
+version = release = installed_version("blitznet")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["models/*.notes.md"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "all"
+autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = "blitznet"
@@ -23,16 +30,22 @@ html_copy_source = False
 html_show_sphinx = False
 html_css_files = ["site.css"]
 html_static_path = ["_static"]
-html_extra_path = ["tour.ipynb"]
+html_extra_path = ["tutorials/tour.ipynb"]
 html_theme_options = {
     "source_edit_link": "",
     "top_of_page_buttons": [],
 }
 
+OUTSIDE_SIDEBAR = ("models/", "tables/", "CREDITS")
+"""pages that other pages link to, but the sidebar does not list"""
+SOURCE_FOLDERS = re.compile(r"(\.\./)+(src|benchmarks|demo|tests)/")
 
-def _plain(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
-    """Docstrings are plain English with code between single backticks: nothing else in them is markup."""
+
+def _escape_docstring(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """Make code of single backticks, and escape everything else that reStructuredText takes for markup."""
     for number, line in enumerate(lines):
+        if line.lstrip().startswith((":", "..")):
+            continue
         parts = re.split(r"(`[^`]+`)", line)
         lines[number] = "".join(
             f"`{part}`" if part.startswith("`") and len(part) > 1 else re.sub(r"([\\*|_])", r"\\\1", part)
@@ -40,19 +53,21 @@ def _plain(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: l
         )
 
 
-def _outside(_app: Any, _name: str, text: list[str]) -> None:
-    """Pages of the repository that are not the site's are given as files: a reader of them is one click away."""
+def _prepare_page(_app: Any, name: str, text: list[str]) -> None:
+    """Insert generated text, keep pages out of the sidebar, and link files that are no pages as downloads."""
+    if name in GENERATED:
+        placeholder, generate = GENERATED[name]
+        text[0] = text[0].replace(placeholder, generate())
+    if name.startswith(OUTSIDE_SIDEBAR):
+        text[0] = f"---\norphan: true\n---\n{text[0]}"
     text[0] = re.sub(
-        r"\]\((\.\./[^)#]+\.md)\)", lambda link: link[0] if _ours(link[1]) else f"](path:{link[1]})", text[0]
+        r"\]\((\.\./[^)#]+\.md)\)",
+        lambda link: f"](path:{link[1]})" if SOURCE_FOLDERS.match(link[1]) else link[0],
+        text[0],
     )
 
 
-def _ours(link: str) -> bool:
-    """Whether a link that goes up stays among the pages."""
-    return not re.match(r"(\.\./)+(src|benchmarks|demo|tests)/", link)
-
-
 def setup(app: Any) -> None:
-    """Sphinx calls this."""
-    app.connect("source-read", _outside)
-    app.connect("autodoc-process-docstring", _plain)
+    """Connect the handlers; Sphinx calls this."""
+    app.connect("source-read", _prepare_page)
+    app.connect("autodoc-process-docstring", _escape_docstring)

@@ -1,4 +1,4 @@
-"""The commands of docs/own-data.md run, on drawn animals."""
+"""The commands of docs/tutorials/own-data.md run, on synthetic animals."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.snippets import ROOT, animals, commands, run
+from support.snippets import ROOT, commands, run_command, write_animals
 
-COMMANDS = commands(ROOT / "docs" / "own-data.md")
+COMMANDS = commands(ROOT / "docs" / "tutorials" / "own-data.md")
 
 
-@pytest.mark.filterwarnings("default")  # of libraries that training and export bring
+@pytest.mark.filterwarnings("default")  # warnings of libraries for training and export
 def test_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    animals()
+    write_animals()
     Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save("image.jpg")
     assert {words[1] for words in COMMANDS} == {"data", "train", "predict", "eval", "export"}
     for words in COMMANDS:
-        run(words, "--freeze-statistics")
-    for name in ("boxes.jpg", "masks.jpg", "seen/image-mask.png", "animals.onnx"):
+        run_command(words, "--freeze-bn", "all")
+    for name in ("boxes.jpg", "masks.jpg", "predictions/image-mask.png", "animals.onnx"):
         assert Path(name).exists()

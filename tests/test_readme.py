@@ -1,65 +1,73 @@
-"""Every command and every snippet of the README runs, on a drawn data set."""
+"""Every command and every snippet of the README runs, on a synthetic data set."""
 
-import json
 import re
 from pathlib import Path
-from shutil import which
 
 import pytest
-from PIL import Image
 
-from support.snippets import ROOT, blocks, commands, curl, links, material, run, serving
+from support.snippets import ROOT, blocks, commands, links, run_command, write_material
 
 PAGE = ROOT / "README.md"
 COMMANDS = commands(PAGE)
+MAX_LINES = 120
 
 
 @pytest.fixture
-def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a image and a VOC set, as the README supposes."""
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the image and the VOC set of the README."""
     monkeypatch.chdir(tmp_path)
-    material()
+    write_material()
     return tmp_path
 
 
-@pytest.mark.filterwarnings("default")  # of libraries that training and export bring
-def test_commands_run_in_order(stranger: Path) -> None:
+@pytest.mark.filterwarnings("default")  # warnings of libraries for training and export
+def test_commands_run_in_order(working_folder: Path) -> None:
     ours = [words for words in COMMANDS if words[0] == "blitznet"]
-    assert {words[1] for words in ours} == {"predict", "video", "serve", "data", "train", "eval", "export", "bench"}
+    assert {words[1] for words in ours} == {"predict", "train", "eval", "export"}
     for words in ours:
-        if words[1] != "serve":  # has a test of its own
-            run(words)
-    assert (stranger / "seen" / "image-mask.png").exists()
-    assert (stranger / "mine.onnx").exists()
+        run_command(words)
+    assert (working_folder / "predictions" / "image-mask.png").exists()
+    assert (working_folder / "mine.onnx").exists()
 
 
-@pytest.mark.skipif(which("curl") is None, reason="there is no curl")
-def test_the_server_answers_as_it_says(stranger: Path) -> None:
-    serve = next(words for words in COMMANDS if words[:2] == ["blitznet", "serve"])
-    questions = [words for words in COMMANDS if words[0] == "curl"]
-    assert len(questions) == 2
-    with serving(serve) as address:
-        answers = [curl(words, address) for words in questions]
-    assert json.loads(answers[0])["class_map"]
-    with Image.open("overlay.png") as picture:
-        assert picture.size == (80, 60)
-
-
-def test_other_commands_are_make_targets() -> None:
+def test_make_commands_are_targets() -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    others = [words for words in COMMANDS if words[0] not in ("blitznet", "curl")]
-    assert others
+    others = [words for words in COMMANDS if words[0] != "blitznet"]
+    assert {tuple(words) for words in others} >= {("make", "demo"), ("make", "test")}
     for words in others:
         assert words[0] == "make"
         assert words[1] in targets
 
 
-def test_snippets_run(stranger: Path) -> None:
+def test_snippets_run(working_folder: Path) -> None:
     snippets = blocks(PAGE, "python")
     assert snippets
     for block in snippets:
         exec(compile(block.text, "README.md", "exec"), {})
+    assert (working_folder / "annotated.jpg").exists()
 
 
-def test_links_and_pictures_exist() -> None:
-    assert not [link for link in links(PAGE) if not (ROOT / link).exists()]
+def test_readme_is_short() -> None:
+    assert len(PAGE.read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_and_images_exist(name: str) -> None:
+    page = ROOT / name
+    assert not [link for link in links(page) if not (ROOT / link).exists()]
+
+
+def test_contributing_names_make_targets() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    words = [line.split() for block in blocks(ROOT / "CONTRIBUTING.md", "console") for line in block.text.splitlines()]
+    assert words
+    assert not [line for line in words if line[0] != "make" or line[1] not in targets]
+
+
+def test_versions_agree() -> None:
+    """In pyproject.toml, CITATION.cff and at the top of the changelog."""
+    pattern = r"^version\s*[=:]\s*\"?([\d.]+)"
+    texts = [(ROOT / name).read_text() for name in ("pyproject.toml", "CITATION.cff")]
+    versions = [re.search(pattern, text, re.MULTILINE) for text in texts]
+    released = re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert {version[1] for version in versions if version} == {released[0]}

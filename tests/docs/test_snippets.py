@@ -1,4 +1,4 @@
-"""Every command and every snippet of the site's pages runs, in order, on drawn material."""
+"""Every command and every snippet of the documentation runs, on synthetic data."""
 
 import shutil
 from pathlib import Path
@@ -6,47 +6,49 @@ from shutil import which
 
 import pytest
 
-from blitznet.api import WEIGHTS
+from blitznet.core.model_paths import WEIGHTS
 from blitznet.core.models import DEFAULT
-from support.snippets import ROOT, animals, blocks, commands, links, material, run_page
+from support.snippets import ROOT, blocks, commands, links, run_page, write_animals, write_material
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-ELSEWHERE = ("own-data.md",)
-"""pages that have a test of their own"""
-RUNNING = [page for page in PAGES if blocks(page, "console", "python") and page.name not in ELSEWHERE]
-NAMES = ("aeroplane", "bicycle", "bird")
-"""what the drawn shapes are called: the first of the default model's classes, so that it can be asked about them"""
+OWN_TEST = ("own-data.md",)
+"""pages with a test of their own"""
+RUNNABLE = [page for page in PAGES if blocks(page, "console", "python") and page.name not in OWN_TEST]
+CLASS_NAMES = ("aeroplane", "bicycle", "bird")
+"""names of the three shapes: classes of the default model, so that it can be evaluated"""
+DIRECTIVES = {"{toctree}", "{eval-rst}", "{include}", "{image}"}
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What pages speak of; a run and an exported file, which take long to make, are the default model's."""
-    folder = tmp_path_factory.mktemp("prepared")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that pages use; the run and the exported file are copies of the default model."""
+    folder = tmp_path_factory.mktemp("material")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        material(NAMES)
-        animals()
-    (folder / "runs" / "mine").mkdir(parents=True)
-    shutil.copy(WEIGHTS / f"{DEFAULT}.safetensors", folder / "runs" / "mine" / "last.safetensors")
+        write_material(CLASS_NAMES)
+        write_animals()
+    for run in ("mine", "pseudo"):
+        (folder / "runs" / run).mkdir(parents=True)
+        shutil.copy(WEIGHTS / f"{DEFAULT}.safetensors", folder / "runs" / run / "last.safetensors")
     shutil.copy(WEIGHTS / f"{DEFAULT}.onnx", folder / "mine.onnx")
     return folder
 
 
-@pytest.mark.filterwarnings("default")  # of libraries that training and export bring
-@pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
-def test_a_page_runs(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("default")  # warnings of libraries for training and export
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+def test_page_runs(page: Path, material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if any(words[0] == "curl" for words in commands(page)) and which("curl") is None:
-        pytest.skip("there is no curl")
-    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+        pytest.skip("curl is not installed")
+    shutil.copytree(material, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     run_page(page)
 
 
-def test_blocks_are_run_or_plainly_text() -> None:
+def test_blocks_run_or_are_text() -> None:
     kinds = {block.kind for page in PAGES for block in blocks(page)}
-    assert kinds <= {"console", "python", "text", "{toctree}", "{eval-rst}", "{include}"}
+    assert kinds <= {"console", "python", "text"} | DIRECTIVES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
-def test_links_and_pictures_exist(page: Path) -> None:
+def test_links_and_images_exist(page: Path) -> None:
     assert not [link for link in links(page) if not (page.parent / link).exists()]
