@@ -17,6 +17,7 @@ version = release = installed_version("blitznet")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["models/*.notes.md"]
 myst_heading_anchors = 3
+smartquotes = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
