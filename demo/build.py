@@ -1,7 +1,7 @@
-"""The page without a server: put together what a browser needs into one folder, which any web server can give away.
+"""Build the web page without a server: one folder of static files that any web server can host.
 
-`python demo/build.py --out demo/dist` and `python demo/build.py --out demo/dist --serve` (needs npm, and with --serve
-nothing else). Threads of WebAssembly want the headers that `serve` sends; without them it computes in one thread.
+`python demo/build.py --out demo/dist` needs npm, which downloads onnxruntime-web. With `--serve` it also serves the
+folder. WebAssembly uses threads only if the server sends the headers that `--serve` sends.
 """
 
 import shutil
@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import tyro
 
-from blitznet.api import WEIGHTS, load
+from blitznet.api import load
 from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.model_paths import WEIGHTS
 from blitznet.core.models import DEFAULT
 
-HERE = Path(__file__).parent
-PAGE = HERE.parent / "src" / "blitznet" / "serve" / "page"
-OURS = ("engine.js", "finish.js", "worker.js")
+FOLDER = Path(__file__).parent
+PAGE = FOLDER.parent / "src" / "blitznet" / "serve" / "page"
+SCRIPTS = ("engine.js", "postprocess.js", "worker.js")
 RUNTIME = (
     "ort.wasm.bundle.min.mjs",
     "ort-wasm-simd-threaded.mjs",
@@ -31,40 +32,42 @@ RUNTIME = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-"""of onnxruntime-web: for processors, and for WebGPU"""
+"""files of onnxruntime-web: for WebAssembly, and for WebGPU"""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where it is put."""
+    """Options of the build."""
 
-    out: Path = HERE / "dist"
+    out: Path = FOLDER / "dist"
+    """Folder to write. Default: demo/dist."""
     runtime: Path | None = None
-    """folder that has onnxruntime-web's files already; not given: npm brings them"""
+    """Folder with the files of onnxruntime-web. Default: download them with npm."""
     serve: bool = False
-    """give it away on this machine, until Ctrl-C"""
+    """Serve the folder on this machine until Ctrl-C."""
     port: int = 8080
+    """Port of --serve. Default: 8080."""
 
 
-class Isolated(SimpleHTTPRequestHandler):
-    """Sends the headers without which browsers give WebAssembly no threads."""
+class IsolatedHandler(SimpleHTTPRequestHandler):
+    """Serves files with the headers that make a page cross-origin isolated, as WebAssembly threads require."""
 
     extensions_map = SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript", ".wasm": "application/wasm"}
 
     def end_headers(self) -> None:
-        """The two headers, and the end."""
+        """Add the headers to every response."""
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log no requests."""
 
 
 def build(out: Path, runtime: Path | None = None) -> None:
-    """Everything into `out`."""
+    """Write the page, the model and onnxruntime-web to a folder; `runtime` is as in Options."""
     out.mkdir(parents=True, exist_ok=True)
-    for path in (*PAGE.iterdir(), *(HERE / name for name in OURS)):  # our engine.js in place of the server's
+    for path in (*PAGE.iterdir(), *(FOLDER / name for name in SCRIPTS)):  # engine.js replaces the server's
         shutil.copy(path, out / path.name)
     spec = load(WEIGHTS / f"{DEFAULT}.onnx", engine="onnxruntime").spec
     shutil.copy(WEIGHTS / f"{DEFAULT}.onnx", out / "model.onnx")
@@ -74,30 +77,32 @@ def build(out: Path, runtime: Path | None = None) -> None:
     assert anchors.dtype == np.float32
     (out / "ort").mkdir(exist_ok=True)
     if runtime is not None:
-        _take(runtime, out)
+        _copy_runtime(runtime, out)
         return
     with TemporaryDirectory() as folder:
-        shutil.copy(HERE / "package.json", folder)
+        shutil.copy(FOLDER / "package.json", folder)
         subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
-        _take(Path(folder) / "node_modules" / "onnxruntime-web" / "dist", out)
+        _copy_runtime(Path(folder) / "node_modules" / "onnxruntime-web" / "dist", out)
 
 
-def _take(runtime: Path, out: Path) -> None:
+def _copy_runtime(runtime: Path, out: Path) -> None:
     for name in RUNTIME:
         shutil.copy(runtime / name, out / "ort" / name)
 
 
 def main(options: Options) -> None:
-    """Build, and serve if that is wanted."""
+    """Build, and serve with --serve."""
     if options.runtime is None and shutil.which("npm") is None:
         print(
-            "demo: there is no npm, which brings onnxruntime-web; --runtime names a folder that has it", file=sys.stderr
+            "demo: npm is not installed, which downloads onnxruntime-web; install it, or name a folder with --runtime",
+            file=sys.stderr,
         )
         sys.exit(2)
     build(options.out, options.runtime)
     print(f"demo: {options.out}")
     if options.serve:
-        with ThreadingHTTPServer(("127.0.0.1", options.port), partial(Isolated, directory=options.out)) as server:
+        handler = partial(IsolatedHandler, directory=options.out)
+        with ThreadingHTTPServer(("127.0.0.1", options.port), handler) as server:
             print(f"demo: http://127.0.0.1:{server.server_port}")
             server.serve_forever()
 

@@ -1,23 +1,24 @@
-// Who looks at pictures: a worker in this browser. Nothing leaves the machine. The same words as the server's engine.js.
+// The inference engine of the page in this browser: a worker runs the network, and no image leaves the machine.
+// Has the functions of src/blitznet/serve/page/engine.js, without instances.
 
-const worker = new Worker(`worker.js${location.search}`, { type: "module" }), waiting = new Map();
-let count = 0;
+const worker = new Worker(`worker.js${location.search}`, { type: "module" }), pending = new Map();
+let requestCount = 0;
 
-worker.onmessage = ({ data: { number, answer, error } }) => {
-  const { done, failed } = waiting.get(number);
-  waiting.delete(number);
-  if (error) failed(new Error(error));
-  else done(answer);
+worker.onmessage = ({ data: { number, response, error } }) => {
+  const { resolve, reject } = pending.get(number);
+  pending.delete(number);
+  if (error) reject(new Error(error));
+  else resolve(response);
 };
 worker.onerror = ({ message }) => {
-  for (const { failed } of waiting.values()) failed(new Error(message ?? "the worker cannot start"));
+  for (const { reject } of pending.values()) reject(new Error(message ?? "the worker cannot start"));
 };
 
-const ask = (asked) => new Promise((done, failed) => {
-  waiting.set(++count, { done, failed });
-  worker.postMessage({ number: count, asked });
+const send = (request) => new Promise((resolve, reject) => {
+  pending.set(++requestCount, { resolve, reject });
+  worker.postMessage({ number: requestCount, request });
 });
 
-export const about = () => ask(null);
-export const look = (blob, { score }) => ask({ blob, score });
-export const openLine = (wish) => ({ look: (blob) => look(blob, wish), close() {} });
+export const getModel = () => send(null);
+export const predict = (blob, { minScore }) => send({ blob, minScore });
+export const openStream = (options) => ({ predict: (blob) => predict(blob, options), close() {} });

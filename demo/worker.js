@@ -1,40 +1,40 @@
-// The network, in a thread of its own: onnxruntime-web, on WebGPU where there is one, else in WebAssembly.
-import { classMap, detections, resized } from "./finish.js";
+// Runs the network in a worker: onnxruntime-web on WebGPU if there is an adapter, else on WebAssembly.
+import { decodeDetections, resize, upsampleArgmax } from "./postprocess.js";
 
-const ready = begin(), wished = new URLSearchParams(self.location.search).get("engine");
+const model = loadModel(), requestedEngine = new URLSearchParams(self.location.search).get("engine");
 
-async function begin() {
-  const [spec, anchors, model] = await Promise.all([
-    fetch("model.json").then((answer) => answer.json()),
-    fetch("anchors.bin").then((answer) => answer.arrayBuffer()).then((content) => new Float32Array(content)),
-    fetch("model.onnx").then((answer) => answer.arrayBuffer()),
+async function loadModel() {
+  const [spec, anchors, file] = await Promise.all([
+    fetch("model.json").then((response) => response.json()),
+    fetch("anchors.bin").then((response) => response.arrayBuffer()).then((content) => new Float32Array(content)),
+    fetch("model.onnx").then((response) => response.arrayBuffer()),
   ]);
-  const { engine, ...running } = await started(model);
-  return { spec, anchors, ...running, about: { name: spec.name, classes: spec.classes, panoptic: false, engine } };
+  const { engine, ...running } = await createSession(file);
+  return { spec, anchors, ...running, info: { name: spec.name, classes: spec.classes, panoptic: false, engine } };
 }
 
-// On WebGPU where there is a graphics card for it and the network runs there, else in WebAssembly.
-async function started(model) {
-  if (await hasCard()) {
-    const session = await start("WebGPU", "webgpu", model).catch(() => null);
+async function createSession(file) {
+  if (await usesWebGpu()) {
+    const session = await createSessionOn("WebGPU", "webgpu", file).catch(() => null);
     if (session) return session;
   }
-  return start("WebAssembly", "wasm", model);
+  return createSessionOn("WebAssembly", "wasm", file);
 }
 
-// A card that the processor plays takes fifty times as long as WebAssembly: only for who asks for it, `?engine=webgpu`.
-async function hasCard() {
-  if (wished === "wasm") return false;
-  const card = await self.navigator.gpu?.requestAdapter().catch(() => null);
-  return Boolean(card) && (wished === "webgpu" || !(card.info?.isFallbackAdapter ?? card.isFallbackAdapter));
+// A software adapter is fifty times slower than WebAssembly: used for `?engine=webgpu` only.
+async function usesWebGpu() {
+  if (requestedEngine === "wasm") return false;
+  const adapter = await self.navigator.gpu?.requestAdapter().catch(() => null);
+  const isSoftware = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter;
+  return Boolean(adapter) && (requestedEngine === "webgpu" || !isSoftware);
 }
 
-async function start(engine, provider, model) {
+async function createSessionOn(engine, provider, file) {
   const ort = await import(`./ort/ort.${provider}.bundle.min.mjs`);
   ort.env.wasm.wasmPaths = new URL("./ort/", self.location.href).href;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, self.navigator.hardwareConcurrency) : 1;
   ort.env.logLevel = "error";
-  const session = await ort.InferenceSession.create(model, {
+  const session = await ort.InferenceSession.create(file, {
     executionProviders: provider === "wasm" ? ["wasm"] : [provider, "wasm"],
     graphOptimizationLevel: "all",
     logSeverityLevel: 3,
@@ -42,28 +42,29 @@ async function start(engine, provider, model) {
   return { ort, session, engine };
 }
 
-async function look({ blob, score }) {
-  const { ort, spec, anchors, session } = await ready;
-  const picture = await createImageBitmap(blob), { width, height } = picture;
-  const canvas = new OffscreenCanvas(width, height), pen = canvas.getContext("2d", { willReadFrequently: true });
-  pen.fillStyle = "#fff";
-  pen.fillRect(0, 0, width, height);
-  pen.drawImage(picture, 0, 0);
-  const fed = resized(pen.getImageData(0, 0, width, height), spec.size);
-  const answer = await session.run({ images: new ort.Tensor("uint8", fed, [1, ...spec.size, 3]) });
-  const map = answer.class_map, image = { width, height };
+async function predict({ blob, minScore }) {
+  const { ort, spec, anchors, session } = await model;
+  const bitmap = await createImageBitmap(blob), size = { width: bitmap.width, height: bitmap.height };
+  const canvas = new OffscreenCanvas(size.width, size.height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#fff";  // under transparent pixels
+  context.fillRect(0, 0, size.width, size.height);
+  context.drawImage(bitmap, 0, 0);
+  const input = resize(context.getImageData(0, 0, size.width, size.height), spec.size);
+  const outputs = await session.run({ images: new ort.Tensor("uint8", input, [1, ...spec.size, 3]) });
+  const { offsets, logits, segmentation_logits: segmentation } = outputs;
   return {
-    ...image,
-    names: spec.classes,
-    detections: detections(answer.offsets.data, answer.logits.data, anchors, spec, image, score),
-    class_map: map && classMap(map.data, map.dims[1], map.dims.slice(2), image),
+    ...size,
+    class_names: spec.classes,
+    detections: decodeDetections(offsets.data, logits.data, anchors, spec, size, minScore),
+    class_map: segmentation && upsampleArgmax(segmentation.data, segmentation.dims[1], segmentation.dims.slice(2), size),
   };
 }
 
-self.onmessage = async ({ data: { number, asked } }) => {
+self.onmessage = async ({ data: { number, request } }) => {
   try {
-    const answer = asked ? await look(asked) : (await ready).about;
-    self.postMessage({ number, answer });
+    const response = request ? await predict(request) : (await model).info;
+    self.postMessage({ number, response });
   } catch (error) {
     self.postMessage({ number, error: String(error.message ?? error) });
   }

@@ -1,4 +1,4 @@
-"""What builds the demo is a script: its folder is where it is found, here as well."""
+"""Makes `demo/build.py`, a script, importable."""
 
 import sys
 from pathlib import Path
