@@ -143,7 +143,7 @@ def _scores(
     for image, result in zip(truth.images, results, strict=True):
         assert result.class_map is not None
         whole = merge_panoptic(way(result.filter(min_score=SHOWN)), result.class_map)
-        counts.add(whole, *truth.panoptic(image))
+        counts.update(whole, *truth.panoptic(image))
         if folder is not None:
             entries.append(_written(whole, image, range(1, len(result.class_names) + 1), folder / f"panoptic_{name}"))
     if folder is not None:
@@ -153,7 +153,7 @@ def _scores(
     judge.evaluate()
     judge.accumulate()
     judge.summarize()
-    return {"mask AP": judge.stats[0], "mask AP50": judge.stats[1], "PQ": counts.quality().mean or 0.0}
+    return {"mask AP": judge.stats[0], "mask AP50": judge.stats[1], "PQ": counts.compute().mean or 0.0}
 
 
 def _written(whole: Panoptic, image: dict[str, Any], categories: Sequence[int], folder: Path) -> dict[str, Any]:

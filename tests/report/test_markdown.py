@@ -1,6 +1,6 @@
-from blitznet.report.markdown import grid
+from blitznet.report.markdown import markdown_table
 
 
-def test_a_table_that_text_does_not_break() -> None:
+def test_cells_are_escaped() -> None:
     rows = [("a|b", "1"), ("two\nlines", "2")]
-    assert grid(("what", "n"), rows) == "| what | n |\n| --- | ---: |\n| a\\|b | 1 |\n| two lines | 2 |"
+    assert markdown_table(("what", "n"), rows) == "| what | n |\n| --- | ---: |\n| a\\|b | 1 |\n| two lines | 2 |"

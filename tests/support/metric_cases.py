@@ -1,4 +1,4 @@
-"""Small images with truth and predictions, to be scored."""
+"""Small images with ground truth and predictions, to test metrics on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,15 @@ from blitznet.core.sample import Sample
 from blitznet.metrics.state import Accumulator, EvaluationState
 from blitznet.postprocess.result import Result, Segmentation
 
-SIDE = 100
+SIZE = 100
+"""height and width of the images"""
 NAMES = ("cat", "dog", "cow")
 
 
 @dataclass(frozen=True)
-class Painted:
+class ArrayMask:
+    """A class map in memory."""
+
     values: ClassMap
 
     def read(self) -> ClassMap:
@@ -38,7 +41,7 @@ def sample(
     count, every = len(labels), [True] * len(NAMES)
     return Sample(
         id=name,
-        image=ImageSource(np.full((SIDE, SIDE, 3), len(name), np.uint8)),
+        image=ImageSource(np.full((SIZE, SIZE, 3), len(name), np.uint8)),
         boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
         labels=np.asarray(labels, np.int64),
         difficult=np.asarray([False] * count if difficult is None else difficult, np.bool_),
@@ -47,7 +50,7 @@ def sample(
         annotated_mask_classes=np.asarray(
             (every if mask_classes is None else mask_classes) if mask is not None else [False] * 3
         ),
-        mask=None if mask is None else Painted(mask),
+        mask=None if mask is None else ArrayMask(mask),
     )
 
 
@@ -64,21 +67,21 @@ def result(
         scores=np.asarray(scores, np.float32),
         labels=np.asarray(labels, np.int64),
         class_names=names,
-        size=(SIDE, SIDE),
+        size=(SIZE, SIZE),
         segmentation=None if class_map is None else Segmentation.from_class_map(class_map),
     )
 
 
-def drawn_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+def random_boxes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
     corner = rng.uniform(0, 60, (count, 2))
     return np.concatenate([corner, corner + rng.uniform(8, 40, (count, 2))], 1).astype(np.float32)
 
 
-def drawn(rng: np.random.Generator, name: str) -> tuple[Result, Sample]:
-    """A image with a few objects, and predictions of which some lie near them."""
+def random_case(rng: np.random.Generator, name: str) -> tuple[Result, Sample]:
+    """An image with a few objects, and predictions some of which are near them."""
     count = int(rng.integers(0, 6))
-    boxes, labels = drawn_boxes(rng, count), rng.integers(0, 3, count)
-    mask = rng.integers(0, 4, (SIDE, SIDE)).astype(np.uint8)
+    boxes, labels = random_boxes(rng, count), rng.integers(0, 3, count)
+    mask = rng.integers(0, 4, (SIZE, SIZE)).astype(np.uint8)
     mask[:10] = 255
     truth = sample(
         name,
@@ -89,22 +92,26 @@ def drawn(rng: np.random.Generator, name: str) -> tuple[Result, Sample]:
         mask=mask,
     )
     near = boxes.repeat(3, 0) + rng.normal(0, 3, (3 * count, 4)).astype(np.float32)
-    wild = drawn_boxes(rng, 8)
+    wild = random_boxes(rng, 8)
     order = np.argsort(-(scores := rng.random(len(near) + 8)))
-    guesses = np.concatenate([labels.repeat(3), rng.integers(0, 3, 8)])
+    predicted = np.concatenate([labels.repeat(3), rng.integers(0, 3, 8)])
     noisy = np.where(rng.random(mask.shape) < 0.3, rng.integers(0, 4, mask.shape), np.where(mask == 255, 0, mask))
     return result(
-        np.concatenate([near, wild])[order], guesses[order].tolist(), scores[order], class_map=noisy.astype(np.uint8)
+        np.concatenate([near, wild])[order], predicted[order].tolist(), scores[order], class_map=noisy.astype(np.uint8)
     ), truth
 
 
 @dataclass(frozen=True)
-class Set:
+class MemoryDataset:
     """Samples in memory."""
 
     title: str
     samples: tuple[Sample, ...]
     class_names: tuple[str, ...] = NAMES
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(sample.id for sample in self.samples)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -113,8 +120,9 @@ class Set:
         return self.samples[index]
 
 
-def evidence_of(pairs: Sequence[tuple[Result, Sample]]) -> EvaluationState:
-    collector = Accumulator(class_names=NAMES)
-    for found, truth in pairs:
-        collector.update(found, truth)
-    return collector.compute()
+def state_of(pairs: Sequence[tuple[Result, Sample]]) -> EvaluationState:
+    """The evaluation state of predictions with their samples."""
+    accumulator = Accumulator(class_names=NAMES)
+    for predicted, truth in pairs:
+        accumulator.update(predicted, truth)
+    return accumulator.compute()

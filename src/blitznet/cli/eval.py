@@ -1,73 +1,80 @@
-"""`blitznet eval`: the scores of a model or of a result file, one table for all sets."""
+"""`blitznet eval`: scores of a model or of a result file on data sets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from blitznet.cli.console import bars, stdout
+from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.files import prepare_files, write_json
-from blitznet.cli.flags import metavar, read_tiles
+from blitznet.cli.flags import metavar, parse_grid
 from blitznet.cli.sets import open_sets
 from blitznet.core.errors import UsageError
-from blitznet.core.files import translate_write_errors
 from blitznet.core.models import DEFAULT
 from blitznet.core.spec import ALL_TASKS
 from blitznet.metrics.evaluate import DEFAULTS, EvalConfig
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from blitznet.core.sample import Dataset, Sample
+    from blitznet.metrics.evaluate import SamplePredictor
+    from blitznet.postprocess.result import Result
+    from blitznet.report.eval_page import Evaluation
 
-    from blitznet.metrics.bootstrap import Difference
-    from blitznet.metrics.report import Scores
-    from blitznet.report.eval_page import Scored
-
-ROUNDS = 200
-"""draws for the intervals of a comparison, unless told"""
+COMPARE_ROUNDS = 200
+"""bootstrap rounds of a comparison by default"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval:
-    """Score a model, or predictions written down before, on data sets: each by itself and all as one.
+    """Evaluate a model, or a result file, on data sets: each set, and all sets as one.
 
-    Average precision of boxes as VOC's development kit counts it, mean IoU of class maps at full resolution.
+    Computes the average precision of boxes by the rules of the VOC devkit, and the mean IoU of class maps at the
+    original image size.
+
+    Examples:
+        blitznet eval --data voc:VOC2012@val
+        blitznet eval runs/mine --data coco:data@val --coco --bootstrap 200 --html-report report
+        blitznet eval --data voc:VOC2012@val --results a.jsonl
+        blitznet eval --compare a.jsonl b.jsonl --data voc:VOC2012@val
     """
 
     model: Annotated[str | None, tyro.conf.Positional, metavar("[MODEL]")] = None
     """Name of a model of the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
-    extra `train`), or a .jsonl file that --results wrote, which is scored without a model. Not given:
-    blitznet300-lite."""
+    extra `train`), or a .jsonl file of --results, which needs no model. Default: blitznet300-lite."""
     data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
-    """Sets to score on, FORMAT:ROOT@SPLIT,option=value+value."""
+    """Data sets to evaluate on, FORMAT:ROOT@SPLIT,option=value+value."""
     json: Annotated[Path | None, metavar("FILE")] = None
-    """File for the scores as JSON."""
+    """Write the scores to this JSON file. Default: print the table only."""
     results: Annotated[Path | None, metavar("FILE.jsonl")] = None
-    """File to write the predictions to, to be scored again or compared."""
-    report: Annotated[Path | None, metavar("DIR")] = None
-    """Folder for a page that shows the errors: curves, confusions, kinds of error, the worst images."""
+    """Store the predictions in this file, for another evaluation or a comparison. Default: do not store them."""
+    html_report: Annotated[Path | None, metavar("DIR")] = None
+    """Write an HTML page to this folder: curves, confusion matrices, error types, the worst images. Default: no page."""
     compare: Annotated[tuple[Path, Path] | None, metavar("A B")] = None
-    """Instead of scoring a model: how far result file B is ahead of A, the same images drawn for both."""
+    """Compare result file B with A on the same bootstrap samples, instead of evaluating a model. Default: no
+    comparison."""
     per_class: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the scores of every class too."""
     engine: EngineFlag = "auto"
-    """What computes: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
-    Not given: the fastest that is installed."""
+    """Inference engine: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
+    Default: the fastest that is installed."""
     threads: ThreadsFlag = None
-    """Threads of computing. Not given: one for each processor."""
-    flip: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Look at each image twice, also left to right."""
-    tiles: Annotated[str, metavar("RxC")] = ""
-    """Look at rows x columns of overlapping tiles of each image as well: for large images with small things."""
+    """Threads of the engine. Default: one for each processor."""
+    tta: Annotated[Literal["flip"] | None, metavar("flip")] = None
+    """Use test-time augmentation: average with the horizontally flipped image. Default: none."""
+    slices: Annotated[str | None, metavar("RxC")] = None
+    """Predict on ROWSxCOLUMNS overlapping slices of each image too (sliced inference). Default: no slices."""
     scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[EvalConfig]] = DEFAULTS
 
 
 def run(options: Eval) -> int:
-    """Score, or compare two result files."""
-    page = None if options.report is None else options.report / "index.html"
+    """Evaluate, or compare two result files."""
+    from blitznet.report.eval_tables import render_class_table, render_score_table
+
+    page = None if options.html_report is None else options.html_report / "index.html"
     prepare_files(options.json, options.results, page)
     unknown = set(options.scoring.tasks) - set(ALL_TASKS)
     if unknown:
@@ -75,126 +82,95 @@ def run(options: Eval) -> int:
     if options.compare is not None:
         return _compare(options, *options.compare)
     stored = options.model is not None and options.model.endswith(".jsonl")
-    scored = _score_file(options) if stored else _score_model(options)
+    evaluation = _evaluate_results(options) if stored else _evaluate_model(options)
     if options.json is not None:
-        write_json(options.json, scored.report.to_dict())
-    table, classes = scored.report.table(), _class_table(scored.report.total)
-    console = stdout()
-    console.print(table)
+        write_json(options.json, evaluation.report.to_dict())
+    console = stdout_console()
+    console.print(render_score_table(evaluation.report))
     if options.per_class:
-        console.print(classes)
+        console.print(render_class_table(evaluation.report.total))
     if page is not None:
-        _write_page(page, options.model or DEFAULT, scored, [table, classes])
-    if scored.engine:
-        print(scored.engine)
+        _write_page(page, options.model or DEFAULT, evaluation)
+    if evaluation.engine:
+        print(evaluation.engine)
     return 0
 
 
-def _write_page(path: Path, title: str, scored: "Scored", tables: "Sequence[Table]") -> None:
-    from blitznet.report.eval_page import write_page
+def _write_page(path: Path, title: str, evaluation: "Evaluation") -> None:
+    from blitznet.report.eval_page import write_eval_page
 
-    with bars() as show:
-        write_page(path, title, scored, tables, partial(show, "pictures"))
+    with progress_bars() as progress:
+        write_eval_page(path, title, evaluation, progress)
     print(f"page: {path}")
 
 
-def _score_model(options: Eval) -> "Scored":
+def _evaluate_model(options: Eval) -> "Evaluation":
     from blitznet.api import load
-    from blitznet.metrics.evaluate import asking, look, report
-    from blitznet.report.eval_page import Scored
 
     predictor = load(
         options.model or DEFAULT,
         engine=options.engine,
         threads=options.threads,
-        flip=options.flip,
-        tiles=read_tiles(options.tiles),
+        tta=options.tta,
+        slices=parse_grid(options.slices),
     )
     datasets = open_sets(options.data, predictor.spec.classes)
-    scoring = _scoring(options.scoring, predictor.spec.tasks)
-    predict = partial(predictor, class_map="segmentation" in scoring.tasks)
-    with bars() as show, translate_write_errors(options.results or Path()):
-        evidence = look(predict, datasets, scoring, results=options.results, watch=partial(show, "images"))
-    return Scored(
-        report=report([dataset.title for dataset in datasets], evidence, scoring),
-        evidence=evidence,
-        datasets=datasets,
-        answer=asking(predict),
-        engine=ran(predictor, options.threads),
-    )
+    config = _with_available_tasks(options.scoring, predictor.spec.tasks)
+    predict_image = partial(predictor, class_map="segmentation" in config.tasks)
+
+    def predict(title: str, sample: "Sample") -> "Result":  # noqa: ARG001 - a model needs the image only
+        return predict_image(sample.image)
+
+    return _evaluate(predict, datasets, config, results=options.results, engine=ran(predictor, options.threads))
 
 
-def _score_file(options: Eval) -> "Scored":
-    from blitznet.metrics.evaluate import gather, report
+def _evaluate_results(options: Eval) -> "Evaluation":
     from blitznet.metrics.results import read_results
-    from blitznet.report.eval_page import Scored
 
     if options.results is not None:
-        raise UsageError("--results: expected a model to write the predictions of, got a result file; leave it out")
+        raise UsageError("--results: expected a model, got a result file; leave --results out")
     stored = read_results(Path(options.model or ""))
     datasets = open_sets(options.data, stored.class_names)
-    scoring = _scoring(options.scoring, stored.tasks)
-    with bars() as show:
-        evidence = gather(stored.answer, datasets, scoring, watch=partial(show, "images"))
-    return Scored(
-        report=report([dataset.title for dataset in datasets], evidence, scoring),
-        evidence=evidence,
-        datasets=datasets,
-        answer=stored.answer,
-    )
+    return _evaluate(stored.result_for, datasets, _with_available_tasks(options.scoring, stored.tasks))
 
 
-def _scoring(scoring: EvalConfig, able: Sequence[str]) -> EvalConfig:
-    """The options with those of their tasks that the predictor has."""
-    tasks = tuple(task for task in able if task in scoring.tasks)
+def _evaluate(
+    predict: "SamplePredictor",
+    datasets: "Sequence[Dataset]",
+    config: EvalConfig,
+    *,
+    results: Path | None = None,
+    engine: str = "",
+) -> "Evaluation":
+    from blitznet.metrics.evaluate import accumulate, compute_report
+    from blitznet.report.eval_page import Evaluation
+
+    with progress_bars() as progress:
+        states = accumulate(predict, datasets, config, results=results, progress=progress)
+    report = compute_report([dataset.title for dataset in datasets], states, config)
+    return Evaluation(report=report, states=states, datasets=datasets, predict=predict, engine=engine)
+
+
+def _with_available_tasks(config: EvalConfig, available: Sequence[str]) -> EvalConfig:
+    """The config with those of its tasks that the predictor has."""
+    tasks = tuple(task for task in available if task in config.tasks)
     if not tasks:
-        asked = " and ".join(scoring.tasks) or "nothing"
-        raise UsageError(f"--tasks: the predictions are of {' and '.join(able)}, asked was {asked}")
-    return replace(scoring, tasks=tasks)
+        requested = " and ".join(config.tasks) or "no task"
+        raise UsageError(f"--tasks: expected {' or '.join(available)} for these predictions, got {requested}")
+    return replace(config, tasks=tasks)
 
 
 def _compare(options: Eval, first: Path, second: Path) -> int:
     from blitznet.metrics.evaluate import compare
     from blitznet.metrics.results import read_results
+    from blitznet.report.eval_tables import render_difference_table
 
-    if options.model is not None or options.results is not None or options.report is not None:
-        raise UsageError("--compare: expected two result files only; leave out MODEL, --results and --report")
+    if options.model is not None or options.results is not None or options.html_report is not None:
+        raise UsageError("--compare: expected two result files only; leave out MODEL, --results and --html-report")
     datasets = open_sets(options.data, read_results(first).class_names)
-    rounds = options.scoring.bootstrap or ROUNDS
-    found = compare(first, second, datasets, options.scoring, rounds=rounds)
+    rounds = COMPARE_ROUNDS if options.scoring.bootstrap is None else options.scoring.bootstrap
+    differences = compare(first, second, datasets, options.scoring, rounds=rounds)
     if options.json is not None:
-        write_json(options.json, {name: difference.to_dict() for name, difference in found.items()})
-    stdout().print(_difference_table(found, first, second))
+        write_json(options.json, {name: difference.to_dict() for name, difference in differences.items()})
+    stdout_console().print(render_difference_table(differences, str(first), str(second)))
     return 0
-
-
-def _difference_table(found: "dict[str, Difference]", first: Path, second: Path) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(caption="percent; all sets as one")
-    table.add_column("figure")
-    for title in (str(first), str(second), "ahead by", "95 % interval"):
-        table.add_column(Text(title), justify="right", overflow="fold")
-    for name, one in found.items():
-        low, high = one.interval
-        values = (f"{100 * one.first:.1f}", f"{100 * one.second:.1f}", f"{100 * one.difference:+.1f}")
-        table.add_row(name, *values, f"{100 * low:+.1f} to {100 * high:+.1f}")
-    return table
-
-
-def _class_table(scores: "Scores") -> "Table":
-    """A row for each class that occurs, background first where class maps were scored."""
-    from rich.table import Table
-    from rich.text import Text
-
-    found, painted = scores.detection.per_class, scores.segmentation.per_class
-    table = Table(caption=f"percent; {scores.title}")
-    table.add_column("class")
-    for title in ("objects", "AP50 area", "images with it painted", "IoU"):
-        table.add_column(title, justify="right")
-    for name in dict.fromkeys((*painted, *found)):
-        pairs = (found.get(name), painted.get(name))
-        cells = [(str(one.count), f"{100 * one.score:.1f}") if one else ("-", "-") for one in pairs]
-        table.add_row(Text(name), *cells[0], *cells[1])
-    return table

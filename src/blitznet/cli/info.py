@@ -1,4 +1,4 @@
-"""`blitznet info`: what a model file says of itself, and its model card."""
+"""`blitznet info`: metadata of a model file, and its model card."""
 
 import hashlib
 import json
@@ -8,74 +8,79 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from blitznet.cli.console import stdout
+from blitznet.cli.console import stdout_console
 from blitznet.cli.files import make_folders, prepare_files
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
-from blitznet.core.files import translate_write_errors
+from blitznet.core.files import atomic_write, translate_write_errors
 from blitznet.core.models import DEFAULT
 
 if TYPE_CHECKING:
     from blitznet.report.model_card import ModelFile
     from blitznet.runtime.predictor import Predictor
 
-_SURE = 0.5
-"""score from which boxes are drawn on the card"""
+_MIN_SCORE = 0.5
+"""minimum score of the boxes drawn for the card"""
+_JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Print what a model's contract says; with --card, write its model card, one Markdown page.
+    """Print a model's spec; with --card, write its model card, a Markdown page.
 
-    A card has what the contract says, every file's checksum, and what it is given: scores, speed, notes, pictures.
+    The card has the spec, the checksums of the files, and optionally scores, speed, notes and example predictions.
+
+    Examples:
+        blitznet info
+        blitznet info mine.onnx --card mine.md --scores scores.json --speed bench.json --images "images/*.jpg"
     """
 
     model: Annotated[str, tyro.conf.Positional, metavar("[MODEL]")] = DEFAULT
-    """Name of a model of the package, a file or a run folder. Not given: blitznet300-lite."""
+    """Name of a model of the package, a model file or a run folder. Default: blitznet300-lite."""
     card: Annotated[Path | None, metavar("FILE.md")] = None
-    """File for the card; pictures are written beside it."""
+    """Write the model card to this file, and images beside it. Default: no card."""
     files: Annotated[tuple[Path, ...], metavar("FILE [FILE ...]")] = ()
-    """Further files of the same model for the card."""
+    """List these further files of the model on the card. Default: the model's file only."""
     scores: Annotated[Path | None, metavar("FILE.json")] = None
-    """What `blitznet eval --json` wrote, for the card."""
+    """Put the scores of `blitznet eval --json` on the card. Default: none."""
     speed: Annotated[Path | None, metavar("FILE.json")] = None
-    """What `blitznet bench --json` wrote, for the card."""
+    """Put the timings of `blitznet bench --json` on the card. Default: none."""
     notes: Annotated[Path | None, metavar("FILE.md")] = None
-    """For the card, what no file tells: data and its terms, teachers, known failures."""
+    """Put this text on the card: training data and its terms, teachers, known failures. Default: none."""
     images: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
-    """Images, folders and quoted globs to show the model's answers on, for the card."""
+    """Show predictions for these images, folders and quoted globs on the card. Default: none."""
 
 
 def run(options: Info) -> int:
-    """Print, and write the card."""
-    from blitznet.api import find_model, load
-    from blitznet.report.model_card import Card, card_page, spec_rows
+    """Print the spec and write the card."""
+    from blitznet.api import load
+    from blitznet.core.model_paths import find_model
+    from blitznet.report.model_card import ModelCard, render_model_card, spec_rows
 
     if options.card is None and (options.scores or options.speed or options.notes or options.images or options.files):
         raise UsageError(
-            "--scores, --speed, --notes, --images and --files are for a card; name one with --card FILE.md"
+            "--scores, --speed, --notes, --images and --files: expected --card FILE.md with them, got none; add it"
         )
     prepare_files(options.card)
     path = find_model(options.model)
     predictor = load(path)
-    file, parameters = _file(path), _parameters(path)
+    file, parameters = _model_file(path), _num_parameters(path)
     rows = [("file", f"{path.name}, {file.size / 1e6:.1f} MB, {file.precision}"), ("sha256", file.sha256)]
     _print(predictor.spec.name, [*rows, *spec_rows(predictor.spec, parameters)])
     if options.card is None:
         return 0
     others = [other for other in options.files if other.resolve() != path.resolve()]
-    known = [parameters, *map(_parameters, others)]
-    card = Card(
+    counts = [parameters, *map(_num_parameters, others)]
+    card = ModelCard(
         spec=predictor.spec,
-        files=(file, *map(_file, others)),
-        parameters=next((count for count in known if count is not None), None),
-        notes="" if options.notes is None else _text(options.notes),
-        scores=None if options.scores is None else _json(options.scores, "eval", ("images", "detection")),
-        speed=None if options.speed is None else _speed(options.speed),
-        pictures=tuple(_pictures(predictor, options)),
+        files=(file, *map(_model_file, others)),
+        parameters=next((count for count in counts if count is not None), None),
+        notes="" if options.notes is None else _read_text(options.notes),
+        scores=None if options.scores is None else _read_json(options.scores, "eval", ("images", "detection")),
+        speed=None if options.speed is None else _read_speed(options.speed),
+        images=tuple(_write_images(predictor, options.images, options.card)),
     )
-    with translate_write_errors(options.card):
-        options.card.write_text(card_page(card), encoding="utf-8")
+    atomic_write(options.card, render_model_card(card).encode())
     print(f"card: {options.card}")
     return 0
 
@@ -90,20 +95,20 @@ def _print(title: str, rows: list[tuple[str, str]]) -> None:
     table.add_row(Text("name"), Text(title))
     for name, text in rows:
         table.add_row(Text(name), Text(text))
-    stdout().print(table)
+    stdout_console().print(table)
 
 
-def _file(path: Path) -> "ModelFile":
+def _model_file(path: Path) -> "ModelFile":
     from blitznet.api import load
     from blitznet.report.model_card import ModelFile
 
-    precision = load(path).spec.precision  # raises for what is no model
+    precision = load(path).spec.precision  # raises an error if the file is no model
     content = path.read_bytes()
     return ModelFile(path.name, len(content), hashlib.sha256(content).hexdigest(), precision)
 
 
-def _parameters(path: Path) -> int | None:
-    """Trained values of a .safetensors file, statistics of batch norms left out; of others nothing is known."""
+def _num_parameters(path: Path) -> int | None:
+    """Parameters of a .safetensors file, without batch norm statistics; None for other files."""
     if path.suffix != ".safetensors":
         return None
     from blitznet.nets.model_files import load_model
@@ -111,36 +116,34 @@ def _parameters(path: Path) -> int | None:
     return sum(parameter.numel() for parameter in load_model(path)[0].parameters())
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({error})") from error
 
 
-def _json(path: Path, command: str, expected: tuple[str, ...]) -> dict[str, Any]:
+def _read_json(path: Path, command: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON object that a command wrote, which has at least these keys."""
     try:
-        found = json.loads(_text(path))
+        values = json.loads(_read_text(path))
     except ValueError as error:
-        raise UsageError(f"{path}: expected what `blitznet {command} --json` wrote ({error})") from error
-    if not isinstance(found, dict) or not set(expected) <= found.keys():
-        raise UsageError(f"{path}: expected what `blitznet {command} --json` wrote, {', '.join(expected)} are missing")
-    return found
+        raise UsageError(f"{path}: expected the JSON of `blitznet {command} --json`, got other text ({error})") from error
+    if not isinstance(values, dict) or not set(keys) <= values.keys():
+        raise UsageError(f"{path}: expected the JSON of `blitznet {command} --json` with {', '.join(keys)}, got other")
+    return values
 
 
-def _speed(path: Path) -> dict[str, Any]:
-    """Of this version: one before did not time streams."""
-    found = _json(path, "bench", ("rows", "machine", "image_size", "date"))
-    if not all("streamed_per_second" in row for row in found["rows"]):
-        raise UsageError(
-            f"{path}: was written by an older blitznet, which timed no streams; run `blitznet bench` again"
-        )
-    return found
+def _read_speed(path: Path) -> dict[str, Any]:
+    values = _read_json(path, "bench", ("rows", "machine", "image_size", "date"))
+    if not all("streamed_per_second" in row for row in values["rows"]):
+        raise UsageError(f"{path}: expected timings of streams, got a file of an older version; run `blitznet bench`")
+    return values
 
 
-def _pictures(predictor: "Predictor", options: Info) -> list[str]:
-    """Images with the model's answers, written beside the card; their names."""
-    if not options.images or options.card is None:
+def _write_images(predictor: "Predictor", sources: tuple[str, ...], card: Path) -> list[str]:
+    """Draw predictions into files beside the card, and return their names."""
+    if not sources:
         return []
     from PIL import Image
 
@@ -149,11 +152,11 @@ def _pictures(predictor: "Predictor", options: Info) -> list[str]:
     from blitznet.runtime.image_paths import find_images
 
     names = []
-    make_folders(options.card.parent)
-    for path in find_images(options.images):
-        name = f"{options.card.stem}-{path.stem}.jpg"
-        picture = annotate(ImageSource(path).read(), predictor(path, min_score=_SURE))
-        with translate_write_errors(options.card.parent / name):
-            Image.fromarray(picture).save(options.card.parent / name, quality=85)
+    make_folders(card.parent)
+    for path in find_images(sources):
+        name = f"{card.stem}-{path.stem}.jpg"
+        annotated = annotate(ImageSource(path).read(), predictor(path, min_score=_MIN_SCORE))
+        with translate_write_errors(card.parent / name):
+            Image.fromarray(annotated).save(card.parent / name, quality=_JPEG_QUALITY)
         names.append(name)
     return names

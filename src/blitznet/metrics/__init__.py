@@ -1,5 +1,5 @@
-"""From (Result, Sample) pairs to numbers: average precision, mean IoU, intervals, reports.
+"""Evaluation metrics: average precision, mean IoU, error analysis, calibration and bootstrap intervals.
 
-May import: core, numpy, Pillow; faster-coco-eval and rich inside the functions that need them.
-Never comes in: torch, readers, predictors (they are arguments), argument parsing.
+May import: core, postprocess, numpy, Pillow; faster-coco-eval inside the function that uses it.
+Never imports: torch, dataset readers, predictors (they are arguments), rich, argument parsing.
 """

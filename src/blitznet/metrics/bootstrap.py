@@ -1,6 +1,7 @@
-"""How much of a figure is chance: percentile intervals by drawing the images again.
+"""Percentile bootstrap over images: confidence intervals of metrics and of differences between predictors.
 
-Nothing is matched again: a image drawn twice weighs twice (Efron, 1979).
+Images are resampled with replacement (Efron, 1979). Detections are matched once only: an image drawn twice has
+weight 2.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,57 +11,69 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from blitznet.core.errors import UsageError
-from blitznet.metrics.matching import Numbers, Reals
+from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.metrics.report import Interval
 
-Statistics: TypeAlias = Callable[[Numbers], Mapping[str, Reals]]
-"""figures (R,) by name from how often each image counts: weights (R, N)"""
+Statistics: TypeAlias = Callable[[Int64Array], Mapping[str, Float64Array]]
+"""metrics (R,) by name when images have the weights (R, N)"""
 
-BLOCK = 16
-"""draws that are scored together: bounds the memory"""
+_BLOCK = 16
+"""rounds that are computed at a time, which bounds the memory"""
 
 
-def once(images: int) -> Numbers:
-    """Weights (1, N) under which every image counts once: the figure itself."""
+def unit_weights(images: int) -> Int64Array:
+    """Weights (1, N) with every image once, which give the metric itself."""
     return np.ones((1, images), np.int64)
 
 
-def draws(images: int, rounds: int, seed: int) -> Iterator[Numbers]:
-    """Weights (r, N), in blocks, of `rounds` draws of N images out of N with replacement."""
+def resample(images: int, rounds: int, seed: int) -> Iterator[Int64Array]:
+    """Weights (r, N), in blocks, of `rounds` draws of N images out of N with replacement.
+
+    Raises:
+        UsageError: `rounds` is not positive.
+    """
     if rounds < 1:
         raise UsageError(f"bootstrap: expected 1 round or more, got {rounds}")
     rng = np.random.default_rng(seed)
-    for start in range(0, rounds, BLOCK):
-        picked = rng.integers(images, size=(min(BLOCK, rounds - start), images))  # (r, N)
-        yield np.stack([np.bincount(row, minlength=images) for row in picked]).astype(np.int64)
+    for start in range(0, rounds, _BLOCK):
+        drawn = rng.integers(images, size=(min(_BLOCK, rounds - start), images))  # (r, N)
+        yield np.stack([np.bincount(row, minlength=images) for row in drawn]).astype(np.int64)
 
 
-def sampled(statistics: Statistics, images: int, rounds: int, seed: int) -> dict[str, Reals]:
-    """Every figure under every draw: (rounds,) by name; nan where a draw had nothing to measure."""
-    blocks = [statistics(weights) for weights in draws(images, rounds, seed)]
+def resampled_statistics(statistics: Statistics, images: int, rounds: int, seed: int) -> dict[str, Float64Array]:
+    """Every metric in every round: (rounds,) by name; nan in rounds without anything to measure."""
+    blocks = [statistics(weights) for weights in resample(images, rounds, seed)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def interval(values: Reals) -> Interval | None:
-    """Ends of the middle 95 % of what is not nan; None where nothing is."""
-    there = values[~np.isnan(values)]
-    if not len(there):
+def confidence_interval(values: Float64Array) -> Interval | None:
+    """2.5th and 97.5th percentile of the values that are not nan; None if all are."""
+    valid = values[~np.isnan(values)]
+    if not len(valid):
         return None
-    low, high = np.percentile(there, [2.5, 97.5])
+    low, high = np.percentile(valid, [2.5, 97.5])
     return float(low), float(high)
 
 
-def intervals(statistics: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Interval]:
-    """95 % interval of every figure that can be measured, by name."""
+def confidence_intervals(statistics: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Interval]:
+    """95 % interval by name of every metric that can be measured.
+
+    Args:
+        statistics: Metrics as a function of image weights.
+        images: N.
+        rounds: Number of bootstrap draws.
+        seed: Seed of the draws.
+    """
     if not images:
         return {}
-    ends = {name: interval(values) for name, values in sampled(statistics, images, rounds, seed).items()}
-    return {name: pair for name, pair in ends.items() if pair is not None}
+    samples = resampled_statistics(statistics, images, rounds, seed)
+    intervals = {name: confidence_interval(values) for name, values in samples.items()}
+    return {name: interval for name, interval in intervals.items() if interval is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far the second of two predictors is ahead of the first on the same images."""
+    """Difference of a metric between two predictors on the same images."""
 
     first: float
     second: float
@@ -70,7 +83,7 @@ class Difference:
     """95 % interval of the difference"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON: `first`, `second`, `difference`, `interval` ([low, high])."""
         return {
             "first": self.first,
             "second": self.second,
@@ -80,41 +93,49 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """Two predictors' figure, and how far the second is ahead under each draw of the images."""
+class PairedBootstrap:
+    """A metric of two predictors, and its difference in every round of one common resampling."""
 
     first: float
     second: float
-    differences: Reals
-    """(rounds,) second - first; nan where a draw had nothing to measure"""
+    differences: Float64Array
+    """(rounds,) second - first; nan in rounds without anything to measure"""
 
 
-def paired(first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Difference]:
-    """Difference of every figure that both have, the same images drawn for both."""
-    found = drawn(first, second, images, rounds, seed)
-    return {name: over_runs([one]) for name, one in found.items()}
+def paired_differences(
+    first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0
+) -> dict[str, Difference]:
+    """Difference by name of every metric that both predictors have, with both on the same resampled images."""
+    pairs = paired_bootstrap(first, second, images, rounds, seed)
+    return {name: mean_difference([pair]) for name, pair in pairs.items()}
 
 
-def drawn(first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Drawn]:
-    """Both predictors under the same draws, for every figure that both have."""
-    points = first(once(images)), second(once(images))
-    values = sampled(first, images, rounds, seed), sampled(second, images, rounds, seed)
-    differences = {}
+def paired_bootstrap(
+    first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0
+) -> dict[str, PairedBootstrap]:
+    """Both predictors in the same rounds, for every metric that both have."""
+    points = first(unit_weights(images)), second(unit_weights(images))
+    samples = (
+        resampled_statistics(first, images, rounds, seed),
+        resampled_statistics(second, images, rounds, seed),
+    )
+    pairs = {}
     for name, point in points[0].items():
-        a, b, ahead = float(point[0]), float(points[1][name][0]), values[1][name] - values[0][name]
-        if not np.isnan(b - a) and not np.isnan(ahead).all():
-            differences[name] = Drawn(a, b, ahead)
-    return differences
+        a, b, differences = float(point[0]), float(points[1][name][0]), samples[1][name] - samples[0][name]
+        if not np.isnan(b - a) and not np.isnan(differences).all():
+            pairs[name] = PairedBootstrap(a, b, differences)
+    return pairs
 
 
-def over_runs(runs: Sequence[Drawn], seed: int = 0) -> Difference:
-    """Mean difference of runs that were scored under the same draws; its interval draws the runs again as well.
+def mean_difference(runs: Sequence[PairedBootstrap], seed: int = 0) -> Difference:
+    """Mean difference of runs with different seeds that share their resampling.
 
-    So what another training would have given counts as chance, as what other images would have shown does.
+    The interval resamples the runs too, so it covers the variance between training runs as well as between images.
     """
-    ahead = np.stack([run.differences for run in runs])  # (runs, rounds)
-    picked = np.random.default_rng(seed).integers(len(runs), size=ahead.shape)
-    ends = interval(np.take_along_axis(ahead, picked, 0).mean(0))
-    assert ends is not None  # of a mean that is nan in each round there is no figure either
-    first, second = (float(np.mean(side)) for side in ([run.first for run in runs], [run.second for run in runs]))
-    return Difference(first=first, second=second, difference=second - first, interval=ends)
+    differences = np.stack([run.differences for run in runs])  # (runs, rounds)
+    drawn = np.random.default_rng(seed).integers(len(runs), size=differences.shape)
+    interval = confidence_interval(np.take_along_axis(differences, drawn, 0).mean(0))
+    assert interval is not None  # a metric that is nan in every round has no PairedBootstrap
+    first = float(np.mean([run.first for run in runs]))
+    second = float(np.mean([run.second for run in runs]))
+    return Difference(first=first, second=second, difference=second - first, interval=interval)

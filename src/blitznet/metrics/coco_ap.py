@@ -1,48 +1,61 @@
-"""Average precision as COCO counts it, through faster-coco-eval."""
+"""COCO average precision, computed by faster-coco-eval."""
 
 from typing import Any
 
 import numpy as np
 
 from blitznet.core.errors import MissingExtra
-from blitznet.metrics.matching import Numbers, ObjectTable, PredictionTable, Reals
+from blitznet.metrics.arrays import Float64Array, Int64Array
+from blitznet.metrics.matching import ObjectTable, PredictionTable
 
-KEPT = 100
-"""detections of a image that COCO looks at, of each class"""
+MAX_DETECTIONS = 100
+"""detections of an image and class that COCO scores"""
 
 
 def coco_ap(
-    found: PredictionTable, objects: ObjectTable, sizes: Numbers, classes: int
+    predictions: PredictionTable, objects: ObjectTable, sizes: Int64Array, classes: int
 ) -> tuple[float | None, float | None]:
-    """AP over overlaps 0.5, 0.55 ... 0.95 and AP at 0.5, means over the classes that occur; None if none does.
+    """COCO's AP and AP50, means over the classes that occur.
 
-    `sizes` (N, 2) are height and width of all images. Crowd regions are COCO's `iscrowd`; difficult objects
-    are treated as such too, since COCO has no word for them. An object's area is its box's.
-    MissingExtra if faster-coco-eval is not installed.
+    Difficult objects are scored as crowd regions (`iscrowd`), because COCO does not know the former. An object's
+    area is its box's.
+
+    Args:
+        predictions: All detections.
+        objects: All annotated objects.
+        sizes: (N, 2) height and width of all images.
+        classes: K.
+
+    Returns:
+        AP over IoU 0.5, 0.55 ... 0.95 and AP at IoU 0.5, fractions 0..1; None, None if there is no object.
+
+    Raises:
+        MissingExtra: faster-coco-eval is not installed.
     """
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
         raise MissingExtra("COCO's average precision", "eval") from error
 
-    truth = COCO(_dataset(objects, sizes, classes))
-    table = _table(found)
+    truth = COCO(_ground_truth(objects, sizes, classes))
+    detections = _detections(predictions)
     if not len(objects.image) or objects.ignored.all():
         return None, None
-    if not len(table):
+    if not len(detections):
         return 0.0, 0.0
-    judge = COCOeval_faster(truth, truth.loadRes(table), "bbox")
-    judge.params.maxDets = [1, 10, KEPT]
-    judge.evaluate()
-    judge.accumulate()
-    judge.summarize()
-    return float(judge.stats[0]), float(judge.stats[1])
+    evaluator = COCOeval_faster(truth, truth.loadRes(detections), "bbox")
+    evaluator.params.maxDets = [1, 10, MAX_DETECTIONS]
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    return float(evaluator.stats[0]), float(evaluator.stats[1])
 
 
-def _dataset(objects: ObjectTable, sizes: Numbers, classes: int) -> dict[str, Any]:
-    corner, sides = objects.boxes[:, :2], objects.boxes[:, 2:] - objects.boxes[:, :2]
-    boxes = np.concatenate([corner, sides], 1)
-    rows = zip(objects.image, objects.label, boxes.tolist(), sides.prod(1), objects.ignored, strict=True)
+def _ground_truth(objects: ObjectTable, sizes: Int64Array, classes: int) -> dict[str, Any]:
+    """The objects as a COCO dataset."""
+    corners, extents = objects.boxes[:, :2], objects.boxes[:, 2:] - objects.boxes[:, :2]
+    boxes = np.concatenate([corners, extents], 1)
+    rows = zip(objects.image, objects.label, boxes.tolist(), extents.prod(1), objects.ignored, strict=True)
     return {
         "info": {},
         "images": [{"id": n + 1, "height": int(h), "width": int(w)} for n, (h, w) in enumerate(sizes)],
@@ -61,9 +74,15 @@ def _dataset(objects: ObjectTable, sizes: Numbers, classes: int) -> dict[str, An
     }
 
 
-def _table(found: PredictionTable) -> Reals:
-    """(Q, 7): image, x, y, w, h, score, class, as COCO.loadRes takes them; in image order, then by score."""
-    sides = found.boxes[:, 2:] - found.boxes[:, :2]
-    columns = [found.image[:, None] + 1, found.boxes[:, :2], sides, found.score[:, None], found.label[:, None] + 1]
+def _detections(predictions: PredictionTable) -> Float64Array:
+    """(Q, 7) image, x, y, width, height, score, class for COCO.loadRes, sorted by image, then falling score."""
+    extents = predictions.boxes[:, 2:] - predictions.boxes[:, :2]
+    columns = [
+        predictions.image[:, None] + 1,
+        predictions.boxes[:, :2],
+        extents,
+        predictions.score[:, None],
+        predictions.label[:, None] + 1,
+    ]
     table = np.concatenate([np.asarray(column, np.float64) for column in columns], 1)
-    return table[np.lexsort((-found.score, found.image))]
+    return table[np.lexsort((-predictions.score, predictions.image))]

@@ -1,43 +1,48 @@
-"""Which class a confident box was matched with, whatever its own."""
+"""Confusion matrix of boxes: true and predicted class of boxes that overlap, regardless of class."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from blitznet.metrics import voc_ap
-from blitznet.metrics.evidence import EvaluationState
-from blitznet.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE, Numbers, Reals, best_objects, match_detections
+from blitznet.metrics.arrays import Float64Array, Int64Array
+from blitznet.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE, best_objects, match_detections
+from blitznet.metrics.state import EvaluationState
 
-CONFIDENT = 0.3
-"""score from which a box is shown to people"""
+CONFUSION_MIN_SCORE = 0.3
+"""minimum score of boxes in the confusion matrix"""
 
 
-def box_confusion(evidence: EvaluationState, score: float = CONFIDENT) -> Numbers:
-    """Boxes (C, C) by true (row) and predicted (column) class, background first, of detections with this score.
+def box_confusion(state: EvaluationState, min_score: float = CONFUSION_MIN_SCORE) -> Int64Array:
+    """Confusion matrix of the detections with at least `min_score`.
 
-    Every object has one box at most, the best by score; a second one counts as a box on background, an object
-    without any as background predicted. What meets an ignored object counts nowhere.
+    Every object is matched to at most one detection, the one with the highest score. Further detections are
+    predictions on background; unmatched objects are predicted as background. Detections that match an ignored
+    object are left out.
+
+    Returns:
+        (C, C) boxes by true (row) and predicted (column) class, background first.
     """
-    classes, keep = len(evidence.class_names) + 1, evidence.found.score >= np.float32(score)
-    found = replace(
-        evidence.found,
-        image=evidence.found.image[keep],
+    classes, keep = len(state.class_names) + 1, state.predictions.score >= np.float32(min_score)
+    predictions = replace(
+        state.predictions,
+        image=state.predictions.image[keep],
         label=np.zeros(np.count_nonzero(keep), np.int64),
-        boxes=evidence.found.boxes[keep],
-        score=evidence.found.score[keep],
+        boxes=state.predictions.boxes[keep],
+        score=state.predictions.score[keep],
     )
-    objects = replace(evidence.objects, label=np.zeros_like(evidence.objects.label))
+    objects = replace(state.objects, label=np.zeros_like(state.objects.label))
 
-    def overlap(a: Reals, b: Reals) -> Reals:
-        return voc_ap.overlap(a, b, evidence.rule)
+    def overlap(a: Float64Array, b: Float64Array) -> Float64Array:
+        return voc_ap.overlap(a, b, state.rule)
 
-    verdict = match_detections(found, objects, overlap, lambda share: voc_ap.enough(share, evidence.rule))
-    best, _ = best_objects(found, objects, overlap)
-    predicted, true = evidence.found.label[keep] + 1, evidence.objects.label + 1
-    seen, table = best[verdict == TRUE_POSITIVE], np.zeros((classes, classes), np.int64)
-    unseen = ~objects.ignored
-    unseen[seen] = False
-    np.add.at(table, (true[seen], predicted[verdict == TRUE_POSITIVE]), 1)
-    table[0] += np.bincount(predicted[verdict == FALSE_POSITIVE], minlength=classes)
-    table[:, 0] += np.bincount(true[unseen], minlength=classes)
-    return table
+    match = match_detections(predictions, objects, overlap, lambda iou: voc_ap.is_match(iou, state.rule))
+    best, _ = best_objects(predictions, objects, overlap)
+    predicted, true = state.predictions.label[keep] + 1, state.objects.label + 1
+    matched, matrix = best[match == TRUE_POSITIVE], np.zeros((classes, classes), np.int64)
+    unmatched = ~objects.ignored
+    unmatched[matched] = False
+    np.add.at(matrix, (true[matched], predicted[match == TRUE_POSITIVE]), 1)
+    matrix[0] += np.bincount(predicted[match == FALSE_POSITIVE], minlength=classes)
+    matrix[:, 0] += np.bincount(true[unmatched], minlength=classes)
+    return matrix

@@ -1,263 +1,243 @@
-"""The loop over images, from a predictor or a result file to a Report."""
+"""Evaluation of a predictor or of a result file on data sets: accumulate a state for each set, then compute scores."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from blitznet.core.errors import UsageError
 from blitznet.core.image import ImageSource
-from blitznet.core.sample import Sample
+from blitznet.core.progress import Progress, no_progress
+from blitznet.core.sample import Dataset, Sample
 from blitznet.metrics import miou, voc_ap
-from blitznet.metrics.bootstrap import Difference, intervals, once, paired
-from blitznet.metrics.calibration.ece import box_bins, calibration_error
+from blitznet.metrics.arrays import Float64Array
+from blitznet.metrics.bootstrap import Difference, confidence_intervals, paired_differences, unit_weights
+from blitznet.metrics.calibration.ece import box_bins, expected_calibration_error
 from blitznet.metrics.coco_ap import coco_ap
-from blitznet.metrics.evidence import Collector, EvaluationState, concatenate
-from blitznet.metrics.matching import Reals
-from blitznet.metrics.nanmath import mean
-from blitznet.metrics.report import ClassScore, DetectionScores, Interval, Report, Scores, SegmentationScores
-from blitznet.metrics.results import read_results, writing
+from blitznet.metrics.nanmath import mean, none_if_nan
+from blitznet.metrics.report import ALL_SETS, ClassScore, DetectionScores, Report, Scores, SegmentationScores
+from blitznet.metrics.results import open_results_writer, read_results
+from blitznet.metrics.state import Accumulator, EvaluationState, concatenate
 from blitznet.postprocess.result import Result
 
-
-class Dataset(Protocol):
-    """What is asked of a data set here: a title, class names and samples whose labels index them."""
-
-    @property
-    def title(self) -> str:
-        """As the user named it."""
-        ...
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """K class names."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Sample: ...
-
-
-Predict: TypeAlias = Callable[[ImageSource], Result]
-Answer: TypeAlias = Callable[[str, Sample], Result]
-"""what is predicted for a sample of the set with this title"""
-Watch: TypeAlias = Callable[[int, int], None]
-"""called after every image with how many are done, and of how many"""
+ImagePredictor: TypeAlias = Callable[[ImageSource], Result]
+"""prediction for an image; a `Predictor` is one"""
+SamplePredictor: TypeAlias = Callable[[str, Sample], Result]
+"""prediction for a sample of the set with this title; `StoredResults.result_for` is one"""
 
 
 @dataclass(frozen=True, slots=True)
 class EvalConfig:
     """How predictions are scored."""
 
-    rule: voc_ap.Rule = "devkit"
-    """which overlaps are a match"""
+    rule: voc_ap.MatchRule = "devkit"
+    """Rule for overlaps: VOC devkit, VOC devkit with unconverted predictions, or plain IoU above 0.5."""
     tasks: tuple[str, ...] = ("detection", "segmentation")
-    """what the predictor was asked for; the figures of the other are None"""
+    """Tasks to score."""
     coco: bool = False
-    """COCO's average precision as well (needs faster-coco-eval)"""
+    """Compute COCO's average precision too (needs faster-coco-eval)."""
     calibration: bool = False
-    """count how certain pixels are too, which is slow; boxes' calibration comes for nothing"""
-    bootstrap: int = 0
-    """draws for the 95 % intervals; 0 for none"""
+    """Compute the expected calibration error of pixels too, which is slow; that of boxes is always computed."""
+    bootstrap: int | None = None
+    """Bootstrap rounds for 95 % confidence intervals, such as 200; without it no intervals are computed."""
     seed: int = 0
-    """of the draws"""
+    """Seed of the bootstrap."""
 
 
 DEFAULTS = EvalConfig()
 
 
 def evaluate(
-    predict: Predict,
+    predict: ImagePredictor,
     datasets: Sequence[Dataset],
-    options: EvalConfig = DEFAULTS,
+    config: EvalConfig = DEFAULTS,
     *,
     results: Path | None = None,
-    watch: Watch | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
-    """Predict every image of the sets and score each set, and all as one.
+    """Run a predictor on data sets and score each set, and all sets as one.
 
-    The sets must have the predictor's class names. `results` is a file to write the predictions to.
+    Args:
+        predict: Predictor of images; its class names are those of the sets.
+        datasets: At least one data set; `blitznet.data.sources.open_sources` opens them.
+        config: Rule, tasks and optional metrics.
+        results: File to store the predictions in.
+        progress: Called after each image.
+
+    Returns:
+        Scores as fractions 0..1; None for what was not measured.
+
+    Raises:
+        UsageError: There is no set, a set is repeated, or the class names of the sets differ.
+        DataError: The predictor has other classes than the sets, or an image cannot be read.
     """
-    titles = _titles(datasets)
-    return report(titles, look(predict, datasets, options, results=results, watch=watch), options)
+    titles = _unique_titles(datasets)
+    states = accumulate(
+        lambda _, sample: predict(sample.image), datasets, config, results=results, progress=progress
+    )
+    return compute_report(titles, states, config)
 
 
-def look(
-    predict: Predict,
+def accumulate(
+    predict: SamplePredictor,
     datasets: Sequence[Dataset],
-    options: EvalConfig = DEFAULTS,
+    config: EvalConfig = DEFAULTS,
     *,
     results: Path | None = None,
-    watch: Watch | None = None,
+    progress: Progress = no_progress,
 ) -> list[EvaluationState]:
-    """Predict every image of the sets and keep the evidence of each set; `results` as above."""
+    """The evaluation state of each set, from which scores and error analyses are computed.
+
+    Args:
+        predict: Predictor of samples.
+        datasets: Data sets with equal class names.
+        config: Rule, tasks and optional metrics.
+        results: File to store the predictions in.
+        progress: Called after each image.
+
+    Raises:
+        UsageError: There is no set, or the class names of the sets differ.
+        DataError: The predictor has other classes than the sets, or an image cannot be read.
+    """
+    class_names = _common_class_names(datasets)
+    total, done, states = sum(len(dataset) for dataset in datasets), 0, []
     with ExitStack() as stack:
-        names, answer = _common_names(datasets), asking(predict)
+        writer = None
         if results is not None:
-            writer = stack.enter_context(writing(results, names, options.tasks))
-            answer = _noting(answer, writer.add)
-        return gather(answer, datasets, options, watch=watch)
-
-
-def evaluate_file(path: Path, datasets: Sequence[Dataset], options: EvalConfig = DEFAULTS) -> Report:
-    """Score the predictions of a result file; the tasks are those it was written for."""
-    return report(_titles(datasets), _gather_file(path, datasets, options), options)
+            writer = stack.enter_context(open_results_writer(results, class_names, config.tasks))
+        for dataset in datasets:
+            accumulator = Accumulator(
+                class_names=class_names,
+                rule=config.rule,
+                detection="detection" in config.tasks,
+                segmentation="segmentation" in config.tasks,
+                calibration=config.calibration,
+            )
+            for index in range(len(dataset)):
+                sample = dataset[index]
+                result = predict(dataset.title, sample)
+                if writer is not None:
+                    writer.add(dataset.title, sample, result)
+                accumulator.update(result, sample)
+                done += 1
+                progress("images", done, total)
+            states.append(accumulator.compute())
+    return states
 
 
 def compare(
-    first: Path, second: Path, datasets: Sequence[Dataset], options: EvalConfig = DEFAULTS, *, rounds: int = 200
+    first: Path, second: Path, datasets: Sequence[Dataset], config: EvalConfig = DEFAULTS, *, rounds: int = 200
 ) -> dict[str, Difference]:
-    """How far the second result file is ahead of the first: ap50_area, ap50_pooled and miou of all sets as one.
+    """Paired comparison of two result files on all sets as one.
 
-    The same images are drawn for both, so that what is hard for both does not blur the difference.
+    Both are scored on the same resampled images, so images that are hard for both do not widen the interval.
+
+    Args:
+        first: Result file of the baseline.
+        second: Result file that is compared with it.
+        datasets: Data sets, named as when the files were written.
+        config: Rule, tasks and seed.
+        rounds: Bootstrap rounds.
+
+    Returns:
+        Difference `second - first` of `ap50_area`, `ap50_frequent` and `miou`, those that both files have.
     """
-    sides = [concatenate(_gather_file(path, datasets, options)) for path in (first, second)]
-    return paired(sides[0].statistics, sides[1].statistics, sides[0].images, rounds, options.seed)
+    states = []
+    for path in (first, second):
+        stored = read_results(path)
+        tasks = tuple(task for task in config.tasks if task in stored.tasks)
+        states.append(concatenate(accumulate(stored.result_for, datasets, replace(config, tasks=tasks))))
+    return paired_differences(states[0].statistics, states[1].statistics, states[0].num_images, rounds, config.seed)
 
 
-def gather(
-    answer: Answer, datasets: Sequence[Dataset], options: EvalConfig = DEFAULTS, *, watch: Watch | None = None
-) -> list[EvaluationState]:
-    """The evidence of every set, image by image."""
-    _common_names(datasets)
-    total, done, parts = sum(len(dataset) for dataset in datasets), 0, []
-    for dataset in datasets:
-        collector = Collector(
-            class_names=tuple(dataset.class_names),
-            rule=options.rule,
-            detection="detection" in options.tasks,
-            segmentation="segmentation" in options.tasks,
-            calibration=options.calibration,
-        )
-        for sample in _samples(dataset):
-            collector.update(answer(dataset.title, sample), sample)
-            done += 1
-            if watch is not None:
-                watch(done, total)
-        parts.append(collector.evidence())
-    return parts
-
-
-def report(titles: Sequence[str], evidence: Sequence[EvaluationState], options: EvalConfig = DEFAULTS) -> Report:
-    """The report on sets whose evidence is gathered."""
-    sets = tuple(score(title, part, options) for title, part in zip(titles, evidence, strict=True))
+def compute_report(
+    titles: Sequence[str], states: Sequence[EvaluationState], config: EvalConfig = DEFAULTS
+) -> Report:
+    """The report on sets from their states."""
+    sets = tuple(compute_scores(title, state, config) for title, state in zip(titles, states, strict=True))
     if len(sets) == 1:
         return Report(total=sets[0], sets=sets)
-    return Report(total=score("all as one", concatenate(evidence), options), sets=sets)
+    return Report(total=compute_scores(ALL_SETS, concatenate(states), config), sets=sets)
 
 
-def score(title: str, evidence: EvaluationState, options: EvalConfig = DEFAULTS) -> Scores:
-    """All figures of one set."""
+def compute_scores(title: str, state: EvaluationState, config: EvalConfig = DEFAULTS) -> Scores:
+    """All scores of one set from its state."""
+    intervals = (
+        confidence_intervals(state.statistics, state.num_images, config.bootstrap, config.seed)
+        if config.bootstrap is not None
+        else {}
+    )
     return Scores(
         title=title,
-        images=evidence.images,
-        detection=_detection(evidence, options),
-        segmentation=_segmentation(evidence),
-        intervals=_intervals(evidence, options),
+        images=state.num_images,
+        detection=_detection_scores(state, config),
+        segmentation=_segmentation_scores(state),
+        intervals=intervals,
     )
 
 
-def _intervals(evidence: EvaluationState, options: EvalConfig) -> dict[str, Interval]:
-    if not options.bootstrap:
-        return {}
-    return intervals(evidence.statistics, evidence.images, options.bootstrap, options.seed)
-
-
-def _detection(evidence: EvaluationState, options: EvalConfig) -> DetectionScores:
-    if not evidence.boxed:
+def _detection_scores(state: EvaluationState, config: EvalConfig) -> DetectionScores:
+    if not state.has_boxes:
         return DetectionScores()
-    weights, curves = once(evidence.images), evidence.curves
-    areas = np.concatenate([voc_ap.area(curve, weights) for curve in curves])  # (K,)
-    eleven = np.concatenate([voc_ap.eleven_point(curve, weights) for curve in curves])
-    several = list(voc_ap.occurring(curves, voc_ap.POOLED_OBJECTS))
-    coco = (
-        coco_ap(evidence.found, evidence.objects, evidence.sizes, len(evidence.class_names)) if options.coco else None
-    )
+    weights, curves = unit_weights(state.num_images), state.curves
+    class_ap = np.concatenate([voc_ap.average_precision(curve, weights) for curve in curves])  # (K,)
+    eleven_point = np.concatenate([voc_ap.eleven_point_ap(curve, weights) for curve in curves])
+    frequent = list(voc_ap.classes_with_objects(curves, voc_ap.FREQUENT_OBJECTS))
+    coco = coco_ap(state.predictions, state.objects, state.sizes, len(state.class_names)) if config.coco else None
     return DetectionScores(
-        ap50_11point=_mean(eleven),
-        ap50_area=_mean(areas),
-        ap50_pooled=_mean(areas[several]),
+        ap50_11point=_mean(eleven_point),
+        ap50_area=_mean(class_ap),
+        ap50_frequent=_mean(class_ap[frequent]),
         coco_ap=coco and coco[0],
         coco_ap50=coco and coco[1],
-        calibration_error=calibration_error(box_bins(evidence.found, evidence.objects, evidence.rule)),
+        calibration_error=expected_calibration_error(box_bins(state.predictions, state.objects, state.rule)),
         per_class={
-            evidence.class_names[label]: ClassScore(score=float(areas[label]), count=len(curves[label].objects))
-            for label in voc_ap.occurring(curves)
+            state.class_names[label]: ClassScore(score=float(class_ap[label]), count=len(curves[label].object_image))
+            for label in voc_ap.classes_with_objects(curves)
         },
     )
 
 
-def _segmentation(evidence: EvaluationState) -> SegmentationScores:
-    if not len(evidence.tables):
+def _segmentation_scores(state: EvaluationState) -> SegmentationScores:
+    if not len(state.confusions):
         return SegmentationScores()
-    shares = miou.class_iou(evidence.tables.sum(0, dtype=np.int64))  # (C,)
-    shown = (evidence.tables.sum(2) > 0).sum(0)  # (C,) images
+    ious = miou.class_iou(state.confusions.sum(0, dtype=np.int64))  # (C,)
+    image_counts = (state.confusions.sum(2) > 0).sum(0)  # (C,)
     return SegmentationScores(
-        miou=_mean(shares),
-        calibration_error=calibration_error(evidence.certain.sum(0)),
+        miou=_mean(ious),
+        calibration_error=expected_calibration_error(state.pixel_bins.sum(0)),
         per_class={
-            name: ClassScore(score=float(share), count=int(count))
-            for name, share, count in zip(("background", *evidence.class_names), shares, shown, strict=True)
+            name: ClassScore(score=float(iou), count=int(count))
+            for name, iou, count in zip(("background", *state.class_names), ious, image_counts, strict=True)
             if count
         },
     )
 
 
-def _mean(values: Reals) -> float | None:
-    value = float(mean(values))
-    return None if np.isnan(value) else value
+def _mean(values: Float64Array) -> float | None:
+    return none_if_nan(float(mean(values)))
 
 
-def _gather_file(path: Path, datasets: Sequence[Dataset], options: EvalConfig) -> list[EvaluationState]:
-    stored = read_results(path)
-    tasks = tuple(task for task in options.tasks if task in stored.tasks)
-    return gather(stored.answer, datasets, replace(options, tasks=tasks))
-
-
-def _common_names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+def _common_class_names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     if not datasets:
         raise UsageError("evaluation: expected at least one data set, got none")
-    names = tuple(datasets[0].class_names)
+    class_names = tuple(datasets[0].class_names)
     for dataset in datasets[1:]:
-        if tuple(dataset.class_names) != names:
+        if tuple(dataset.class_names) != class_names:
             raise UsageError(
                 f"{dataset.title}: expected the classes of {datasets[0].title}, got others; "
                 "map all sets onto the model's classes"
             )
-    return names
+    return class_names
 
 
-def _titles(datasets: Sequence[Dataset]) -> list[str]:
+def _unique_titles(datasets: Sequence[Dataset]) -> list[str]:
     titles = [dataset.title for dataset in datasets]
-    twice = [title for title, count in Counter(titles).items() if count > 1]
-    if twice:
-        raise UsageError(f"{twice[0]}: the same data set is given twice; name each once")
+    repeated = [title for title, count in Counter(titles).items() if count > 1]
+    if repeated:
+        raise UsageError(f"{repeated[0]}: expected each data set once, got it repeatedly; name each once")
     return titles
-
-
-def _samples(dataset: Dataset) -> Iterator[Sample]:
-    for index in range(len(dataset)):
-        yield dataset[index]
-
-
-def asking(predict: Predict) -> Answer:
-    """The predictor's answers."""
-
-    def answer(title: str, sample: Sample) -> Result:
-        del title  # a predictor sees the image only
-        return predict(sample.image)
-
-    return answer
-
-
-def _noting(answer: Answer, note: Callable[[str, Sample, Result], None]) -> Answer:
-    def noted(title: str, sample: Sample) -> Result:
-        result = answer(title, sample)
-        note(title, sample, result)
-        return result
-
-    return noted

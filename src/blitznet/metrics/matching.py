@@ -1,7 +1,7 @@
-"""Which detection found which object: the matching under every average precision.
+"""Matching of detections to objects, which every average precision starts from.
 
-Images are numbered and everything lies in flat arrays (Q detections, T objects over all images), so that
-no loop runs over images or detections.
+Tables are flat: all detections (Q) and all objects (T) of a set lie in one array each, with the number of their
+image beside them. No loop runs over images or detections.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,28 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.sample import ANY_CLASS, Sample
+from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.postprocess.result import Result
 
-Numbers: TypeAlias = NDArray[np.int64]
-"""(Q,) or (T,) indices"""
-Reals: TypeAlias = NDArray[np.float64]
-"""any shape; the docstring gives the legend"""
-Overlap: TypeAlias = Callable[[Reals, Reals], Reals]
+Overlap: TypeAlias = Callable[[Float64Array, Float64Array], Float64Array]
 """overlap (P,) of box pairs: detections (P, 4) and objects (P, 4), both x1 y1 x2 y2"""
 
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
-"""verdicts on a detection"""
+"""outcomes of matching a detection; IGNORED ones are left out of every score"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionTable:
-    """All detections that count, image after image."""
+    """All detections that are scored, image after image."""
 
-    image: Numbers
+    image: Int64Array
     """(Q,) number of the image"""
-    label: Numbers
+    label: Int64Array
     """(Q,) 0..K-1"""
-    boxes: Reals
+    boxes: Float64Array
     """(Q, 4) x1 y1 x2 y2 pixels"""
     score: NDArray[np.float32]
     """(Q,)"""
@@ -43,115 +40,135 @@ class PredictionTable:
 class ObjectTable:
     """All annotated objects, image after image."""
 
-    image: Numbers
+    image: Int64Array
     """(T,) number of the image"""
-    label: Numbers
+    label: Int64Array
     """(T,) 0..K-1"""
-    boxes: Reals
+    boxes: Float64Array
     """(T, 4) x1 y1 x2 y2 pixels"""
     ignored: NDArray[np.bool_]
-    """(T,) difficult objects and crowd regions: neither found nor missed"""
+    """(T,) difficult objects and crowd regions, which are neither found nor missed"""
 
 
 def prediction_table(image: int, result: Result, sample: Sample) -> PredictionTable:
-    """One image's detections, without those of classes that nobody annotated there."""
-    known = sample.annotated_box_classes[result.labels]
+    """One image's detections of the classes that are annotated in it."""
+    annotated = sample.annotated_box_classes[result.labels]
     return PredictionTable(
-        image=np.full(np.count_nonzero(known), image, np.int64),
-        label=result.labels[known].astype(np.int64),
-        boxes=result.boxes[known].astype(np.float64),
-        score=result.scores[known].astype(np.float32),
+        image=np.full(np.count_nonzero(annotated), image, np.int64),
+        label=result.labels[annotated].astype(np.int64),
+        boxes=result.boxes[annotated].astype(np.float64),
+        score=result.scores[annotated].astype(np.float32),
     )
 
 
 def object_table(image: int, sample: Sample) -> ObjectTable:
-    """One image's objects of the classes that were annotated there; a crowd of any class stands for one of each."""
-    whole = sample.labels == ANY_CLASS
-    known = ~whole & sample.annotated_box_classes[sample.labels]
+    """One image's objects of the annotated classes; a crowd of any class is repeated for each of them."""
+    any_class = sample.labels == ANY_CLASS
+    annotated = ~any_class & sample.annotated_box_classes[sample.labels]
     classes = np.flatnonzero(sample.annotated_box_classes)
-    anything = np.repeat(np.flatnonzero(whole), len(classes))
-    which = np.concatenate([np.flatnonzero(known), anything])
-    label = np.concatenate([sample.labels[known], np.tile(classes, np.count_nonzero(whole))])
+    repeated = np.repeat(np.flatnonzero(any_class), len(classes))
+    index = np.concatenate([np.flatnonzero(annotated), repeated])
+    label = np.concatenate([sample.labels[annotated], np.tile(classes, np.count_nonzero(any_class))])
     return ObjectTable(
-        image=np.full(len(which), image, np.int64),
+        image=np.full(len(index), image, np.int64),
         label=label.astype(np.int64),
-        boxes=sample.boxes[which].astype(np.float64),
-        ignored=(sample.difficult | sample.crowd)[which],
+        boxes=sample.boxes[index].astype(np.float64),
+        ignored=(sample.difficult | sample.crowd)[index],
     )
 
 
-def join_detections(parts: Iterable[tuple[int, PredictionTable]]) -> PredictionTable:
-    """One table of several, each part's image numbers moved up by the number beside it."""
-    rows = list(parts)
+def concatenate_predictions(parts: Iterable[tuple[int, PredictionTable]]) -> PredictionTable:
+    """One table of several (offset, table) pairs; the offset is added to a table's image numbers."""
+    tables = list(parts)
     return PredictionTable(
-        image=np.concatenate([np.zeros(0, np.int64), *(part.image + start for start, part in rows)]),
-        label=np.concatenate([np.zeros(0, np.int64), *(part.label for _, part in rows)]),
-        boxes=np.concatenate([np.zeros((0, 4)), *(part.boxes for _, part in rows)]),
-        score=np.concatenate([np.zeros(0, np.float32), *(part.score for _, part in rows)]),
+        image=np.concatenate([np.zeros(0, np.int64), *(table.image + offset for offset, table in tables)]),
+        label=np.concatenate([np.zeros(0, np.int64), *(table.label for _, table in tables)]),
+        boxes=np.concatenate([np.zeros((0, 4)), *(table.boxes for _, table in tables)]),
+        score=np.concatenate([np.zeros(0, np.float32), *(table.score for _, table in tables)]),
     )
 
 
-def join_objects(parts: Iterable[tuple[int, ObjectTable]]) -> ObjectTable:
-    """One table of several, each part's image numbers moved up by the number beside it."""
-    rows = list(parts)
+def concatenate_objects(parts: Iterable[tuple[int, ObjectTable]]) -> ObjectTable:
+    """One table of several (offset, table) pairs; the offset is added to a table's image numbers."""
+    tables = list(parts)
     return ObjectTable(
-        image=np.concatenate([np.zeros(0, np.int64), *(part.image + start for start, part in rows)]),
-        label=np.concatenate([np.zeros(0, np.int64), *(part.label for _, part in rows)]),
-        boxes=np.concatenate([np.zeros((0, 4)), *(part.boxes for _, part in rows)]),
-        ignored=np.concatenate([np.zeros(0, np.bool_), *(part.ignored for _, part in rows)]),
+        image=np.concatenate([np.zeros(0, np.int64), *(table.image + offset for offset, table in tables)]),
+        label=np.concatenate([np.zeros(0, np.int64), *(table.label for _, table in tables)]),
+        boxes=np.concatenate([np.zeros((0, 4)), *(table.boxes for _, table in tables)]),
+        ignored=np.concatenate([np.zeros(0, np.bool_), *(table.ignored for _, table in tables)]),
     )
 
 
-def candidates(found: PredictionTable, objects: ObjectTable) -> tuple[Numbers, Numbers]:
-    """All (detection, object) index pairs (P,), (P,) of one image and class; detections rise, objects rise in each."""
-    classes = 1 + max(found.label.max(initial=0), objects.label.max(initial=0))
-    expected = found.image * classes + found.label  # (Q,)
-    offered = objects.image * classes + objects.label  # (T,)
-    order = np.argsort(offered, kind="stable")
-    first = np.searchsorted(offered[order], expected, "left")
-    count = np.searchsorted(offered[order], expected, "right") - first
-    detection = np.repeat(np.arange(len(expected)), count)  # (P,)
+def candidate_pairs(predictions: PredictionTable, objects: ObjectTable) -> tuple[Int64Array, Int64Array]:
+    """All (detection, object) index pairs (P,), (P,) of the same image and class, sorted by detection, then object."""
+    classes = 1 + max(predictions.label.max(initial=0), objects.label.max(initial=0))
+    prediction_key = predictions.image * classes + predictions.label  # (Q,)
+    object_key = objects.image * classes + objects.label  # (T,)
+    order = np.argsort(object_key, kind="stable")
+    first = np.searchsorted(object_key[order], prediction_key, "left")
+    count = np.searchsorted(object_key[order], prediction_key, "right") - first
+    detection = np.repeat(np.arange(len(prediction_key)), count)  # (P,)
     step = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
     return detection, order[np.repeat(first, count) + step]
 
 
-def best_objects(found: PredictionTable, objects: ObjectTable, overlap: Overlap) -> tuple[Numbers, Reals]:
-    """For every detection the object it overlaps most (Q,) and how much (Q,); -1 and 0 where there is none.
+def best_objects(
+    predictions: PredictionTable, objects: ObjectTable, overlap: Overlap
+) -> tuple[Int64Array, Float64Array]:
+    """For every detection the object of most overlap (Q,) and the overlap (Q,); -1 and 0 without a candidate.
 
-    Of objects that overlap equally the first counts, as in the devkit.
+    Of objects with equal overlap the first is taken, as in the VOC devkit.
     """
-    detection, thing = candidates(found, objects)
-    shared = overlap(found.boxes[detection], objects.boxes[thing])  # (P,)
-    return closest(detection, thing, shared, len(found.image))
+    detection, target = candidate_pairs(predictions, objects)
+    overlaps = overlap(predictions.boxes[detection], objects.boxes[target])  # (P,)
+    return best_pairs(detection, target, overlaps, len(predictions.image))
 
 
-def closest(detection: Numbers, thing: Numbers, shared: Reals, detections: int) -> tuple[Numbers, Reals]:
-    """For each of Q detections its pair of most overlap: the object (Q,) and how much (Q,); -1 and 0 without a pair.
+def best_pairs(
+    detection: Int64Array, target: Int64Array, overlaps: Float64Array, num_detections: int
+) -> tuple[Int64Array, Float64Array]:
+    """For each of Q detections its pair of most overlap: the object (Q,) and the overlap (Q,); -1 and 0 without a pair.
 
-    Pairs (P,) are a detection, an object and their overlap, detections rising.
+    Args:
+        detection: (P,) detection of each pair, ascending.
+        target: (P,) object of each pair.
+        overlaps: (P,) overlap of each pair.
+        num_detections: Q.
     """
-    best, most = np.full(detections, -1, np.int64), np.zeros(detections)
-    rank = np.lexsort((thing, -shared, detection))
-    leads = rank[np.flatnonzero(np.diff(detection[rank], prepend=-1))]
-    best[detection[leads]], most[detection[leads]] = thing[leads], shared[leads]
+    best, most = np.full(num_detections, -1, np.int64), np.zeros(num_detections)
+    order = np.lexsort((target, -overlaps, detection))
+    first = order[np.flatnonzero(np.diff(detection[order], prepend=-1))]
+    best[detection[first]], most[detection[first]] = target[first], overlaps[first]
     return best, most
 
 
 def match_detections(
-    found: PredictionTable, objects: ObjectTable, overlap: Overlap, enough: Callable[[Reals], NDArray[np.bool_]]
-) -> Numbers:
-    """Verdict (Q,) on every detection: RIGHT, WRONG or IGNORED.
+    predictions: PredictionTable,
+    objects: ObjectTable,
+    overlap: Overlap,
+    is_match: Callable[[Float64Array], NDArray[np.bool_]],
+) -> Int64Array:
+    """Match every detection to the object it overlaps most, highest score first.
 
-    A detection is held against the object it overlaps most, even if that one is taken: the second match
-    is wrong. One that meets an ignored object is ignored. `enough` says which overlaps are a match.
+    A detection whose best object is already matched is a false positive, even if it overlaps another object
+    enough. A detection that matches an ignored object is ignored.
+
+    Args:
+        predictions: All detections.
+        objects: All annotated objects.
+        overlap: Overlap of paired boxes.
+        is_match: Which overlaps (P,) are a match.
+
+    Returns:
+        (Q,) TRUE_POSITIVE, FALSE_POSITIVE or IGNORED.
     """
-    best, most = best_objects(found, objects, overlap)
-    meets = (best >= 0) & enough(most)
-    verdict = np.full(len(best), FALSE_POSITIVE, np.int64)
-    ignored = np.flatnonzero(meets)[objects.ignored[best[meets]]]
-    verdict[ignored] = IGNORED
-    meets[ignored] = False
-    claims = np.flatnonzero(meets)
-    claims = claims[np.argsort(-found.score[claims], kind="stable")]
-    verdict[claims[np.unique(best[claims], return_index=True)[1]]] = TRUE_POSITIVE
-    return verdict
+    best, most = best_objects(predictions, objects, overlap)
+    matched = (best >= 0) & is_match(most)
+    match = np.full(len(best), FALSE_POSITIVE, np.int64)
+    ignored = np.flatnonzero(matched)[objects.ignored[best[matched]]]
+    match[ignored] = IGNORED
+    matched[ignored] = False
+    rows = np.flatnonzero(matched)
+    rows = rows[np.argsort(-predictions.score[rows], kind="stable")]
+    match[rows[np.unique(best[rows], return_index=True)[1]]] = TRUE_POSITIVE
+    return match

@@ -1,45 +1,55 @@
-"""Mean intersection over union of class maps, at the original's full resolution."""
+"""Mean intersection over union of class maps at the original image size."""
 
 import numpy as np
 
 from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Flags
 from blitznet.core.errors import DataError
-from blitznet.metrics.matching import Numbers, Reals
+from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.metrics.nanmath import mean, ratio
 
 
-def confusion(truth: ClassMap, predicted: ClassMap, known: Flags) -> Numbers:
-    """Pixels (C, C) by true (row) and predicted (column) class; void pixels are left out.
+def confusion_matrix(truth: ClassMap, predicted: ClassMap, annotated: Flags) -> Int64Array:
+    """Pixels (C, C) by true (row) and predicted (column) class, background first; void pixels are left out.
 
-    `known` (K,) are the classes annotated in this mask. Where the truth says background, a class that was not
-    annotated may hide: pixels predicted as such a class are left out there, instead of being called wrong.
+    Background in the truth may hide classes that are not annotated. There, pixels predicted as such a class are
+    left out too.
+
+    Args:
+        truth: (H, W) annotated class map.
+        predicted: (H, W) predicted class map.
+        annotated: (K,) classes that are annotated in this mask.
+
+    Raises:
+        DataError: The sizes differ, or a value is not a class.
     """
     if truth.shape != predicted.shape:
         raise DataError(f"class map: expected {truth.shape} as in the truth, got {predicted.shape}")
-    classes = len(known) + 1
+    classes = len(annotated) + 1
     counts = np.bincount(truth.ravel().astype(np.intp) * 256 + predicted.ravel(), minlength=256 * 256)
-    table = counts.reshape(256, 256)[:IGNORE_INDEX]  # whatever is predicted on void is dropped with its row
-    outside = table[classes:].any(), table[:, classes:].any()
+    matrix = counts.reshape(256, 256)[:IGNORE_INDEX]  # drops the row of void pixels
+    outside = matrix[classes:].any(), matrix[:, classes:].any()
     if any(outside):
-        whose = "truth" if outside[0] else "prediction"
-        raise DataError(f"class map: expected values 0..{classes - 1}, got larger ones in the {whose}")
-    table = table[:classes, :classes].astype(np.int64)
-    table[0, 1:][~known] = 0
-    return table
+        source = "truth" if outside[0] else "prediction"
+        raise DataError(f"class map: expected values 0..{classes - 1}, got larger ones in the {source}")
+    matrix = matrix[:classes, :classes].astype(np.int64)
+    matrix[0, 1:][~annotated] = 0
+    return matrix
 
 
-def class_iou(tables: Numbers) -> Reals:
-    """IoU (..., C) from confusion tables (..., C, C); nan for a class that does not occur in the truth."""
-    right = np.diagonal(tables, axis1=-2, axis2=-1)  # (..., C)
-    true, predicted = tables.sum(-1), tables.sum(-2)
-    return ratio(right, np.where(true > 0, true + predicted - right, 0))
+def class_iou(confusions: Int64Array) -> Float64Array:
+    """IoU (..., C) of confusion matrices (..., C, C); nan for classes that do not occur in the truth."""
+    correct = np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., C)
+    true, predicted = confusions.sum(-1), confusions.sum(-2)
+    return ratio(correct, np.where(true > 0, true + predicted - correct, 0))
 
 
-def mean_iou(tables: Numbers, weights: Numbers) -> Reals:
-    """Mean (R,) over the classes that occur in the truth, background included.
+def mean_iou(confusions: Int64Array, weights: Int64Array) -> Float64Array:
+    """Mean IoU (R,) over the classes that occur in the truth, background included; nan without pixels.
 
-    `tables` (N, C, C) of single images, image n taken weights[r, n] times; weights (R, N). Nan without any pixel.
+    Args:
+        confusions: (N, C, C), one matrix for each image.
+        weights: (R, N), number of times that image n is counted in round r.
     """
-    flat = tables.reshape(len(tables), tables.shape[1] ** 2).astype(np.float64)  # exact: fewer pixels than 2**53
+    flat = confusions.reshape(len(confusions), confusions.shape[1] ** 2).astype(np.float64)  # exact below 2**53 pixels
     summed = (weights.astype(np.float64) @ flat).round().astype(np.int64)  # (R, C * C)
-    return mean(class_iou(summed.reshape(len(weights), *tables.shape[1:])))
+    return mean(class_iou(summed.reshape(len(weights), *confusions.shape[1:])))

@@ -1,92 +1,97 @@
-"""Panoptic quality (Kirillov et al., CVPR 2019): how well segments are found and drawn, in one figure."""
+"""Panoptic quality (Kirillov et al., CVPR 2019): segmentation and recognition of segments in one metric."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.postprocess.instances import Mask, Panoptic, SegmentInfo
 
-Numbers = NDArray[np.float64]
-"""(K,)"""
-_ENOUGH = 0.5
-"""a segment and a true one match when they overlap by more; then no other can"""
-_BITS = 16
-"""of an id"""
+_MIN_IOU = 0.5
+"""segments match at a greater IoU; a segment then has at most one match"""
+_ID_BITS = 16
+"""bits of a segment id"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticQuality:
-    """By class, not a number where a class neither occurs nor was found."""
+    """PQ, SQ and RQ by class; nan for a class that neither occurs nor is predicted."""
 
-    pq: Numbers
-    """(K,) overlap of the matched over matched + half of those missed + half of those invented"""
-    sq: Numbers
-    """(K,) mean overlap of the matched, SQ"""
-    rq: Numbers
-    """(K,) F1 of the segments, RQ"""
+    pq: Float64Array
+    """(K,) panoptic quality: SQ * RQ"""
+    sq: Float64Array
+    """(K,) segmentation quality: mean IoU of the matched segments"""
+    rq: Float64Array
+    """(K,) recognition quality: F1 score of the segments"""
 
     @property
     def mean(self) -> float | None:
-        """Mean quality over the classes that occur or were found; None if none does."""
+        """Mean PQ over the classes that occur or are predicted; None without any."""
         return None if np.isnan(self.pq).all() else float(np.nanmean(self.pq))
 
 
 @dataclass(eq=False)
 class PanopticCounts:
-    """Sums over images, of which the quality is made."""
+    """Sums over images from which the panoptic quality is computed."""
 
     classes: int
-    overlap: Numbers = field(init=False)
-    matched: Numbers = field(init=False)
-    false_positives: Numbers = field(init=False)
-    false_negatives: Numbers = field(init=False)
+    """K"""
+    iou: Float64Array = field(init=False)
+    """(K,) sum over matched segments"""
+    true_positives: Float64Array = field(init=False)
+    false_positives: Float64Array = field(init=False)
+    false_negatives: Float64Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self.overlap, self.matched, self.false_positives, self.false_negatives = np.zeros((4, self.classes))
+        self.iou, self.true_positives, self.false_positives, self.false_negatives = np.zeros((4, self.classes))
 
-    def add(self, found: Panoptic, truth: Panoptic, void: Mask) -> None:
-        """One image: what was found, the truth, and pixels (H, W) that count for nothing.
+    def update(self, predicted: Panoptic, truth: Panoptic, void: Mask) -> None:
+        """Add one image.
 
-        A found segment that lies in void by more than half is neither right nor wrong.
+        A predicted segment that lies in void by more than half is ignored.
+
+        Args:
+            predicted: The prediction.
+            truth: The annotation.
+            void: (H, W) pixels to ignore.
         """
-        areas, true_areas = _areas(found, ~void), _areas(truth, ~void)
-        right, seen = set(), set()
-        for guess, thing, overlap in _matches(found, truth, ~void):
-            self.overlap[thing.label] += overlap
-            self.matched[thing.label] += 1
-            right.add(guess.id)
-            seen.add(thing.id)
-        for guess in found.segments_info:
-            if guess.id not in right and areas[guess.id] * 2 >= guess.area:
-                self.false_positives[guess.label] += 1
-        for thing in truth.segments_info:
-            if thing.id not in seen and true_areas[thing.id]:
-                self.false_negatives[thing.label] += 1
+        areas, true_areas = _areas(predicted, ~void), _areas(truth, ~void)
+        matched, matched_truth = set(), set()
+        for segment, target, iou in _matches(predicted, truth, ~void):
+            self.iou[target.label] += iou
+            self.true_positives[target.label] += 1
+            matched.add(segment.id)
+            matched_truth.add(target.id)
+        for segment in predicted.segments_info:
+            if segment.id not in matched and areas[segment.id] * 2 >= segment.area:
+                self.false_positives[segment.label] += 1
+        for target in truth.segments_info:
+            if target.id not in matched_truth and true_areas[target.id]:
+                self.false_negatives[target.label] += 1
 
-    def quality(self) -> PanopticQuality:
-        """Of all images so far."""
+    def compute(self) -> PanopticQuality:
+        """Panoptic quality of all images so far."""
         with np.errstate(invalid="ignore"):
-            finding = self.matched / (self.matched + (self.false_positives + self.false_negatives) / 2)
-            drawing = self.overlap / self.matched
-        return PanopticQuality(np.where(self.matched > 0, drawing, 0) * finding, drawing, finding)
+            rq = self.true_positives / (self.true_positives + (self.false_positives + self.false_negatives) / 2)
+            sq = self.iou / self.true_positives
+        return PanopticQuality(pq=np.where(self.true_positives > 0, sq, 0) * rq, sq=sq, rq=rq)
 
 
-def _matches(found: Panoptic, truth: Panoptic, counted: Mask) -> Iterator[tuple[SegmentInfo, SegmentInfo, float]]:
-    """Found and true segments of one class that overlap enough, and their overlap over the pixels that count."""
-    guesses, things = ({segment.id: segment for segment in given.segments_info} for given in (found, truth))
-    areas, true_areas = _areas(found, counted), _areas(truth, counted)
-    codes = found.segmentation[counted].astype(np.int64) << _BITS | truth.segmentation[counted]
-    for code, shared in zip(*(each.tolist() for each in np.unique(codes, return_counts=True)), strict=True):
-        guess, thing = guesses.get(code >> _BITS), things.get(code & (1 << _BITS) - 1)
-        if guess is not None and thing is not None and guess.label == thing.label:
-            overlap = shared / (areas[guess.id] + true_areas[thing.id] - shared)
-            if overlap > _ENOUGH:
-                yield guess, thing, overlap
+def _matches(predicted: Panoptic, truth: Panoptic, valid: Mask) -> Iterator[tuple[SegmentInfo, SegmentInfo, float]]:
+    """Matched segments of one class, predicted and true, and their IoU over the valid pixels (H, W)."""
+    segments, targets = ({segment.id: segment for segment in each.segments_info} for each in (predicted, truth))
+    areas, true_areas = _areas(predicted, valid), _areas(truth, valid)
+    codes = predicted.segmentation[valid].astype(np.int64) << _ID_BITS | truth.segmentation[valid]
+    for code, intersection in zip(*(each.tolist() for each in np.unique(codes, return_counts=True)), strict=True):
+        segment, target = segments.get(code >> _ID_BITS), targets.get(code & (1 << _ID_BITS) - 1)
+        if segment is not None and target is not None and segment.label == target.label:
+            iou = intersection / (areas[segment.id] + true_areas[target.id] - intersection)
+            if iou > _MIN_IOU:
+                yield segment, target, iou
 
 
-def _areas(given: Panoptic, counted: Mask) -> NDArray[np.int64]:
-    """Pixels that count, by id."""
-    largest = max((segment.id for segment in given.segments_info), default=0)
-    return np.bincount(given.segmentation[counted], minlength=largest + 1)
+def _areas(panoptic: Panoptic, valid: Mask) -> Int64Array:
+    """Valid pixels by segment id."""
+    largest = max((segment.id for segment in panoptic.segments_info), default=0)
+    return np.bincount(panoptic.segmentation[valid], minlength=largest + 1)

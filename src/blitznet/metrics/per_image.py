@@ -1,4 +1,4 @@
-"""How well single images came out, to look at the worst."""
+"""Scores of single images, which the evaluation report sorts by."""
 
 from dataclasses import dataclass
 
@@ -6,44 +6,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.metrics import miou, voc_ap
-from blitznet.metrics.confusion import CONFIDENT
-from blitznet.metrics.evidence import EvaluationState
-from blitznet.metrics.matching import IGNORED, TRUE_POSITIVE, Numbers, Reals
+from blitznet.metrics.arrays import Float64Array, Int64Array
+from blitznet.metrics.confusion import CONFUSION_MIN_SCORE
+from blitznet.metrics.matching import IGNORED, TRUE_POSITIVE
 from blitznet.metrics.nanmath import mean, ratio
+from blitznet.metrics.state import EvaluationState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageScores:
-    """What each image scored, fractions 0..1; nan was not measured."""
+    """Scores of every image, fractions 0..1; nan if not measured."""
 
-    f1: Reals
-    """(N,) of its confident boxes: twice the right ones, by boxes and objects together"""
-    miou: Reals
+    f1: Float64Array
+    """(N,) F1 score of the boxes"""
+    miou: Float64Array
     """(N,) mean IoU over the classes that the image shows"""
 
     @property
-    def overall(self) -> Reals:
-        """(N,) the mean of what was measured."""
+    def overall(self) -> Float64Array:
+        """(N,) mean of the measured scores."""
         return mean(np.stack([self.f1, self.miou], -1))
 
 
-def image_scores(evidence: EvaluationState, score: float = CONFIDENT) -> ImageScores:
-    """The scores of every image; a image without objects and without confident boxes has no F1."""
-    verdict = voc_ap.verdicts(evidence.found, evidence.objects, evidence.rule)
-    shown = (verdict != IGNORED) & (evidence.found.score >= np.float32(score))
+def image_scores(state: EvaluationState, min_score: float = CONFUSION_MIN_SCORE) -> ImageScores:
+    """Scores of every image, with detections of at least `min_score`.
 
-    def count(image: Numbers, which: NDArray[np.bool_]) -> Numbers:
-        return np.bincount(image[which], minlength=evidence.images)
+    An image without objects and without such detections has no F1 score.
+    """
+    match = voc_ap.match_by_rule(state.predictions, state.objects, state.rule)
+    counted = (match != IGNORED) & (state.predictions.score >= np.float32(min_score))
 
-    right = count(evidence.found.image, shown & (verdict == TRUE_POSITIVE))  # (N,)
-    boxes = count(evidence.found.image, shown)
-    objects = count(evidence.objects.image, ~evidence.objects.ignored)
-    shares = np.full(evidence.images, np.nan)
-    shares[evidence.mapped] = mean(miou.class_iou(evidence.tables))
-    return ImageScores(f1=ratio(2 * right, boxes + objects), miou=shares)
+    def count(image: Int64Array, keep: NDArray[np.bool_]) -> Int64Array:
+        return np.bincount(image[keep], minlength=state.num_images)
+
+    true_positives = count(state.predictions.image, counted & (match == TRUE_POSITIVE))  # (N,)
+    detections = count(state.predictions.image, counted)
+    objects = count(state.objects.image, ~state.objects.ignored)
+    image_miou = np.full(state.num_images, np.nan)
+    image_miou[state.mask_images] = mean(miou.class_iou(state.confusions))
+    return ImageScores(f1=ratio(2 * true_positives, detections + objects), miou=image_miou)
 
 
-def worst(scores: ImageScores, count: int) -> list[int]:
-    """The numbers of at most so many images that are not perfect, the lowest overall score first."""
-    order = np.argsort(scores.overall, kind="stable")  # nan comes last
+def worst_images(scores: ImageScores, count: int) -> list[int]:
+    """Numbers of at most `count` images with an overall score below 1, the lowest first."""
+    order = np.argsort(scores.overall, kind="stable")  # nan is last
     return [int(image) for image in order[:count] if scores.overall[image] < 1]

@@ -1,53 +1,54 @@
-"""Report: the numbers of an evaluation, as JSON and as a table."""
+"""Report: the scores of an evaluation as values, and as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from typing import Any
 
 Interval = tuple[float, float]
-"""ends of a 95 % bootstrap interval"""
+"""lower and upper end of a 95 % bootstrap interval"""
 
-_MAPS = ("mIoU", "pixel ECE")
-"""columns of class maps; ECE is the expected calibration error"""
+ALL_SETS = "all sets"
+"""title of the scores of several data sets as one"""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """What one class scored, a fraction 0..1, and on how much."""
+    """Score of one class, a fraction 0..1, and the number of objects or images behind it."""
 
     score: float
     count: int
-    """detection: counted objects; segmentation: images that show the class"""
+    """detection: scored objects; segmentation: images that show the class"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON: `score`, `count`."""
         return {"score": self.score, "count": self.count}
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionScores:
-    """Average precisions, fractions 0..1; None was not measured."""
+    """Scores of boxes, fractions 0..1; None if not measured."""
 
     ap50_11point: float | None = None
+    """mean over classes of AP at IoU 0.5, 11 recall levels (VOC2007)"""
     ap50_area: float | None = None
-    ap50_pooled: float | None = None
-    """area rule, mean over the classes with at least 20 counted objects"""
+    """mean over classes of AP at IoU 0.5, area under the curve (VOC2010 and later)"""
+    ap50_frequent: float | None = None
+    """`ap50_area` as macro mean over the classes with at least 20 scored objects only"""
     coco_ap: float | None = None
+    """COCO's AP over IoU 0.5 to 0.95"""
     coco_ap50: float | None = None
+    """COCO's AP at IoU 0.5"""
     calibration_error: float | None = None
-    """how far scores of 0.3 and more are from the share of right ones, 0..1"""
+    """expected calibration error of the scores from 0.3"""
     per_class: Mapping[str, ClassScore] = field(default_factory=dict)
-    """AP50 by the area rule of every class that occurs"""
+    """AP50 (area under the curve) of every class that occurs"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON, with the names of the attributes."""
         return {
             "ap50_11point": self.ap50_11point,
             "ap50_area": self.ap50_area,
-            "ap50_pooled": self.ap50_pooled,
+            "ap50_frequent": self.ap50_frequent,
             "coco_ap": self.coco_ap,
             "coco_ap50": self.coco_ap50,
             "calibration_error": self.calibration_error,
@@ -57,16 +58,17 @@ class DetectionScores:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationScores:
-    """Mean IoU, a fraction 0..1; None was not measured."""
+    """Scores of class maps, fractions 0..1; None if not measured."""
 
     miou: float | None = None
+    """mean IoU over the classes that occur in the truth, background included"""
     calibration_error: float | None = None
-    """how far the certainty of pixels painted as a class is from the share of right ones, 0..1"""
+    """expected calibration error of the confidence of pixels not predicted as background"""
     per_class: Mapping[str, ClassScore] = field(default_factory=dict)
     """IoU of every class that occurs in the truth, "background" first"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON, with the names of the attributes."""
         return {
             "miou": self.miou,
             "calibration_error": self.calibration_error,
@@ -76,75 +78,39 @@ class SegmentationScores:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The numbers of one data set, or of several scored as one."""
+    """Scores of one data set, or of several as one."""
 
     title: str
+    """the set as the user named it, or ALL_SETS"""
     images: int
+    """number of images"""
     detection: DetectionScores = DetectionScores()
     segmentation: SegmentationScores = SegmentationScores()
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    """95 % intervals by the figure's name (ap50_area, ap50_pooled, miou), where they were asked for"""
+    """95 % bootstrap intervals of `ap50_area`, `ap50_frequent` and `miou`, if requested"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: images, detection, segmentation, and intervals where there are any."""
+        """Plain values for JSON: `images`, `detection`, `segmentation`, and `intervals` ([low, high]) if any."""
         values: dict[str, Any] = {
             "images": self.images,
             "detection": self.detection.to_dict(),
             "segmentation": self.segmentation.to_dict(),
         }
         if self.intervals:
-            values["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
+            values["intervals"] = {name: list(interval) for name, interval in self.intervals.items()}
         return values
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an evaluation found: all sets scored as one, and each by itself."""
+    """Result of an evaluation: scores of all sets as one, and of each set."""
 
     total: Scores
     sets: tuple[Scores, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: those of the total and, of several sets, each one's under `sets` by its title."""
+        """Plain values for JSON: those of `total`; with several sets also `sets`, by title."""
         values = self.total.to_dict()
         if len(self.sets) > 1:
             values["sets"] = {scores.title: scores.to_dict() for scores in self.sets}
         return values
-
-    def table(self) -> "Table":
-        """A table for the terminal, in percent: one row for each set, and one for all as one."""
-        from rich.table import Table
-
-        table = Table(caption="percent; ± is half of the 95 % interval" if self.total.intervals else "percent")
-        table.add_column("set", overflow="fold")
-        for title in ("images", "AP50 area", "AP50 11-point", "AP50 pooled", "COCO AP", "COCO AP50", "box ECE", *_MAPS):
-            table.add_column(title, justify="right")
-        for scores in self.sets:
-            table.add_row(*_row(scores))
-        if len(self.sets) > 1:
-            table.add_section()
-            table.add_row(*_row(self.total), style="bold")
-        return table
-
-
-def _row(scores: Scores) -> list[str]:
-    found = scores.detection
-    return [
-        scores.title,
-        str(scores.images),
-        _percent(found.ap50_area, scores.intervals.get("ap50_area")),
-        _percent(found.ap50_11point),
-        _percent(found.ap50_pooled, scores.intervals.get("ap50_pooled")),
-        _percent(found.coco_ap),
-        _percent(found.coco_ap50),
-        _percent(found.calibration_error),
-        _percent(scores.segmentation.miou, scores.intervals.get("miou")),
-        _percent(scores.segmentation.calibration_error),
-    ]
-
-
-def _percent(value: float | None, ends: Interval | None = None) -> str:
-    if value is None:
-        return "-"
-    spread = f" ±{50 * (ends[1] - ends[0]):.1f}" if ends else ""
-    return f"{100 * value:.1f}{spread}"

@@ -1,8 +1,8 @@
-"""Result files: predictions written down, so that they can be scored and compared without the model.
+"""Result files: stored predictions, which are scored and compared without the model.
 
-JSON lines: first {"blitznet": "results", "names": [...], "tasks": [...]}, then for every image
-{"set", "id", "width", "height", "boxes", "scores", "labels", "class_map"}; boxes are x1 y1 x2 y2 in pixels,
-the class map is a PNG in base64, or null.
+JSON lines. The first is {"blitznet": "results", "class_names": [...], "tasks": [...]}. Then one for each image:
+{"set", "id", "width", "height", "boxes", "scores", "labels", "class_map"}. `boxes` are x1 y1 x2 y2 in pixels,
+`labels` are indices of `class_names`, `class_map` is a PNG in base64, or null.
 """
 
 import base64
@@ -20,6 +20,7 @@ from PIL import Image as Pillow
 
 from blitznet.core.arrays import ClassMap
 from blitznet.core.errors import BlitzNetError, DataError
+from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.sample import Sample
 from blitznet.postprocess.result import Result, Segmentation
 
@@ -34,101 +35,112 @@ class StoredResults:
     class_names: tuple[str, ...]
     tasks: tuple[str, ...]
     by_image: dict[tuple[str, str], Result]
-    """by set title and image id"""
+    """by title of the set and id of the image"""
 
     def result_for(self, title: str, sample: Sample) -> Result:
-        """What was predicted for a image; DataError if the file has nothing about it."""
+        """The prediction for an image of the set with this title.
+
+        Raises:
+            DataError: The file has none.
+        """
         try:
             return self.by_image[title, sample.id]
         except KeyError:
             raise DataError(
-                f"{self.path}: nothing about image '{sample.id}' of '{title}'; name the sets as they were named "
+                f"{self.path}: expected a prediction for image '{sample.id}' of '{title}', got none; name the sets as "
                 "when the file was written"
             ) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultWriter:
-    """Adds one line for every image."""
+    """Writes one line for each image."""
 
     stream: TextIO
 
     def add(self, title: str, sample: Sample, result: Result) -> None:
-        """Write down what was predicted for one image of the set with this title."""
+        """Write the prediction for one image of the set with this title."""
         row = {
             "set": title,
             "id": sample.id,
             "width": result.size[1],
             "height": result.size[0],
-            "boxes": [_short(box) for box in result.boxes],
-            "scores": _short(result.scores),
+            "boxes": [_float32_list(box) for box in result.boxes],
+            "scores": _float32_list(result.scores),
             "labels": result.labels.tolist(),
-            "class_map": None if result.class_map is None else _to_png(result.class_map),
+            "class_map": None if result.class_map is None else _encode_png(result.class_map),
         }
         self.stream.write(json.dumps(row) + "\n")
 
 
 @contextmanager
-def open_results_writer(path: Path, names: Sequence[str], tasks: Sequence[str]) -> Iterator[ResultWriter]:
-    """A writer of a new result file; the file has its name only once it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+def open_results_writer(path: Path, class_names: Sequence[str], tasks: Sequence[str]) -> Iterator[ResultWriter]:
+    """Open a writer of a new result file, which replaces `path` when it is complete.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    with translate_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as stream:
-            head = {"blitznet": _KIND, "names": list(names), "tasks": list(tasks)}
-            stream.write(json.dumps(head) + "\n")
+        with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as stream:
+            header = {"blitznet": _KIND, "class_names": list(class_names), "tasks": list(tasks)}
+            stream.write(json.dumps(header) + "\n")
             yield ResultWriter(stream)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_results(path: Path) -> StoredResults:
-    """Read a result file; DataError if it is none or has a broken line."""
+    """Read a result file.
+
+    Raises:
+        DataError: The file is missing, of another kind, or has an invalid line.
+    """
     try:
         with path.open(encoding="utf-8") as stream:
-            head = json.loads(stream.readline())
-            if head["blitznet"] != _KIND:
+            header = json.loads(stream.readline())
+            if header["blitznet"] != _KIND:
                 raise ValueError
-            names = tuple(head["names"])
-            rows = [_row(path, number, line, names) for number, line in enumerate(stream, 2)]
+            names = header["class_names"] if "class_names" in header else header["names"]  # "names": earlier versions
+            class_names, tasks = tuple(names), tuple(header["tasks"])
+            rows = [_read_row(path, number, line, class_names) for number, line in enumerate(stream, 2)]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a result file; write one with `blitznet eval ... --results FILE`") from error
-    return StoredResults(path=path, class_names=names, tasks=tuple(head["tasks"]), by_image=dict(rows))
+        raise DataError(
+            f"{path}: expected a result file, got another kind; write one with `blitznet eval ... --results FILE`"
+        ) from error
+    return StoredResults(path=path, class_names=class_names, tasks=tasks, by_image=dict(rows))
 
 
-def _row(path: Path, number: int, line: str, names: tuple[str, ...]) -> tuple[tuple[str, str], Result]:
+def _read_row(path: Path, number: int, line: str, class_names: tuple[str, ...]) -> tuple[tuple[str, str], Result]:
     try:
         row: dict[str, Any] = json.loads(line)
-        size = (int(row["height"]), int(row["width"]))
+        class_map = None if row["class_map"] is None else _decode_png(row["class_map"])
         result = Result(
             boxes=np.asarray(row["boxes"], np.float32).reshape(-1, 4),
             scores=np.asarray(row["scores"], np.float32),
             labels=np.asarray(row["labels"], np.int64),
-            class_names=names,
-            size=size,
-            segmentation=None if row["class_map"] is None else Segmentation.from_class_map(_from_png(row["class_map"])),
+            class_names=class_names,
+            size=(int(row["height"]), int(row["width"])),
+            segmentation=None if class_map is None else Segmentation.from_class_map(class_map),
         )
-        if not ((result.labels >= 0) & (result.labels < len(names))).all():
-            raise ValueError(f"labels outside 0..{len(names) - 1}")
+        if not ((result.labels >= 0) & (result.labels < len(class_names))).all():
+            raise ValueError(f"labels outside 0..{len(class_names) - 1}")
         return (row["set"], row["id"]), result
     except (ValueError, KeyError, TypeError, OSError, BlitzNetError) as error:
-        raise DataError(f"{path}: line {number} cannot be read ({error}); write the file again") from error
+        raise DataError(f"{path}:{number}: cannot be read ({error}); write the file again") from error
 
 
-def _short(values: NDArray[np.float32]) -> list[float]:
-    """Nine digits bring every float32 back exactly."""
+def _float32_list(values: NDArray[np.float32]) -> list[float]:
+    """Values with nine digits, which restore every float32 exactly."""
     return [float(f"{value:.9g}") for value in values.tolist()]
 
 
-def _to_png(class_map: ClassMap) -> str:
+def _encode_png(class_map: ClassMap) -> str:
     stream = io.BytesIO()
     Pillow.fromarray(class_map).save(stream, "PNG")
     return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def _from_png(text: str) -> ClassMap:
+def _decode_png(text: str) -> ClassMap:
     with Pillow.open(io.BytesIO(base64.b64decode(text)), formats=("PNG",)) as image:
         return np.asarray(image.convert("L"))

@@ -1,7 +1,7 @@
-"""Average precision of small, medium and large objects, by COCO's bounds.
+"""Average precision of small, medium and large objects by COCO's area ranges.
 
-Source: pycocotools, cocoeval.py: objects of other sizes are ignored, and so are detections of other sizes that find
-nothing. An object's area is its box's.
+Source: pycocotools, cocoeval.py. Objects of other sizes are ignored, and so are unmatched detections of other sizes.
+An object's area is its box's.
 """
 
 from collections.abc import Mapping
@@ -11,45 +11,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.metrics import voc_ap
-from blitznet.metrics.bootstrap import once
-from blitznet.metrics.evidence import EvaluationState
-from blitznet.metrics.matching import FALSE_POSITIVE, IGNORED, Reals
-from blitznet.metrics.nanmath import mean
+from blitznet.metrics.arrays import Float64Array
+from blitznet.metrics.bootstrap import unit_weights
+from blitznet.metrics.matching import FALSE_POSITIVE, IGNORED
+from blitznet.metrics.nanmath import mean, none_if_nan
+from blitznet.metrics.state import EvaluationState
 
-BOUNDS: Mapping[str, tuple[float, float]] = {
+AREA_RANGES: Mapping[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, np.inf),
 }
-"""areas in pixels; an object on a bound is of both sizes"""
+"""lowest and highest area in pixels, both included"""
 
 
 @dataclass(frozen=True, slots=True)
 class SizeScore:
-    """What the objects of one size scored."""
+    """Score of the objects of one size."""
 
     ap50: float | None
-    """area rule, mean over the classes with such objects; None where there is none"""
+    """mean over the classes with objects of this size, area under the curve; None without objects"""
     objects: int
+    """scored objects of this size"""
 
 
-def by_size(evidence: EvaluationState) -> dict[str, SizeScore]:
-    """AP50 of each size of BOUNDS."""
-    return {name: _scored(evidence, low, high) for name, (low, high) in BOUNDS.items()}
+def ap_by_size(state: EvaluationState) -> dict[str, SizeScore]:
+    """AP50 of each size of AREA_RANGES."""
+    return {name: _score_range(state, low, high) for name, (low, high) in AREA_RANGES.items()}
 
 
-def _scored(evidence: EvaluationState, low: float, high: float) -> SizeScore:
-    found, weights = evidence.found, once(evidence.images)
-    other = _outside(evidence.objects.boxes, low, high)
-    objects = replace(evidence.objects, ignored=evidence.objects.ignored | other)
-    verdict = voc_ap.verdicts(found, objects, evidence.rule)
-    verdict[(verdict == FALSE_POSITIVE) & _outside(found.boxes, low, high)] = IGNORED
-    curves = voc_ap.judged_curves(found, objects, verdict, len(evidence.class_names))
-    value = float(mean(np.concatenate([voc_ap.area(curve, weights) for curve in curves])))
-    return SizeScore(ap50=None if np.isnan(value) else value, objects=int(np.count_nonzero(~objects.ignored)))
+def _score_range(state: EvaluationState, low: float, high: float) -> SizeScore:
+    predictions, weights = state.predictions, unit_weights(state.num_images)
+    outside = _outside(state.objects.boxes, low, high)
+    objects = replace(state.objects, ignored=state.objects.ignored | outside)
+    match = voc_ap.match_by_rule(predictions, objects, state.rule)
+    match[(match == FALSE_POSITIVE) & _outside(predictions.boxes, low, high)] = IGNORED
+    curves = voc_ap.curves_from_matches(predictions, objects, match, len(state.class_names))
+    ap50 = float(mean(np.concatenate([voc_ap.average_precision(curve, weights) for curve in curves])))
+    return SizeScore(ap50=none_if_nan(ap50), objects=int(np.count_nonzero(~objects.ignored)))
 
 
-def _outside(boxes: Reals, low: float, high: float) -> NDArray[np.bool_]:
-    """(N,) boxes (N, 4) whose area is not within the bounds."""
+def _outside(boxes: Float64Array, low: float, high: float) -> NDArray[np.bool_]:
+    """(N,) boxes (N, 4) whose area is out of range."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     return np.asarray((areas < low) | (areas > high), np.bool_)

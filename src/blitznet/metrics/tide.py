@@ -1,8 +1,8 @@
-"""What kind of error costs how much: TIDE's six kinds, and the AP50 that mending each would give.
+"""TIDE: counts of six error types, and the AP50 that fixing each of them would gain.
 
-Source: Bolya et al., TIDE, ECCV 2020, 2.2-2.3. Detections are judged as for AP50, by the development kit's rules, so
-that the gains stand on the figure of the report. Of several detections that mending would bring to one
-object the best of the kind is right and the others go; every kind is mended alone.
+Source: Bolya et al., TIDE, ECCV 2020, sections 2.2 and 2.3. Detections are matched as for AP50, so the gains add to
+the reported figure. Fixing a type gives each object at most one detection of that type, the one with the highest
+score, and removes the others. Every type is fixed alone.
 """
 
 from dataclasses import dataclass, replace
@@ -11,124 +11,128 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.metrics import voc_ap
-from blitznet.metrics.bootstrap import once
-from blitznet.metrics.evidence import EvaluationState
+from blitznet.metrics.arrays import Float64Array, Int64Array
+from blitznet.metrics.bootstrap import unit_weights
 from blitznet.metrics.matching import (
     FALSE_POSITIVE,
     IGNORED,
     TRUE_POSITIVE,
-    Numbers,
     ObjectTable,
     PredictionTable,
-    Reals,
-    candidates,
-    closest,
+    best_pairs,
+    candidate_pairs,
 )
 from blitznet.metrics.nanmath import mean
+from blitznet.metrics.state import EvaluationState
 
-CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED = range(6)
-KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
-"""the kinds' names, by their number"""
+CLASSIFICATION, LOCALIZATION, BOTH, DUPLICATE, BACKGROUND, MISSED = range(6)
+ERROR_TYPES = ("classification", "localization", "both", "duplicate", "background", "missed")
+"""names of the error types, by number"""
 
-NOTHING = 0.1
-"""overlap up to which a detection has nothing to do with an object"""
+BACKGROUND_OVERLAP = 0.1
+"""overlap with any object up to which a detection is a background error"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faults:
-    """What is wrong with every detection, and which objects no detection comes near."""
+class ClassifiedErrors:
+    """The error type of every detection, and the objects that no detection comes close to."""
 
-    verdict: Numbers
-    """(Q,) RIGHT, WRONG or IGNORED"""
-    kind: Numbers
-    """(Q,) the kind of error, -1 where nothing is wrong"""
-    thing: Numbers
-    """(Q,) the object that a detection of the wrong class or place would find, -1 for the others"""
-    taken: NDArray[np.bool_]
-    """(T,) objects that were found"""
+    match: Int64Array
+    """(Q,) TRUE_POSITIVE, FALSE_POSITIVE or IGNORED"""
+    error_type: Int64Array
+    """(Q,) -1 for detections without an error"""
+    target: Int64Array
+    """(Q,) object that a detection with a classification or localization error is assigned to; -1 for the others"""
+    matched: NDArray[np.bool_]
+    """(T,) objects that a true positive matches"""
     missed: NDArray[np.bool_]
-    """(T,) counted objects that were not found, nor would be with the right class or place"""
+    """(T,) scored objects without a true positive and without a detection assigned to them"""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorImpact:
-    """How often a kind of error occurs, and what mending it would give."""
+    """Frequency of an error type, and what fixing it would gain."""
 
     count: int
-    ap50: float
-    """fraction 0..1 by which the mean AP50 (area rule) would rise"""
+    dap50: float
+    """TIDE's dAP at IoU 0.5: gain of mean AP50 (area under the curve), a fraction 0..1"""
 
 
-def faults(found: PredictionTable, objects: ObjectTable, rule: voc_ap.Rule = "devkit") -> Faults:
-    """The kind of every error; objects that are ignored in scoring are not there."""
-    verdict = voc_ap.verdicts(found, objects, rule)
-    (own, most), (other, most_other) = _nearest(found, objects, rule)
-    fits = voc_ap.enough(most, rule)
-    tests = [  # in the order of the authors' program
-        (verdict != FALSE_POSITIVE, -1),
-        ((most >= NOTHING) & ~fits, LOCALISATION),
-        (voc_ap.enough(most_other, rule), CLASSIFICATION),
-        (fits, DUPLICATE),
-        (np.maximum(most, most_other) <= NOTHING, BACKGROUND),
+def classify_errors(
+    predictions: PredictionTable, objects: ObjectTable, rule: voc_ap.MatchRule = "devkit"
+) -> ClassifiedErrors:
+    """Assign an error type to every false positive; ignored objects are left out."""
+    match = voc_ap.match_by_rule(predictions, objects, rule)
+    (same_class, iou), (other_class, other_iou) = _nearest_objects(predictions, objects, rule)
+    is_match = voc_ap.is_match(iou, rule)
+    conditions = [  # in the order of the authors' code
+        (match != FALSE_POSITIVE, -1),
+        ((iou >= BACKGROUND_OVERLAP) & ~is_match, LOCALIZATION),
+        (voc_ap.is_match(other_iou, rule), CLASSIFICATION),
+        (is_match, DUPLICATE),
+        (np.maximum(iou, other_iou) <= BACKGROUND_OVERLAP, BACKGROUND),
     ]
-    kind = np.select([test for test, _ in tests], [number for _, number in tests], BOTH)
-    thing = np.select([kind == LOCALISATION, kind == CLASSIFICATION], [own, other], -1)
-    taken, near = np.zeros((2, len(objects.image)), np.bool_)
-    taken[own[verdict == TRUE_POSITIVE]] = True
-    near[thing[thing >= 0]] = True
-    return Faults(verdict=verdict, kind=kind, thing=thing, taken=taken, missed=~(objects.ignored | taken | near))
+    error_type = np.select([condition for condition, _ in conditions], [number for _, number in conditions], BOTH)
+    target = np.select([error_type == LOCALIZATION, error_type == CLASSIFICATION], [same_class, other_class], -1)
+    matched, assigned = np.zeros((2, len(objects.image)), np.bool_)
+    matched[same_class[match == TRUE_POSITIVE]] = True
+    assigned[target[target >= 0]] = True
+    missed = ~(objects.ignored | matched | assigned)
+    return ClassifiedErrors(match=match, error_type=error_type, target=target, matched=matched, missed=missed)
 
 
-def gains(evidence: EvaluationState) -> dict[str, ErrorImpact]:
-    """Count and gain of each of KINDS; 0 where there is no object to find."""
-    found, objects, classes = evidence.found, evidence.objects, len(evidence.class_names)
-    fault = faults(found, objects, evidence.rule)
+def error_impacts(state: EvaluationState) -> dict[str, ErrorImpact]:
+    """Count and gain of each of ERROR_TYPES; gains are 0 without objects."""
+    predictions, objects, classes = state.predictions, state.objects, len(state.class_names)
+    errors = classify_errors(predictions, objects, state.rule)
 
-    def areas(mended: tuple[PredictionTable, ObjectTable, Numbers]) -> Reals:
-        made = voc_ap.judged_curves(*mended, classes)
-        return np.concatenate([voc_ap.area(curve, once(evidence.images)) for curve in made])  # (K,)
+    def class_ap(tables: tuple[PredictionTable, ObjectTable, Int64Array]) -> Float64Array:
+        curves = voc_ap.curves_from_matches(*tables, classes)
+        weights = unit_weights(state.num_images)
+        return np.concatenate([voc_ap.average_precision(curve, weights) for curve in curves])  # (K,)
 
-    before = areas((found, objects, fault.verdict))
+    before = class_ap((predictions, objects, errors.match))
     occurs = ~np.isnan(before)
-    result = {}
-    for kind, name in enumerate(KINDS):
-        after = np.nan_to_num(areas(_mend(found, objects, fault, kind)))  # nothing left to find: 0, as before
-        count = np.count_nonzero(fault.missed if kind == MISSED else fault.kind == kind)
-        gained = float(mean(after[occurs]) - mean(before[occurs])) if occurs.any() else 0.0
-        result[name] = ErrorImpact(count=int(count), ap50=gained)
-    return result
+    impacts = {}
+    for number, name in enumerate(ERROR_TYPES):
+        after = np.nan_to_num(class_ap(_fix(predictions, objects, errors, number)))  # 0 if no object remains
+        count = np.count_nonzero(errors.missed if number == MISSED else errors.error_type == number)
+        gain = float(mean(after[occurs]) - mean(before[occurs])) if occurs.any() else 0.0
+        impacts[name] = ErrorImpact(count=int(count), dap50=gain)
+    return impacts
 
 
-def _nearest(
-    found: PredictionTable, objects: ObjectTable, rule: voc_ap.Rule
-) -> tuple[tuple[Numbers, Reals], tuple[Numbers, Reals]]:
-    """Of each detection the nearest counted object and its overlap, (Q,) each: of its own class, and of the others."""
-    detection, thing = candidates(
-        replace(found, label=np.zeros_like(found.label)), replace(objects, label=np.zeros_like(objects.label))
+def _nearest_objects(
+    predictions: PredictionTable, objects: ObjectTable, rule: voc_ap.MatchRule
+) -> tuple[tuple[Int64Array, Float64Array], tuple[Int64Array, Float64Array]]:
+    """For each detection the scored object of most overlap and the overlap, (Q,) each: of its class, and of others."""
+    detection, target = candidate_pairs(
+        replace(predictions, label=np.zeros_like(predictions.label)),
+        replace(objects, label=np.zeros_like(objects.label)),
     )
-    counted = ~objects.ignored[thing]
-    detection, thing = detection[counted], thing[counted]
-    shared = voc_ap.overlap(found.boxes[detection], objects.boxes[thing], rule)  # (P,)
-    own = found.label[detection] == objects.label[thing]
-    count = len(found.image)
+    scored = ~objects.ignored[target]
+    detection, target = detection[scored], target[scored]
+    overlaps = voc_ap.overlap(predictions.boxes[detection], objects.boxes[target], rule)  # (P,)
+    same = predictions.label[detection] == objects.label[target]
+    count = len(predictions.image)
     return (
-        closest(detection[own], thing[own], shared[own], count),
-        closest(detection[~own], thing[~own], shared[~own], count),
+        best_pairs(detection[same], target[same], overlaps[same], count),
+        best_pairs(detection[~same], target[~same], overlaps[~same], count),
     )
 
 
-def _mend(
-    found: PredictionTable, objects: ObjectTable, fault: Faults, kind: int
-) -> tuple[PredictionTable, ObjectTable, Numbers]:
-    """Detections, objects and verdicts (Q,) without one kind of error."""
-    if kind == MISSED:
-        return found, replace(objects, ignored=objects.ignored | fault.missed), fault.verdict
-    verdict, label = fault.verdict.copy(), found.label.copy()
-    wrong = np.flatnonzero(fault.kind == kind)
-    verdict[wrong] = IGNORED
-    if kind in (CLASSIFICATION, LOCALISATION):
-        free = wrong[~fault.taken[fault.thing[wrong]]]
-        free = free[np.argsort(-found.score[free], kind="stable")]
-        best = free[np.unique(fault.thing[free], return_index=True)[1]]
-        verdict[best], label[best] = TRUE_POSITIVE, objects.label[fault.thing[best]]
-    return replace(found, label=label), objects, verdict
+def _fix(
+    predictions: PredictionTable, objects: ObjectTable, errors: ClassifiedErrors, number: int
+) -> tuple[PredictionTable, ObjectTable, Int64Array]:
+    """Detections, objects and matches (Q,) without one error type."""
+    if number == MISSED:
+        return predictions, replace(objects, ignored=objects.ignored | errors.missed), errors.match
+    match, label = errors.match.copy(), predictions.label.copy()
+    rows = np.flatnonzero(errors.error_type == number)
+    match[rows] = IGNORED
+    if number in (CLASSIFICATION, LOCALIZATION):
+        free = rows[~errors.matched[errors.target[rows]]]
+        free = free[np.argsort(-predictions.score[free], kind="stable")]
+        best = free[np.unique(errors.target[free], return_index=True)[1]]
+        match[best], label[best] = TRUE_POSITIVE, objects.label[errors.target[best]]
+    return replace(predictions, label=label), objects, match

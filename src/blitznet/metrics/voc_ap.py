@@ -1,6 +1,6 @@
-"""Average precision at overlap 0.5, as Pascal VOC's development kit counts it.
+"""Average precision at IoU 0.5 by the rules of the Pascal VOC development kit.
 
-Source: VOCdevkit, VOCevaldet.m; reference: the devkit's rules on difficult objects and second matches.
+Source: VOCdevkit, VOCevaldet.m; reference: its rules on difficult objects and repeated detections.
 """
 
 from collections.abc import Sequence
@@ -11,138 +11,155 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.errors import UsageError
-from blitznet.metrics.matching import (
-    IGNORED,
-    TRUE_POSITIVE,
-    Numbers,
-    ObjectTable,
-    PredictionTable,
-    Reals,
-    match_detections,
-)
+from blitznet.metrics.arrays import Float64Array, Int64Array
+from blitznet.metrics.matching import IGNORED, TRUE_POSITIVE, ObjectTable, PredictionTable, match_detections
 from blitznet.metrics.nanmath import ratio
 
-Rule: TypeAlias = Literal["devkit", "devkit-raw", "continuous"]
-"""How boxes become overlaps, and how much of it is a match (the threshold is 0.5).
+MatchRule: TypeAlias = Literal["devkit", "devkit-raw", "continuous"]
+"""How the overlap of two boxes is computed, and which overlaps are a match (the threshold is 0.5).
 
-`devkit`: truth and predictions are both turned into the devkit's coordinates, which name the first and the
-last pixel counted from 1 (x1 + 1, y1 + 1, x2, y2), and one pixel is added to all widths; at least 0.5 is
-a match. As our boxes are pixel edges, those widths are x2 - x1 and the overlap equals the plain one.
+`devkit`: annotations and predictions are converted to the devkit's coordinates, which number the first and the
+last pixel from 1 (x1 + 1, y1 + 1, x2, y2), and one pixel is added to every width and height. Our boxes are pixel
+edges, so these widths are x2 - x1 and the overlap equals the plain IoU. At least 0.5 is a match.
 
-`devkit-raw`: only the truth is turned; predictions are taken as they are, one pixel is added to their
-widths too, as scripts do that hand a network's continuous boxes to the devkit; a little kinder to small
-objects. At least 0.5 is a match.
+`devkit-raw`: only annotations are converted. Predictions are used as they are, with one pixel added to width and
+height, as scripts do that pass a network's continuous boxes to the devkit. Slightly favors small objects. At least
+0.5 is a match.
 
-`continuous`: plain overlap of the boxes, more than 0.5 is a match: the rule of the BlitzNet release.
+`continuous`: plain IoU of the boxes. More than 0.5 is a match. The rule of the original BlitzNet implementation.
 """
-RULES: tuple[Rule, ...] = get_args(Rule)
+MATCH_RULES: tuple[MatchRule, ...] = get_args(MatchRule)
 
-POOLED_OBJECTS = 20
-"""a class with fewer counted objects is too noisy for the pooled figure"""
-
-
-def _paired_iou(a: Reals, b: Reals, added: float) -> Reals:
-    """Intersection over union (P,) of paired boxes, `added` pixels on every side's length."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]) + added
-    inter = np.where((sides > 0).all(1), sides.prod(1), 0.0)
-    union = (a[:, 2:] - a[:, :2] + added).prod(1) + (b[:, 2:] - b[:, :2] + added).prod(1) - inter
-    return ratio(inter, union, empty=0.0)
+FREQUENT_OBJECTS = 20
+"""scored objects from which a class belongs to `ap50_frequent`; AP of rarer classes is too noisy"""
 
 
-def _to_devkit(boxes: Reals) -> Reals:
-    """First and last pixel, counted from 1, of boxes (P, 4) given by their edges."""
-    first = np.array([1.0, 1.0, 0.0, 0.0])
-    return np.asarray(boxes + first)
+def _paired_iou(a: Float64Array, b: Float64Array, added: float) -> Float64Array:
+    """IoU (P,) of paired boxes, with `added` pixels on every width and height."""
+    extent = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]) + added
+    intersection = np.where((extent > 0).all(1), extent.prod(1), 0.0)
+    union = (a[:, 2:] - a[:, :2] + added).prod(1) + (b[:, 2:] - b[:, :2] + added).prod(1) - intersection
+    return ratio(intersection, union, empty=0.0)
 
 
-def overlap(found: Reals, truth: Reals, rule: Rule) -> Reals:
+def _to_devkit(boxes: Float64Array) -> Float64Array:
+    """First and last pixel, numbered from 1, of boxes (P, 4) given by their edges."""
+    offset = np.array([1.0, 1.0, 0.0, 0.0])
+    return np.asarray(boxes + offset)
+
+
+def overlap(predicted: Float64Array, truth: Float64Array, rule: MatchRule) -> Float64Array:
     """Overlap (P,) of detections (P, 4) with objects (P, 4) under a rule."""
     if rule == "continuous":
-        return _paired_iou(found, truth, 0.0)
+        return _paired_iou(predicted, truth, 0.0)
     raw = rule == "devkit-raw"
-    return _paired_iou(found if raw else _to_devkit(found), _to_devkit(truth), 1.0)
+    return _paired_iou(predicted if raw else _to_devkit(predicted), _to_devkit(truth), 1.0)
 
 
-def enough(share: Reals, rule: Rule) -> NDArray[np.bool_]:
-    """Which overlaps are a match under a rule, any one shape."""
-    return share > 0.5 if rule == "continuous" else share >= 0.5
+def is_match(overlaps: Float64Array, rule: MatchRule) -> NDArray[np.bool_]:
+    """Which overlaps, of any one shape, are a match under a rule."""
+    return overlaps > 0.5 if rule == "continuous" else overlaps >= 0.5
 
 
-def verdicts(found: PredictionTable, objects: ObjectTable, rule: Rule) -> Numbers:
-    """Verdict (Q,) on every detection under a rule: RIGHT, WRONG or IGNORED."""
-    if rule not in RULES:
-        raise UsageError(f"rule: expected one of {', '.join(RULES)}, got '{rule}'")
-    return match_detections(found, objects, lambda a, b: overlap(a, b, rule), lambda share: enough(share, rule))
+def match_by_rule(predictions: PredictionTable, objects: ObjectTable, rule: MatchRule) -> Int64Array:
+    """TRUE_POSITIVE, FALSE_POSITIVE or IGNORED (Q,) for every detection under a rule.
+
+    Raises:
+        UsageError: The rule is unknown.
+    """
+    if rule not in MATCH_RULES:
+        raise UsageError(f"rule: expected one of {', '.join(MATCH_RULES)}, got '{rule}'")
+    return match_detections(predictions, objects, lambda a, b: overlap(a, b, rule), lambda iou: is_match(iou, rule))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """The judged detections of one class, highest score first; what precision and recall are made of.
+class PrecisionRecallCurve:
+    """The matched detections of one class by falling score, from which precision and recall are computed.
 
-    Detections of the same score enter together, so that the order of the images changes nothing.
+    Detections with equal scores count as one step, so the order of the images does not change the result.
     """
 
-    image: Numbers
+    image: Int64Array
     """(Q,) image of every detection that is not ignored"""
     score: NDArray[np.float32]
-    """(Q,) falling"""
-    right: NDArray[np.bool_]
-    """(Q,) it found an object"""
-    steps: Numbers
-    """(S,) last detection of every score that found something: where recall rises"""
-    objects: Numbers
-    """(T,) image of every object that counts"""
+    """(Q,) descending"""
+    true_positive: NDArray[np.bool_]
+    """(Q,)"""
+    steps: Int64Array
+    """(S,) last detection of every score at which recall rises"""
+    object_image: Int64Array
+    """(T,) image of every scored object"""
 
-    def points(self, weights: Numbers) -> tuple[Numbers, Reals, Numbers]:
-        """Found (R, S), precision (R, S) and objects (R,) when image n occurs weights[r, n] times; weights (R, N)."""
-        times = weights[:, self.image]  # (R, Q)
-        found = np.cumsum(times * self.right, axis=1)[:, self.steps]  # (R, S)
-        tried = np.cumsum(times, axis=1)[:, self.steps]
-        return found, found / np.maximum(tried, 1), weights[:, self.objects].sum(1)
+    def points(self, weights: Int64Array) -> tuple[Int64Array, Float64Array, Int64Array]:
+        """True positives, precision and objects when image n is repeated weights[r, n] times.
+
+        Args:
+            weights: (R, N).
+
+        Returns:
+            True positives (R, S), precision (R, S) and number of objects (R,).
+        """
+        repeats = weights[:, self.image]  # (R, Q)
+        true_positives = np.cumsum(repeats * self.true_positive, axis=1)[:, self.steps]  # (R, S)
+        detections = np.cumsum(repeats, axis=1)[:, self.steps]
+        precision = true_positives / np.maximum(detections, 1)
+        return true_positives, precision, weights[:, self.object_image].sum(1)
 
 
-def curves(found: PredictionTable, objects: ObjectTable, classes: int, rule: Rule = "devkit") -> tuple[Curve, ...]:
+def precision_recall_curves(
+    predictions: PredictionTable, objects: ObjectTable, classes: int, rule: MatchRule = "devkit"
+) -> tuple[PrecisionRecallCurve, ...]:
     """One curve for each of the K classes."""
-    return judged_curves(found, objects, verdicts(found, objects, rule), classes)
+    return curves_from_matches(predictions, objects, match_by_rule(predictions, objects, rule), classes)
 
 
-def judged_curves(found: PredictionTable, objects: ObjectTable, verdict: Numbers, classes: int) -> tuple[Curve, ...]:
-    """One curve for each of the K classes, of detections whose verdict (Q,) is known."""
-    return tuple(_curve(found, objects, verdict, label) for label in range(classes))
+def curves_from_matches(
+    predictions: PredictionTable, objects: ObjectTable, match: Int64Array, classes: int
+) -> tuple[PrecisionRecallCurve, ...]:
+    """One curve for each of the K classes, of detections that are matched already: match (Q,)."""
+    return tuple(_curve(predictions, objects, match, label) for label in range(classes))
 
 
-def _curve(found: PredictionTable, objects: ObjectTable, verdict: Numbers, label: int) -> Curve:
-    rows = np.flatnonzero((found.label == label) & (verdict != IGNORED))
-    rows = rows[np.argsort(-found.score[rows], kind="stable")]
-    right, score = verdict[rows] == TRUE_POSITIVE, found.score[rows]
+def _curve(predictions: PredictionTable, objects: ObjectTable, match: Int64Array, label: int) -> PrecisionRecallCurve:
+    rows = np.flatnonzero((predictions.label == label) & (match != IGNORED))
+    rows = rows[np.argsort(-predictions.score[rows], kind="stable")]
+    true_positive, score = match[rows] == TRUE_POSITIVE, predictions.score[rows]
     ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)) if len(rows) else np.zeros(0, np.int64)
-    risen = np.diff(np.cumsum(right)[ends], prepend=0) > 0
-    counted = (objects.label == label) & ~objects.ignored
-    return Curve(image=found.image[rows], score=score, right=right, steps=ends[risen], objects=objects.image[counted])
+    rises = np.diff(np.cumsum(true_positive)[ends], prepend=0) > 0
+    scored = (objects.label == label) & ~objects.ignored
+    return PrecisionRecallCurve(
+        image=predictions.image[rows],
+        score=score,
+        true_positive=true_positive,
+        steps=ends[rises],
+        object_image=objects.image[scored],
+    )
 
 
-def area(curve: Curve, weights: Numbers) -> Reals:
-    """Area (R,) under the interpolated curve (VOC2010 and later); weights (R, N); nan where nothing is to find."""
-    found, precision, total = curve.points(weights)
-    gained = np.diff(found, axis=1, prepend=0)
-    return ratio((gained * highest(precision)).sum(1), total)
+def average_precision(curve: PrecisionRecallCurve, weights: Int64Array) -> Float64Array:
+    """Area (R,) under the interpolated curve (VOC2010 and later); weights (R, N); nan without objects."""
+    true_positives, precision, total = curve.points(weights)
+    gained = np.diff(true_positives, axis=1, prepend=0)
+    return ratio((gained * interpolated_precision(precision)).sum(1), total)
 
 
-def highest(precision: Reals) -> Reals:
-    """The best precision (R, S) from each step on, of precisions (R, S): the interpolated curve."""
+def interpolated_precision(precision: Float64Array) -> Float64Array:
+    """Highest precision (R, S) at each step or any later one, of precision (R, S)."""
     return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
 
-def eleven_point(curve: Curve, weights: Numbers) -> Reals:
-    """Mean of the best precision at recall >= 0, 0.1, ... 1 (VOC2007), (R,); nan where nothing is to find.
+def eleven_point_ap(curve: PrecisionRecallCurve, weights: Int64Array) -> Float64Array:
+    """Mean (R,) of the highest precision at recall >= 0, 0.1, ... 1 (VOC2007); nan without objects.
 
-    Recall is compared in whole numbers, so that 3 of 10 reach 0.3.
+    Recall is compared in whole numbers, so that 3 of 10 objects reach 0.3.
     """
-    found, precision, total = curve.points(weights)
-    reached = [np.where(10 * found >= k * total[:, None], precision, 0.0).max(1, initial=0.0) for k in range(11)]
-    return np.asarray(np.where(total > 0, np.mean(reached, axis=0), np.nan), np.float64)
+    true_positives, precision, total = curve.points(weights)
+    highest = [
+        np.where(10 * true_positives >= k * total[:, None], precision, 0.0).max(1, initial=0.0) for k in range(11)
+    ]
+    return np.asarray(np.where(total > 0, np.mean(highest, axis=0), np.nan), np.float64)
 
 
-def occurring(of: Sequence[Curve], at_least: int = 1) -> tuple[int, ...]:
-    """The classes with at least so many counted objects."""
-    return tuple(label for label, curve in enumerate(of) if len(curve.objects) >= at_least)
+def classes_with_objects(curves: Sequence[PrecisionRecallCurve], at_least: int = 1) -> tuple[int, ...]:
+    """The classes with at least this many scored objects."""
+    return tuple(label for label, curve in enumerate(curves) if len(curve.object_image) >= at_least)

@@ -1,5 +1,5 @@
-"""HTML pages, Markdown tables and model cards.
+"""Presentation of results: HTML pages, tables, charts, Markdown and model cards.
 
-May import: core, postprocess, drawing, metrics.
-Never imports: torch, argument parsing.
+May import: core, drawing, postprocess, metrics, rich inside the functions that use it.
+Never imports: torch, cli, argument parsing.
 """

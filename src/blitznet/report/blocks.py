@@ -1,4 +1,4 @@
-"""The parts of a page, from plain values to HTML; whatever is a name or a text is escaped here."""
+"""Blocks of an HTML page, made from plain values; names and texts are escaped here."""
 
 import base64
 import io
@@ -9,44 +9,44 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image
 
 from blitznet.core.arrays import RGBArray, require_shape
+from blitznet.report.percent import percent
 
-_QUALITY = 75
-"""of embedded JPEGs"""
-_DARK = 0.62
-"""share from which a cell of a heat map is so dark that its text turns light"""
+_JPEG_QUALITY = 75
+_DARK_CELL = 0.62
+"""fraction from which a cell of a heat map has light text"""
 
 
 class HtmlBlock(Protocol):
-    """What a section of a page is made of."""
+    """Content of a section."""
 
     def html(self) -> str:
-        """Its HTML, complete in itself."""
+        """HTML of complete elements."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class HtmlTable:
     """A table; the first column names the rows."""
 
-    head: tuple[str, ...]
+    header: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     caption: str = ""
 
     def html(self) -> str:
-        """A table that scrolls sideways where the screen is narrow."""
-        head = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.head)
+        """A table that scrolls horizontally on narrow screens."""
+        header = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.header)
         body = "".join(f"<tr>{_row(row)}</tr>" for row in self.rows)
         caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
-        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return _scrolling(table, self.caption or self.head[0])
+        table = f"<table>{caption}<thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+        return _scrollable(table, self.caption or self.header[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heat:
-    """A table of counts, each cell as dark as its share of its row."""
+class HeatMap:
+    """A confusion matrix whose cells are shaded by their fraction of the row."""
 
     title: str
     names: tuple[str, ...]
@@ -54,100 +54,101 @@ class Heat:
     counts: NDArray[np.int64]
     """(C, C) true class (row) by predicted class (column)"""
     unit: str
-    """what is counted"""
+    """what is counted, plural"""
 
     def html(self) -> str:
-        """A table with percent in its cells, and the count where one points at them."""
+        """A table with percent in its cells and the counts in their tooltips."""
         require_shape(self.counts, (len(self.names), len(self.names)), name="heat map")
         columns = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in self.names)
         rows = "".join(self._row(number) for number in range(len(self.names)))
         caption = f"<caption>{escape(self.title)}: percent of the row</caption>"
-        head = f'<thead><tr><th scope="col">true \\ predicted</th>{columns}</tr></thead>'
-        return _scrolling(f'<table class="heat">{caption}{head}<tbody>{rows}</tbody></table>', self.title)
+        header = f'<thead><tr><th scope="col">true \\ predicted</th>{columns}</tr></thead>'
+        return _scrollable(f'<table class="heat">{caption}{header}<tbody>{rows}</tbody></table>', self.title)
 
     def _row(self, number: int) -> str:
         name, counts = self.names[number], self.counts[number]
         total = max(int(counts.sum()), 1)
-        cells = "".join(self._cell(name, other, int(count), total) for other, count in enumerate(counts))
+        cells = "".join(self._cell(name, column, int(count), total) for column, count in enumerate(counts))
         return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
 
-    def _cell(self, name: str, other: int, count: int, total: int) -> str:
+    def _cell(self, name: str, column: int, count: int, total: int) -> str:
         if not count:
             return "<td></td>"
-        share = count / total
-        told = escape(f"{name} predicted as {self.names[other]}: {count} of {total} {self.unit}, {100 * share:.1f} %")
-        dark = ' class="dark"' if share > _DARK else ""
-        return f'<td{dark} style="--v:{share:.3f}" title="{told}">{100 * share:.0f}</td>'
+        fraction = count / total
+        tooltip = f"{name} predicted as {self.names[column]}: {count} of {total} {self.unit}, {percent(fraction)} %"
+        dark = ' class="dark"' if fraction > _DARK_CELL else ""
+        text = percent(fraction, digits=0)
+        return f'<td{dark} style="--v:{fraction:.3f}" title="{escape(tooltip)}">{text}</td>'
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar and what is told beside it."""
+    """One bar, with cells before it and a note after it."""
 
     name: str
-    told: tuple[str, ...]
-    share: float
-    """its length, 0..1"""
+    cells: tuple[str, ...]
+    length: float
+    """0..1; values outside are clipped"""
     note: str = ""
-    """told behind it"""
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    """Level bars in a table."""
+class BarChart:
+    """Horizontal bars in a table."""
 
-    head: tuple[str, ...]
-    """of the names and of what is told; the bars and the notes have none"""
+    header: tuple[str, ...]
+    """titles of the name and of the cells; bars and notes have none"""
     bars: Sequence[Bar]
 
     def html(self) -> str:
-        """A table with a column for the bars, so that what is longest comes last on a narrow screen."""
-        head = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.head)
+        """A table with the bars in a column; notes are last, so that narrow screens cut them first."""
+        header = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.header)
         rows = "".join(
-            f'<tr>{_row((bar.name, *bar.told))}<td class="bar"><i style="width:{100 * min(max(bar.share, 0), 1):.1f}%">'
-            f"</i></td><td>{escape(bar.note)}</td></tr>"
+            f'<tr>{_row((bar.name, *bar.cells))}<td class="bar">'
+            f'<i style="width:{percent(min(max(bar.length, 0), 1))}%"></i></td><td>{escape(bar.note)}</td></tr>'
             for bar in self.bars
         )
-        table = f'<table class="bars"><thead><tr>{head}<td></td><td></td></tr></thead><tbody>{rows}</tbody></table>'
-        return _scrolling(table, self.head[0])
+        table = f'<table class="bars"><thead><tr>{header}<td></td><td></td></tr></thead><tbody>{rows}</tbody></table>'
+        return _scrollable(table, self.header[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
-    """Truth beside prediction for one image, (h, w, 3) each; None where it cannot be shown: the note says why."""
+class ImagePair:
+    """Ground truth and prediction of one image."""
 
     name: str
     note: str
-    pictures: tuple[RGBArray, RGBArray] | None
+    images: tuple[RGBArray, RGBArray] | None
+    """(h, w, 3) each; None if the image cannot be read, which the note states"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
-    """Images with their truth and what was predicted."""
+class ImagePairs:
+    """A grid of image pairs."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[ImagePair]
 
     def html(self) -> str:
-        """Figures, as many beside each other as fit."""
+        """Figures, as many in a row as fit."""
         return f'<div class="pairs">{"".join(_figure(pair) for pair in self.pairs)}</div>'
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
-    """A part that is shown when it is asked for."""
+class Details:
+    """A block that is collapsed until the reader opens it."""
 
     summary: str
-    part: HtmlBlock
+    block: HtmlBlock
 
     def html(self) -> str:
-        """Opened by click, tap or key."""
-        return f"<details><summary>{escape(self.summary)}</summary>{self.part.html()}</details>"
+        """A details element, which opens by click, tap or key."""
+        return f"<details><summary>{escape(self.summary)}</summary>{self.block.html()}</details>"
 
 
 def data_url(image: RGBArray) -> str:
-    """The picture (h, w, 3) as a JPEG inside its own address."""
+    """The image (h, w, 3) as a JPEG in a data URL."""
     stream = io.BytesIO()
-    Pillow.fromarray(image).save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    Image.fromarray(image).save(stream, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
@@ -156,18 +157,18 @@ def _row(cells: Sequence[str]) -> str:
     return f'<th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
 
 
-def _scrolling(table: str, label: str) -> str:
-    """The table in a box that keys can scroll."""
+def _scrollable(table: str, label: str) -> str:
+    """The table in a box that the keyboard can scroll."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
 
 
-def _figure(pair: Pair) -> str:
-    shown = "" if pair.pictures is None else _image(pair.pictures[0], f"truth of {pair.name}")
-    shown += "" if pair.pictures is None else _image(pair.pictures[1], f"prediction for {pair.name}")
+def _figure(pair: ImagePair) -> str:
+    images = "" if pair.images is None else _img(pair.images[0], f"truth of {pair.name}")
+    images += "" if pair.images is None else _img(pair.images[1], f"prediction for {pair.name}")
     caption = f"<figcaption><strong>{escape(pair.name)}</strong> {escape(pair.note)}</figcaption>"
-    return f'<figure><div class="pair">{shown}</div>{caption}</figure>'
+    return f'<figure><div class="pair">{images}</div>{caption}</figure>'
 
 
-def _image(image: RGBArray, told: str) -> str:
+def _img(image: RGBArray, alt: str) -> str:
     height, width = image.shape[:2]
-    return f'<img src="{data_url(image)}" width="{width}" height="{height}" alt="{escape(told)}">'
+    return f'<img src="{data_url(image)}" width="{width}" height="{height}" alt="{escape(alt)}">'

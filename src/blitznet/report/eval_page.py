@@ -1,4 +1,4 @@
-"""The page of `blitznet eval --report`: what was scored, and where it went wrong."""
+"""The page of `blitznet eval --html-report`: scores, error analyses and the worst images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,82 +9,102 @@ import numpy as np
 
 from blitznet.core.errors import DataError
 from blitznet.core.files import atomic_write
+from blitznet.core.progress import Progress, no_progress
+from blitznet.core.sample import Dataset
 from blitznet.drawing.side_by_side import side_by_side
 from blitznet.metrics.confusion import CONFUSION_MIN_SCORE
-from blitznet.metrics.evaluate import SamplePredictor, Dataset, Watch
-from blitznet.metrics.state import EvaluationState, concatenate
+from blitznet.metrics.evaluate import SamplePredictor
 from blitznet.metrics.per_image import ImageScores, image_scores, worst_images
 from blitznet.metrics.report import Report
+from blitznet.metrics.state import EvaluationState, concatenate
 from blitznet.report.blocks import Details, HtmlTable, ImagePair, ImagePairs
-from blitznet.report.eval_sections import percent, sections
+from blitznet.report.eval_sections import sections
+from blitznet.report.eval_tables import render_class_table, render_score_table
 from blitznet.report.html import Section, html_page
+from blitznet.report.percent import percent
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-MAX_IMAGES, IMAGE_SIDE = 24, 360
-"""images on the page at most, and the length of their longer side in pixels"""
+MAX_IMAGES = 24
+"""images on the page"""
+IMAGE_SIZE = 360
+"""length of the longer edge of an image, pixels"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What scoring leaves behind: the figures, what they were made of, and how to see a prediction again."""
+    """A finished evaluation, with all that the page is made of."""
 
     report: Report
     states: Sequence[EvaluationState]
-    """of every set"""
+    """one for each set"""
     datasets: Sequence[Dataset]
     predict: SamplePredictor
+    """repeats the prediction for a sample"""
     engine: str = ""
-    """what ran, in words; nothing did for a result file"""
+    """description of the engine; empty for a result file"""
 
 
-def write_eval_page(path: Path, title: str, scored: Evaluation, tables: "Sequence[Table]", watch: Watch) -> None:
-    """Write the page; the tables, scores and then classes, are the terminal's. Raises UsageError if it cannot be."""
-    whole = concatenate(scored.states)
-    scores, classes = (_plain(table) for table in tables)
-    shown = [
+def write_eval_page(path: Path, title: str, evaluation: Evaluation, progress: Progress = no_progress) -> None:
+    """Write the page.
+
+    Args:
+        path: HTML file to write.
+        title: Name of the model or result file.
+        evaluation: Scores and states.
+        progress: Called after each drawn image.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    whole = concatenate(evaluation.states)
+    report = evaluation.report
+    scores, classes = _html_table(render_score_table(report)), _html_table(render_class_table(report.total))
+    all_sections = [
         Section("Scores", "", [scores, Details("Class by class", classes)]),
         *sections(whole),
-        _worst(whole, scored, watch),
+        _worst_images(whole, evaluation, progress),
     ]
-    several = "; below the scores all sets are taken as one" if len(scored.datasets) > 1 else ""
-    facts = (scored.engine, f"rule: {whole.rule}", f"{whole.num_images} images{several}")
-    atomic_write(path, html_page(title, " · ".join(fact for fact in facts if fact), shown).encode("utf-8", "replace"))
+    several = "; below the scores all sets are taken as one" if len(evaluation.datasets) > 1 else ""
+    facts = (evaluation.engine, f"rule: {whole.rule}", f"{whole.num_images} images{several}")
+    page = html_page(title, " · ".join(fact for fact in facts if fact), all_sections)
+    atomic_write(path, page.encode("utf-8", "replace"))
 
 
-def _plain(table: "Table") -> HtmlTable:
-    """A table of the terminal for the page."""
+def _html_table(table: "Table") -> HtmlTable:
+    """A terminal table for the page."""
     columns = [[str(cell) for cell in column.cells] for column in table.columns]
-    head = tuple(str(column.header) for column in table.columns)
-    return HtmlTable(head, list(zip(*columns, strict=True)), str(table.caption or ""))
+    header = tuple(str(column.header) for column in table.columns)
+    return HtmlTable(header, list(zip(*columns, strict=True)), str(table.caption or ""))
 
 
-def _worst(whole: EvaluationState, scored: Evaluation, watch: Watch) -> Section:
+def _worst_images(whole: EvaluationState, evaluation: Evaluation, progress: Progress) -> Section:
     scores = image_scores(whole)
     images, pairs = worst_images(scores, MAX_IMAGES), []
     for done, image in enumerate(images, 1):
-        pairs.append(_pair(image, scores, scored))
-        watch(done, len(images))
+        pairs.append(_image_pair(image, scores, evaluation))
+        progress("drawn images", done, len(images))
     if not pairs:
-        return Section("The worst images", "None of the images that were measured has an error.", [])
+        return Section("The worst images", "None of the scored images has an error.", [])
     note = (
-        f"The lowest mean of two figures, or the one there is: F1 of the boxes with a score of {CONFUSION_MIN_SCORE} and more "
-        "(overlap 0.5), and mean IoU over the classes in the image. Truth first, then what was predicted."
+        "Sorted by the mean of two scores, or the one that was measured: F1 of the boxes with a score of at least "
+        f"{CONFUSION_MIN_SCORE} (overlap 0.5), and mean IoU over the classes in the image. Ground truth on the left, "
+        "prediction on the right."
     )
     return Section("The worst images", note, [ImagePairs(pairs)])
 
 
-def _pair(image: int, scores: ImageScores, scored: Evaluation) -> ImagePair:
-    """One image, predicted again: results are not kept while scoring."""
-    starts = np.cumsum([0, *(part.num_images for part in scored.states)])
-    place = int(np.searchsorted(starts, image, "right")) - 1
-    dataset = scored.datasets[place]
-    sample = dataset[image - int(starts[place])]
-    name = f"{dataset.title} {sample.id}" if len(scored.datasets) > 1 else sample.id
+def _image_pair(image: int, scores: ImageScores, evaluation: Evaluation) -> ImagePair:
+    """Predict one image again and draw it; results are not kept during scoring."""
+    offsets = np.cumsum([0, *(state.num_images for state in evaluation.states)])
+    index = int(np.searchsorted(offsets, image, "right")) - 1
+    dataset = evaluation.datasets[index]
+    sample = dataset[image - int(offsets[index])]
+    name = f"{dataset.title} {sample.id}" if len(evaluation.datasets) > 1 else sample.id
     note = f"F1 {percent(scores.f1[image])}, mean IoU {percent(scores.miou[image])}"
     try:
-        result = scored.predict(dataset.title, sample).filter(min_score=CONFUSION_MIN_SCORE)
-        return ImagePair(name, note, side_by_side(sample, result, IMAGE_SIDE))
+        result = evaluation.predict(dataset.title, sample).filter(min_score=CONFUSION_MIN_SCORE)
+        return ImagePair(name, note, side_by_side(sample, result, IMAGE_SIZE))
     except DataError as error:
         return ImagePair(name, f"{note}; {error}", None)

@@ -1,154 +1,165 @@
-"""The sections of the page of `blitznet eval --report`, each from the evidence of all sets as one."""
+"""Error analyses of the page of `blitznet eval --html-report`, each from the state of all sets as one."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from blitznet.metrics import voc_ap
-from blitznet.metrics.bootstrap import once
+from blitznet.metrics.arrays import Int64Array
+from blitznet.metrics.bootstrap import unit_weights
 from blitznet.metrics.calibration.reliability import reliability
-from blitznet.metrics.confusion import CONFIDENT, box_confusion
-from blitznet.metrics.evidence import EvaluationState
-from blitznet.metrics.matching import Numbers
-from blitznet.metrics.sizes import BOUNDS, by_size
-from blitznet.metrics.tide import KINDS, gains
-from blitznet.report.blocks import Bar, Bars, Folded, Grid, Heat
-from blitznet.report.charts import Chart, Charts, Column, Dot
+from blitznet.metrics.confusion import CONFUSION_MIN_SCORE, box_confusion
+from blitznet.metrics.sizes import AREA_RANGES, ap_by_size
+from blitznet.metrics.state import EvaluationState
+from blitznet.metrics.tide import ERROR_TYPES, error_impacts
+from blitznet.report.blocks import Bar, BarChart, Details, HeatMap, HtmlTable
+from blitznet.report.charts import Chart, ChartGrid, HistogramBar, Point
 from blitznet.report.html import Section
+from blitznet.report.percent import percent
 
 THRESHOLDS = (0.9, 0.7, 0.5, 0.3, 0.1)
-"""scores whose place on the curves is shown"""
-_MEANING = {
-    "classification": "in place on an object of another class",
-    "localisation": "the right class, but an overlap of 0.1 to 0.5",
-    "both": "another class and out of place",
-    "duplicate": "on an object that a box with a higher score has found",
+"""score thresholds that are marked on the curves"""
+_DESCRIPTIONS = {
+    "classification": "overlaps an object of another class by at least 0.5",
+    "localization": "right class, but an overlap of 0.1 to 0.5",
+    "both": "wrong class and an overlap of 0.1 to 0.5",
+    "duplicate": "on an object that a box with a higher score matches",
     "background": "an overlap of at most 0.1 with any object",
-    "missed": "objects that no box finds, nor would with its class or its place mended",
+    "missed": "objects without a matching box, and without one that only has the wrong class or location",
 }
 
 
 def sections(whole: EvaluationState) -> Iterator[Section]:
-    """What there is to show of boxes and of pixels."""
-    if whole.boxed:
-        yield _errors(whole)
+    """The sections of the tasks that were scored."""
+    if whole.has_boxes:
+        yield _error_types(whole)
         yield _curves(whole)
         yield _box_confusion(whole)
         yield _sizes(whole)
         yield _reliability(whole)
-    if len(whole.tables):
+    if len(whole.confusions):
         yield _pixel_confusion(whole)
 
 
-def percent(value: float | None) -> str:
-    """A fraction for people; `-` was not measured."""
-    return "-" if value is None or np.isnan(value) else f"{100 * value:.1f}"
-
-
-def _errors(whole: EvaluationState) -> Section:
-    found = gains(whole)
-    most = max(max(gain.ap50 for gain in found.values()), 1e-9)
+def _error_types(whole: EvaluationState) -> Section:
+    impacts = error_impacts(whole)
+    largest = max(max(impact.dap50 for impact in impacts.values()), 1e-9)
     bars = [
-        Bar(kind, (f"{100 * gain.ap50:+.1f}", str(gain.count)), gain.ap50 / most, _MEANING[kind])
-        for kind, gain in ((kind, found[kind]) for kind in KINDS)
+        Bar(
+            name,
+            (percent(impacts[name].dap50, signed=True), str(impacts[name].count)),
+            impacts[name].dap50 / largest,
+            _DESCRIPTIONS[name],
+        )
+        for name in ERROR_TYPES
     ]
     note = (
-        "TIDE's six kinds of error (Bolya et al., 2020): how often each occurs at any score, and by how many points "
-        "AP50 (area rule) would rise if this kind alone were mended."
+        "TIDE's six error types (Bolya et al., 2020): count at any score, and dAP50, the points of AP50 (area under "
+        "the curve) that fixing this type alone would gain."
     )
-    return Section("Kinds of error", note, [Bars(("error", "AP50 gained", "count"), bars)])
+    return Section("Error types", note, [BarChart(("error", "dAP50", "count"), bars)])
 
 
 def _curves(whole: EvaluationState) -> Section:
-    labels = voc_ap.occurring(whole.curves)
-    areas = {label: float(voc_ap.area(whole.curves[label], once(whole.images))[0]) for label in labels}
-    hardest = sorted(labels, key=lambda label: areas[label])
+    weights = unit_weights(whole.num_images)
+    labels = voc_ap.classes_with_objects(whole.curves)
+    class_ap = {label: float(voc_ap.average_precision(whole.curves[label], weights)[0]) for label in labels}
     charts, rows = [], []
-    for label in hardest:
-        name, curve, area = whole.class_names[label], whole.curves[label], percent(areas[label])
-        charts.append(_curve(name, f"AP50 {area}, objects: {len(curve.objects)}", curve, whole.images))
-        told = {at: f"{percent(share)} / {percent(reach)}" for at, share, reach in _at_thresholds(curve)}
-        rows.append((name, area, *(told.get(at, "-") for at in THRESHOLDS)))
+    for label in sorted(labels, key=lambda label: class_ap[label]):
+        name, curve, ap50 = whole.class_names[label], whole.curves[label], percent(class_ap[label])
+        charts.append(_curve(name, f"AP50 {ap50}, objects: {len(curve.object_image)}", curve, whole.num_images))
+        cells = {
+            threshold: f"{percent(precision)} / {percent(recall)}"
+            for threshold, precision, recall in _operating_points(curve)
+        }
+        rows.append((name, ap50, *(cells.get(threshold, "-") for threshold in THRESHOLDS)))
     note = (
-        "Overlap 0.5, the hardest class first. The area is the interpolated curve, AP50 by the area rule; the dots are "
-        f"the scores {', '.join(map(str, THRESHOLDS))}."
+        "Overlap 0.5, the class with the lowest AP50 first. The area is the interpolated curve. The dots are the score "
+        f"thresholds {', '.join(map(str, THRESHOLDS))}."
     )
-    head = ("class", "AP50", *(f"score {at} and more" for at in THRESHOLDS))
-    table = Grid(head, rows, "precision / recall, percent")
-    return Section("Precision and recall", note, [Charts(charts), Folded("As a table", table)])
+    header = ("class", "AP50", *(f"score ≥ {threshold}" for threshold in THRESHOLDS))
+    table = HtmlTable(header, rows, "precision / recall, percent")
+    return Section("Precision and recall", note, [ChartGrid(charts), Details("As a table", table)])
 
 
-def _curve(name: str, note: str, curve: voc_ap.Curve, images: int) -> Chart:
-    found, precision, total = curve.points(once(images))
-    recall, best = found[0] / total[0], voc_ap.highest(precision)[0]  # (S,)
-    dots = [
-        Dot(x=reach, y=share, told=f"score {at} and more: precision {percent(share)} %, recall {percent(reach)} %")
-        for at, share, reach in _at_thresholds(curve)
+def _curve(name: str, note: str, curve: voc_ap.PrecisionRecallCurve, images: int) -> Chart:
+    true_positives, precisions, total = curve.points(unit_weights(images))
+    recalls, interpolated = true_positives[0] / total[0], voc_ap.interpolated_precision(precisions)[0]  # (S,)
+    points = [
+        Point(
+            x=recall,
+            y=precision,
+            tooltip=f"score ≥ {threshold}: precision {percent(precision)} %, recall {percent(recall)} %",
+        )
+        for threshold, precision, recall in _operating_points(curve)
     ]
-    steps = list(zip(recall.tolist(), best.tolist(), strict=True))
-    return Chart(name, note, "recall", "precision", steps=steps, dots=dots)
+    steps = list(zip(recalls.tolist(), interpolated.tolist(), strict=True))
+    return Chart(name, note, "recall", "precision", steps=steps, points=points)
 
 
-def _at_thresholds(curve: voc_ap.Curve) -> list[tuple[float, float, float]]:
-    """Threshold, precision and recall of the detections with this score, where there are any."""
-    answer = []
-    for at in THRESHOLDS:
-        right = curve.right[curve.score >= np.float32(at)]
-        if len(right):
-            answer.append((at, float(right.mean()), float(right.sum() / len(curve.objects))))
-    return answer
+def _operating_points(curve: voc_ap.PrecisionRecallCurve) -> list[tuple[float, float, float]]:
+    """Threshold, precision and recall of the detections with at least this score, where there are any."""
+    points = []
+    for threshold in THRESHOLDS:
+        hits = curve.true_positive[curve.score >= np.float32(threshold)]
+        if len(hits):
+            points.append((threshold, float(hits.mean()), float(hits.sum() / len(curve.object_image))))
+    return points
 
 
 def _box_confusion(whole: EvaluationState) -> Section:
     note = (
-        f"Boxes with a score of {CONFIDENT} and more. Every object has the box with the highest score that overlaps it "
-        "by 0.5 or more; other boxes count as on background, objects without a box as predicted background."
+        f"Boxes with a score of at least {CONFUSION_MIN_SCORE}. Each object is matched to the box with the highest "
+        "score that overlaps it by at least 0.5. Other boxes count as predictions on background, unmatched objects as "
+        "predicted background."
     )
-    return Section("Confusion of boxes", note, [_heat("Boxes", whole.class_names, box_confusion(whole), "boxes")])
+    return Section("Confusion of boxes", note, [_heat_map("Boxes", whole.class_names, box_confusion(whole), "boxes")])
 
 
 def _pixel_confusion(whole: EvaluationState) -> Section:
-    note = "All pixels whose class is known, by true and predicted class."
-    table = whole.tables.sum(0, dtype=np.int64)
-    return Section("Confusion of pixels", note, [_heat("Pixels", whole.class_names, table, "pixels")])
+    note = "All pixels with an annotated class, by true and predicted class."
+    matrix = whole.confusions.sum(0, dtype=np.int64)
+    return Section("Confusion of pixels", note, [_heat_map("Pixels", whole.class_names, matrix, "pixels")])
 
 
-def _heat(title: str, names: tuple[str, ...], table: Numbers, unit: str) -> Heat:
-    """Without the classes that neither occur nor are predicted."""
-    kept = np.flatnonzero(table.sum(0) + table.sum(1))
-    every = ("background", *names)
-    return Heat(title, tuple(every[k] for k in kept), table[np.ix_(kept, kept)], unit)
+def _heat_map(title: str, class_names: tuple[str, ...], matrix: Int64Array, unit: str) -> HeatMap:
+    """A heat map without the classes that neither occur nor are predicted."""
+    index = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
+    names = ("background", *class_names)
+    return HeatMap(title, tuple(names[k] for k in index), matrix[np.ix_(index, index)], unit)
 
 
 def _sizes(whole: EvaluationState) -> Section:
-    scores = by_size(whole)
-    rows = [(name, _bounds(*BOUNDS[name]), str(one.objects), percent(one.ap50)) for name, one in scores.items()]
+    rows = [
+        (name, _range(*AREA_RANGES[name]), str(score.objects), percent(score.ap50))
+        for name, score in ap_by_size(whole).items()
+    ]
     note = (
-        "AP50 by the area rule, percent; objects of other sizes are ignored, with COCO's bounds. "
-        "An object's size is its box's."
+        "AP50 (area under the curve) in percent, by COCO's area ranges; objects of other sizes are ignored. An "
+        "object's area is its box's."
     )
-    return Section("Sizes of objects", note, [Grid(("size", "pixels", "objects", "AP50"), rows)])
+    return Section("Sizes of objects", note, [HtmlTable(("size", "pixels", "objects", "AP50"), rows)])
 
 
-def _bounds(low: float, high: float) -> str:
+def _range(low: float, high: float) -> str:
     if not low:
         return f"up to {high:.0f}"
-    return f"{low:.0f} and more" if np.isinf(high) else f"{low:.0f} to {high:.0f}"
+    return f"at least {low:.0f}" if np.isinf(high) else f"{low:.0f} to {high:.0f}"
 
 
 def _reliability(whole: EvaluationState) -> Section:
-    bins = reliability(whole)
-    names = [f"{one.low:.1f} to {one.high:.1f}" for one in bins]
-    columns = [
-        Column(one.low, one.high, one.right, f"score {name}: {percent(one.right)} % right, boxes: {one.count}")
-        for name, one in zip(names, bins, strict=True)
+    bins = [(f"{part.low:.1f} to {part.high:.1f}", part) for part in reliability(whole)]
+    bars = [
+        HistogramBar(
+            part.low,
+            part.high,
+            part.accuracy,
+            f"score {name}: {percent(part.accuracy)} % correct, boxes: {part.count}",
+        )
+        for name, part in bins
     ]
-    rows = [
-        (name, str(one.count), percent(one.score), percent(one.right)) for name, one in zip(names, bins, strict=True)
-    ]
-    note = (
-        "How many of the boxes with a score are right, overlap 0.5; on the dashed line a score of 0.7 is right in 70 %."
-    )
-    chart = Chart("Boxes", "share that is right, by score", "score", "right", columns=columns, diagonal=True)
-    table = Grid(("score", "boxes", "mean score", "right"), rows, "percent")
-    return Section("Reliability of scores", note, [Charts([chart]), Folded("As a table", table)])
+    rows = [(name, str(part.count), percent(part.mean_score), percent(part.accuracy)) for name, part in bins]
+    note = "Percentage of correct boxes (overlap 0.5) by score. A calibrated model follows the dashed line."
+    chart = Chart("Boxes", "accuracy by score", "score", "accuracy", bars=bars, diagonal=True)
+    table = HtmlTable(("score", "boxes", "mean score", "accuracy"), rows, "percent")
+    return Section("Reliability of scores", note, [ChartGrid([chart]), Details("As a table", table)])

@@ -1,4 +1,4 @@
-"""One page of HTML that opens from disk: nothing comes from elsewhere, and nothing runs in it."""
+"""A self-contained HTML page: no scripts, and no files besides itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from html import escape
 
 from blitznet.report.blocks import HtmlBlock
 
-_RULES = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_CONTENT_SECURITY_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root{--paper:#fff;--ink:#1c1e22;--soft:#5b6270;--line:#d9dde3;--accent:#1f5fbf;--heat:#0b3d91;--light:#fff}
 @media(prefers-color-scheme:dark){:root{--paper:#15171b;--ink:#e6e8eb;--soft:#a3abb7;--line:#353b45;--accent:#7db0ff;
@@ -48,20 +48,20 @@ summary{cursor:pointer;padding:.25rem 0;color:var(--accent)}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
-    """A part of the page under its title; the note says how it is read."""
+    """A titled part of the page; the note explains how to read it."""
 
     title: str
     note: str
-    parts: Sequence[HtmlBlock]
+    blocks: Sequence[HtmlBlock]
 
 
-def page(title: str, note: str, sections: Sequence[Section]) -> str:
-    """The whole page: UTF-8, light or dark as the reader's system is."""
-    links = "".join(f'<a href="#s{n}">{escape(one.title)}</a>' for n, one in enumerate(sections))
-    body = "".join(_section(n, one) for n, one in enumerate(sections))
+def html_page(title: str, note: str, sections: Sequence[Section]) -> str:
+    """The page as UTF-8 text; it follows the light or dark setting of the reader's system."""
+    links = "".join(f'<a href="#s{n}">{escape(section.title)}</a>' for n, section in enumerate(sections))
+    body = "".join(_section(n, section) for n, section in enumerate(sections))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_RULES}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_CONTENT_SECURITY_POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
@@ -71,6 +71,6 @@ def page(title: str, note: str, sections: Sequence[Section]) -> str:
 
 
 def _section(number: int, section: Section) -> str:
-    parts = "\n".join(part.html() for part in section.parts)
+    blocks = "\n".join(block.html() for block in section.blocks)
     note = f"<p>{escape(section.note)}</p>" if section.note else ""
-    return f'<section id="s{number}"><h2>{escape(section.title)}</h2>{note}\n{parts}</section>\n'
+    return f'<section id="s{number}"><h2>{escape(section.title)}</h2>{note}\n{blocks}</section>\n'

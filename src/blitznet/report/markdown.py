@@ -1,14 +1,14 @@
-"""Markdown tables, of cards, of reproduced tables and of the benchmarks' page."""
+"""Markdown tables."""
 
 from collections.abc import Sequence
 
 
-def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the first column is text, the others numbers."""
-    marks = ["---", *("---:" for _ in columns[1:])]
-    return "\n".join(f"| {' | '.join(map(cell, cells))} |" for cells in (columns, marks, *rows))
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is aligned left and whose others are aligned right."""
+    alignment = ["---", *("---:" for _ in columns[1:])]
+    return "\n".join(f"| {' | '.join(map(escape_cell, cells))} |" for cells in (columns, alignment, *rows))
 
 
-def cell(text: str) -> str:
-    """Text that does not break its table."""
+def escape_cell(text: str) -> str:
+    """Text that is safe in a table cell."""
     return text.replace("|", "\\|").replace("\n", " ")

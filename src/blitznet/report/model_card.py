@@ -1,4 +1,4 @@
-"""The model card: what a model is, was made of, and is worth, on one Markdown page (Mitchell et al., 2019)."""
+"""Model card: a Markdown page with a model's spec, files, scores and speed (Mitchell et al., 2019)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from typing import Any
 
 from blitznet.core.anchors import feature_map_sizes
 from blitznet.core.spec import Spec
-from blitznet.report.markdown import cell, grid
+from blitznet.metrics.report import ALL_SETS
+from blitznet.report.markdown import escape_cell, markdown_table
+from blitznet.report.percent import percent, percent_with_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +23,25 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """What a card is made of; what is not known is left out."""
+class ModelCard:
+    """Content of a model card; unknown parts are left out."""
 
     spec: Spec
     files: tuple[ModelFile, ...]
     parameters: int | None = None
+    """number of trained parameters"""
     notes: str = ""
-    """what no file tells, Markdown: data and its terms, teachers, known failures"""
+    """Markdown: training data and its terms, teachers, known failures"""
     scores: Mapping[str, Any] | None = None
-    """as `blitznet eval --json` writes them"""
+    """JSON of `blitznet eval --json`"""
     speed: Mapping[str, Any] | None = None
-    """as `blitznet bench --json` writes it"""
-    pictures: tuple[str, ...] = ()
-    """files beside the card, of images with the model's answers"""
+    """JSON of `blitznet bench --json`"""
+    images: tuple[str, ...] = ()
+    """names of image files with predictions, beside the card"""
 
 
-def card_page(card: Card) -> str:
-    """The page."""
+def render_model_card(card: ModelCard) -> str:
+    """The card as Markdown."""
     parts = [f"# {card.spec.name}", *_about(card), _files(card.files)]
     if card.notes:
         parts.append(card.notes.strip())
@@ -46,82 +49,94 @@ def card_page(card: Card) -> str:
         parts += _scores(card.scores)
     if card.speed is not None:
         parts += _speed(card.speed)
-    if card.pictures:
-        parts += ["## What it answers", *(f"![{name}]({name})" for name in card.pictures)]
+    if card.images:
+        parts += ["## Example predictions", *(f"![{name}]({name})" for name in card.images)]
     return "\n\n".join(parts) + "\n"
 
 
 def spec_rows(spec: Spec, parameters: int | None) -> Iterator[tuple[str, str]]:
-    """What a contract says, in words."""
+    """Name and text of each property of a spec, for `blitznet info` and the card."""
     height, width = spec.size
-    yield "answers", " and ".join({"detection": "object boxes", "segmentation": "a class map"}[x] for x in spec.tasks)
+    outputs = {"detection": "object boxes", "segmentation": "a class map"}
+    yield "outputs", " and ".join(outputs[task] for task in spec.tasks)
     yield "classes", f"{len(spec.classes)}: {', '.join(spec.classes)}"
-    yield "input", f"uint8 RGB, {width} x {height} pixels (any image is brought to that size)"
+    yield "input", f"uint8 RGB, {width} x {height} pixels (images are resized)"
     if "detection" in spec.tasks:
-        cells = sum(high * wide for high, wide in feature_map_sizes(spec.anchors, spec.size))
+        cells = sum(rows * columns for rows, columns in feature_map_sizes(spec.anchors, spec.size))
         yield "anchors", f"{cells * spec.anchors.num_anchors_per_cell:,}"
     if parameters is not None:
         yield "parameters", f"{parameters / 1e6:.2f} million"
-    limits = spec.postprocess
-    yield (
-        "limits",
-        f"score above {limits.score_threshold:g}; suppression at IoU {limits.nms_threshold:g} of the best {limits.topk_candidates} of a class; "
-        f"{limits.max_per_class} boxes of a class, {limits.max_detections} of a image",
-    )
-    yield (
-        "scores",
-        f"logits by {spec.score_calibration.temperature:g}, then {spec.score_calibration.bias:+g}; class map's by {spec.segmentation_temperature:g}",
-    )
-    yield "licence", spec.license
-    yield "provenance", spec.provenance or "not told"
+    yield "post-processing", _postprocess_text(spec)
+    yield "calibration", _calibration_text(spec)
+    yield "license", spec.license
+    yield "provenance", spec.provenance or "unknown"
 
 
-def _about(card: Card) -> list[str]:
-    rows = [f"| {name} | {cell(text)} |" for name, text in spec_rows(card.spec, card.parameters)]
+def _postprocess_text(spec: Spec) -> str:
+    config = spec.postprocess
+    return (
+        f"score threshold {config.score_threshold:g}; NMS at IoU {config.nms_threshold:g} of the top "
+        f"{config.topk_candidates} of each class; at most {config.max_per_class} boxes of a class and "
+        f"{config.max_detections} of an image"
+    )
+
+
+def _calibration_text(spec: Spec) -> str:
+    scaling = spec.score_calibration
+    return (
+        f"Platt scaling, temperature {scaling.temperature:g}, bias {scaling.bias:+g}; "
+        f"segmentation temperature {spec.segmentation_temperature:g}"
+    )
+
+
+def _about(card: ModelCard) -> list[str]:
+    rows = [f"| {name} | {escape_cell(text)} |" for name, text in spec_rows(card.spec, card.parameters)]
     return ["\n".join(["| | |", "|---|---|", *rows])]
 
 
 def _files(files: Sequence[ModelFile]) -> str:
     rows = [(file.name, f"{file.size / 1e6:.1f} MB", file.precision, f"`{file.sha256}`") for file in files]
-    return "## Files\n\n" + grid(("file", "size", "precision", "sha256"), rows)
+    return "## Files\n\n" + markdown_table(("file", "size", "precision", "sha256"), rows)
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
-    sets: dict[str, Mapping[str, Any]] = {**scores.get("sets", {}), "all as one": scores}
-    columns = ("percent", "images", "AP50, area", "AP50, pooled", "mean IoU", "box ECE", "pixel ECE")
+    sets: dict[str, Mapping[str, Any]] = {**scores.get("sets", {}), ALL_SETS: scores}
+    columns = ("percent", "images", "AP50 area", "AP50 frequent", "mean IoU", "box ECE", "pixel ECE")
     rows = []
-    for name, one in sets.items():
-        boxes, pixels, spread = one.get("detection") or {}, one.get("segmentation") or {}, one.get("intervals") or {}
+    for name, values in sets.items():
+        boxes, pixels = values.get("detection") or {}, values.get("segmentation") or {}
+        intervals = values.get("intervals") or {}
         rows.append(
             (
-                _short(name),
-                str(one["images"]),
-                _percent(boxes.get("ap50_area"), spread.get("ap50_area")),
-                _percent(boxes.get("ap50_pooled"), spread.get("ap50_pooled")),
-                _percent(pixels.get("miou"), spread.get("miou")),
-                _percent(boxes.get("calibration_error")),
-                _percent(pixels.get("calibration_error")),
+                _short_title(name),
+                str(values["images"]),
+                percent_with_interval(boxes.get("ap50_area"), intervals.get("ap50_area")),
+                percent_with_interval(boxes.get("ap50_frequent"), intervals.get("ap50_frequent")),
+                percent_with_interval(pixels.get("miou"), intervals.get("miou")),
+                percent(boxes.get("calibration_error")),
+                percent(pixels.get("calibration_error")),
             )
         )
-    yield "## Scores\n\n" + grid(columns, rows)
+    yield "## Scores\n\n" + markdown_table(columns, rows)
     yield (
-        "AP50 by VOC's rules; pooled: over classes with 20 objects and more; ECE: expected calibration error, of boxes "
-        "from a score of 0.3, of pixels painted as a class. In brackets 95 % intervals by drawing images anew."
+        "AP50 by the rules of the VOC devkit, area under the curve; frequent: macro mean over the classes with at least "
+        "20 objects. ECE: expected calibration error, of boxes with a score of at least 0.3, and of pixels not "
+        "predicted as background. In brackets: 95 % bootstrap intervals over images."
     )
-    yield _classes(sets)
+    yield _class_scores(sets)
 
 
-def _classes(sets: Mapping[str, Mapping[str, Any]]) -> str:
-    """AP50 of each class on each set, how many objects there are, and IoU over all."""
-    parts = {name: (one.get("detection") or {}).get("per_class", {}) for name, one in sets.items()}
-    painted = (sets["all as one"].get("segmentation") or {}).get("per_class", {})
-    names = list(dict.fromkeys([name for part in parts.values() for name in part] + list(painted)))
+def _class_scores(sets: Mapping[str, Mapping[str, Any]]) -> str:
+    """AP50 of each class on each set, and IoU over all sets."""
+    boxes = {name: (values.get("detection") or {}).get("per_class", {}) for name, values in sets.items()}
+    pixels = (sets[ALL_SETS].get("segmentation") or {}).get("per_class", {})
+    names = {name for classes in (*boxes.values(), pixels) for name in classes}
     rows = [
-        (name, *(_of_class(part.get(name)) for part in parts.values()), _of_class(painted.get(name)))
+        (name, *(_class_cell(classes.get(name)) for classes in boxes.values()), _class_cell(pixels.get(name)))
         for name in sorted(names)
     ]
-    columns = ("class", *(f"AP50, {_short(name)}" for name in parts), "IoU")
-    return grid(columns, rows) + "\n\nIn brackets: objects; for IoU, images that show the class."
+    columns = ("class", *(f"AP50, {_short_title(name)}" for name in boxes), "IoU")
+    return markdown_table(columns, rows) + "\n\nIn brackets: number of objects; for IoU, of images with the class."
 
 
 def _speed(speed: Mapping[str, Any]) -> list[str]:
@@ -136,26 +151,19 @@ def _speed(speed: Mapping[str, Any]) -> list[str]:
         )
         for row in speed["rows"]
     ]
-    columns = ("engine", "network, ms", "whole, ms", "images/s one by one", "in a stream", "MB")
-    here = speed["machine"]
+    columns = ("engine", "network, ms", "total, ms", "images/s, single", "images/s, stream", "MB")
+    machine = speed["machine"]
     return [
-        "## Speed\n\n" + grid(columns, rows),
-        f"Images of {speed['image_size']}, from an RGB array to boxes and full-size class map; {here['processor']}, "
-        f"{here['cores']} cores, {speed['date'][:10]}.",
+        "## Speed\n\n" + markdown_table(columns, rows),
+        f"Images of {speed['image_size']}, from an RGB array to boxes and full-size class map; "
+        f"{machine['processor']}, {machine['cores']} cores, {speed['date'][:10]}.",
     ]
 
 
-def _percent(value: float | None, interval: Sequence[float] | None = None) -> str:
-    if value is None:
-        return "-"
-    spread = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
-    return f"{100 * value:.1f}{spread}"
+def _class_cell(score: Mapping[str, Any] | None) -> str:
+    return "-" if score is None else f"{percent(score['score'], digits=0)} ({score['count']})"
 
 
-def _of_class(score: Mapping[str, Any] | None) -> str:
-    return "-" if score is None else f"{100 * score['score']:.0f} ({score['count']})"
-
-
-def _short(text: str) -> str:
-    """`VOC2012@val` of `voc:some/where/VOC2012@val,weight=2`: a machine's paths are nobody's business."""
+def _short_title(text: str) -> str:
+    """`VOC2012@val` of `voc:some/where/VOC2012@val,sample_weight=2`, without folders of the machine."""
     return text.partition(",")[0].rpartition("/")[2].rpartition(":")[2]

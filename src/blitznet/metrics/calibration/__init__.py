@@ -1,5 +1,5 @@
-"""Calibration of box scores and pixel probabilities: expected calibration error, Platt and temperature scaling.
+"""Calibration of box scores and pixel confidence: expected calibration error, Platt and temperature scaling.
 
-May import: core, metrics, postprocess.
-Never imports: torch, argument parsing.
+May import: core, postprocess, metrics.
+Never imports: torch, predictors (they are arguments), argument parsing.
 """

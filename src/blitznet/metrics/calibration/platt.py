@@ -1,8 +1,8 @@
-"""The line through the logits of boxes' scores at which they mean what they say (Platt, 1999), found on images.
+"""Fit of Platt scaling (Platt, 1999) to the scores and outcomes of detections.
 
-A slope alone, which is a temperature, cannot mend scores that are too high where they are low and too low where they
-are high; a line can. It is the one under which what was right and wrong is likeliest, and what it is worth is told by
-two halves of the images, each by the other's line.
+Temperature scaling alone cannot correct scores that are too high at the low end and too low at the high end; a
+slope and a bias can. They maximize the likelihood of the outcomes. Their benefit is estimated by 2-fold
+cross-validation over images.
 """
 
 from dataclasses import dataclass, field
@@ -12,91 +12,103 @@ import numpy as np
 from blitznet.core.arrays import Flags, Scores
 from blitznet.core.calibration import PlattScaling
 from blitznet.core.errors import DataError
-from blitznet.metrics.calibration.ece import LEAST, bins, error_or_all
-from blitznet.metrics.matching import Reals
+from blitznet.metrics.arrays import Float64Array
+from blitznet.metrics.calibration.ece import ECE_MIN_SCORE, calibration_bins, ece_or_worst
 
-FROM = 0.1
-"""score from which a detection has a say: some below those that count, for the line moves scores across that border"""
-_PASSES = 50
-"""of Newton's method, which needs a handful"""
-_STEEPEST = 0.05
-"""least temperature: where right and wrong lie apart altogether no slope is steep enough"""
+FIT_MIN_SCORE = 0.1
+"""minimum score of detections in the fit; below ECE_MIN_SCORE, because the scaling moves scores across it"""
+_MAX_ITERATIONS = 50
+"""Newton steps; a few suffice"""
+_MIN_SLOPE = 0.05
+"""bounds the slope to 0.05..20; perfectly separable outcomes have no finite optimum"""
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """What was found; errors are expected calibration errors, 0..1."""
+class PlattFit:
+    """Platt scaling and its effect; errors are expected calibration errors, 0..1."""
 
-    line: PlattScaling
-    plain: float
-    """error as the network has it"""
-    error: float
-    """error by the line, on the images it was found on"""
-    two_fold: float
-    """error of each half of the images by the line of the other half"""
+    scaling: PlattScaling
+    ece_before: float
+    """error of the network's own scores"""
+    ece_after: float
+    """error with the scaling, on the images of the fit"""
+    cross_validated_ece: float
+    """error of each half of the images with the scaling of the other half"""
 
 
 @dataclass(eq=False)
-class Platt:
-    """Scores, and whether they were right, of every other image apart."""
+class PlattFitter:
+    """Accumulates scores and outcomes of detections, images with even and odd number apart."""
 
     scores: tuple[list[Scores], list[Scores]] = field(default_factory=lambda: ([], []))
-    right: tuple[list[Flags], list[Flags]] = field(default_factory=lambda: ([], []))
+    correct: tuple[list[Flags], list[Flags]] = field(default_factory=lambda: ([], []))
 
-    def add(self, image: int, score: Scores, right: Flags) -> None:
-        """Add a image's detections, scores and right (N,): those of at least FROM."""
-        there = score >= np.float32(FROM)
-        self.scores[image % 2].append(score[there])
-        self.right[image % 2].append(right[there])
+    def update(self, image: int, scores: Scores, correct: Flags) -> None:
+        """Add the detections of one image: scores and correct (N,); those below FIT_MIN_SCORE are left out."""
+        keep = scores >= np.float32(FIT_MIN_SCORE)
+        self.scores[image % 2].append(scores[keep])
+        self.correct[image % 2].append(correct[keep])
 
-    def found(self) -> Fit | None:
-        """The likeliest line; None where nothing was counted. Raises DataError where half the images have nothing."""
+    def fit(self) -> PlattFit | None:
+        """Fit the scaling; None without detections.
+
+        Raises:
+            DataError: One half of the images has no detections.
+        """
         halves = [self._half(number) for number in (0, 1)]
-        if not any(len(score) for score, _ in halves):
+        if not any(len(scores) for scores, _ in halves):
             return None
-        if not all(len(score) for score, _ in halves):
-            raise DataError("calibration: expected labelled things on several images, got one; give more images")
-        score, right = (np.concatenate(parts) for parts in zip(*halves, strict=True))
-        lines = [fitted(*half) for half in halves]
-        crossed = [_bins(by, *half) for by, half in zip(reversed(lines), halves, strict=True)]
-        best = fitted(score, right)
-        error, two_fold = error_or_all(_bins(best, score, right)), error_or_all(np.sum(crossed, 0))
-        return Fit(best, error_or_all(bins(score, right, LEAST)), error, two_fold)
+        if not all(len(scores) for scores, _ in halves):
+            raise DataError("calibration: expected labelled objects in at least two images, got one; add more images")
+        scores, correct = (np.concatenate(parts) for parts in zip(*halves, strict=True))
+        scalings = [fit_platt(*half) for half in halves]
+        held_out = [_scaled_bins(fold, *half) for fold, half in zip(reversed(scalings), halves, strict=True)]
+        scaling = fit_platt(scores, correct)
+        return PlattFit(
+            scaling=scaling,
+            ece_before=ece_or_worst(calibration_bins(scores, correct, ECE_MIN_SCORE)),
+            ece_after=ece_or_worst(_scaled_bins(scaling, scores, correct)),
+            cross_validated_ece=ece_or_worst(np.sum(held_out, 0)),
+        )
 
     def _half(self, number: int) -> tuple[Scores, Flags]:
         empty = np.zeros(0, np.float32)
         return (
             np.concatenate([empty, *self.scores[number]]).astype(np.float32),
-            np.concatenate([empty > 0, *self.right[number]]),
+            np.concatenate([empty > 0, *self.correct[number]]),
         )
 
 
-def fitted(score: Scores, right: Flags) -> PlattScaling:
-    """The line under which these are likeliest; scores and right (N,).
+def fit_platt(scores: Scores, correct: Flags) -> PlattScaling:
+    """The scaling of maximum likelihood.
 
-    One detection's worth of belief in the scores as they are keeps it finite where right and wrong lie apart.
+    A prior toward the identity, with the weight of one detection, keeps the optimum finite for separable outcomes.
+
+    Args:
+        scores: (N,) 0..1.
+        correct: (N,) whether the detection is a true positive.
     """
-    logit = _logit(score)
-    points = np.stack([logit, np.ones_like(logit)], 1)  # (N, 2)
-    start = np.array([1.0, 0.0])
-    line, prior = start, np.eye(2) / max(1, len(points))
-    for _ in range(_PASSES):
-        said = 1 / (1 + np.exp(-points @ line))
-        slope = points.T @ (said - right) / len(points) + prior @ (line - start)
-        curve = (points * (said * (1 - said))[:, None]).T @ points / len(points) + prior
-        step = np.linalg.solve(curve, slope)
-        line = line - step * min(1.0, 2.0 / float(np.abs(step).max(initial=1e-9)))
+    logits = _logits(scores)
+    inputs = np.stack([logits, np.ones_like(logits)], 1)  # (N, 2)
+    identity = np.array([1.0, 0.0])
+    weights, prior = identity, np.eye(2) / max(1, len(inputs))
+    for _ in range(_MAX_ITERATIONS):
+        probs = 1 / (1 + np.exp(-inputs @ weights))
+        gradient = inputs.T @ (probs - correct) / len(inputs) + prior @ (weights - identity)
+        hessian = (inputs * (probs * (1 - probs))[:, None]).T @ inputs / len(inputs) + prior
+        step = np.linalg.solve(hessian, gradient)
+        weights = weights - step * min(1.0, 2.0 / float(np.abs(step).max(initial=1e-9)))
         if np.abs(step).max() < 1e-9:
             break
-    # a line that falls would say that worse boxes are better ones: scores stay in order, as flat as it may be
-    steep = float(np.clip(line[0], _STEEPEST, 1 / _STEEPEST))
-    return PlattScaling(round(1 / steep, 4), round(float(line[1]), 4))
+    # A negative slope would reverse the order of the detections.
+    slope = float(np.clip(weights[0], _MIN_SLOPE, 1 / _MIN_SLOPE))
+    return PlattScaling(round(1 / slope, 4), round(float(weights[1]), 4))
 
 
-def _logit(score: Scores) -> Reals:
-    sure = score.astype(np.float64).clip(1e-6, 1 - 1e-6)
-    return np.asarray(np.log(sure / (1 - sure)))
+def _logits(scores: Scores) -> Float64Array:
+    probs = scores.astype(np.float64).clip(1e-6, 1 - 1e-6)
+    return np.asarray(np.log(probs / (1 - probs)))
 
 
-def _bins(line: PlattScaling, score: Scores, right: Flags) -> Reals:
-    return bins(line.apply(score), right, LEAST)
+def _scaled_bins(scaling: PlattScaling, scores: Scores, correct: Flags) -> Float64Array:
+    return calibration_bins(scaling.apply(scores), correct, ECE_MIN_SCORE)

@@ -1,37 +1,40 @@
-"""Whether a score means what it says: how many of the detections with a score near it are right."""
+"""Reliability diagram: accuracy of the detections by score."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from blitznet.metrics import voc_ap
-from blitznet.metrics.evidence import EvaluationState
-from blitznet.metrics.matching import IGNORED, TRUE_POSITIVE
+from blitznet.metrics.calibration.ece import calibration_bins, detection_outcomes
+from blitznet.metrics.state import EvaluationState
 
-BINS = 10
+RELIABILITY_BINS = 10
+"""bins of the diagram"""
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """The detections whose scores lie from `low` to below `high`; the last bin has those of score 1 too."""
+class ReliabilityBin:
+    """Detections with a score from `low` to below `high`; the last bin includes score 1."""
 
     low: float
     high: float
     count: int
-    score: float
-    """their mean"""
-    right: float
-    """share 0..1 of them that found an object"""
+    """detections in the bin"""
+    mean_score: float
+    accuracy: float
+    """fraction 0..1 of true positives"""
 
 
-def reliability(evidence: EvaluationState, bins: int = BINS) -> tuple[Bin, ...]:
-    """The bins that have detections, of equal widths; detections that are ignored in scoring are left out."""
-    verdict = voc_ap.verdicts(evidence.found, evidence.objects, evidence.rule)
-    counted = verdict != IGNORED
-    score, right = evidence.found.score[counted].astype(np.float64), verdict[counted] == TRUE_POSITIVE
-    place = np.minimum((score * bins).astype(np.int64), bins - 1)
-    count, scores, rights = (np.bincount(place, weights, bins) for weights in (None, score, right.astype(np.float64)))
+def reliability(state: EvaluationState, num_bins: int = RELIABILITY_BINS) -> tuple[ReliabilityBin, ...]:
+    """The bins of equal width that are not empty; ignored detections are left out."""
+    scores, correct = detection_outcomes(state.predictions, state.objects, state.rule)
+    count, score_sum, hits = calibration_bins(scores, correct, num_bins=num_bins)
     return tuple(
-        Bin(n / bins, (n + 1) / bins, int(count[n]), float(scores[n] / count[n]), float(rights[n] / count[n]))
+        ReliabilityBin(
+            low=n / num_bins,
+            high=(n + 1) / num_bins,
+            count=int(count[n]),
+            mean_score=float(score_sum[n] / count[n]),
+            accuracy=float(hits[n] / count[n]),
+        )
         for n in np.flatnonzero(count).tolist()
     )

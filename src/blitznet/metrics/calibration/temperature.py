@@ -1,7 +1,7 @@
-"""The temperature at which painted pixels are as certain as they say (Guo et al., 2017), found on labelled images.
+"""Fit of temperature scaling (Guo et al., 2017) to the confidence of pixels.
 
-Of each image the bins of `calibration.py` are counted at every temperature of a grid. The one of the least expected
-calibration error is taken; what it is worth is told by two halves of the images, each at the other's temperature.
+Calibration bins are accumulated at every temperature of a grid. The temperature with the lowest expected
+calibration error is taken. Its benefit is estimated by 2-fold cross-validation over images.
 """
 
 from dataclasses import dataclass, field
@@ -9,50 +9,60 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from blitznet.core.errors import DataError
-from blitznet.metrics.calibration.ece import BINS, error_or_all
-from blitznet.metrics.matching import Reals
+from blitznet.metrics.arrays import Float64Array
+from blitznet.metrics.calibration.ece import ECE_BINS, ece_or_worst
 
 TEMPERATURES: tuple[float, ...] = tuple(round(float(value), 3) for value in 2.0 ** (np.arange(-10, 13) / 8))
-"""0.42 to 2.83, each a twelfth above the one before; 1 is among them"""
-PLAIN = TEMPERATURES.index(1.0)
+"""0.42 to 2.83 in steps of 9 %; 1 is one of them"""
+IDENTITY_INDEX = TEMPERATURES.index(1.0)
+"""index of temperature 1"""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What was found; errors are expected calibration errors, 0..1."""
+class TemperatureFit:
+    """Temperature and its effect; errors are expected calibration errors, 0..1."""
 
     temperature: float
-    plain: float
+    ece_before: float
     """error at temperature 1"""
-    error: float
-    """error at the temperature found, on the images it was found on"""
-    two_fold: float
-    """error of each half of the images at the temperature found on the other half"""
+    ece_after: float
+    """error at the fitted temperature, on the images of the fit"""
+    cross_validated_ece: float
+    """error of each half of the images at the temperature of the other half"""
 
 
 @dataclass(eq=False)
-class Search:
-    """The bins at every temperature, of every other image apart."""
+class TemperatureFitter:
+    """Accumulates calibration bins at every temperature, images with even and odd number apart."""
 
-    tables: Reals = field(default_factory=lambda: np.zeros((2, len(TEMPERATURES), 3, BINS)))
-    """(2, T, 3, BINS)"""
+    bins: Float64Array = field(default_factory=lambda: np.zeros((2, len(TEMPERATURES), 3, ECE_BINS)))
+    """(2, T, 3, ECE_BINS) by half of the images and temperature"""
 
-    def add(self, image: int, temperature: int, bins: Reals) -> None:
-        """Add a image's bins (3, BINS) at the temperature of this place."""
-        self.tables[image % 2, temperature] += bins
+    def update(self, image: int, index: int, bins: Float64Array) -> None:
+        """Add an image's bins (3, ECE_BINS) at temperature TEMPERATURES[index]."""
+        self.bins[image % 2, index] += bins
 
-    def found(self) -> Found | None:
-        """The best temperature; None where nothing was counted. Raises DataError where half the images have nothing."""
-        whole = self.tables.sum(0)
-        if not whole[PLAIN, 0].any():
+    def fit(self) -> TemperatureFit | None:
+        """Fit the temperature; None without pixels.
+
+        Raises:
+            DataError: One half of the images has no pixels.
+        """
+        total = self.bins.sum(0)
+        if not total[IDENTITY_INDEX, 0].any():
             return None
-        if not self.tables[:, :, 0].any((1, 2)).all():
-            raise DataError("calibration: expected labelled things on several images, got one; give more images")
-        best = _best(whole)
-        crossed = self.tables[0, _best(self.tables[1])] + self.tables[1, _best(self.tables[0])]
-        return Found(TEMPERATURES[best], error_or_all(whole[PLAIN]), error_or_all(whole[best]), error_or_all(crossed))
+        if not self.bins[:, :, 0].any((1, 2)).all():
+            raise DataError("calibration: expected masks of at least two images, got one; add more images")
+        best = _best_index(total)
+        held_out = self.bins[0, _best_index(self.bins[1])] + self.bins[1, _best_index(self.bins[0])]
+        return TemperatureFit(
+            temperature=TEMPERATURES[best],
+            ece_before=ece_or_worst(total[IDENTITY_INDEX]),
+            ece_after=ece_or_worst(total[best]),
+            cross_validated_ece=ece_or_worst(held_out),
+        )
 
 
-def _best(tables: Reals) -> int:
-    """Place of the least error among (T, 3, BINS); of equals the one nearest to 1."""
-    return min(range(len(tables)), key=lambda place: (error_or_all(tables[place]), abs(place - PLAIN)))
+def _best_index(bins: Float64Array) -> int:
+    """Index of the lowest error of bins (T, 3, ECE_BINS); of equal ones the nearest to temperature 1."""
+    return min(range(len(bins)), key=lambda index: (ece_or_worst(bins[index]), abs(index - IDENTITY_INDEX)))
