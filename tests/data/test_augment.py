@@ -1,37 +1,28 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image as Pillow
+from PIL import Image
 
-from blitznet.core.arrays import ClassMap, RGBArray
+from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
-from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD, Policy, augment, draw_window
-from blitznet.data.color_jitter import draw_steps
-from blitznet.data.crop import Window
+from blitznet.data.augment import PLAIN, POLICIES, SSD, Policy, PolicyName, augment, draw_window
+from blitznet.data.color_jitter import draw_color_steps
+from blitznet.data.crop import CropWindow
 from blitznet.data.train_sample import TrainSample
+from support import synthetic_data
 
 SIZE, MAP = (120, 150), (30, 40)
 HEIGHT, WIDTH = 96, 128
-POLICIES = {"ssd": SSD, "blitznet": BLITZNET, "light": LIGHT, "plain": PLAIN}
-
-
-@dataclass(frozen=True)
-class Painted:
-    """A class map in memory."""
-
-    values: ClassMap
-
-    def read(self) -> ClassMap:
-        return self.values
+RANDOM_POLICIES: tuple[PolicyName, ...] = ("ssd", "blitznet", "light", "strong")
 
 
 def smooth_image() -> RGBArray:
-    """Slopes in two directions, so that a warp can be told from another."""
+    """Gradients in two directions, which differ under any two transforms."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([40 + x, 30 + y * 2, 200 - x // 2 - y // 2], -1).astype(np.uint8)
 
@@ -50,143 +41,146 @@ def make_sample(*, mask: bool = True, crowd: tuple[bool, ...] = (False, True)) -
         crowd=np.array(crowd, bool),
         annotated_box_classes=np.ones(20, bool),
         annotated_mask_classes=np.full(20, mask),
-        mask=Painted(class_map) if mask else None,
+        mask=synthetic_data.ArrayMask(class_map) if mask else None,
     )
 
 
-def run(sample: Sample, seed: int, policy: Policy) -> TrainSample:
+def run_policy(sample: Sample, seed: int, policy: Policy) -> TrainSample:
     return augment(sample, np.random.default_rng(seed), policy, size=SIZE, map_size=MAP)
 
 
-def same(a: TrainSample, b: TrainSample) -> bool:
-    fields = ("image", "boxes", "labels", "crowd", "class_map", "box_classes", "mask_classes")
+def equal(a: TrainSample, b: TrainSample) -> bool:
+    fields = ("image", "boxes", "labels", "crowd", "class_map", "annotated_box_classes", "annotated_mask_classes")
     return a.id == b.id and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in fields)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(POLICIES)), st.integers(0, 10**6), st.booleans())
-def test_what_every_example_is(name: str, seed: int, mask: bool) -> None:
+def test_training_samples_are_valid_and_deterministic(name: PolicyName, seed: int, mask: bool) -> None:
     sample = make_sample(mask=mask)
-    example = run(sample, seed, POLICIES[name])
-    assert same(example, run(sample, seed, POLICIES[name]))
-    assert example.image.shape == (*SIZE, 3)
-    assert example.image.dtype == np.uint8
-    assert example.image.flags.c_contiguous
-    assert example.class_map.shape == MAP
-    assert example.boxes.dtype == np.float32
-    assert ((example.boxes >= 0) & (example.boxes <= 1)).all()
-    assert (example.boxes[:, 2] - example.boxes[:, 0] >= 2 / SIZE[1]).all()
-    assert (example.boxes[:, 3] - example.boxes[:, 1] >= 2 / SIZE[0]).all()
-    assert set(zip(example.labels.tolist(), example.crowd.tolist(), strict=True)) <= {(11, False), (0, True)}
-    assert set(np.unique(example.class_map)) <= ({0, 12, 255} if mask else {255})
-    assert example.mask_classes is sample.annotated_mask_classes
+    train_sample = run_policy(sample, seed, POLICIES[name])
+    assert equal(train_sample, run_policy(sample, seed, POLICIES[name]))
+    assert train_sample.image.shape == (*SIZE, 3)
+    assert train_sample.image.dtype == np.uint8
+    assert train_sample.image.flags.c_contiguous
+    assert train_sample.class_map.shape == MAP
+    assert train_sample.boxes.dtype == np.float32
+    assert ((train_sample.boxes >= 0) & (train_sample.boxes <= 1)).all()
+    assert (train_sample.boxes[:, 2] - train_sample.boxes[:, 0] >= 2 / SIZE[1]).all()
+    assert (train_sample.boxes[:, 3] - train_sample.boxes[:, 1] >= 2 / SIZE[0]).all()
+    assert set(zip(train_sample.labels.tolist(), train_sample.crowd.tolist(), strict=True)) <= {(11, False), (0, True)}
+    assert set(np.unique(train_sample.class_map)) <= ({0, 12, 255} if mask else {255})
+    assert train_sample.annotated_mask_classes is sample.annotated_mask_classes
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(["ssd", "blitznet", "light"]), st.integers(0, 10**6))
-def test_a_painted_box_stays_its_masks_box(name: str, seed: int) -> None:
-    """Through the whole way, within one cell of the class map."""
-    example = run(make_sample(crowd=(False,)), seed, POLICIES[name])
-    rows, columns = np.nonzero(example.class_map == 12)
-    if len(example.boxes) == 0 or len(rows) == 0:
+@given(st.sampled_from(RANDOM_POLICIES), st.integers(0, 10**6))
+def test_class_map_and_box_stay_aligned(name: PolicyName, seed: int) -> None:
+    """Within one cell of the class map."""
+    train_sample = run_policy(make_sample(crowd=(False,)), seed, POLICIES[name])
+    rows, columns = np.nonzero(train_sample.class_map == 12)
+    if len(train_sample.boxes) == 0 or len(rows) == 0:
         return
-    found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    assert found == pytest.approx(_cells(example), abs=1.001)
+    extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert extent == pytest.approx(_cells(train_sample), abs=1.001)
 
 
-def _cells(example: TrainSample) -> list[float]:
-    return [float(side) for side in example.boxes[0] * np.array([MAP[1], MAP[0], MAP[1], MAP[0]])]
+def _cells(train_sample: TrainSample) -> list[float]:
+    return [float(coordinate) for coordinate in train_sample.boxes[0] * np.array([MAP[1], MAP[0], MAP[1], MAP[0]])]
 
 
-def test_plain_is_resizing() -> None:
-    example = run(make_sample(), 0, PLAIN)
-    assert np.array_equal(example.image, ImageSource(smooth_image()).resize(SIZE))
-    assert example.boxes[0] == pytest.approx([30 / 128, 20 / 96, 90 / 128, 70 / 96])
-    assert example.labels.tolist() == [11, 0]
-    assert example.crowd.tolist() == [False, True]
+def test_plain_only_resizes() -> None:
+    train_sample = run_policy(make_sample(), 0, PLAIN)
+    assert np.array_equal(train_sample.image, ImageSource(smooth_image()).resize(SIZE))
+    assert train_sample.boxes[0] == pytest.approx([30 / 128, 20 / 96, 90 / 128, 70 / 96])
+    assert train_sample.labels.tolist() == [11, 0]
+    assert train_sample.crowd.tolist() == [False, True]
 
 
-def test_flipped_twice_is_the_same_picture() -> None:
-    plain, flipped = run(make_sample(), 0, PLAIN), run(make_sample(), 0, replace(PLAIN, flip=1.0))
+def test_flip_mirrors_image_boxes_and_class_map() -> None:
+    plain, flipped = run_policy(make_sample(), 0, PLAIN), run_policy(make_sample(), 0, replace(PLAIN, flip=1.0))
     assert np.array_equal(flipped.image[:, ::-1], plain.image)
     assert np.array_equal(flipped.class_map[:, ::-1], plain.class_map)
     assert flipped.boxes[:, [2, 1, 0, 3]] == pytest.approx(np.abs([1, 0, 1, 0] - plain.boxes), abs=1e-6)
 
 
-def slow_picture(window: Window, size: tuple[int, int], padding: tuple[int, int, int]) -> RGBArray:
-    """Pad, crop, flip and resize one after another, each at four times the image's size."""
-    fine = 4
-    image = Pillow.fromarray(smooth_image()).resize((WIDTH * fine, HEIGHT * fine), Pillow.Resampling.BICUBIC)
-    left, top, right, bottom = (round(v * fine) for v in (window.x1, window.y1, window.x2, window.y2))
-    canvas = Pillow.new("RGB", (right - left, bottom - top), padding)
+def warp_stepwise(window: CropWindow, size: tuple[int, int], fill: tuple[int, int, int]) -> RGBArray:
+    """Pad, crop, flip and resize one after another, at four times the image size."""
+    scale = 4
+    image = Image.fromarray(smooth_image()).resize((WIDTH * scale, HEIGHT * scale), Image.Resampling.BICUBIC)
+    left, top, right, bottom = (round(v * scale) for v in (window.x1, window.y1, window.x2, window.y2))
+    canvas = Image.new("RGB", (right - left, bottom - top), fill)
     canvas.paste(image, (-left, -top))
     if window.flipped:
-        canvas = canvas.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
-    return np.array(canvas.resize((size[1], size[0]), Pillow.Resampling.BOX))
+        canvas = canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.array(canvas.resize((size[1], size[0]), Image.Resampling.BOX))
 
 
-@pytest.mark.parametrize("name", ["ssd", "blitznet", "light"])
+@pytest.mark.parametrize("name", RANDOM_POLICIES)
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_one_warp_equals_four_steps(name: str, seed: int) -> None:
-    policy = replace(POLICIES[name], colour="none", zoom_out=seed % 2, padding=(90, 80, 70))
+def test_one_warp_equals_four_steps(name: PolicyName, seed: int) -> None:
+    policy = replace(POLICIES[name], color="none", zoom_out=seed % 2, fill=(90, 80, 70))
     sample = make_sample()
     window = draw_window((HEIGHT, WIDTH), sample.boxes[:1], np.random.default_rng(seed), policy)
-    slow = slow_picture(window, SIZE, policy.padding).astype(int)
-    difference = np.abs(run(sample, seed, policy).image - slow)
+    stepwise = warp_stepwise(window, SIZE, policy.fill).astype(int)
+    difference = np.abs(run_policy(sample, seed, policy).image - stepwise)
     assert np.median(difference) <= 2
-    assert (difference.max(-1) > 12).mean() < 0.04  # the image's rim, which the slow way blends
+    assert (difference.max(-1) > 12).mean() < 0.04  # the rim of the image, which the stepwise version blends
 
 
-def test_around_the_image_are_padding_and_background() -> None:
-    policy = Policy(zoom_out=1.0, min_zoom=3.0, max_zoom=3.0, padding=(1, 2, 3))
-    example = run(make_sample(), 5, policy)
-    around = (example.image == (1, 2, 3)).all(-1)
-    assert around.mean() == pytest.approx(8 / 9, abs=0.03)
-    rows, columns = np.nonzero(~around)
+def test_zoom_out_adds_fill_and_background() -> None:
+    policy = Policy(zoom_out=1.0, min_zoom=3.0, max_zoom=3.0, fill=(1, 2, 3))
+    train_sample = run_policy(make_sample(), 5, policy)
+    is_fill = (train_sample.image == (1, 2, 3)).all(-1)
+    assert is_fill.mean() == pytest.approx(8 / 9, abs=0.03)
+    rows, columns = np.nonzero(~is_fill)
     assert (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1) == len(rows)
-    assert (example.class_map == 0).mean() > 0.85
+    assert (train_sample.class_map == 0).mean() > 0.85
 
 
-def test_nothing_of_the_image_may_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blitznet.data.augment.draw_window", lambda *_: Window(-90, -90, -10, -10))
-    example = run(make_sample(), 0, replace(SSD, padding=(9, 8, 7)))
-    assert (example.image == (9, 8, 7)).all()
-    assert not example.class_map.any()
-    assert len(example.boxes) == 0
+def test_windows_outside_the_image_are_all_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blitznet.data.augment.draw_window", lambda *_: CropWindow(-90, -90, -10, -10))
+    train_sample = run_policy(make_sample(), 0, replace(SSD, fill=(9, 8, 7)))
+    assert (train_sample.image == (9, 8, 7)).all()
+    assert not train_sample.class_map.any()
+    assert len(train_sample.boxes) == 0
 
 
-def test_colour_changes_the_image_but_not_its_padding() -> None:
-    policy = Policy(colour="blitznet", zoom_out=1.0, min_zoom=3.0, max_zoom=3.0, padding=(1, 2, 3))
-    example, plain = run(make_sample(), 7, policy), run(make_sample(), 7, replace(policy, colour="none"))
-    around = (plain.image == (1, 2, 3)).all(-1)
-    assert (example.image[around] == (1, 2, 3)).all()
-    assert (example.image[~around] != plain.image[~around]).mean() > 0.5
-    assert draw_steps("blitznet", np.random.default_rng(7))
+def test_color_jitter_changes_the_image_but_not_the_fill() -> None:
+    policy = Policy(color="blitznet", zoom_out=1.0, min_zoom=3.0, max_zoom=3.0, fill=(1, 2, 3))
+    train_sample, plain = (
+        run_policy(make_sample(), 7, policy),
+        run_policy(make_sample(), 7, replace(policy, color="none")),
+    )
+    is_fill = (plain.image == (1, 2, 3)).all(-1)
+    assert (train_sample.image[is_fill] == (1, 2, 3)).all()
+    assert (train_sample.image[~is_fill] != plain.image[~is_fill]).mean() > 0.5
+    assert draw_color_steps("blitznet", np.random.default_rng(7))
 
 
-def test_crowds_do_not_lead_the_crop() -> None:
-    """A sample of nothing but a crowd is cropped like an empty one."""
+def test_crowds_do_not_influence_the_crop() -> None:
+    """A sample with only a crowd is cropped as an empty one."""
     crowd, empty = make_sample(crowd=(True,)), make_sample(crowd=())
     for seed in range(10):
-        policy = replace(SSD, colour="none")
-        assert np.array_equal(run(crowd, seed, policy).image, run(empty, seed, policy).image)
+        policy = replace(SSD, color="none")
+        assert np.array_equal(run_policy(crowd, seed, policy).image, run_policy(empty, seed, policy).image)
 
 
-def test_a_mask_of_another_size_is_refused() -> None:
-    sample = replace(make_sample(), mask=Painted(np.zeros((10, 20), np.uint8)))
-    with pytest.raises(DataError, match="toy: the mask is 20x10 pixels, the image 128x96; make them the same size"):
-        run(sample, 0, PLAIN)
+def test_masks_of_another_size_are_refused() -> None:
+    sample = replace(make_sample(), mask=synthetic_data.ArrayMask(np.zeros((10, 20), np.uint8)))
+    with pytest.raises(DataError, match="toy: expected a mask of the image's 128x96 pixels, got 20x10; make them"):
+        run_policy(sample, 0, PLAIN)
 
 
-@pytest.mark.parametrize(("name", "share"), [("ssd", 0.5), ("blitznet", 0.5), ("light", 0.3)])
-def test_how_often_a_policy_zooms_out_and_flips(name: str, share: float) -> None:
+@pytest.mark.parametrize(("name", "probability"), [("ssd", 0.5), ("blitznet", 0.5), ("light", 0.3), ("strong", 0.4)])
+def test_policies_zoom_out_and_flip_with_their_probabilities(name: PolicyName, probability: float) -> None:
     policy = replace(POLICIES[name], crop="none")
-    drawn = [
+    windows = [
         draw_window((HEIGHT, WIDTH), np.zeros((0, 4), np.float32), np.random.default_rng(seed), policy)
         for seed in range(600)
     ]
-    zoomed = [window for window in drawn if window.width > WIDTH + 1e-6]
-    assert len(zoomed) / 600 == pytest.approx(share, abs=0.06)
+    zoomed = [window for window in windows if window.width > WIDTH + 1e-6]
+    assert len(zoomed) / 600 == pytest.approx(probability, abs=0.06)
     assert max(window.width for window in zoomed) == pytest.approx(policy.max_zoom * WIDTH, rel=0.03)
     assert min(window.width for window in zoomed) >= policy.min_zoom * WIDTH - 1e-6
-    assert np.mean([window.flipped for window in drawn]) == pytest.approx(0.5, abs=0.06)
+    assert np.mean([window.flipped for window in windows]) == pytest.approx(0.5, abs=0.06)

@@ -3,15 +3,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from PIL import Image
 
 from blitznet.core.arrays import RGBArray
-from blitznet.data import color_jitter as colour
-from blitznet.data.color_jitter import Kind, Step, draw_steps
+from blitznet.data.color_jitter import ColorKind, ColorStep, apply_color_steps, draw_color_steps
 
 
-def paint(image: RGBArray, steps: tuple[Step, ...]) -> RGBArray:
-    return np.array(colour.apply_steps(Pillow.fromarray(image), steps))
+def jitter(image: RGBArray, steps: tuple[ColorStep, ...]) -> RGBArray:
+    return np.array(apply_color_steps(Image.fromarray(image), steps))
 
 
 def noise(low: int = 0, high: int = 256) -> RGBArray:
@@ -23,58 +22,58 @@ def hsv(image: RGBArray) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return np.array([colorsys.rgb_to_hsv(*pixel) for pixel in flat])
 
 
-def test_nothing_to_do_gives_the_same_pixels() -> None:
+def test_no_steps_change_no_pixels() -> None:
     image = noise()
-    np.testing.assert_array_equal(paint(image, ()), image)
-    assert draw_steps("none", np.random.default_rng(0)) == ()
+    np.testing.assert_array_equal(jitter(image, ()), image)
+    assert draw_color_steps("none", np.random.default_rng(0)) == ()
 
 
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (Step("brightness", 20.0), [[120, 70, 20], [255, 255, 40]]),
-        (Step("brightness", -30.0), [[70, 20, 0], [225, 210, 0]]),
-        (Step("gain", 0.5), [[50, 25, 0], [128, 120, 10]]),
-        (Step("gain", 1.5), [[150, 75, 0], [255, 255, 30]]),
-        (Step("contrast", 0.5), [[139, 98, 5], [216, 193, 15]]),  # around the mean 177.5, 145, 10
-        (Step("saturation", 0.5), [[100, 75, 50], [255, 248, 138]]),
-        (Step("saturation", 0.0), [[100, 100, 100], [255, 255, 255]]),
-        (Step("hue", 1 / 3), [[0, 100, 50], [20, 255, 240]]),  # red becomes green
+        (ColorStep("brightness", 20.0), [[120, 70, 20], [255, 255, 40]]),
+        (ColorStep("brightness", -30.0), [[70, 20, 0], [225, 210, 0]]),
+        (ColorStep("gain", 0.5), [[50, 25, 0], [128, 120, 10]]),
+        (ColorStep("gain", 1.5), [[150, 75, 0], [255, 255, 30]]),
+        (ColorStep("contrast", 0.5), [[139, 98, 5], [216, 193, 15]]),  # around the mean 177.5, 145, 10
+        (ColorStep("saturation", 0.5), [[100, 75, 50], [255, 248, 138]]),
+        (ColorStep("saturation", 0.0), [[100, 100, 100], [255, 255, 255]]),
+        (ColorStep("hue", 1 / 3), [[0, 100, 50], [20, 255, 240]]),  # red to green
     ],
 )
-def test_one_step_worked_by_hand(step: Step, expected: list[list[int]]) -> None:
+def test_single_steps_computed_by_hand(step: ColorStep, expected: list[list[int]]) -> None:
     image = np.array([[[100, 50, 0], [255, 240, 20]]], np.uint8).repeat(5, 0).repeat(5, 1)
-    actual = paint(image, (step,))[0, ::5]
+    actual = jitter(image, (step,))[0, ::5]
     assert np.abs(actual.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.2, 1.5])
-def test_saturation_is_that_of_hsv(factor: float) -> None:
-    image = noise(140, 256)  # saturation under .45: never cut
-    actual, before = hsv(paint(image, (Step("saturation", factor),))), hsv(image)
+def test_saturation_matches_hsv(factor: float) -> None:
+    image = noise(140, 256)  # saturation below 0.45: never clipped
+    actual, before = hsv(jitter(image, (ColorStep("saturation", factor),))), hsv(image)
     assert np.abs(actual[:, 1] - before[:, 1] * factor).max() < 0.02
     assert np.abs(actual[:, 2] - before[:, 2]).max() < 0.01
     vivid = before[:, 1] > 0.2
     assert np.abs((actual[:, 0] - before[:, 0] + 0.5) % 1 - 0.5)[vivid].max() < 0.03
 
 
-@pytest.mark.parametrize("turn", [-0.07, -0.05, 0.05, 0.07])
-def test_hue_turns_by_about_as_much(turn: float) -> None:
+@pytest.mark.parametrize("rotation", [-0.07, -0.05, 0.05, 0.07])
+def test_hue_rotates_as_in_hsv(rotation: float) -> None:
     image = noise(60, 200)
-    actual, before = hsv(paint(image, (Step("hue", turn),))), hsv(image)
+    actual, before = hsv(jitter(image, (ColorStep("hue", rotation),))), hsv(image)
     vivid = (before[:, 1] > 0.25) & (before[:, 2] > 0.3)
-    turned = (actual[:, 0] - before[:, 0] + 0.5) % 1 - 0.5
-    assert turned[vivid].mean() == pytest.approx(turn, abs=0.005)
-    assert np.abs(turned[vivid] - turn).max() < 0.03
+    rotated = (actual[:, 0] - before[:, 0] + 0.5) % 1 - 0.5
+    assert rotated[vivid].mean() == pytest.approx(rotation, abs=0.005)
+    assert np.abs(rotated[vivid] - rotation).max() < 0.03
 
 
-def test_grey_has_no_hue() -> None:
-    grey = np.full((4, 4, 3), 90, np.uint8)
-    assert np.abs(paint(grey, (Step("hue", 0.07),)).astype(int) - 90).max() <= 1
+def test_gray_has_no_hue() -> None:
+    gray = np.full((4, 4, 3), 90, np.uint8)
+    assert np.abs(jitter(gray, (ColorStep("hue", 0.07),)).astype(int) - 90).max() <= 1
 
 
-def slowly(image: RGBArray, steps: tuple[Step, ...]) -> RGBArray:
-    """Step by step in floats, clipped once."""
+def jitter_stepwise(image: RGBArray, steps: tuple[ColorStep, ...]) -> RGBArray:
+    """Each step on its own in floats, clipped once."""
     rgb = image / 255
     for step in steps:
         if step.kind == "brightness":
@@ -99,26 +98,26 @@ def slowly(image: RGBArray, steps: tuple[Step, ...]) -> RGBArray:
         ("gain", "saturation", "contrast"),
     ],
 )
-def test_joined_steps_equal_single_ones(kinds: tuple[Kind, ...]) -> None:
+def test_composed_steps_equal_single_steps(kinds: tuple[ColorKind, ...]) -> None:
     image = noise(90, 160)
     amounts = {"brightness": 12.0, "contrast": 1.2, "gain": 0.9, "saturation": 0.8}
-    steps = tuple(Step(kind, amounts[kind]) for kind in kinds)
-    flat = np.kron(image[:8, :10], np.ones((5, 5, 1), np.uint8))  # a mean that sparse reading finds exactly
-    assert np.abs(paint(flat, steps).astype(int) - slowly(flat, steps)).max() <= 3
+    steps = tuple(ColorStep(kind, amounts[kind]) for kind in kinds)
+    flat = np.kron(image[:8, :10], np.ones((5, 5, 1), np.uint8))  # a mean that subsampling estimates exactly
+    assert np.abs(jitter(flat, steps).astype(int) - jitter_stepwise(flat, steps)).max() <= 3
 
 
-def test_ssd_takes_each_step_in_half_of_the_images() -> None:
-    drawn = [draw_steps("ssd", np.random.default_rng(seed)) for seed in range(1000)]
+def test_ssd_applies_each_step_with_probability_half() -> None:
+    drawn = [draw_color_steps("ssd", np.random.default_rng(seed)) for seed in range(1000)]
     counts = Counter(step.kind for steps in drawn for step in steps)
     assert set(counts) == {"brightness", "gain", "saturation", "hue"}
     assert all(count == pytest.approx(500, abs=70) for count in counts.values())
-    early = [steps for steps in drawn if len(steps) == 4 and steps[1].kind == "gain"]
-    late = [steps for steps in drawn if len(steps) == 4 and steps[3].kind == "gain"]
-    assert len(early) == pytest.approx(len(late), abs=25)
+    gain_first = [steps for steps in drawn if len(steps) == 4 and steps[1].kind == "gain"]
+    gain_last = [steps for steps in drawn if len(steps) == 4 and steps[3].kind == "gain"]
+    assert len(gain_first) == pytest.approx(len(gain_last), abs=25)
 
 
-def test_release_takes_all_steps_in_one_of_four_orders() -> None:
-    drawn = [draw_steps("blitznet", np.random.default_rng(seed)) for seed in range(200)]
+def test_blitznet_applies_all_steps_in_one_of_four_orders() -> None:
+    drawn = [draw_color_steps("blitznet", np.random.default_rng(seed)) for seed in range(200)]
     orders = Counter("".join(step.kind[0].upper() for step in steps) for steps in drawn)
     assert set(orders) == {"BSHC", "SBCH", "CHBS", "HSCB"}
     assert min(orders.values()) > 25
@@ -134,12 +133,12 @@ def test_release_takes_all_steps_in_one_of_four_orders() -> None:
         ),
     ],
 )
-def test_amounts_fill_their_ranges(rule: str, ranges: dict[str, tuple[float, float]]) -> None:
+def test_amounts_cover_their_ranges(rule: str, ranges: dict[str, tuple[float, float]]) -> None:
     assert rule in ("ssd", "blitznet")
     drawn = [
         s
         for seed in range(500)
-        for s in draw_steps("ssd" if rule == "ssd" else "blitznet", np.random.default_rng(seed))
+        for s in draw_color_steps("ssd" if rule == "ssd" else "blitznet", np.random.default_rng(seed))
     ]
     for kind, (low, high) in ranges.items():
         amounts = [step.amount for step in drawn if step.kind == kind]

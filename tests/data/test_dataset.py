@@ -1,4 +1,4 @@
-"""All readers give the same Samples for the same drawn images; sets are light and picklable."""
+"""All readers return the same samples for the same synthetic images; datasets can be pickled."""
 
 import pickle
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError
-from blitznet.data.dataset import Annotation, Objects, read_names, read_text
+from blitznet.data.dataset import Annotation, AnnotationArrays, read_class_list, read_text
 from blitznet.data.sources import open_dataset, open_sources, parse_source
 from support import synthetic_data
 
@@ -22,7 +22,7 @@ WRITERS: dict[str, Callable[[Path, list[synthetic_data.Drawing]], str]] = {
 
 @pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("mapped", [False, True])
-def test_every_reader_gives_the_drawn_samples(form: str, mapped: bool, tmp_path: Path) -> None:
+def test_every_reader_returns_the_drawn_samples(form: str, mapped: bool, tmp_path: Path) -> None:
     drawings = synthetic_data.draw(8)
     text = WRITERS[form](tmp_path, drawings)
     dataset = open_sources([text], synthetic_data.NAMES)[0] if mapped else open_dataset(parse_source(text))
@@ -50,65 +50,65 @@ def test_every_reader_gives_the_drawn_samples(form: str, mapped: bool, tmp_path:
 
 
 @pytest.mark.parametrize("form", WRITERS)
-def test_sets_travel_to_workers(form: str, tmp_path: Path) -> None:
+def test_datasets_can_be_pickled(form: str, tmp_path: Path) -> None:
     dataset = open_sources([WRITERS[form](tmp_path, synthetic_data.draw(3))], synthetic_data.NAMES)[0]
-    there = pickle.loads(pickle.dumps(dataset))
+    copy = pickle.loads(pickle.dumps(dataset))
     for k in range(3):
-        np.testing.assert_array_equal(there[k].class_map(), dataset[k].class_map())
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(there[k])).boxes, dataset[k].boxes)
+        np.testing.assert_array_equal(copy[k].class_map(), dataset[k].class_map())
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(copy[k])).boxes, dataset[k].boxes)
 
 
-def test_indices_count_from_the_end_and_stop(tmp_path: Path) -> None:
+def test_negative_indices_and_the_end(tmp_path: Path) -> None:
     dataset = open_dataset(parse_source(synthetic_data.write_voc(tmp_path, synthetic_data.draw(3))))
     assert dataset[-1].id == "toy_0002"
     with pytest.raises(IndexError):
         dataset[3]
 
 
-def test_objects_pack_images_in_flat_arrays() -> None:
-    objects = Objects.pack(
+def test_annotations_are_packed_in_flat_arrays() -> None:
+    packed = AnnotationArrays.pack(
         [
             [Annotation((0, 1, 2, 3), 4)],
             [],
             [Annotation((1, 1, 2, 2), 0, True), Annotation((0, 0, 9, 9), 1, False, True)],
         ]
     )
-    assert objects.starts.tolist() == [0, 1, 1, 3]
-    assert objects.labels[objects.span(2)].tolist() == [0, 1]
-    assert objects.difficult.tolist() == [False, True, False]
-    assert objects.crowd.tolist() == [False, False, True]
-    assert objects.boxes[objects.span(1)].shape == (0, 4)
+    assert packed.offsets.tolist() == [0, 1, 1, 3]
+    assert packed.labels[packed.image_slice(2)].tolist() == [0, 1]
+    assert packed.difficult.tolist() == [False, True, False]
+    assert packed.crowd.tolist() == [False, False, True]
+    assert packed.boxes[packed.image_slice(1)].shape == (0, 4)
 
 
-def test_two_images_of_one_name_are_told(tmp_path: Path) -> None:
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     text = synthetic_data.write_yolo(tmp_path, synthetic_data.draw(2))
     twin = tmp_path / "images" / "train" / "toy_0000.webp"
     twin.touch()
     with pytest.raises(DataError) as caught:
         open_dataset(parse_source(text))
     assert str(caught.value) == (
-        f"{twin.with_suffix('.png')}: toy_0000.webp beside it has the same name but for the suffix, by which a set "
-        "knows its images; rename or remove one"
+        f"{twin.with_suffix('.png')}: expected one image of this name, got also toy_0000.webp; names without suffix "
+        "identify samples, so rename or remove one"
     )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "came an empty file"),
-        (b"a\nb\na\n", "every class name once"),
+        (b"", "got an empty file"),
+        (b"a\nb\na\n", "expected unique class names"),
         (b"\xff\xfe\x00", "expected UTF-8"),
     ],
 )
 def test_bad_class_lists_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
-        read_names(tmp_path / "classes.txt")
+        read_class_list(tmp_path / "classes.txt")
 
 
-def test_files_have_a_cap(tmp_path: Path) -> None:
+def test_large_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "long").write_bytes(b"x" * 100)
-    with pytest.raises(DataError, match="more than 10 bytes"):
+    with pytest.raises(DataError, match="expected at most 10 bytes"):
         read_text(tmp_path / "long", limit=10)
     with pytest.raises(DataError, match="there is no such file"):
         read_text(tmp_path / "none", limit=10)

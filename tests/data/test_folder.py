@@ -1,4 +1,4 @@
-"""The folder reader."""
+"""The reader of mask folders."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_without_background_value_0_is_the_first_class(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset[k].class_map(), expected)
 
 
-def test_a_image_without_a_png_has_no_mask(tmp_path: Path) -> None:
+def test_an_image_without_a_png_has_no_mask(tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path, synthetic_data.draw(3))
     (tmp_path / "masks" / "toy_0001.png").unlink()
     dataset = open_folder(tmp_path, None, title="t")
@@ -28,7 +28,7 @@ def test_a_image_without_a_png_has_no_mask(tmp_path: Path) -> None:
     assert not dataset[1].annotated_mask_classes.any()
 
 
-def test_splits_by_list_and_by_folder(tmp_path: Path) -> None:
+def test_splits_as_list_and_as_folder(tmp_path: Path) -> None:
     drawings = synthetic_data.draw(4)
     synthetic_data.write_folder(tmp_path, drawings)
     (tmp_path / "splits").mkdir()
@@ -44,7 +44,7 @@ def test_splits_by_list_and_by_folder(tmp_path: Path) -> None:
         open_folder(tmp_path, "test", title="t")
 
 
-def test_a_list_has_one_name_a_line_with_or_without_suffix(tmp_path: Path) -> None:
+def test_lists_contain_names_with_or_without_suffix(tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path, synthetic_data.draw(4))
     names = ("my image.png", "IMG_1.PNG", "odd.jpg.png")
     for k, name in enumerate(names):
@@ -53,34 +53,36 @@ def test_a_list_has_one_name_a_line_with_or_without_suffix(tmp_path: Path) -> No
     (tmp_path / "splits" / "val.txt").write_text("my image\r\n\nIMG_1.PNG\n odd.jpg\n")
     dataset = open_folder(tmp_path, "val", title="t")
     assert dataset.ids == ("my image", "IMG_1", "odd.jpg")
-    assert [Path(image).name for image in dataset.images] == [*names]
+    assert [Path(image).name for image in dataset.image_paths] == [*names]
 
 
-def test_two_images_of_one_name_are_refused_where_they_are_taken(tmp_path: Path) -> None:
+def test_two_images_of_one_name_are_refused_in_the_selected_split(tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path, synthetic_data.draw(4))
     synthetic_data.write_image(tmp_path / "images" / "toy_0001.jpg", synthetic_data.draw(1)[0])
     (tmp_path / "masks" / "toy_0002.PNG").write_bytes((tmp_path / "masks" / "toy_0002.png").read_bytes())
     (tmp_path / "splits").mkdir()
-    (tmp_path / "splits" / "one.txt").write_text("toy_0001.jpg\n")
-    (tmp_path / "splits" / "other.txt").write_text("toy_0002\n")
-    for split in (None, "one"):
-        with pytest.raises(DataError, match=r"toy_0001\.jpg: toy_0001\.png beside it has the same name .* remove one"):
+    (tmp_path / "splits" / "both.txt").write_text("toy_0001.jpg\n")
+    (tmp_path / "splits" / "single.txt").write_text("toy_0002\n")
+    for split in (None, "both"):
+        with pytest.raises(
+            DataError, match=r"toy_0001\.jpg: expected one image .* got also toy_0001\.png; .* remove one"
+        ):
             open_folder(tmp_path, split, title="t")
-    assert open_folder(tmp_path, "other", title="t")[0].mask is not None
+    assert open_folder(tmp_path, "single", title="t")[0].mask is not None
 
 
 @pytest.mark.parametrize(
     ("missing", "message"),
     [("images", "expected images"), ("masks", "expected PNG masks"), ("classes.txt", "there is no such file")],
 )
-def test_missing_parts_are_told(missing: str, message: str, tmp_path: Path) -> None:
+def test_missing_parts_are_refused(missing: str, message: str, tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
     (tmp_path / missing).rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=message):
         open_folder(tmp_path, None, title="t")
 
 
-def test_classes_are_counted(tmp_path: Path) -> None:
+def test_number_of_classes_is_limited(tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
     for lines in (["background"], [f"c{k}" for k in range(255)]):
         (tmp_path / "classes.txt").write_text("\n".join(lines))

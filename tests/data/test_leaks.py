@@ -1,11 +1,12 @@
-"""The clean protocol."""
+"""Clean protocol: leaks and duplicates."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from blitznet.core.errors import DataError
-from blitznet.data.dataset import Dataset
+from blitznet.core.sample import Dataset
 from blitznet.data.leaks import find_duplicates, find_leaks, image_key, list_images, refuse_leaks
 from blitznet.data.sources import open_dataset, parse_source
 from support import synthetic_data
@@ -26,7 +27,7 @@ from support import synthetic_data
         (("a/images/x.jpg", "folder"), ("a/images/../images/x.jpg", "yolo"), True),
     ],
 )
-def test_keys_of_images(first: tuple[str, str], second: tuple[str, str], same: bool) -> None:
+def test_image_keys(first: tuple[str, str], second: tuple[str, str], same: bool) -> None:
     keys = [image_key(path, Path(path).stem, form) for path, form in (first, second)]
     assert (keys[0] == keys[1]) == same
 
@@ -35,40 +36,40 @@ def open_text(text: str) -> Dataset:
     return open_dataset(parse_source(text))
 
 
-def rename(drawings: list[synthetic_data.Drawing], names: list[str]) -> list[synthetic_data.Drawing]:
-    from dataclasses import replace
-
+def with_ids(drawings: list[synthetic_data.Drawing], names: list[str]) -> list[synthetic_data.Drawing]:
     return [replace(drawing, id=name) for drawing, name in zip(drawings, names, strict=True)]
 
 
-def test_voc2012_2007_n_is_voc2007_n_and_is_refused(tmp_path: Path) -> None:
-    train = rename(synthetic_data.draw(5), ["2007_000001", "2007_000002", "2007_000003", "2007_000004", "2008_000005"])
-    test = rename(synthetic_data.draw(5, seed=1), ["000001", "000002", "000003", "000004", "000005"])
-    one = open_text(synthetic_data.write_voc(tmp_path / "VOC2012", train))
-    two = open_text(synthetic_data.write_voc(tmp_path / "VOC2007", test, "test"))
-    assert [(leak.train, leak.evaluation) for leak in find_leaks([one], [two])] == [
+def test_voc2007_images_in_voc2012_are_leaks(tmp_path: Path) -> None:
+    train = with_ids(
+        synthetic_data.draw(5), ["2007_000001", "2007_000002", "2007_000003", "2007_000004", "2008_000005"]
+    )
+    test = with_ids(synthetic_data.draw(5, seed=1), ["000001", "000002", "000003", "000004", "000005"])
+    first = open_text(synthetic_data.write_voc(tmp_path / "VOC2012", train))
+    second = open_text(synthetic_data.write_voc(tmp_path / "VOC2007", test, "test"))
+    assert [(leak.train, leak.evaluation) for leak in find_leaks([first], [second])] == [
         (f"2007_00000{k}", f"00000{k}") for k in range(1, 5)
     ]
-    message = r"VOC2007@test: 4 evaluation image\(s\) .* 000001, 000002, 000003; .*--allow-leaks"
+    message = r"VOC2007@test: 4 evaluation image\(s\) .*: 000001, 000002, 000003; .*--allow-leaks"
     with pytest.raises(DataError, match=message):
-        refuse_leaks([one], [two])
+        refuse_leaks([first], [second])
 
 
-def test_the_same_bytes_under_another_name_and_format_are_a_leak(tmp_path: Path) -> None:
+def test_equal_bytes_under_another_name_and_format_are_a_leak(tmp_path: Path) -> None:
     drawings = synthetic_data.draw(4)
-    one = open_text(synthetic_data.write_voc(tmp_path / "a", drawings[:2]))
-    two = open_text(synthetic_data.write_folder(tmp_path / "b", rename(drawings[1:], ["x", "y", "z"])))
-    assert [(leak.train, leak.evaluation) for leak in find_leaks([one], [two])] == [("toy_0001", "x")]
+    first = open_text(synthetic_data.write_voc(tmp_path / "a", drawings[:2]))
+    second = open_text(synthetic_data.write_folder(tmp_path / "b", with_ids(drawings[1:], ["x", "y", "z"])))
+    assert [(leak.train, leak.evaluation) for leak in find_leaks([first], [second])] == [("toy_0001", "x")]
 
 
-def test_sets_without_a_common_image_pass(tmp_path: Path) -> None:
-    one = open_text(synthetic_data.write_folder(tmp_path / "a", synthetic_data.draw(3)))
-    two = open_text(synthetic_data.write_folder(tmp_path / "b", synthetic_data.draw(3, seed=1)))
-    refuse_leaks([one], [two])
+def test_datasets_without_a_shared_image_pass(tmp_path: Path) -> None:
+    first = open_text(synthetic_data.write_folder(tmp_path / "a", synthetic_data.draw(3)))
+    second = open_text(synthetic_data.write_folder(tmp_path / "b", synthetic_data.draw(3, seed=1)))
+    refuse_leaks([first], [second])
 
 
-def test_duplicates_within_a_set(tmp_path: Path) -> None:
+def test_duplicates_within_a_dataset(tmp_path: Path) -> None:
     drawings = synthetic_data.draw(3)
-    dataset = open_text(synthetic_data.write_voc(tmp_path, [*drawings, *rename(drawings[:1], ["again"])]))
+    dataset = open_text(synthetic_data.write_voc(tmp_path, [*drawings, *with_ids(drawings[:1], ["again"])]))
     pairs = find_duplicates(list(list_images(dataset)))
     assert [(first.id, second.id) for first, second in pairs] == [("toy_0000", "again")]

@@ -1,4 +1,4 @@
-"""A set's own names onto the model's classes."""
+"""Mapping of class names."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ from support import synthetic_data
 
 
 @dataclass(frozen=True)
-class One:
-    """A Dataset of one Sample: an object of every class, one of them a crowd, and an inverted box."""
+class SingleSample:
+    """A Dataset of one sample: an object of each class, the last one a crowd, and an inverted box."""
 
     class_names: tuple[str, ...]
     mask: bool = True
@@ -24,7 +24,7 @@ class One:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        return ("one",)
+        return ("sample",)
 
     def __len__(self) -> int:
         return 1
@@ -34,7 +34,7 @@ class One:
         rows = [(k, 0, k + 1, 1) for k in range(count)] + [(5, 5, 5, 9)] if self.boxes else []
         labels = [*range(count), 0] if self.boxes else []
         return Sample(
-            id="one",
+            id="sample",
             image=ImageSource(np.zeros((2, 2, 3), np.uint8)),
             boxes=np.asarray(rows, np.float32).reshape(-1, 4),
             labels=np.asarray(labels, np.int64),
@@ -52,12 +52,12 @@ class One:
 MODEL = ("person", "aeroplane", "tvmonitor")
 
 
-def test_names_meet_whatever_their_spelling() -> None:
-    mapped = map_classes(One(("Airplane", "truck", "TV", "pedestrian")), MODEL)
+def test_class_names_match_in_any_spelling() -> None:
+    mapped = map_classes(SingleSample(("Airplane", "truck", "TV", "pedestrian")), MODEL)
     sample = mapped[0]
     assert mapped.class_names == MODEL
-    assert (mapped.unmapped, mapped.void) == (("truck",), ())
-    assert sample.labels.tolist() == [1, 2, 0]  # the truck is background, the inverted box gone
+    assert (mapped.unmapped, mapped.ignored) == (("truck",), ())
+    assert sample.labels.tolist() == [1, 2, 0]  # the truck is background, the inverted box is dropped
     assert sample.boxes[:, 0].tolist() == [0, 2, 3]
     assert sample.crowd.tolist() == [False, False, True]
     class_map = sample.class_map()
@@ -66,33 +66,33 @@ def test_names_meet_whatever_their_spelling() -> None:
     assert sample.annotated_box_classes.tolist() == sample.annotated_mask_classes.tolist() == [True, True, True]
 
 
-def test_the_same_spelling_goes_before_the_same_meaning() -> None:
+def test_exact_names_precede_canonical_names() -> None:
     names = ("table", "dining table", "plane")
-    mapped = map_classes(One(names), names, void=("table",))
-    assert mapped.labels.tolist() == [-2, 1, 2]
-    assert map_classes(One(names), ("dining table", "table")).labels.tolist() == [1, 0, -1]
-    assert map_classes(One(names), ("diningtable", "airplane")).labels.tolist() == [0, 0, 1]
+    mapped = map_classes(SingleSample(names), names, ignore=("table",))
+    assert mapped.label_map.tolist() == [-2, 1, 2]
+    assert map_classes(SingleSample(names), ("dining table", "table")).label_map.tolist() == [1, 0, -1]
+    assert map_classes(SingleSample(names), ("diningtable", "airplane")).label_map.tolist() == [0, 0, 1]
 
 
-def test_what_the_set_does_not_name_is_not_annotated() -> None:
-    sample = map_classes(One(("tv", "truck")), MODEL)[0]
+def test_classes_that_the_dataset_lacks_are_not_annotated() -> None:
+    sample = map_classes(SingleSample(("tv", "truck")), MODEL)[0]
     assert sample.annotated_box_classes.tolist() == sample.annotated_mask_classes.tolist() == [False, False, True]
 
 
-def test_only_the_named_classes_are_annotated() -> None:
-    mapped = map_classes(One(("tv", "person", "plane")), MODEL, annotated=("plane",))
+def test_annotated_option_limits_the_annotated_classes() -> None:
+    mapped = map_classes(SingleSample(("tv", "person", "plane")), MODEL, annotated=("plane",))
     assert mapped[0].annotated_box_classes.tolist() == [False, True, False]
-    assert mapped[0].labels.tolist() == [2, 0, 1]  # an object that was found is one, annotated throughout or not
+    assert mapped[0].labels.tolist() == [2, 0, 1]  # objects of other classes are kept
 
 
-def test_void_names_count_for_nothing() -> None:
-    mapped = map_classes(One(("truck", "tv", "person")), MODEL, void=("truck", "TV monitor"))
+def test_ignored_classes_become_crowds_of_any_class() -> None:
+    mapped = map_classes(SingleSample(("truck", "tv", "person")), MODEL, ignore=("truck", "TV monitor"))
     sample = mapped[0]
-    assert (mapped.unmapped, mapped.void) == ((), ("truck", "tv"))
+    assert (mapped.unmapped, mapped.ignored) == ((), ("truck", "tv"))
     assert sample.labels.tolist() == [ANY_CLASS, ANY_CLASS, 0]
     assert sample.crowd.tolist() == [True, True, True]
-    again = map_classes(mapped, ("dog", *MODEL))[0]
-    assert again.labels.tolist() == [ANY_CLASS, ANY_CLASS, 1]
+    remapped = map_classes(mapped, ("dog", *MODEL))[0]
+    assert remapped.labels.tolist() == [ANY_CLASS, ANY_CLASS, 1]
     class_map = sample.class_map()
     assert class_map is not None
     assert class_map.tolist() == [[0, 255, 255, 1, 255]]
@@ -100,29 +100,29 @@ def test_void_names_count_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(("boxes", "mask"), [(True, False), (False, True), (False, False)])
-def test_a_sample_without_a_task_annotates_no_class_of_it(boxes: bool, mask: bool) -> None:
-    sample = map_classes(One(("tv", "person"), mask=mask, boxes=boxes), MODEL)[0]
+def test_samples_without_boxes_or_mask_annotate_no_class_of_them(boxes: bool, mask: bool) -> None:
+    sample = map_classes(SingleSample(("tv", "person"), mask=mask, boxes=boxes), MODEL)[0]
     assert sample.annotated_box_classes.any() == boxes
     assert sample.annotated_mask_classes.any() == mask
 
 
-def test_mapping_twice_keeps_what_was_annotated() -> None:
-    once = map_classes(One(("tv", "person")), MODEL, annotated=("tv",))
-    assert map_classes(once, ("tv", "person", "dog"))[0].annotated_box_classes.tolist() == [True, False, False]
+def test_mapping_twice_keeps_the_annotated_classes() -> None:
+    mapped = map_classes(SingleSample(("tv", "person")), MODEL, annotated=("tv",))
+    assert map_classes(mapped, ("tv", "person", "dog"))[0].annotated_box_classes.tolist() == [True, False, False]
 
 
-def test_mistakes_are_told() -> None:
-    with pytest.raises(DataError, match=r"toy: void=bycicle is not one of its classes \(tv, person\)"):
-        map_classes(One(("tv", "person")), MODEL, void=("bycicle",))
-    with pytest.raises(DataError, match="toy: classes=dog is not one of its classes"):
-        map_classes(One(("tv", "person")), MODEL, annotated=("dog",))
+def test_unknown_classes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"toy: ignore: expected classes of the dataset \(tv, person\), got bycicle"):
+        map_classes(SingleSample(("tv", "person")), MODEL, ignore=("bycicle",))
+    with pytest.raises(DataError, match=r"toy: annotated: expected classes of the dataset .* got dog"):
+        map_classes(SingleSample(("tv", "person")), MODEL, annotated=("dog",))
     many = tuple(f"c{k}" for k in range(10))
-    with pytest.raises(DataError, match=r"none of its classes \(c0, .* and 2 more\) is one of the model's"):
-        map_classes(One(many), MODEL)
+    with pytest.raises(DataError, match=r"expected a class of the model \(person, .*\), got c0, .* and 2 more"):
+        map_classes(SingleSample(many), MODEL)
 
 
-def test_254_classes_fit_a_map() -> None:
+def test_a_class_map_holds_254_classes() -> None:
     names = tuple(f"c{k}" for k in range(254))
-    class_map = map_classes(One(names), names)[0].class_map()
+    class_map = map_classes(SingleSample(names), names)[0].class_map()
     assert class_map is not None
     assert class_map.tolist() == [[*range(255), 255]]

@@ -15,23 +15,23 @@ from support import synthetic_data
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    home = tmp_path / "dataset"
-    for folder in ("cls", "inst", "img"):
-        (home / folder).mkdir(parents=True)
+    folder = tmp_path / "dataset"
+    for name in ("cls", "inst", "img"):
+        (folder / name).mkdir(parents=True)
     drawings = synthetic_data.draw(3)
-    (home / "train.txt").write_text("".join(f"{d.id}\n" for d in drawings))
+    (folder / "train.txt").write_text("".join(f"{d.id}\n" for d in drawings))
     for d in drawings:
-        synthetic_data.write_image(home / "img" / f"{d.id}.jpg", d)
-        savemat(home / "cls" / f"{d.id}.mat", {"GTcls": {"Segmentation": d.class_map}})
+        synthetic_data.write_image(folder / "img" / f"{d.id}.jpg", d)
+        savemat(folder / "cls" / f"{d.id}.mat", {"GTcls": {"Segmentation": d.class_map}})
     instances = np.zeros((96, 120), np.uint16)
     instances[10:20, 30:50] = 1
     instances[0:5, 0:7] = 2
-    truth = {"Segmentation": instances, "Categories": np.asarray([[15], [1]])}
-    savemat(home / "inst" / f"{drawings[0].id}.mat", {"GTinst": truth})
+    record = {"Segmentation": instances, "Categories": np.asarray([[15], [1]])}
+    savemat(folder / "inst" / f"{drawings[0].id}.mat", {"GTinst": record})
     return tmp_path
 
 
-def test_masks_and_boxes_from_instances(root: Path) -> None:
+def test_masks_and_boxes_of_instances(root: Path) -> None:
     dataset = open_sbd(root, "train", title="t")
     assert dataset.class_names == classes.VOC
     for k, drawing in enumerate(synthetic_data.draw(3)):
@@ -42,11 +42,11 @@ def test_masks_and_boxes_from_instances(root: Path) -> None:
     assert not dataset[1].annotated_box_classes.any()
 
 
-def test_broken_and_missing_files_are_told(root: Path) -> None:
-    home = root / "dataset"
-    (home / "cls" / "toy_0001.mat").write_bytes(b"no mat")
-    (home / "cls" / "toy_0002.mat").unlink()
-    savemat(home / "cls" / "toy_0000.mat", {"GTcls": {"Segmentation": np.full((2, 2), 21)}})
+def test_broken_and_missing_files_are_refused(root: Path) -> None:
+    folder = root / "dataset"
+    (folder / "cls" / "toy_0001.mat").write_bytes(b"no mat")
+    (folder / "cls" / "toy_0002.mat").unlink()
+    savemat(folder / "cls" / "toy_0000.mat", {"GTcls": {"Segmentation": np.full((2, 2), 21)}})
     dataset = open_sbd(root, "train", title="t")
     with pytest.raises(DataError, match="expected mask values up to 20, got 21"):
         dataset[0].class_map()
@@ -58,7 +58,7 @@ def test_broken_and_missing_files_are_told(root: Path) -> None:
         open_sbd(root, "val", title="t")
 
 
-def test_without_scipy_the_extra_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scipy_names_the_extra(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(MissingExtra, match=r"needs `pip install 'blitznet\[sbd\]'`"):
         open_sbd(root, "train", title="t")[1].class_map()

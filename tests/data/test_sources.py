@@ -1,4 +1,4 @@
-"""Sets as they are written on the command line."""
+"""Dataset strings."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from blitznet.core.classes import VOC
 from blitznet.core.errors import DataError, UsageError
 from blitznet.data.leaks import find_leaks
-from blitznet.data.sources import Source, open_dataset, open_sources, parse_source
+from blitznet.data.sources import DatasetSource, open_dataset, open_sources, parse_source
 from support import synthetic_data
 
 ROOT = Path(__file__).parents[2]
@@ -17,9 +17,9 @@ TRAINING = (
     ("voc:../shared/data/VOCdevkit/VOC2007@trainval", 891, 15),
     ("coco:../shared/data/coco@train", 445, 445),
     ("coco:../shared/data/coco@boxes", 883, 0),
-    ("voc:../shared/data/caltech/aeroplane@train,classes=aeroplane", 146, 0),
-    ("voc:../shared/data/caltech/motorbike@train,classes=motorbike", 151, 0),
-    ("folder:../shared/data/camvid,classes=car+person,void=bicyclist", 123, 123),
+    ("voc:../shared/data/caltech/aeroplane@train,annotated=aeroplane", 146, 0),
+    ("voc:../shared/data/caltech/motorbike@train,annotated=motorbike", 151, 0),
+    ("folder:../shared/data/camvid,annotated=car+person,ignore=bicyclist", 123, 123),
 )
 EVALUATION = (
     ("voc:../shared/data/VOCdevkit/VOC2012@val", 346, 346),
@@ -32,32 +32,40 @@ EVALUATION = (
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("voc:a/VOC2012@train", Source("voc", Path("a/VOC2012"), "train")),
-        ("folder:a", Source("folder", Path("a"))),
-        ("folder:/home/me@work/a", Source("folder", Path("/home/me@work/a"))),
-        ("voc:/home/me@work/a@val,weight=2", Source("voc", Path("/home/me@work/a"), "val", weight=2)),
-        ("voc:C:\\data\\a@val", Source("voc", Path("C:\\data\\a"), "val")),
-        ("voc:a@b,masks=SegmentationClassAug", Source("voc", Path("a"), "b", masks=("SegmentationClassAug",))),
-        ("voc:a@b,masks=c+d", Source("voc", Path("a"), "b", masks=("c", "d"))),
-        ("voc:a@b,masks=none", Source("voc", Path("a"), "b", masks=())),
-        ("voc:a@b", Source("voc", Path("a"), "b", masks=None)),
-        ("voc:a@b,masked=0.25", Source("voc", Path("a"), "b", masked=0.25)),
-        ("voc:a/VOC2012@Segmentation/val", Source("voc", Path("a/VOC2012"), "Segmentation/val")),
-        ("voc:a@SegmentationAug/train,weight=2", Source("voc", Path("a"), "SegmentationAug/train", weight=2)),
-        ("voc:/home/me@Main/val@Main/val", Source("voc", Path("/home/me@Main/val"), "Main/val")),
-        ("voc:/home/me@work/val", Source("voc", Path("/home/me@work/val"))),
-        ("voc:/home/me@Main/data/a", Source("voc", Path("/home/me@Main/data/a"))),
-        ("coco:/home/me@Main/val", Source("coco", Path("/home/me@Main/val"))),
+        ("voc:a/VOC2012@train", DatasetSource("voc", Path("a/VOC2012"), "train")),
+        ("folder:a", DatasetSource("folder", Path("a"))),
+        ("folder:/home/me@work/a", DatasetSource("folder", Path("/home/me@work/a"))),
         (
-            "coco:a@b,classes=traffic light+car,void=dog+cat,weight=0.5",
-            Source("coco", Path("a"), "b", classes=("traffic light", "car"), void=("dog", "cat"), weight=0.5),
+            "voc:/home/me@work/a@val,sample_weight=2",
+            DatasetSource("voc", Path("/home/me@work/a"), "val", sample_weight=2),
+        ),
+        ("voc:C:\\data\\a@val", DatasetSource("voc", Path("C:\\data\\a"), "val")),
+        ("voc:a@b,masks=SegmentationClassAug", DatasetSource("voc", Path("a"), "b", masks=("SegmentationClassAug",))),
+        ("voc:a@b,masks=c+d", DatasetSource("voc", Path("a"), "b", masks=("c", "d"))),
+        ("voc:a@b,masks=none", DatasetSource("voc", Path("a"), "b", masks=())),
+        ("voc:a@b", DatasetSource("voc", Path("a"), "b", masks=None)),
+        ("voc:a@b,mask_fraction=0.25", DatasetSource("voc", Path("a"), "b", mask_fraction=0.25)),
+        ("voc:a/VOC2012@Segmentation/val", DatasetSource("voc", Path("a/VOC2012"), "Segmentation/val")),
+        (
+            "voc:a@SegmentationAug/train,sample_weight=2",
+            DatasetSource("voc", Path("a"), "SegmentationAug/train", sample_weight=2),
+        ),
+        ("voc:/home/me@Main/val@Main/val", DatasetSource("voc", Path("/home/me@Main/val"), "Main/val")),
+        ("voc:/home/me@work/val", DatasetSource("voc", Path("/home/me@work/val"))),
+        ("voc:/home/me@Main/data/a", DatasetSource("voc", Path("/home/me@Main/data/a"))),
+        ("coco:/home/me@Main/val", DatasetSource("coco", Path("/home/me@Main/val"))),
+        (
+            "coco:a@b,annotated=traffic light+car,ignore=dog+cat,sample_weight=0.5",
+            DatasetSource(
+                "coco", Path("a"), "b", annotated=("traffic light", "car"), ignore=("dog", "cat"), sample_weight=0.5
+            ),
         ),
     ],
 )
-def test_the_grammar(text: str, expected: Source) -> None:
+def test_parse_source(text: str, expected: DatasetSource) -> None:
     source = parse_source(text)
     assert source.title == source.text == text
-    for field in ("format", "root", "split", "classes", "void", "weight", "masks", "masked"):
+    for field in ("format", "root", "split", "annotated", "ignore", "sample_weight", "masks", "mask_fraction"):
         assert getattr(source, field) == getattr(expected, field), field
 
 
@@ -70,48 +78,48 @@ def test_the_grammar(text: str, expected: Source) -> None:
         ("voc:@train", "expected a folder"),
         ("voc:a@", "a split's name after @"),
         ("voc:a@Main/", "a split's name after @"),
-        ("voc:a@b,speed=2", "no option 'speed'; options are classes, void, weight, masks, masked"),
-        ("voc:a@b,classes", "option 'classes' wants a value"),
-        ("voc:a@b,classes=a++b", "option 'classes' wants a value"),
-        ("voc:a@b,weight=2,weight=3", "an option stands there twice"),
-        ("voc:a@b,weight=0", "weight=0 is not a number above 0"),
-        ("voc:a@b,weight=nan", "weight=nan is not a number above 0"),
-        ("voc:a@b,weight=x", "weight=x is not a number above 0"),
+        ("voc:a@b,speed=2", "no option 'speed'; options are annotated, ignore, sample_weight, masks, mask_fraction"),
+        ("voc:a@b,annotated", "option 'annotated' needs a value"),
+        ("voc:a@b,annotated=a++b", "option 'annotated' needs a value"),
+        ("voc:a@b,sample_weight=2,sample_weight=3", "expected each option once, got one twice"),
+        ("voc:a@b,sample_weight=0", "sample_weight: expected a number above 0, got 0"),
+        ("voc:a@b,sample_weight=nan", "sample_weight: expected a number above 0, got nan"),
+        ("voc:a@b,sample_weight=x", "sample_weight: expected a number above 0, got x"),
         ("coco:a@b,masks=x", "option 'masks' is for voc only"),
-        ("coco:a@b,masked=0.5", "option 'masked' is for voc only"),
-        ("voc:a@b,masked=2", "masked=2 is not a number of 0..1"),
-        ("voc:a@b,masked=few", "masked=few is not a number of 0..1"),
+        ("coco:a@b,mask_fraction=0.5", "option 'mask_fraction' is for voc only"),
+        ("voc:a@b,mask_fraction=2", "mask_fraction: expected a number of 0..1, got 2"),
+        ("voc:a@b,mask_fraction=few", "mask_fraction: expected a number of 0..1, got few"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_an_example(text: str, message: str) -> None:
-    with pytest.raises(UsageError, match="for example voc:VOCdevkit/VOC2012@train,classes=car") as caught:
+def test_errors_contain_an_example(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match="for example voc:VOCdevkit/VOC2012@train,annotated=car") as caught:
         parse_source(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_titles_are_put_together_where_nothing_was_typed() -> None:
-    assert Source("voc", Path("a"), "b").title == "voc:a@b"
-    assert Source("folder", Path("a")).title == "folder:a"
+def test_title_without_text_is_format_root_and_split() -> None:
+    assert DatasetSource("voc", Path("a"), "b").title == "voc:a@b"
+    assert DatasetSource("folder", Path("a")).title == "folder:a"
 
 
-def test_a_missing_folder_is_told() -> None:
+def test_missing_folders_are_refused() -> None:
     with pytest.raises(DataError, match="voc:nowhere@train: there is no folder nowhere"):
         open_dataset(parse_source("voc:nowhere@train"))
     with pytest.raises(UsageError, match="expected a format of"):
-        open_dataset(Source("pascal", ROOT))
+        open_dataset(DatasetSource("pascal", ROOT))
 
 
-def test_options_reach_the_set(tmp_path: Path) -> None:
-    text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(3)) + ",classes=square,void=ell"
+def test_options_are_applied_to_the_dataset(tmp_path: Path) -> None:
+    text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(3)) + ",annotated=square,ignore=ell"
     dataset = open_sources([text], synthetic_data.NAMES)[0]
     assert (
         dataset[0].annotated_box_classes.tolist() == dataset[0].annotated_mask_classes.tolist() == [False, False, True]
     )
-    assert dataset.void == ("ell",)
+    assert dataset.ignored == ("ell",)
 
 
-def test_a_set_with_broken_annotations_is_refused_at_once(tmp_path: Path) -> None:
+def test_broken_annotations_are_refused_at_opening(tmp_path: Path) -> None:
     text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(3))
     (tmp_path / "Annotations" / "toy_0001.xml").write_text("<")
     with pytest.raises(DataError, match=r"toy_0001\.xml: not well-formed XML"):
@@ -120,7 +128,7 @@ def test_a_set_with_broken_annotations_is_refused_at_once(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared photographs are not here")
-def test_the_shared_sets_open_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shared_datasets_open_completely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     table = (*TRAINING, *EVALUATION)
     datasets = open_sources([text for text, _, _ in table], VOC)
@@ -128,7 +136,7 @@ def test_the_shared_sets_open_as_they_are_written(monkeypatch: pytest.MonkeyPatc
         samples = [dataset[k] for k in range(len(dataset))]
         assert (dataset.title, len(samples), sum(s.mask is not None for s in samples)) == (text, images, masks)
         assert all(s.image.size() for s in samples)
-        boxes = 0 if text.startswith("folder") else 1 if "classes=" in text else 20
+        boxes = 0 if text.startswith("folder") else 1 if "annotated=" in text else 20
         assert {int(s.annotated_box_classes.sum()) for s in samples} == {boxes}
         class_map = next((s.class_map() for s in samples if s.mask), None)
         assert class_map is None or set(class_map.ravel().tolist()) <= {*range(21), 255}

@@ -1,4 +1,4 @@
-"""The Pascal VOC devkit reader."""
+"""The Pascal VOC reader."""
 
 from pathlib import Path
 
@@ -24,14 +24,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_boxes_are_brought_to_0_based_continuous_pixels(root: Path) -> None:
+def test_boxes_become_0_based_and_continuous(root: Path) -> None:
     annotate(root, "toy_0000", f"<object><name>dog</name><difficult>1</difficult>{BOX}</object>")
-    name, row = parse_annotation(root / "Annotations" / "toy_0000.xml")[0]
-    assert (name, row.difficult) == ("dog", True)
-    assert row.box == pytest.approx((79.1, 0, 288, 140.5))
+    name, annotation = parse_annotation(root / "Annotations" / "toy_0000.xml")[0]
+    assert (name, annotation.difficult) == ("dog", True)
+    assert annotation.box == pytest.approx((79.1, 0, 288, 140.5))
 
 
-def test_names_are_vocs_20_if_no_other_occurs(root: Path) -> None:
+def test_class_names_are_vocs_20_without_other_classes(root: Path) -> None:
     for k in range(3):
         annotate(root, f"toy_000{k}", f"<object><name>dog</name>{BOX}</object>")
     dataset = open_voc(root, "train", title="t")
@@ -39,7 +39,7 @@ def test_names_are_vocs_20_if_no_other_occurs(root: Path) -> None:
     assert dataset[0].labels.tolist() == [classes.VOC.index("dog")]
 
 
-def test_all_splits_of_a_devkit_agree_on_the_names(root: Path) -> None:
+def test_all_splits_of_a_devkit_have_the_same_class_names(root: Path) -> None:
     annotate(root, "toy_0000", f"<object><name>dog</name>{BOX}</object>")
     annotate(root, "toy_0001", f"<object><name>robot</name>{BOX}</object>")
     annotate(root, "toy_0002", "")
@@ -49,14 +49,14 @@ def test_all_splits_of_a_devkit_agree_on_the_names(root: Path) -> None:
         assert open_voc(root, split, title="t").class_names == ("dog", "robot")
 
 
-def test_names_are_those_of_a_list_if_there_is_one(root: Path) -> None:
+def test_class_names_are_those_of_classes_txt(root: Path) -> None:
     (root / "classes.txt").write_text("background\nsquare\nell\ncross\n")
     dataset = open_voc(root, "train", title="t")
     assert dataset.class_names == ("square", "ell", "cross")
     assert dataset[0].labels.tolist() == [2 - k for k in synthetic_data.draw(3)[0].labels]
 
 
-def test_a_name_that_is_not_in_the_list_is_an_error_of_that_image(root: Path) -> None:
+def test_unknown_class_names_are_errors_of_their_sample(root: Path) -> None:
     (root / "classes.txt").write_text("square\nell\ncross\n")
     annotate(root, "toy_0001", f"<object><name>blob</name>{BOX}</object>")
     dataset = open_voc(root, "train", title="t")
@@ -70,16 +70,16 @@ def test_a_name_that_is_not_in_the_list_is_an_error_of_that_image(root: Path) ->
     [
         ("<annotation><object>", "not well-formed XML"),
         ('<!DOCTYPE a [<!ENTITY x "xx">]><annotation>&x;</annotation>', "entities and DTDs are refused"),
-        ("<annotation><object><name>dog</name></object></annotation>", "wants xmin ymin xmax ymax as numbers"),
+        ("<annotation><object><name>dog</name></object></annotation>", "expected numbers for xmin ymin xmax ymax"),
         (f"<annotation><object>{BOX}</object></annotation>", "object 1 has no name"),
         (
             f"<annotation><object><name>dog</name>{BOX.replace('288', 'nan')}</object></annotation>",
-            "coordinates that are no pixels",
+            "expected pixel coordinates, got",
         ),
-        ("<annotation>" + " " * (5 << 20) + "</annotation>", "more than 4,194,304 bytes"),
+        ("<annotation>" + " " * (5 << 20) + "</annotation>", "expected at most 4,194,304 bytes"),
     ],
 )
-def test_broken_annotations_are_told_one_by_one(text: str, message: str, root: Path) -> None:
+def test_broken_annotations_are_errors_of_their_sample(text: str, message: str, root: Path) -> None:
     (root / "Annotations" / "toy_0001.xml").write_text(text)
     dataset = open_voc(root, "train", title="t")
     assert list(dataset.errors) == [1]
@@ -90,7 +90,7 @@ def test_broken_annotations_are_told_one_by_one(text: str, message: str, root: P
         require_no_errors(dataset)
 
 
-def test_a_missing_annotation_is_an_error_and_a_missing_mask_is_none(root: Path) -> None:
+def test_missing_annotations_are_errors_and_missing_masks_are_none(root: Path) -> None:
     (root / "Annotations" / "toy_0001.xml").unlink()
     (root / "SegmentationClass" / "toy_0000.png").unlink()
     dataset = open_voc(root, "train", title="t")
@@ -126,11 +126,11 @@ def test_splits(root: Path) -> None:
         open_voc(root, "test", title="t")
     with pytest.raises(DataError, match="expected a split; splits here: train, val"):
         open_voc(root, None, title="t")
-    with pytest.raises(DataError, match="expected a VOC devkit folder"):
+    with pytest.raises(DataError, match="expected a VOC devkit with folders ImageSets"):
         open_voc(root / "JPEGImages", "train", title="t")
 
 
-def test_ids_may_have_spaces_and_what_class_lists_say_is_dropped(root: Path) -> None:
+def test_ids_may_contain_spaces_and_class_flags_are_stripped(root: Path) -> None:
     for suffix, folder in ((".png", "JPEGImages"), (".xml", "Annotations"), (".png", "SegmentationClass")):
         (root / folder / f"toy_0000{suffix}").rename(root / folder / f"my image{suffix}")
         (root / folder / f"toy_0001{suffix}").rename(root / folder / f"street 1{suffix}")
@@ -141,7 +141,7 @@ def test_ids_may_have_spaces_and_what_class_lists_say_is_dropped(root: Path) -> 
         dataset = open_voc(root, split, title="t")
         assert dataset.ids == ("my image", "street 1", "toy_0002")
         assert not dataset.errors
-        assert Path(dataset.images[0]).name == "my image.png"
+        assert Path(dataset.image_paths[0]).name == "my image.png"
         np.testing.assert_array_equal(dataset[1].class_map(), synthetic_data.draw(3)[1].class_map)
 
 
@@ -152,9 +152,9 @@ def test_an_id_that_ends_as_a_class_list_does_is_known_by_its_image_or_its_annot
     assert open_voc(root, "train", title="t").ids == ("toy_0000 0", "toy_0001 1", "toy_0002")
 
 
-def test_two_images_of_one_name_are_refused_where_they_are_listed(root: Path) -> None:
+def test_two_images_of_one_name_are_refused_in_the_split(root: Path) -> None:
     synthetic_data.write_image(root / "JPEGImages" / "toy_0001.JPG", synthetic_data.draw(1)[0])
-    with pytest.raises(DataError, match=r"toy_0001\.JPG: toy_0001\.png beside it has the same name .* remove one"):
+    with pytest.raises(DataError, match=r"toy_0001\.JPG: .* got also toy_0001\.png; .* .* remove one"):
         open_voc(root, "train", title="t")
     (root / "ImageSets" / "Main" / "train.txt").write_text("toy_0000\ntoy_0002\n")
     assert len(open_voc(root, "train", title="t")) == 2
@@ -182,29 +182,29 @@ def test_masks_of_several_folders_and_none(root: Path) -> None:
     assert second is not None
     assert (second == 2).all()
     assert third is None
-    bare = open_voc(root, "train", title="t", masks=())
-    assert all(bare[k].mask is None and not bare[k].annotated_mask_classes.any() for k in range(3))
-    assert bare[0].annotated_box_classes.all()
+    no_masks = open_voc(root, "train", title="t", masks=())
+    assert all(no_masks[k].mask is None and not no_masks[k].annotated_mask_classes.any() for k in range(3))
+    assert no_masks[0].annotated_box_classes.all()
 
 
-def test_a_share_of_the_masks(root: Path) -> None:
-    def masked(share: float) -> set[str]:
-        dataset = open_voc(root, "train", title="t", masked=share)
+def test_mask_fraction_selects_nested_subsets(root: Path) -> None:
+    def ids_with_mask(fraction: float) -> set[str]:
+        dataset = open_voc(root, "train", title="t", mask_fraction=fraction)
         samples = [dataset[k] for k in range(len(dataset))]
         assert all(sample.annotated_box_classes.all() for sample in samples)
         return {sample.id for sample in samples if sample.mask is not None}
 
     synthetic_data.write_voc(root, synthetic_data.draw(20, size=(40, 48)))
-    everyone = masked(1.0)
-    assert len(everyone) == 20
-    assert masked(0) == set()
-    assert 4 < len(masked(0.5)) < 16
-    assert masked(0.5) < everyone
-    assert masked(0.2) <= masked(0.5)
-    assert masked(0.5) == masked(0.5)
+    all_ids = ids_with_mask(1.0)
+    assert len(all_ids) == 20
+    assert ids_with_mask(0) == set()
+    assert 4 < len(ids_with_mask(0.5)) < 16
+    assert ids_with_mask(0.5) < all_ids
+    assert ids_with_mask(0.2) <= ids_with_mask(0.5)
+    assert ids_with_mask(0.5) == ids_with_mask(0.5)
 
 
-def test_a_devkit_of_masks_only_has_no_boxes(root: Path) -> None:
+def test_devkits_with_masks_only_have_no_boxes(root: Path) -> None:
     for path in (root / "Annotations").iterdir():
         path.unlink()
     (root / "Annotations").rmdir()

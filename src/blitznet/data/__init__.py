@@ -1,5 +1,5 @@
-"""Files on disk to Samples and Examples: readers, class mapping, augmentation, checks.
+"""Files on disk to samples and training samples: readers, writers, class mapping, augmentation, checks.
 
 May import: core, numpy, Pillow; defusedxml, pyyaml, faster-coco-eval, scipy only inside the reader that needs them.
-Never comes in: torch, metrics, printing.
+Never imports: torch, metrics; never prints.
 """

@@ -1,6 +1,5 @@
-"""The data doctor: what is wrong in a set, how often and where, before an epoch is wasted on it."""
+"""Dataset checks: find, count and locate errors before training."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,39 +8,38 @@ from numpy.typing import NDArray
 
 from blitznet.core.arrays import IGNORE_INDEX, Flags
 from blitznet.core.errors import BlitzNetError, DataError
-from blitznet.core.sample import Sample
-from blitznet.data.dataset import Dataset, UnknownClassError
-from blitznet.data.leaks import Listing, find_duplicates, list_images, same_images
+from blitznet.core.progress import Progress, no_progress
+from blitznet.core.sample import Dataset, Sample
+from blitznet.data.dataset import UnknownClassError
+from blitznet.data.leaks import ImageEntry, find_duplicates, list_images, match_images
 from blitznet.data.mapping import map_classes
 from blitznet.data.masks import UnknownValueError
-from blitznet.data.sources import Source, open_dataset, parse_source
+from blitznet.data.sources import DatasetSource, open_dataset, parse_source
 
 Severity = Literal["error", "warning"]
-Progress = Callable[[str, int, int], None]
-"""called with a set's title, images done, images in all"""
 
-EXAMPLES = 5
-_UNREADABLE = "files that are missing or cannot be read"
-_SLACK = 1.0
-"""pixels by which a box may leave its image: rounding and 1-based counting"""
+MAX_EXAMPLES = 5
+_UNREADABLE = "missing or unreadable files"
+_TOLERANCE = 1.0
+"""pixels by which a box may leave its image, because of rounding and 1-based coordinates"""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One kind of fault in one set."""
+    """One kind of problem in one dataset."""
 
     severity: Severity
     kind: str
     title: str
-    """the set"""
+    """title of the dataset"""
     count: int
     examples: tuple[str, ...]
     """up to five, each naming the image or file"""
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """What was looked at."""
+class DatasetTotals:
+    """Numbers of checked items of one dataset."""
 
     title: str
     images: int
@@ -51,56 +49,64 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """All that was found, errors first."""
+class CheckReport:
+    """All findings of a check, errors first."""
 
-    found: tuple[Finding, ...]
-    totals: tuple[Totals, ...]
+    findings: tuple[Finding, ...]
+    totals: tuple[DatasetTotals, ...]
+    """one for each dataset that could be opened"""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """What must be mended before training."""
-        return tuple(finding for finding in self.found if finding.severity == "error")
+        """Findings to fix before training."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What may be as it should be."""
-        return tuple(finding for finding in self.found if finding.severity == "warning")
+        """Findings that may be intended."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
 
 
-def check(
-    *sets: str | Source | Dataset, classes: tuple[str, ...] | None = None, progress: Progress | None = None
-) -> Findings:
-    """Look at every image, box and mask of the sets; with `classes`, also at names the model lacks.
+def check_datasets(
+    *datasets: str | DatasetSource | Dataset,
+    class_names: tuple[str, ...] | None = None,
+    progress: Progress = no_progress,
+) -> CheckReport:
+    """Check every image, box and mask of the datasets.
 
-    Nothing stops at the first fault: a file that cannot be read is one finding. Leaks between the given sets
-    are warnings, since sets may be given that are never used together.
+    The check does not stop at the first error: a file that cannot be read is one finding. Images that two datasets
+    share are warnings, because the datasets may never be used together.
+
+    Args:
+        datasets: Dataset strings, parsed sources or datasets.
+        class_names: The model's class names; dataset classes that are not among them become warnings.
+        progress: Called after each image.
     """
     log = _Log()
-    totals: list[Totals] = []
-    listings: list[tuple[str, list[Listing]]] = []
-    for given in sets:
-        opened = _open(given, classes, log)
+    totals: list[DatasetTotals] = []
+    checked: list[tuple[str, list[ImageEntry]]] = []
+    for item in datasets:
+        opened = _open(item, class_names, log)
         if opened is None:
             continue
         dataset, annotated = opened
-        seen, total = _check_samples(dataset, log, progress)
+        occurs, total = _check_samples(dataset, log, progress)
         totals.append(total)
-        for name in np.asarray(dataset.class_names)[annotated & ~seen]:
-            log.add("warning", "classes that do not occur", dataset.title, str(name))
-        images = list(list_images(dataset))
-        for first, second in find_duplicates(images):
+        for name in np.asarray(dataset.class_names)[annotated & ~occurs]:
+            log.add("warning", "classes without objects", dataset.title, str(name))
+        entries = list(list_images(dataset))
+        for first, second in find_duplicates(entries):
             log.add("warning", "duplicate images", dataset.title, f"{second.id} is {first.id}")
-        for title, others in listings:
-            for first, second in same_images(others, images):
+        for title, earlier_entries in checked:
+            for first, second in match_images(earlier_entries, entries):
                 log.add("warning", f"images also in {title}", dataset.title, f"{second.id} is {first.id}")
-        listings.append((dataset.title, images))
-    return Findings(found=log.findings(), totals=tuple(totals))
+        checked.append((dataset.title, entries))
+    return CheckReport(findings=log.findings(), totals=tuple(totals))
 
 
 @dataclass(slots=True)
 class _Log:
-    """Counts of each kind, with the first few examples."""
+    """Counts of each kind of finding, with the first few examples."""
 
     counts: dict[tuple[Severity, str, str], int] = field(default_factory=dict)
     examples: dict[tuple[Severity, str, str], list[str]] = field(default_factory=dict)
@@ -108,40 +114,42 @@ class _Log:
     def add(self, severity: Severity, kind: str, title: str, example: str) -> None:
         key = (severity, kind, title)
         self.counts[key] = self.counts.get(key, 0) + 1
-        kept = self.examples.setdefault(key, [])
-        if len(kept) < EXAMPLES:
-            kept.append(example)
+        examples = self.examples.setdefault(key, [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(example)
 
     def findings(self) -> tuple[Finding, ...]:
-        found = (
+        findings = (
             Finding(severity, kind, title, count, tuple(self.examples[severity, kind, title]))
             for (severity, kind, title), count in self.counts.items()
         )
-        return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
+        return tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
 
 
-def _open(given: str | Source | Dataset, classes: tuple[str, ...] | None, log: _Log) -> tuple[Dataset, Flags] | None:
-    """The set under its own names and which of them it annotates; None, and a finding, if it cannot be opened."""
-    title = given if isinstance(given, str) else given.title
+def _open(
+    item: str | DatasetSource | Dataset, class_names: tuple[str, ...] | None, log: _Log
+) -> tuple[Dataset, Flags] | None:
+    """The dataset under its own class names, and which of them it annotates; None after logging an open error."""
+    title = item if isinstance(item, str) else item.title
     try:
-        source = parse_source(given) if isinstance(given, str) else given
-        if not isinstance(source, Source):
+        source = parse_source(item) if isinstance(item, str) else item
+        if not isinstance(source, DatasetSource):
             return source, np.ones(len(source.class_names), np.bool_)
         dataset = open_dataset(source)
-        own = map_classes(dataset, dataset.class_names, annotated=source.classes, void=source.void)
-        unmapped = map_classes(dataset, classes or dataset.class_names, void=source.void).unmapped
+        own = map_classes(dataset, dataset.class_names, annotated=source.annotated, ignore=source.ignore)
+        unmapped = map_classes(dataset, class_names or dataset.class_names, ignore=source.ignore).unmapped
     except BlitzNetError as error:
-        log.add("error", "sets that cannot be opened", title, str(error))
+        log.add("error", "datasets that cannot be opened", title, str(error))
         return None
     for name in unmapped:
-        log.add("warning", "names unknown to the model, taken as background", title, name)
+        log.add("warning", "classes unknown to the model, used as background", title, name)
     return dataset, own.annotated
 
 
-def _check_samples(dataset: Dataset, log: _Log, progress: Progress | None) -> tuple[Flags, Totals]:
-    """Findings of every sample; (K,) the classes that occur, and what was looked at."""
+def _check_samples(dataset: Dataset, log: _Log, progress: Progress) -> tuple[Flags, DatasetTotals]:
+    """Check every sample; (K,) the classes that occur, and the totals."""
     objects = masks = 0
-    seen = np.zeros(len(dataset.class_names), np.bool_)
+    occurs = np.zeros(len(dataset.class_names), np.bool_)
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
@@ -152,29 +160,28 @@ def _check_samples(dataset: Dataset, log: _Log, progress: Progress | None) -> tu
         else:
             objects += len(sample.labels)
             masks += sample.mask is not None
-            seen |= _check_sample(sample, dataset, log)
-        if progress:
-            progress(dataset.title, index + 1, len(dataset))
-    return seen, Totals(dataset.title, len(dataset), objects, masks, len(dataset.class_names))
+            occurs |= _check_sample(sample, dataset, log)
+        progress(dataset.title, index + 1, len(dataset))
+    return occurs, DatasetTotals(dataset.title, len(dataset), objects, masks, len(dataset.class_names))
 
 
 def _check_sample(sample: Sample, dataset: Dataset, log: _Log) -> Flags:
-    """Findings of one sample; (K,) the classes it shows."""
-    seen = np.zeros(len(dataset.class_names), np.bool_)
-    seen[sample.labels] = True
+    """Check one sample; (K,) the classes in its boxes and mask."""
+    occurs = np.zeros(len(dataset.class_names), np.bool_)
+    occurs[sample.labels] = True
     size = _check_image(sample, dataset.title, log)
     _check_boxes(sample, size, dataset, log)
-    shown = _check_mask(sample, size, dataset.title, log)
-    seen[shown - 1] = True
+    mask_values = _check_mask(sample, size, dataset.title, log)
+    occurs[mask_values - 1] = True
     if not sample.annotated_box_classes.any() and sample.mask is None:
-        log.add("warning", "images with nothing annotated", dataset.title, sample.id)
-    elif not seen.any():
+        log.add("warning", "images without annotations", dataset.title, sample.id)
+    elif not occurs.any():
         log.add("warning", "images without objects", dataset.title, sample.id)
-    return seen
+    return occurs
 
 
 def _check_image(sample: Sample, title: str, log: _Log) -> tuple[int, int] | None:
-    """(H, W) of the image, decoded to its end; None if it cannot be."""
+    """(H, W) of the image, after decoding it completely; None if that fails."""
     try:
         height, width, _ = sample.image.read().shape
     except DataError as error:
@@ -185,31 +192,31 @@ def _check_image(sample: Sample, title: str, log: _Log) -> tuple[int, int] | Non
 
 def _check_boxes(sample: Sample, size: tuple[int, int] | None, dataset: Dataset, log: _Log) -> None:
     height, width = size or (np.inf, np.inf)
-    low = np.asarray([-_SLACK, -_SLACK])
-    high = np.asarray([width + _SLACK, height + _SLACK])
+    low = np.asarray([-_TOLERANCE, -_TOLERANCE])
+    high = np.asarray([width + _TOLERANCE, height + _TOLERANCE])
     for box, label in zip(sample.boxes.astype(np.float64), sample.labels, strict=True):
-        what = f"{sample.id}: {dataset.class_names[label]} {box.round(1).tolist()}"
+        example = f"{sample.id}: {dataset.class_names[label]} {box.round(1).tolist()}"
         if (box[2:] <= box[:2]).any():
-            log.add("error", "empty or inverted boxes", dataset.title, what)
+            log.add("error", "empty or inverted boxes", dataset.title, example)
         elif size and ((box[:2] < low).any() or (box[2:] > high).any()):
-            log.add("error", "boxes outside of their image", dataset.title, f"{what} in {width}x{height}")
+            log.add("error", "boxes outside their image", dataset.title, f"{example} in {width}x{height}")
 
 
 def _check_mask(sample: Sample, size: tuple[int, int] | None, title: str, log: _Log) -> NDArray[np.int64]:
-    """The classes' values in the mask; none if it has none or cannot be read."""
-    nothing = np.zeros(0, np.int64)
+    """Values of classes in the mask; empty without a readable mask."""
+    empty = np.zeros(0, np.int64)
     if sample.mask is None:
-        return nothing
+        return empty
     try:
-        mask = sample.mask.read()
+        class_map = sample.mask.read()
     except UnknownValueError as error:
         log.add("error", "masks with unknown values", title, str(error))
-        return nothing
+        return empty
     except DataError as error:
         log.add("error", _UNREADABLE, title, str(error))
-        return nothing
-    if size and mask.shape != size:
-        expected, actual = f"{size[1]}x{size[0]}", f"{mask.shape[1]}x{mask.shape[0]}"
-        log.add("error", "masks of another size", title, f"{sample.id}: image {expected}, mask {actual}")
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1))
+        return empty
+    if size and class_map.shape != size:
+        sizes = f"expected {size[1]}x{size[0]} as the image, got {class_map.shape[1]}x{class_map.shape[0]}"
+        log.add("error", "masks of another size than their image", title, f"{sample.id}: {sizes}")
+    values = np.flatnonzero(np.bincount(class_map.ravel(), minlength=IGNORE_INDEX + 1))
     return np.asarray(values[(values > 0) & (values != IGNORE_INDEX)], np.int64)

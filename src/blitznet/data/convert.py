@@ -1,36 +1,38 @@
-"""A data set of one format written in another, and what would be lost on the way, said before anything is."""
+"""Convert a dataset to another format, after reporting what that format cannot represent."""
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from blitznet.core.errors import DataError, UsageError
+from blitznet.core.progress import Progress, no_progress
 from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.writers.coco import CocoWriter
 from blitznet.data.writers.folder import FolderWriter
 from blitznet.data.writers.voc import VocWriter
-from blitznet.data.writers.writer import Writer, flat
+from blitznet.data.writers.writer import DatasetWriter, flat_name
 from blitznet.data.writers.yolo import YoloWriter
 
-Watch = Callable[[int, int], None]
-"""called after every image with how many are done, and of how many"""
+
+class _WriterFactory(Protocol):
+    def __call__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = ...) -> DatasetWriter: ...
 
 
-class _Makes(Protocol):
-    def __call__(self, root: Path, split: str, names: tuple[str, ...], *, link: bool = ...) -> Writer: ...
+WRITERS: dict[str, _WriterFactory] = {
+    "coco": CocoWriter,
+    "voc": VocWriter,
+    "yolo": YoloWriter,
+    "folder": FolderWriter,
+}
+"""formats that can be written, by their names in dataset strings"""
 
 
-WRITERS: dict[str, _Makes] = {"coco": CocoWriter, "voc": VocWriter, "yolo": YoloWriter, "folder": FolderWriter}
-"""the formats that can be written, as they are called in FORMAT:ROOT@SPLIT"""
+def count_unsupported(dataset: IndexedDataset, writer: DatasetWriter) -> Counter[str]:
+    """What the writer's format cannot represent, with the number of images concerned."""
+    return Counter(item for index in range(len(dataset)) for item in writer.unsupported(dataset[index]))
 
 
-def losses(dataset: IndexedDataset, writer: Writer) -> Counter[str]:
-    """What the writer's format cannot hold of a set: of how many images, by what it is."""
-    return Counter(loss for index in range(len(dataset)) for loss in writer.losses(dataset[index]))
-
-
-def convert(
+def convert_dataset(
     dataset: IndexedDataset,
     to: str,
     out: Path,
@@ -38,32 +40,46 @@ def convert(
     *,
     lossy: bool = False,
     link: bool = False,
-    watch: Watch | None = None,
+    progress: Progress = no_progress,
 ) -> Counter[str]:
-    """Write a set as one of the `to` formats; gives what was lost, by how many images, nothing unless `lossy`.
+    """Write a dataset in another format; images are copied unchanged.
 
-    Images are copied as they are, or with `link` linked to. Raises DataError where annotations cannot be read, where
-    something would be lost, and where two images would have one name; UsageError where nothing can be written.
+    Args:
+        dataset: The dataset under its own class names.
+        to: A key of `WRITERS`.
+        out: Folder of the new dataset; it may contain other splits.
+        split: Name of the split to write.
+        lossy: Write even if the format cannot represent everything.
+        link: Link to the images instead of copying them.
+        progress: Called after each image.
+
+    Returns:
+        What was lost, with the number of images concerned; empty unless `lossy`.
+
+    Raises:
+        DataError: Annotations cannot be parsed, something would be lost, or two images would have the same name.
+        UsageError: The format is unknown, or the folder cannot be written.
     """
     require_no_errors(dataset)
     if to not in WRITERS:
         raise UsageError(f"'{to}': expected a format of {', '.join(WRITERS)}")
-    _require_names(dataset, to)
+    _require_unique_names(dataset, to)
     writer = WRITERS[to](out, split, dataset.class_names, link=link)
-    lost = losses(dataset, writer)
+    lost = count_unsupported(dataset, writer)
     if lost and not lossy:
-        told = "; ".join(f"{loss} ({count:,} images)" for loss, count in lost.most_common())
-        raise DataError(f"{dataset.title}: {to} would lose {told}; give --lossy to leave that out")
+        listed = "; ".join(f"{item} ({count:,} images)" for item, count in lost.most_common())
+        raise DataError(f"{dataset.title}: {to} would lose {listed}; pass --lossy to drop them")
     for index in range(len(dataset)):
-        writer.add(dataset[index], Path(dataset.images[index]))
-        if watch is not None:
-            watch(index + 1, len(dataset))
+        writer.add(dataset[index], Path(dataset.image_paths[index]))
+        progress(dataset.title, index + 1, len(dataset))
     writer.close()
     return lost
 
 
-def _require_names(dataset: IndexedDataset, to: str) -> None:
-    names = [flat(name) for name in dataset.ids] if to == "voc" else list(dataset.ids)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{dataset.title}: {len(twice)} images would have the name of another, first '{twice[0]}'")
+def _require_unique_names(dataset: IndexedDataset, to: str) -> None:
+    names = [flat_name(name) for name in dataset.ids] if to == "voc" else list(dataset.ids)
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise DataError(
+            f"{dataset.title}: expected unique image names, got {len(duplicates)} duplicates, first '{duplicates[0]}'"
+        )

@@ -1,4 +1,4 @@
-"""The clean protocol: no image is both trained on and evaluated on."""
+"""Clean protocol: no image is in both the training and the evaluation sets."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blitznet.core.errors import DataError
-from blitznet.data.dataset import Dataset
+from blitznet.core.sample import Dataset
 
 _VOC_ID = re.compile(r"20(0[789]|1[012])_\d{6}")
 _VOC2007_ID = re.compile(r"\d{6}")
@@ -17,66 +17,80 @@ _COCO_ID = re.compile(r"(?:COCO_(?:train|val|test)20\d\d_)?(\d{12})")
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One image in two sets."""
+    """One image in both a training and an evaluation set."""
 
     train: str
     """its id in the training set"""
     evaluation: str
     """its id in the evaluation set"""
     titles: tuple[str, str]
+    """titles of the training and the evaluation set"""
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A image of a set, without its pixels."""
+class ImageEntry:
+    """An image of a dataset, without its pixels."""
 
     id: str
     path: Path | None
+    """None for an image in memory"""
     key: str
+    """equal for two files of one image; see `image_key`"""
     title: str
+    """title of the dataset"""
 
 
 def image_key(path: str | Path, name: str = "", form: str = "") -> str:
-    """What is equal for two files of one image, by their names; `name` is its id in a set of format `form`.
+    """A key that is equal for two files of one image, derived from their names.
 
-    VOC2012's `2007_000123` and `000123` in a folder VOC2007 are one image (all 632 such ids have equal boxes);
-    a VOC or COCO id means its image in any format. Otherwise equal ids in two sets of one format are one image
-    in VOC, SBD and COCO; in YOLO and folders, where files are often just numbered, only the same file is.
+    VOC2012's `2007_000123` and `000123` in a folder VOC2007 are one image (all 632 such ids have equal boxes). A VOC or
+    COCO id means the same image in any format. Otherwise equal ids in two datasets of one format are one image for VOC,
+    SBD and COCO. YOLO datasets and folders often just number their files, so only the same file counts there.
+
+    Args:
+        path: The image file.
+        name: The image's id in its dataset.
+        form: The dataset's format, such as `voc`.
     """
-    place = Path(path)
-    if _VOC_ID.fullmatch(place.stem):
-        return f"voc:{place.stem}"
-    if _VOC2007_ID.fullmatch(place.stem) and "VOC2007" in place.parts:
-        return f"voc:2007_{place.stem}"
-    coco = _COCO_ID.fullmatch(place.stem)
+    path = Path(path)
+    if _VOC_ID.fullmatch(path.stem):
+        return f"voc:{path.stem}"
+    if _VOC2007_ID.fullmatch(path.stem) and "VOC2007" in path.parts:
+        return f"voc:2007_{path.stem}"
+    coco = _COCO_ID.fullmatch(path.stem)
     if coco:
         return f"coco:{coco[1]}"
-    return f"{form}:{name}" if name and form in ("voc", "sbd", "coco") else str(place.resolve())
+    return f"{form}:{name}" if name and form in ("voc", "sbd", "coco") else str(path.resolve())
 
 
 def find_leaks(train: Sequence[Dataset], evaluation: Sequence[Dataset]) -> tuple[Leak, ...]:
-    """Every image of `evaluation` that is in `train` too, by name or byte for byte."""
-    mine = [listing for dataset in train for listing in list_images(dataset)]
+    """Images of the evaluation sets that are also in a training set, by name or byte for byte."""
+    train_entries = [entry for dataset in train for entry in list_images(dataset)]
+    evaluation_entries = [entry for dataset in evaluation for entry in list_images(dataset)]
     return tuple(
         Leak(train=first.id, evaluation=second.id, titles=(first.title, second.title))
-        for first, second in same_images(mine, [item for dataset in evaluation for item in list_images(dataset)])
+        for first, second in match_images(train_entries, evaluation_entries)
     )
 
 
 def refuse_leaks(train: Sequence[Dataset], evaluation: Sequence[Dataset]) -> None:
-    """Raise a DataError if a image is both trained on and evaluated on."""
+    """Refuse training and evaluation sets that share an image.
+
+    Raises:
+        DataError: Number and first ids of the shared images.
+    """
     leaks = find_leaks(train, evaluation)
     if not leaks:
         return
-    pairs = ", ".join(leak.evaluation for leak in leaks[:3])
+    ids = ", ".join(leak.evaluation for leak in leaks[:3])
     raise DataError(
-        f"{leaks[0].titles[1]}: {len(leaks)} evaluation image(s) are trained on too, in {leaks[0].titles[0]}: {pairs};"
-        " take them out of one of the lists, or allow it with --allow-leaks"
+        f"{leaks[0].titles[1]}: {len(leaks)} evaluation image(s) are also in the training set {leaks[0].titles[0]}: "
+        f"{ids}; remove them from one of the lists, or allow it with --allow-leaks"
     )
 
 
-def list_images(dataset: Dataset) -> Iterator[Listing]:
-    """The images of a set by name; a sample that cannot be read is left out."""
+def list_images(dataset: Dataset) -> Iterator[ImageEntry]:
+    """The images of a dataset, by name; samples that cannot be parsed are skipped."""
     form = dataset.title.partition(":")[0]
     for index, name in enumerate(dataset.ids):
         try:
@@ -85,47 +99,47 @@ def list_images(dataset: Dataset) -> Iterator[Listing]:
             continue
         path = Path(source) if isinstance(source, (str, Path)) else None
         key = image_key(path, name, form) if path else f"{dataset.title}:{name}"
-        yield Listing(id=name, path=path, key=key, title=dataset.title)
+        yield ImageEntry(id=name, path=path, key=key, title=dataset.title)
 
 
-def same_images(first: Sequence[Listing], second: Sequence[Listing]) -> list[tuple[Listing, Listing]]:
-    """Pairs (of `first`, of `second`) that are one image; each of `second` at most once."""
-    by_key: dict[str, Listing] = {}
-    by_size: dict[int, list[Listing]] = defaultdict(list)
-    for listing in first:
-        by_key.setdefault(listing.key, listing)
-        by_size[_size(listing)].append(listing)
+def match_images(first: Sequence[ImageEntry], second: Sequence[ImageEntry]) -> list[tuple[ImageEntry, ImageEntry]]:
+    """Pairs (of `first`, of `second`) that are one image; each entry of `second` at most once."""
+    by_key: dict[str, ImageEntry] = {}
+    by_size: dict[int, list[ImageEntry]] = defaultdict(list)
+    for entry in first:
+        by_key.setdefault(entry.key, entry)
+        by_size[_file_size(entry)].append(entry)
     digests: dict[Path, bytes] = {}
     pairs = []
-    for listing in second:
-        match = by_key.get(listing.key) or _identical(listing, by_size[_size(listing)], digests)
+    for entry in second:
+        match = by_key.get(entry.key) or _same_bytes(entry, by_size[_file_size(entry)], digests)
         if match:
-            pairs.append((match, listing))
+            pairs.append((match, entry))
     return pairs
 
 
-def find_duplicates(listings: Sequence[Listing]) -> list[tuple[Listing, Listing]]:
+def find_duplicates(entries: Sequence[ImageEntry]) -> list[tuple[ImageEntry, ImageEntry]]:
     """Pairs (earlier, later) that are one image."""
     pairs = []
-    keys: dict[str, Listing] = {}
-    sizes: dict[int, list[Listing]] = defaultdict(list)
+    by_key: dict[str, ImageEntry] = {}
+    by_size: dict[int, list[ImageEntry]] = defaultdict(list)
     digests: dict[Path, bytes] = {}
-    for listing in listings:
-        size = _size(listing)
-        match = keys.get(listing.key) or _identical(listing, sizes[size], digests)
+    for entry in entries:
+        size = _file_size(entry)
+        match = by_key.get(entry.key) or _same_bytes(entry, by_size[size], digests)
         if match:
-            pairs.append((match, listing))
-        keys.setdefault(listing.key, listing)
-        sizes[size].append(listing)
+            pairs.append((match, entry))
+        by_key.setdefault(entry.key, entry)
+        by_size[size].append(entry)
     return pairs
 
 
-def _identical(listing: Listing, candidates: list[Listing], digests: dict[Path, bytes]) -> Listing | None:
-    """The first candidate (all of one size) with the same bytes."""
-    if listing.path is None or not candidates or _size(listing) == 0:
+def _same_bytes(entry: ImageEntry, candidates: list[ImageEntry], digests: dict[Path, bytes]) -> ImageEntry | None:
+    """The first candidate (all of the same file size) with the same bytes."""
+    if entry.path is None or not candidates or _file_size(entry) == 0:
         return None
-    mine = _digest(listing.path, digests)
-    return next((other for other in candidates if other.path and _digest(other.path, digests) == mine), None)
+    digest = _digest(entry.path, digests)
+    return next((item for item in candidates if item.path and _digest(item.path, digests) == digest), None)
 
 
 def _digest(path: Path, digests: dict[Path, bytes]) -> bytes:
@@ -135,9 +149,9 @@ def _digest(path: Path, digests: dict[Path, bytes]) -> bytes:
     return digests[path]
 
 
-def _size(listing: Listing) -> int:
-    """Bytes of the file; 0 where there is none to compare."""
+def _file_size(entry: ImageEntry) -> int:
+    """Bytes of the file; 0 without a readable file."""
     try:
-        return listing.path.stat().st_size if listing.path else 0
+        return entry.path.stat().st_size if entry.path else 0
     except OSError:
         return 0

@@ -1,4 +1,4 @@
-"""A set's own names onto the model's classes."""
+"""Map a dataset's own class names to the model's class names."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,138 +9,147 @@ from numpy.typing import NDArray
 from blitznet.core.arrays import IGNORE_INDEX, Flags
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError
-from blitznet.core.sample import ANY_CLASS, Sample
-from blitznet.data.dataset import Dataset
-from blitznet.data.masks import mask_value, remapped
+from blitznet.core.sample import ANY_CLASS, Dataset, Sample
+from blitznet.data.masks import mask_value, remap_mask
 
-_DROPPED, _VOIDED = -1, -2
+_DROPPED, _IGNORED = -1, -2
 
 
 @dataclass(frozen=True, eq=False)
 class MappedDataset:
-    """A Dataset under the model's names; made by `map_classes`."""
+    """A Dataset under the model's class names; made by `map_classes`."""
 
-    base: Dataset
+    dataset: Dataset
     class_names: tuple[str, ...]
-    """the model's (K,) classes"""
+    """the model's (K,) class names"""
     unmapped: tuple[str, ...]
-    """the set's names that are none of the model's and count as background"""
-    void: tuple[str, ...]
-    """the set's names whose objects count for nothing"""
+    """the dataset's class names that the model lacks; their objects are background"""
+    ignored: tuple[str, ...]
+    """the dataset's class names whose objects are ignored"""
     annotated: Flags
-    """(K,) the classes that this set annotates"""
-    labels: NDArray[np.int64]
-    """the set's label -> the model's, or a negative mark for dropped and void"""
+    """(K,) classes that this dataset annotates exhaustively"""
+    label_map: NDArray[np.int64]
+    """the dataset's label -> the model's label, or a negative mark for dropped and ignored"""
     table: NDArray[np.uint8]
-    """(V,) the set's mask value -> the model's; 256 of them, or more where the set has more names than a mask"""
+    """(V,) the dataset's mask value -> the model's; 256 entries, or more if the dataset has more classes"""
 
     @property
     def title(self) -> str:
-        """The set as the user typed it, or its path."""
-        return self.base.title
+        """The dataset string as the user typed it, or the path."""
+        return self.dataset.title
 
     @property
     def ids(self) -> Sequence[str]:
-        """One for each sample."""
-        return self.base.ids
+        """Id of each sample."""
+        return self.dataset.ids
 
     def __len__(self) -> int:
-        return len(self.base)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.base[index]
-        labels = np.where(sample.labels == ANY_CLASS, _VOIDED, self.labels[sample.labels])
-        # a box without area has no offsets to learn; `check` names it
-        solid = (sample.boxes[:, 2:] > sample.boxes[:, :2]).all(-1)
-        keep = (labels != _DROPPED) & solid
-        void = labels[keep] == _VOIDED
-        mask = None if sample.mask is None else remapped(sample.mask, self.table)
+        sample = self.dataset[index]
+        labels = np.where(sample.labels == ANY_CLASS, _IGNORED, self.label_map[sample.labels])
+        # A box without area has no regression targets; `check_datasets` reports it.
+        has_area = (sample.boxes[:, 2:] > sample.boxes[:, :2]).all(-1)
+        keep = (labels != _DROPPED) & has_area
+        ignored = labels[keep] == _IGNORED
+        mask = None if sample.mask is None else remap_mask(sample.mask, self.table)
         return Sample(
             id=sample.id,
             image=sample.image,
             boxes=sample.boxes[keep],
-            labels=np.where(void, ANY_CLASS, labels[keep]),
+            labels=np.where(ignored, ANY_CLASS, labels[keep]),
             difficult=sample.difficult[keep],
-            crowd=sample.crowd[keep] | void,
-            annotated_box_classes=self._flags(sample.annotated_box_classes),
-            annotated_mask_classes=self._flags(sample.annotated_mask_classes),
+            crowd=sample.crowd[keep] | ignored,
+            annotated_box_classes=self._annotated(sample.annotated_box_classes),
+            annotated_mask_classes=self._annotated(sample.annotated_mask_classes),
             mask=mask,
         )
 
-    def _flags(self, own: Flags) -> Flags:
-        """Flags of the set's names to flags of the model's classes."""
-        flags = np.zeros(len(self.class_names), np.bool_)
-        flags[self.labels[own & (self.labels >= 0)]] = True
-        return flags & self.annotated
+    def _annotated(self, flags: Flags) -> Flags:
+        """Map flags of the dataset's classes to flags of the model's classes."""
+        mapped = np.zeros(len(self.class_names), np.bool_)
+        mapped[self.label_map[flags & (self.label_map >= 0)]] = True
+        return mapped & self.annotated
 
 
 def map_classes(
     dataset: Dataset,
-    classes: tuple[str, ...],
+    class_names: tuple[str, ...],
     *,
     annotated: Iterable[str] | None = None,
-    void: Iterable[str] = (),
+    ignore: Iterable[str] = (),
 ) -> MappedDataset:
-    """The set under the model's `classes`; names meet under `core.classes.canonical`.
+    """Map a dataset to the model's class names; names are compared after `core.classes.canonical`.
 
-    Objects of names that the model lacks are background, those of `void` count for nothing (pixels 255, boxes
-    crowds). A sample annotates the model's classes that its set names, or only those in `annotated`.
+    Objects of classes that the model lacks become background.
+
+    Args:
+        dataset: The dataset under its own class names.
+        class_names: The model's (K,) class names.
+        annotated: The dataset's classes that are exhaustively annotated. Default: all of them.
+        ignore: The dataset's classes to ignore: their pixels become 255, their boxes crowds of any class.
+
+    Raises:
+        DataError: An option names a class that the dataset lacks, or no class of the dataset is one of the model's.
     """
-    voided = _chosen(dataset, void, "void")
-    expected = set(dataset.class_names) if annotated is None else _chosen(dataset, annotated, "classes")
-    labels = _labels(dataset.class_names, classes, voided)
+    ignored = _select_names(dataset, ignore, "ignore")
+    selected = set(dataset.class_names) if annotated is None else _select_names(dataset, annotated, "annotated")
+    labels = _label_map(dataset.class_names, class_names, ignored)
     if (labels == _DROPPED).all():
         raise DataError(
-            f"{dataset.title}: none of its classes ({_some(dataset.class_names)}) is one of the model's ({_some(classes)})"
+            f"{dataset.title}: expected a class of the model ({_first_names(class_names)}), "
+            f"got {_first_names(dataset.class_names)}"
         )
-    flags = np.zeros(len(classes), np.bool_)
+    flags = np.zeros(len(class_names), np.bool_)
     flags[
-        [label for name, label in zip(dataset.class_names, labels, strict=True) if label >= 0 and name in expected]
+        [label for name, label in zip(dataset.class_names, labels, strict=True) if label >= 0 and name in selected]
     ] = True
     return MappedDataset(
-        base=dataset,
-        class_names=classes,
+        dataset=dataset,
+        class_names=class_names,
         unmapped=tuple(name for name, label in zip(dataset.class_names, labels, strict=True) if label == _DROPPED),
-        void=tuple(name for name, label in zip(dataset.class_names, labels, strict=True) if label == _VOIDED),
+        ignored=tuple(name for name, label in zip(dataset.class_names, labels, strict=True) if label == _IGNORED),
         annotated=flags,
-        labels=labels,
-        table=_table(labels),
+        label_map=labels,
+        table=_value_table(labels),
     )
 
 
-def _labels(names: tuple[str, ...], classes: tuple[str, ...], voided: set[str]) -> NDArray[np.int64]:
-    """The model's label of each of the set's names; the same spelling goes before the same meaning."""
-    exact = {name: label for label, name in enumerate(classes)}
-    alike = {canonical(name): label for label, name in reversed(list(enumerate(classes)))}
+def _label_map(names: tuple[str, ...], class_names: tuple[str, ...], ignored: set[str]) -> NDArray[np.int64]:
+    """The model's label of each of the dataset's names; an exact match precedes a canonical one."""
+    exact = {name: label for label, name in enumerate(class_names)}
+    alike = {canonical(name): label for label, name in reversed(list(enumerate(class_names)))}
     return np.asarray(
-        [_VOIDED if name in voided else exact.get(name, alike.get(canonical(name), _DROPPED)) for name in names],
+        [_IGNORED if name in ignored else exact.get(name, alike.get(canonical(name), _DROPPED)) for name in names],
         np.int64,
     )
 
 
-def _table(labels: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Mask values: 0 stays, unknown ones and 255 are void."""
-    own = [mask_value(label) for label in range(len(labels))]
-    table = np.full(max(256, own[-1] + 1), IGNORE_INDEX, np.uint8)
+def _value_table(labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Mask values: 0 stays 0; unknown ones and 255 are ignored."""
+    own_values = [mask_value(label) for label in range(len(labels))]
+    table = np.full(max(256, own_values[-1] + 1), IGNORE_INDEX, np.uint8)
     table[0] = 0
-    table[own] = np.where(labels == _VOIDED, IGNORE_INDEX, np.maximum(labels, -1) + 1)
+    table[own_values] = np.where(labels == _IGNORED, IGNORE_INDEX, np.maximum(labels, -1) + 1)
     return table
 
 
-def _chosen(dataset: Dataset, names: Iterable[str], option: str) -> set[str]:
-    """Those of the set's names that an option means; refuses one that it lacks, lest a slip teach background."""
-    chosen: set[str] = set()
+def _select_names(dataset: Dataset, names: Iterable[str], option: str) -> set[str]:
+    """The dataset's class names that an option names; an unknown name is refused, because it is likely a typo."""
+    selected: set[str] = set()
     for name in names:
-        found = {name} & set(dataset.class_names) or {
+        matches = {name} & set(dataset.class_names) or {
             own for own in dataset.class_names if canonical(own) == canonical(name)
         }
-        if not found:
+        if not matches:
             raise DataError(
-                f"{dataset.title}: {option}={name} is not one of its classes ({_some(dataset.class_names)})"
+                f"{dataset.title}: {option}: expected classes of the dataset ({_first_names(dataset.class_names)}), "
+                f"got {name}"
             )
-        chosen |= found
-    return chosen
+        selected |= matches
+    return selected
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,8 +1,8 @@
-"""Class maps that a teacher painted, for images that have boxes and no mask.
+"""Pseudo-masks: class maps by a teacher model, for images that have boxes and no mask.
 
-A teacher is believed inside the boxes of what it sees, and where it sees nothing and no box is; where it and the
-boxes disagree, pixels are void. Its class maps lie in a folder: `classes.txt`, one name a line, and one folder for
-each set with ID.png, whose values are 0 background, line number, 255 void.
+The teacher's pixels of a class are kept inside boxes of that class, and its background is kept outside boxes. Where the
+teacher and the boxes disagree, pixels are ignored (255). A folder of pseudo-masks contains `classes.txt`, one name per
+line, and one folder per dataset with ID.png: 0 background, line number for a class, 255 ignored.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,150 +12,167 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
+from PIL import Image
 
 from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Flags, Floats
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import atomic_write
 from blitznet.core.image import ImageSource
-from blitznet.core.sample import Sample
-from blitznet.data.dataset import Dataset
+from blitznet.core.sample import Dataset, Sample
 from blitznet.data.mapping import MappedDataset
 from blitznet.data.masks import IndexMask, RemappedMask
-from blitznet.data.sources import Source
+from blitznet.data.sources import DatasetSource
 
-NAMES = "classes.txt"
-_SEEN = 0.15
-"""of a box's pixels, that are of its class where the teacher has seen the object; bicycles fill little more"""
+CLASS_LIST = "classes.txt"
+_MIN_COVERAGE = 0.15
+"""fraction of a box's pixels that have its class if the teacher detected the object; bicycles cover little more"""
 
 Teacher = Callable[[ImageSource], ClassMap]
-"""a image -> its class map (H, W)"""
+"""image -> its class map (H, W)"""
 
 
 @dataclass(frozen=True, eq=False)
 class PseudoMaskDataset:
-    """A data set whose images without a mask have what a teacher painted."""
+    """A dataset whose images without a mask have a pseudo-mask; made by `with_pseudo_masks`."""
 
-    base: MappedDataset
+    dataset: MappedDataset
     folder: Path
     table: NDArray[np.uint8]
-    """(256,) the teacher's values -> the data set's"""
-    known: Flags
-    """(K,) of the data set's classes, those that the teacher knows"""
-    count: int
-    """the teacher's values that name something"""
+    """(256,) the teacher's mask value -> the dataset's"""
+    known_classes: Flags
+    """(K,) classes of the dataset that the teacher knows"""
+    num_values: int
+    """the teacher's valid mask values are 0 to num_values - 1, and 255"""
 
     @property
     def title(self) -> str:
-        """The set as the user typed it."""
-        return self.base.title
+        """The dataset string as the user typed it."""
+        return self.dataset.title
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """(K,) class names."""
-        return self.base.class_names
+        return self.dataset.class_names
 
     @property
     def unmapped(self) -> tuple[str, ...]:
-        """The set's names that are none of the model's and count as background."""
-        return self.base.unmapped
+        """The dataset's class names that the model lacks; their objects are background."""
+        return self.dataset.unmapped
 
     @property
     def ids(self) -> Sequence[str]:
-        """One for each sample."""
-        return self.base.ids
+        """Id of each sample."""
+        return self.dataset.ids
 
     def __len__(self) -> int:
-        return len(self.base)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.base[index]
-        path = _file(self.folder, sample)
+        sample = self.dataset[index]
+        path = _mask_path(self.folder, sample)
         if sample.mask is not None or not path.is_file():
             return sample
         return replace(
             sample,
-            mask=RemappedMask(IndexMask(str(path), self.count), self.table),
-            annotated_mask_classes=self.known.copy(),
+            mask=RemappedMask(IndexMask(str(path), self.num_values), self.table),
+            annotated_mask_classes=self.known_classes.copy(),
         )
 
 
-def with_pseudo_masks(dataset: MappedDataset, source: Source, folder: Path) -> PseudoMaskDataset:
-    """The data set with a teacher's class maps of `folder`; raises DataError where that is none."""
-    listed = folder / NAMES
-    if not listed.is_file():
-        raise DataError(f"{folder}: expected a folder of a teacher's class maps, there is no {NAMES}")
-    theirs = [canonical(name) for name in _names(listed)]
-    ours = {canonical(name): value for value, name in enumerate(dataset.class_names, start=1)}
-    table = np.full(256, IGNORE_INDEX, np.uint8)
-    table[: len(theirs) + 1] = [0, *(ours.get(name, 0) for name in theirs)]
-    known = np.asarray([canonical(name) in theirs for name in dataset.class_names])
-    return PseudoMaskDataset(dataset, folder / set_folder(source), table, known, len(theirs) + 1)
+def with_pseudo_masks(dataset: MappedDataset, source: DatasetSource, folder: Path) -> PseudoMaskDataset:
+    """Add the pseudo-masks in `folder` to the images of a dataset that have no mask.
 
-
-def generate_pseudo_masks(teacher: Teacher, dataset: Dataset, source: Source, folder: Path) -> Iterator[bool]:
-    """Have the teacher paint all images of a set that have boxes and no mask; tells of each whether it did.
-
-    The teacher's values are the data set's labels + 1. What is there already stays.
+    Raises:
+        DataError: The folder is not one of pseudo-masks.
     """
-    place = folder / set_folder(source)
-    _require_names(folder / NAMES, dataset.class_names)
-    atomic_write(folder / NAMES, ("\n".join(dataset.class_names) + "\n").encode())
+    class_list = folder / CLASS_LIST
+    if not class_list.is_file():
+        raise DataError(f"{folder}: expected a folder of pseudo-masks, got one without {CLASS_LIST}")
+    teacher_names = [canonical(name) for name in _read_class_names(class_list)]
+    values = {canonical(name): value for value, name in enumerate(dataset.class_names, start=1)}
+    table = np.full(256, IGNORE_INDEX, np.uint8)
+    table[: len(teacher_names) + 1] = [0, *(values.get(name, 0) for name in teacher_names)]
+    known = np.asarray([canonical(name) in teacher_names for name in dataset.class_names])
+    return PseudoMaskDataset(dataset, folder / dataset_folder(source), table, known, len(teacher_names) + 1)
+
+
+def generate_pseudo_masks(teacher: Teacher, dataset: Dataset, source: DatasetSource, folder: Path) -> Iterator[bool]:
+    """Write the teacher's class maps for all images of a dataset that have boxes and no mask.
+
+    Existing files are kept, so an interrupted run can be resumed.
+
+    Args:
+        teacher: Model whose mask values are the dataset's labels + 1.
+        dataset: The dataset under the teacher's class names.
+        source: Where the dataset is; determines the folder of its masks.
+        folder: Folder of pseudo-masks of one teacher.
+
+    Yields:
+        For each image, whether a mask was written.
+
+    Raises:
+        UsageError: The folder contains pseudo-masks for other classes.
+    """
+    mask_folder = folder / dataset_folder(source)
+    _require_same_names(folder / CLASS_LIST, dataset.class_names)
+    atomic_write(folder / CLASS_LIST, ("\n".join(dataset.class_names) + "\n").encode())
     for index in range(len(dataset)):
         sample = dataset[index]
-        path = _file(place, sample)
-        expected = sample.mask is None and bool(sample.annotated_box_classes.any()) and not path.is_file()
-        if expected:
+        path = _mask_path(mask_folder, sample)
+        is_missing = sample.mask is None and bool(sample.annotated_box_classes.any()) and not path.is_file()
+        if is_missing:
             png = BytesIO()
-            Pillow.fromarray(agreed(teacher(sample.image), sample)).save(png, "PNG")
+            Image.fromarray(ignore_disagreements(teacher(sample.image), sample)).save(png, "PNG")
             atomic_write(path, png.getvalue())
-        yield expected
+        yield is_missing
 
 
-def _require_names(listed: Path, names: Sequence[str]) -> None:
-    """Raise UsageError where another teacher has painted, whose values stand for other classes."""
-    if not listed.is_file():
+def _require_same_names(class_list: Path, names: Sequence[str]) -> None:
+    """Refuse a folder of a teacher with other classes, because its mask values mean other classes."""
+    if not class_list.is_file():
         return
-    there = _names(listed)
-    if there != tuple(names):
+    existing = _read_class_names(class_list)
+    if existing != tuple(names):
         raise UsageError(
-            f"{listed.parent}: painted for the classes {', '.join(there[:8])}, this teacher knows "
-            f"{', '.join(names[:8])}; give another --out, or remove that folder"
+            f"{class_list.parent}: expected pseudo-masks of the teacher's classes {', '.join(names[:8])}, "
+            f"got {', '.join(existing[:8])}; give another --out, or remove that folder"
         )
 
 
-def _names(listed: Path) -> tuple[str, ...]:
-    return tuple(name for name in listed.read_text(encoding="utf-8").split("\n") if name)
+def _read_class_names(class_list: Path) -> tuple[str, ...]:
+    return tuple(name for name in class_list.read_text(encoding="utf-8").split("\n") if name)
 
 
-def agreed(seen: ClassMap, sample: Sample) -> ClassMap:
-    """What a teacher's class map (H, W) and the boxes of a image say alike; the rest is void."""
-    allowed, doubtful = np.zeros(seen.shape, np.bool_), np.zeros(seen.shape, np.bool_)
+def ignore_disagreements(class_map: ClassMap, sample: Sample) -> ClassMap:
+    """Set pixels to ignored (255) where a teacher's class map (H, W) and the boxes of a sample disagree."""
+    agreed, uncertain = np.zeros(class_map.shape, np.bool_), np.zeros(class_map.shape, np.bool_)
     for box, label, crowd in zip(sample.boxes, sample.labels, sample.crowd, strict=True):
-        inside = _pixels(box, seen.shape)
-        own = seen[inside] == label + 1
-        if crowd or own.mean() < _SEEN:
-            doubtful[inside] = True
+        region = _pixel_region(box, class_map.shape)
+        of_class = class_map[region] == label + 1
+        if crowd or of_class.mean() < _MIN_COVERAGE:
+            uncertain[region] = True
         if not crowd:
-            allowed[inside] |= own
-    void = ((seen > 0) | doubtful) & ~allowed
-    return np.where(void, np.uint8(IGNORE_INDEX), seen)
+            agreed[region] |= of_class
+    ignored = ((class_map > 0) | uncertain) & ~agreed
+    return np.where(ignored, np.uint8(IGNORE_INDEX), class_map)
 
 
-def _pixels(box: Floats, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """The pixels of a map (H, W) inside a box x1 y1 x2 y2, at least one."""
+def _pixel_region(box: Floats, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a map (H, W) inside a box x1 y1 x2 y2, at least one pixel."""
     height, width = shape
-    x1, y1 = (min(max(0, round(float(side))), most - 1) for side, most in zip(box[:2], (width, height), strict=True))
-    x2, y2 = (round(float(side)) for side in box[2:])
+    x1, y1 = (
+        min(max(0, round(float(value))), limit - 1) for value, limit in zip(box[:2], (width, height), strict=True)
+    )
+    x2, y2 = (round(float(value)) for value in box[2:])
     return slice(y1, max(y1 + 1, y2)), slice(x1, max(x1 + 1, x2))
 
 
-def set_folder(source: Source) -> str:
-    """Where a set's class maps lie in the teacher's folder: by its last two, for many are called `data`."""
+def dataset_folder(source: DatasetSource) -> str:
+    """Folder name of a dataset's pseudo-masks: the last two parts of its path, because many are called `data`."""
     root = source.root.resolve()
     return "-".join(filter(None, (source.format, root.parent.name, root.name, source.split))).replace("/", "-")
 
 
-def _file(folder: Path, sample: Sample) -> Path:
+def _mask_path(folder: Path, sample: Sample) -> Path:
     return folder / f"{sample.id}.png"

@@ -1,4 +1,4 @@
-"""SBD, the Semantic Boundaries Dataset: img/ID.jpg, cls/ID.mat, inst/ID.mat and SPLIT.txt."""
+"""Reader of SBD, the Semantic Boundaries Dataset: img/ID.jpg, cls/ID.mat, inst/ID.mat and SPLIT.txt."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from blitznet.core.arrays import IGNORE_INDEX, ClassMap
 from blitznet.core.errors import DataError, MissingExtra
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
-from blitznet.data.dataset import Annotation, IndexedDataset, Objects, read_text
+from blitznet.data.dataset import Annotation, AnnotationArrays, IndexedDataset, read_text
 from blitznet.data.masks import UnknownValueError
 
 _MAX_MAT = 16 << 20
@@ -20,12 +20,16 @@ _MAX_LIST = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class MatMask:
-    """The class map in a file of `cls`."""
+    """The class map of a .mat file in `cls`."""
 
     path: str
 
     def read(self) -> ClassMap:
-        """(H, W) uint8."""
+        """Read the class map (H, W) uint8.
+
+        Raises:
+            DataError: The file is missing or broken, or has a value that stands for no class.
+        """
         values = np.asarray(_load(Path(self.path), "GTcls").Segmentation)
         unknown = (values > len(classes.VOC)) & (values != IGNORE_INDEX)
         if unknown.any():
@@ -35,7 +39,7 @@ class MatMask:
 
 @dataclass(frozen=True, eq=False)
 class SbdDataset(IndexedDataset):
-    """A split of SBD; the .mat files are read when a sample is asked for."""
+    """A split of SBD; .mat files are read on demand, when a sample is indexed."""
 
     masks: tuple[str | None, ...]
     instances: tuple[str | None, ...]
@@ -45,13 +49,13 @@ class SbdDataset(IndexedDataset):
         path = self.instances[range(len(self))[index]]
         if path is None:
             return sample
-        objects = Objects.pack([read_instances(Path(path))])
+        annotations = AnnotationArrays.pack([read_instances(Path(path))])
         return replace(
             sample,
-            boxes=objects.boxes,
-            labels=objects.labels,
-            difficult=objects.difficult,
-            crowd=objects.crowd,
+            boxes=annotations.boxes,
+            labels=annotations.labels,
+            difficult=annotations.difficult,
+            crowd=annotations.crowd,
             annotated_box_classes=np.ones(len(self.class_names), np.bool_),
         )
 
@@ -61,44 +65,50 @@ class SbdDataset(IndexedDataset):
 
 
 def open_sbd(root: Path, split: str | None, *, title: str) -> SbdDataset:
-    """A split of SBD under `root` (or `root`/dataset); boxes from the instances where inst/ID.mat is there."""
-    home = root / "dataset" if (root / "dataset").is_dir() else root
-    path = home / f"{split}.txt"
+    """Open a split of SBD under `root` or `root`/dataset; images with a file inst/ID.mat have boxes.
+
+    Raises:
+        DataError: The split is missing.
+    """
+    folder = root / "dataset" if (root / "dataset").is_dir() else root
+    path = folder / f"{split}.txt"
     if split is None or not path.is_file():
-        there = ", ".join(sorted(p.stem for p in home.glob("*.txt"))) or "none"
-        expected = f"there is no split '{split}'" if split else "expected a split"
-        raise DataError(f"{home}: {expected}; splits here: {there}; write sbd:{root}@SPLIT")
+        available = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
+        problem = f"there is no split '{split}'" if split else "expected a split"
+        raise DataError(f"{folder}: {problem}; splits here: {available}; write sbd:{root}@SPLIT")
     ids = tuple(dict.fromkeys(read_text(path, limit=_MAX_LIST).split()))
-    masks = {p.stem for p in (home / "cls").glob("*.mat")}
-    instances = {p.stem for p in (home / "inst").glob("*.mat")}
+    masks = {p.stem for p in (folder / "cls").glob("*.mat")}
+    instances = {p.stem for p in (folder / "inst").glob("*.mat")}
     return SbdDataset(
         title=title,
         class_names=classes.VOC,
         ids=ids,
-        images=tuple(str(home / "img" / f"{name}.jpg") for name in ids),
-        objects=None,
+        image_paths=tuple(str(folder / "img" / f"{name}.jpg") for name in ids),
+        annotations=None,
         errors={
-            k: DataError(f"{home / 'cls' / name}.mat: there is no such mask")
-            for k, name in enumerate(ids)
+            index: DataError(f"{folder / 'cls' / name}.mat: there is no such mask")
+            for index, name in enumerate(ids)
             if name not in masks
         },
-        masks=tuple(str(home / "cls" / f"{name}.mat") if name in masks else None for name in ids),
-        instances=tuple(str(home / "inst" / f"{name}.mat") if name in instances else None for name in ids),
+        masks=tuple(str(folder / "cls" / f"{name}.mat") if name in masks else None for name in ids),
+        instances=tuple(str(folder / "inst" / f"{name}.mat") if name in instances else None for name in ids),
     )
 
 
 def read_instances(path: Path) -> list[Annotation]:
-    """The tight box of every instance in a file of `inst`, with its class."""
-    truth = _load(path, "GTinst")
-    pixels = np.asarray(truth.Segmentation)
-    rows = []
-    for number, category in enumerate(np.atleast_1d(truth.Categories), 1):
+    """The tight box and the class of each instance in a .mat file of `inst`."""
+    record = _load(path, "GTinst")
+    instance_map = np.asarray(record.Segmentation)
+    annotations = []
+    for number, category in enumerate(np.atleast_1d(record.Categories), 1):
         if not 1 <= int(category) <= len(classes.VOC):
-            raise DataError(f"{path}: instance {number} has category {category}, expected 1 to {len(classes.VOC)}")
-        y, x = np.nonzero(pixels == number)
+            raise DataError(
+                f"{path}: instance {number}: expected a category of 1 to {len(classes.VOC)}, got {category}"
+            )
+        y, x = np.nonzero(instance_map == number)
         if len(x):
-            rows.append(Annotation((x.min(), y.min(), x.max() + 1, y.max() + 1), int(category) - 1))
-    return rows
+            annotations.append(Annotation((x.min(), y.min(), x.max() + 1, y.max() + 1), int(category) - 1))
+    return annotations
 
 
 def _load(path: Path, key: str) -> Any:
@@ -109,15 +119,17 @@ def _load(path: Path, key: str) -> Any:
         raise MissingExtra("reading SBD's .mat files", "sbd") from error
     try:
         if path.stat().st_size > _MAX_MAT:
-            raise DataError(f"{path}: more than {_MAX_MAT:,} bytes, which no file of SBD has")
+            raise DataError(f"{path}: expected at most {_MAX_MAT:,} bytes, got a larger file; is it from SBD?")
         record = loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=[key])[key]
-        expected = (record.Segmentation, *((record.Categories,) if key == "GTinst" else ()))
+        segmentation = np.asarray(record.Segmentation)
+        if key == "GTinst":
+            _ = record.Categories  # raises if it is missing
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
     except DataError:
         raise
-    except Exception as error:  # scipy raises many kinds over a broken file
-        raise DataError(f"{path}: expected SBD's {key} record; the file is broken or another one") from error
-    if np.asarray(expected[0]).ndim != 2:
-        raise DataError(f"{path}: expected Segmentation as (H, W), got {np.asarray(expected[0]).shape}")
+    except Exception as error:  # scipy raises many kinds of errors for a broken file
+        raise DataError(f"{path}: expected SBD's {key} record, got a broken or another file") from error
+    if segmentation.ndim != 2:
+        raise DataError(f"{path}: expected Segmentation of shape (H, W), got {segmentation.shape}")
     return record

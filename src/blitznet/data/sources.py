@@ -1,4 +1,4 @@
-"""Sets as they are written on the command line: FORMAT:ROOT@SPLIT,option=value+value."""
+"""Dataset strings of the command line: FORMAT:ROOT@SPLIT,option=value+value."""
 
 import math
 from collections.abc import Iterable
@@ -8,79 +8,86 @@ from pathlib import Path
 from blitznet.core.errors import DataError, UsageError
 from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.mapping import MappedDataset, map_classes
-from blitznet.data.voc import LISTS, open_voc
+from blitznet.data.voc import LIST_FOLDERS, open_voc
 
 FORMATS = ("voc", "sbd", "coco", "yolo", "folder")
-OPTIONS = ("classes", "void", "weight", "masks", "masked")
-EXAMPLE = "voc:VOCdevkit/VOC2012@train,classes=car+person,weight=2"
+OPTIONS = ("annotated", "ignore", "sample_weight", "masks", "mask_fraction")
+EXAMPLE = "voc:VOCdevkit/VOC2012@train,annotated=car+person,sample_weight=2"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a set lies and how it is to be taken; made by `parse_source`."""
+class DatasetSource:
+    """A parsed dataset string; made by `parse_source`."""
 
     format: str
     root: Path
     split: str | None = None
-    classes: tuple[str, ...] | None = None
-    """only these were annotated; None: all that the set names"""
-    void: tuple[str, ...] = ()
-    """what counts for nothing, instead of as background"""
-    weight: float = 1.0
-    """2: sampled twice as often"""
+    annotated: tuple[str, ...] | None = None
+    """classes that are exhaustively annotated; None: all class names of the dataset"""
+    ignore: tuple[str, ...] = ()
+    """classes that are ignored instead of counted as background"""
+    sample_weight: float = 1.0
+    """relative sampling frequency: with 2, samples are drawn twice as often"""
     masks: tuple[str, ...] | None = None
-    """VOC: folders of class maps instead of SegmentationClass, the first that has a image's counts; (): no masks"""
-    masked: float = 1.0
-    """VOC: share of the images whose masks are used, chosen by a hash of the id"""
+    """VOC: folders of class maps instead of SegmentationClass, the first one with an image's mask wins; (): no masks"""
+    mask_fraction: float = 1.0
+    """VOC: fraction of the images whose masks are used, selected by a hash of the id"""
     text: str = ""
-    """as the user typed it"""
+    """the dataset string as the user typed it"""
 
     @property
     def title(self) -> str:
-        """As the user typed it, or the same put together."""
+        """The dataset string as the user typed it, or FORMAT:ROOT@SPLIT."""
         return self.text or f"{self.format}:{self.root}" + (f"@{self.split}" if self.split else "")
 
 
-def parse_source(text: str) -> Source:
-    """Read FORMAT:ROOT@SPLIT,option=value+value.
+def parse_source(text: str) -> DatasetSource:
+    """Parse FORMAT:ROOT@SPLIT,option=value+value.
 
-    Options begin at the first comma; the split stands after the last @ before it, and has no slash, so that a
-    ROOT may have an @ in it; only VOC's may name its list's folder, as in @Segmentation/val.
+    Options start at the first comma. The split follows the last @ before the options and contains no slash, so ROOT
+    may contain an @. Only a VOC split may name the folder of its list, as in @Segmentation/val.
+
+    Raises:
+        UsageError: The text has another form, an unknown option, or a value out of range.
     """
     head, *options = text.split(",")
-    form, colon, place = head.partition(":")
+    form, colon, location = head.partition(":")
     if not colon or form not in FORMATS:
         raise UsageError(f"'{text}': expected FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(FORMATS)}; {_example()}")
-    root, at, split = place.rpartition("@")
-    listed = form == "voc" and split.partition("/")[0] in LISTS and split.count("/") == 1
-    if not at or ("/" in split and not listed) or "\\" in split:
-        root, split = place, ""
-    if not root or (at and root != place and not split) or split.endswith("/"):
+    root, at, split = location.rpartition("@")
+    has_list_folder = form == "voc" and split.partition("/")[0] in LIST_FOLDERS and split.count("/") == 1
+    if not at or ("/" in split and not has_list_folder) or "\\" in split:
+        root, split = location, ""
+    if not root or (at and root != location and not split) or split.endswith("/"):
         raise UsageError(f"'{text}': expected a folder, and a split's name after @; {_example()}")
     values = dict(_parse_option(option, text) for option in options)
     if len(values) < len(options):
-        raise UsageError(f"'{text}': an option stands there twice; {_example()}")
-    return Source(
+        raise UsageError(f"'{text}': expected each option once, got one twice; {_example()}")
+    return DatasetSource(
         format=form,
         root=Path(root),
         split=split or None,
-        classes=_names(values["classes"]) if "classes" in values else None,
-        void=_names(values.get("void", "")),
-        weight=_weight(values.get("weight", "1"), text),
-        masks=_masks(values.get("masks"), form, text),
-        masked=_masked(values.get("masked"), form, text),
+        annotated=_parse_names(values["annotated"]) if "annotated" in values else None,
+        ignore=_parse_names(values.get("ignore", "")),
+        sample_weight=_parse_sample_weight(values.get("sample_weight", "1"), text),
+        masks=_parse_masks(values.get("masks"), form, text),
+        mask_fraction=_parse_mask_fraction(values.get("mask_fraction"), form, text),
         text=text,
     )
 
 
-def open_dataset(source: Source) -> IndexedDataset:
-    """The set under its own names; what cannot be read is in its `errors`, and raised when asked for."""
+def open_dataset(source: DatasetSource) -> IndexedDataset:
+    """Open a dataset under its own class names; samples that cannot be parsed are in its `errors`.
+
+    Raises:
+        DataError: The folder, the split or a file of the whole dataset is missing or broken.
+    """
     if not source.root.exists():
         raise DataError(f"{source.title}: there is no folder {source.root}")
     root, split, title = source.root, source.split, source.title
     match source.format:
         case "voc":
-            return open_voc(root, split, title=title, masks=source.masks, masked=source.masked)
+            return open_voc(root, split, title=title, masks=source.masks, mask_fraction=source.mask_fraction)
         case "sbd":
             from blitznet.data.sbd import open_sbd
 
@@ -101,16 +108,20 @@ def open_dataset(source: Source) -> IndexedDataset:
             raise UsageError(f"'{source.format}': expected a format of {', '.join(FORMATS)}; {_example()}")
 
 
-def open_mapped(source: Source, classes: tuple[str, ...]) -> MappedDataset:
-    """The set under the model's classes; refuses one with annotations that cannot be read."""
+def open_mapped(source: DatasetSource, class_names: tuple[str, ...]) -> MappedDataset:
+    """Open a dataset under the model's class names.
+
+    Raises:
+        DataError: The dataset or one of its samples cannot be parsed, or no class name matches.
+    """
     dataset = open_dataset(source)
     require_no_errors(dataset)
-    return map_classes(dataset, classes, annotated=source.classes, void=source.void)
+    return map_classes(dataset, class_names, annotated=source.annotated, ignore=source.ignore)
 
 
-def open_sources(texts: Iterable[str], classes: tuple[str, ...]) -> list[MappedDataset]:
-    """Parse, open and map each set onto the model's classes."""
-    return [open_mapped(parse_source(text), classes) for text in texts]
+def open_sources(texts: Iterable[str], class_names: tuple[str, ...]) -> list[MappedDataset]:
+    """Parse dataset strings, and open each dataset under the model's class names."""
+    return [open_mapped(parse_source(text), class_names) for text in texts]
 
 
 def _parse_option(option: str, text: str) -> tuple[str, str]:
@@ -118,44 +129,44 @@ def _parse_option(option: str, text: str) -> tuple[str, str]:
     if key not in OPTIONS:
         raise UsageError(f"'{text}': there is no option '{key}'; options are {', '.join(OPTIONS)}; {_example()}")
     if not equals or not value or "" in value.split("+"):
-        raise UsageError(f"'{text}': option '{key}' wants a value; {_example()}")
+        raise UsageError(f"'{text}': option '{key}' needs a value; {_example()}")
     return key, value
 
 
-def _names(value: str) -> tuple[str, ...]:
+def _parse_names(value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split("+") if name.strip())
 
 
-def _weight(value: str, text: str) -> float:
+def _parse_sample_weight(value: str, text: str) -> float:
     try:
         weight = float(value)
     except ValueError:
         weight = 0.0
     if not (math.isfinite(weight) and weight > 0):
-        raise UsageError(f"'{text}': weight={value} is not a number above 0; {_example()}")
+        raise UsageError(f"'{text}': sample_weight: expected a number above 0, got {value}; {_example()}")
     return weight
 
 
-def _masks(value: str | None, form: str, text: str) -> tuple[str, ...] | None:
+def _parse_masks(value: str | None, form: str, text: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if form != "voc":
         raise UsageError(f"'{text}': option 'masks' is for voc only; {_example()}")
-    return () if value == "none" else _names(value)
+    return () if value == "none" else _parse_names(value)
 
 
-def _masked(value: str | None, form: str, text: str) -> float:
+def _parse_mask_fraction(value: str | None, form: str, text: str) -> float:
     if value is None:
         return 1.0
     if form != "voc":
-        raise UsageError(f"'{text}': option 'masked' is for voc only; {_example()}")
+        raise UsageError(f"'{text}': option 'mask_fraction' is for voc only; {_example()}")
     try:
-        share = float(value)
+        fraction = float(value)
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise UsageError(f"'{text}': masked={value} is not a number of 0..1; {_example()}")
-    return share
+        fraction = -1.0
+    if not 0 <= fraction <= 1:
+        raise UsageError(f"'{text}': mask_fraction: expected a number of 0..1, got {value}; {_example()}")
+    return fraction
 
 
 def _example() -> str:

@@ -1,4 +1,4 @@
-"""Example: one image at the network's size, as a trainer takes it."""
+"""TrainSample: one augmented sample at the network's input size."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from blitznet.core.arrays import Boxes, ClassMap, Flags, Labels, RGBArray, requi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainSample:
-    """What one sample became: pixels, boxes and class map of one size, warped together."""
+    """Image, boxes and class map after one common geometric transform."""
 
     id: str
     image: RGBArray
@@ -15,15 +15,15 @@ class TrainSample:
     boxes: Boxes
     """(M, 4) x1 y1 x2 y2 as fractions 0..1 of the image"""
     labels: Labels
-    """(M,) 0..K-1; ANY for crowds of no class in particular"""
+    """(M,) 0..K-1; ANY_CLASS for crowd regions of no particular class"""
     crowd: Flags
-    """(M,) neither object nor background"""
+    """(M,) regions that are neither object nor background"""
     class_map: ClassMap
-    """(mh, mw) 0 background, label + 1, 255 void; all void where no mask was annotated"""
-    box_classes: Flags
-    """(K,) classes of which every object has its box"""
-    mask_classes: Flags
-    """(K,) classes of which every pixel is painted"""
+    """(mh, mw) 0 background, label + 1, 255 ignored; all ignored without an annotated mask"""
+    annotated_box_classes: Flags
+    """(K,) classes of which every object has a box"""
+    annotated_mask_classes: Flags
+    """(K,) classes of which every pixel is labelled"""
 
     def __post_init__(self) -> None:
         count = len(self.labels)

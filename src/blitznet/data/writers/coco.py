@@ -1,4 +1,4 @@
-"""COCO: annotations/instances_SPLIT.json and the images in SPLIT/."""
+"""Writer of COCO datasets: annotations/instances_SPLIT.json and images in SPLIT/."""
 
 import json
 from collections.abc import Iterator
@@ -8,79 +8,79 @@ from typing import Any
 from blitznet.core.classes import COCO_BY_ID, canonical
 from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
-from blitznet.data.masks import RasterizedMask, Shape, decode_runs, rasterize_polygons
-from blitznet.data.writers.writer import place_image, shapes
+from blitznet.data.masks import MaskObject, RasterizedMask, decode_rle, rasterize_polygons
+from blitznet.data.writers.writer import copy_image, object_outlines
 
 _UNUSED = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
-"""of the ids 1 to 90, those that COCO left out"""
+"""category ids of 1 to 90 that COCO does not use"""
 
 
 class CocoWriter:
-    """Boxes, outlines, runs and crowds as they are; `difficult` goes by COCO's word for it, `ignore`."""
+    """Writes boxes, polygons, run lengths and crowds unchanged; `difficult` becomes COCO's `ignore`."""
 
-    def __init__(self, root: Path, split: str, names: tuple[str, ...], *, link: bool = False) -> None:
-        self.root, self.split, self.names, self.link = root, split, names, link
-        self.categories = category_ids(names)
+    def __init__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = False) -> None:
+        self.root, self.split, self.class_names, self.link = root, split, class_names, link
+        self.category_ids = category_ids(class_names)
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
 
-    def losses(self, sample: Sample) -> Iterator[str]:
-        """Class maps that no object's outline makes."""
+    def unsupported(self, sample: Sample) -> Iterator[str]:
+        """Class maps without outlines of objects, and images without annotated boxes."""
         if sample.mask is not None and not isinstance(sample.mask, RasterizedMask):
-            yield "class maps, which do not say which pixels are which object's"
+            yield "class maps, because they do not separate objects"
         if not sample.annotated_box_classes.any():
-            yield "that objects were not annotated: in COCO the image would be empty"
+            yield "missing box annotations, because COCO would list the image as empty"
 
-    def add(self, sample: Sample, image_source: Path) -> None:
-        """The image, its entry and its objects'."""
-        file_name = f"{sample.id}{image_source.suffix}"
-        place_image(image_source, self.root / self.split / file_name, link=self.link)
+    def add(self, sample: Sample, image: Path) -> None:
+        """Copy the image, and collect its entry and the entries of its objects."""
+        file_name = f"{sample.id}{image.suffix}"
+        copy_image(image, self.root / self.split / file_name, link=self.link)
         height, width = sample.image.size()
-        image = len(self.images) + 1
-        self.images.append({"id": image, "file_name": file_name, "height": height, "width": width})
-        for index, shape in enumerate(shapes(sample)):
+        image_id = len(self.images) + 1
+        self.images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        for index, outline in enumerate(object_outlines(sample)):
             self.annotations.append(
-                {"id": len(self.annotations) + 1, "image_id": image} | self._one(sample, index, shape)
+                {"id": len(self.annotations) + 1, "image_id": image_id} | self._annotation(sample, index, outline)
             )
 
     def close(self) -> None:
-        """The split's annotations."""
-        # Their order is the labels': official ids rise with them, and the others are counted.
-        categories = [{"id": self.categories[label], "name": name} for label, name in enumerate(self.names)]
+        """Write the annotations of the split."""
+        # In the order of labels: official ids ascend with them, other ids are consecutive.
+        categories = [{"id": self.category_ids[label], "name": name} for label, name in enumerate(self.class_names)]
         content = {"images": self.images, "annotations": self.annotations, "categories": categories}
         atomic_write(self.root / "annotations" / f"instances_{self.split}.json", json.dumps(content).encode())
 
-    def _one(self, sample: Sample, index: int, shape: Shape | None) -> dict[str, Any]:
-        x1, y1, x2, y2 = (float(side) for side in sample.boxes[index])
+    def _annotation(self, sample: Sample, index: int, outline: MaskObject | None) -> dict[str, Any]:
+        x1, y1, x2, y2 = (float(value) for value in sample.boxes[index])
         size = sample.image.size()
-        told: dict[str, Any] = {
-            "category_id": self.categories[int(sample.labels[index])],
+        annotation: dict[str, Any] = {
+            "category_id": self.category_ids[int(sample.labels[index])],
             "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": (x2 - x1) * (y2 - y1) if shape is None else _area(shape, size, sample.id),
+            "area": (x2 - x1) * (y2 - y1) if outline is None else _area(outline, size, sample.id),
             "iscrowd": int(sample.crowd[index]),
         }
         if sample.difficult[index]:
-            told["ignore"] = 1
-        if shape is not None:
-            told["segmentation"] = _segmentation(shape, size)
-        return told
+            annotation["ignore"] = 1
+        if outline is not None:
+            annotation["segmentation"] = _segmentation(outline, size)
+        return annotation
 
 
-def category_ids(names: tuple[str, ...]) -> tuple[int, ...]:
-    """(K,) COCO's own ids where all names are COCO's in rising order, so that its tools agree; else 1, 2, 3 ..."""
-    official = [number for number in range(1, 91) if number not in _UNUSED]
-    known = {canonical(name): number for name, number in zip(COCO_BY_ID, official, strict=True)}
-    found = tuple(known.get(canonical(name), 0) for name in names)
-    return found if all(found) and list(found) == sorted({*found}) else tuple(range(1, len(names) + 1))
+def category_ids(class_names: tuple[str, ...]) -> tuple[int, ...]:
+    """(K,) category ids: COCO's own if all names are COCO's in ascending order of id, else 1, 2, 3 ..."""
+    official_ids = [number for number in range(1, 91) if number not in _UNUSED]
+    by_name = {canonical(name): number for name, number in zip(COCO_BY_ID, official_ids, strict=True)}
+    ids = tuple(by_name.get(canonical(name), 0) for name in class_names)
+    return ids if all(ids) and list(ids) == sorted({*ids}) else tuple(range(1, len(class_names) + 1))
 
 
-def _segmentation(shape: Shape, size: tuple[int, int]) -> Any:
-    if shape.runs is not None:
-        return {"size": list(size), "counts": shape.runs.tolist()}
-    return [polygon.tolist() for polygon in shape.polygons]
+def _segmentation(outline: MaskObject, size: tuple[int, int]) -> Any:
+    if outline.runs is not None:
+        return {"size": list(size), "counts": outline.runs.tolist()}
+    return [polygon.tolist() for polygon in outline.polygons]
 
 
-def _area(shape: Shape, size: tuple[int, int], name: str) -> int:
-    if shape.runs is not None:
-        return int(decode_runs(shape.runs, size, name=name).sum())
-    return int(rasterize_polygons(shape.polygons, size, name=name)[1].sum())
+def _area(outline: MaskObject, size: tuple[int, int], name: str) -> int:
+    if outline.runs is not None:
+        return int(decode_rle(outline.runs, size, name=name).sum())
+    return int(rasterize_polygons(outline.polygons, size, name=name)[1].sum())

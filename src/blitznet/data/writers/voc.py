@@ -1,4 +1,4 @@
-"""Pascal VOC devkit: JPEGImages, Annotations/*.xml, SegmentationClass/*.png, lists and classes.txt."""
+"""Writer of Pascal VOC devkits: JPEGImages, Annotations/*.xml, SegmentationClass/*.png, lists and classes.txt."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,44 +6,44 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
-from blitznet.data.dataset import read_names
-from blitznet.data.writers.masks import indexed_png
-from blitznet.data.writers.writer import flat, place_image, require_same_names, shapes
+from blitznet.data.dataset import read_class_list
+from blitznet.data.writers.png import indexed_png
+from blitznet.data.writers.writer import copy_image, flat_name, object_outlines, require_same_classes
 
 
 class VocWriter:
-    """Boxes counted from 1, the last pixel inside; class maps painted."""
+    """Writes 1-based boxes that include their last pixel, and class maps."""
 
-    def __init__(self, root: Path, split: str, names: tuple[str, ...], *, link: bool = False) -> None:
-        self.root, self.split, self.names, self.link = root, split, names, link
+    def __init__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = False) -> None:
+        self.root, self.split, self.class_names, self.link = root, split, class_names, link
         self.ids: list[str] = []
-        self.masked: list[str] = []
+        self.ids_with_mask: list[str] = []
         if (root / "classes.txt").is_file():
-            require_same_names(root / "classes.txt", read_names(root / "classes.txt"), names)
+            require_same_classes(root / "classes.txt", read_class_list(root / "classes.txt"), class_names)
 
-    def losses(self, sample: Sample) -> Iterator[str]:
-        """Which pixels are which object's, and that a region is a crowd."""
-        if any(shapes(sample)):
-            yield "outlines: class maps are painted, which do not say which pixels are which object's"
+    def unsupported(self, sample: Sample) -> Iterator[str]:
+        """Outlines of objects, and crowds."""
+        if any(object_outlines(sample)):
+            yield "outlines of objects, because class maps do not separate objects"
         if sample.crowd.any():
-            yield "crowds: they are void in class maps, and no objects"
+            yield "crowds, because VOC has only their ignored pixels"
 
     def add(self, sample: Sample, image: Path) -> None:
-        """The image, its XML, its class map."""
-        name = flat(sample.id)
-        place_image(image, self.root / "JPEGImages" / f"{name}{image.suffix}", link=self.link)
+        """Copy the image, and write its XML and class map."""
+        name = flat_name(sample.id)
+        copy_image(image, self.root / "JPEGImages" / f"{name}{image.suffix}", link=self.link)
         self.ids.append(name)
         if sample.annotated_box_classes.any():
             atomic_write(self.root / "Annotations" / f"{name}.xml", self._xml(sample, f"{name}{image.suffix}"))
-        painted = sample.class_map()
-        if painted is not None:
-            self.masked.append(name)
-            atomic_write(self.root / "SegmentationClass" / f"{name}.png", indexed_png(painted))
+        class_map = sample.class_map()
+        if class_map is not None:
+            self.ids_with_mask.append(name)
+            atomic_write(self.root / "SegmentationClass" / f"{name}.png", indexed_png(class_map))
 
     def close(self) -> None:
-        """The lists, and the names that mask values count."""
-        atomic_write(self.root / "classes.txt", "".join(f"{name}\n" for name in self.names).encode())
-        for folder, ids in (("Main", self.ids), ("Segmentation", self.masked)):
+        """Write the lists and the class names."""
+        atomic_write(self.root / "classes.txt", "".join(f"{name}\n" for name in self.class_names).encode())
+        for folder, ids in (("Main", self.ids), ("Segmentation", self.ids_with_mask)):
             if ids:
                 lines = "".join(f"{name}\n" for name in ids)
                 atomic_write(self.root / "ImageSets" / folder / f"{self.split}.txt", lines.encode())
@@ -58,10 +58,10 @@ class VocWriter:
         ):
             if not crowd:
                 node = SubElement(root, "object")
-                _texts(node, name=self.names[label], difficult=str(int(difficult)))
+                _texts(node, name=self.class_names[label], difficult=str(int(difficult)))
                 x1, y1, x2, y2 = box
-                places = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
-                _texts(SubElement(node, "bndbox"), **{side: f"{value:.17g}" for side, value in places.items()})
+                corners = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+                _texts(SubElement(node, "bndbox"), **{tag: f"{value:.17g}" for tag, value in corners.items()})
         indent(root)
         text: bytes = tostring(root)
         return text

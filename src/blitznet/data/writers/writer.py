@@ -1,4 +1,4 @@
-"""What every format's writer is asked for, and what they share."""
+"""DatasetWriter: the protocol of all dataset writers, and helpers that they share."""
 
 import os
 import shutil
@@ -8,43 +8,48 @@ from typing import Protocol
 
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.sample import Sample
-from blitznet.data.masks import RasterizedMask, Shape
+from blitznet.data.masks import MaskObject, RasterizedMask
 
 
-class Writer(Protocol):
-    """Writes one split of a set in one format."""
+class DatasetWriter(Protocol):
+    """Writes one split of a dataset in one format."""
 
-    def losses(self, sample: Sample) -> Iterator[str]:
-        """What of the sample's truth the format cannot hold, in words that are the same for all samples."""
+    def unsupported(self, sample: Sample) -> Iterator[str]:
+        """What the format cannot represent of a sample; equal texts for equal reasons, so that they can be counted."""
         ...
 
     def add(self, sample: Sample, image: Path) -> None:
-        """Write the truth of a sample; `image` is what it was copied from."""
+        """Write a sample's annotations, and a copy of its image file."""
         ...
 
     def close(self) -> None:
-        """Write what is one file for the split."""
+        """Write the files that exist once per split."""
         ...
 
 
-def shapes(sample: Sample) -> tuple[Shape | None, ...]:
-    """(M,) the outline of each object, None where the set has none of it."""
+def object_outlines(sample: Sample) -> tuple[MaskObject | None, ...]:
+    """(M,) the outline of each object; None for an object without one."""
     if not isinstance(sample.mask, RasterizedMask):
         return (None,) * len(sample.labels)
-    return tuple(shape if shape.polygons or shape.runs is not None else None for shape in sample.mask.shapes)
+    return tuple(item if item.polygons or item.runs is not None else None for item in sample.mask.objects)
 
 
-def flat(name: str) -> str:
-    """A sample's id as the name of a file: folders become part of it."""
+def flat_name(name: str) -> str:
+    """A sample's id as a file name without folders."""
     return name.replace("/", "_")
 
 
-def place_image(image: Path, target: Path, *, link: bool) -> None:
-    """Copy a image as it is, or link to it. Raises DataError where it is not there, UsageError where it cannot go."""
+def copy_image(image: Path, target: Path, *, link: bool) -> None:
+    """Copy an image file unchanged, or link to it.
+
+    Raises:
+        DataError: The image does not exist.
+        UsageError: The target cannot be written, or is the image itself.
+    """
     if not image.is_file():
         raise DataError(f"{image}: there is no such image")
-    if _itself(image, target):
-        raise UsageError(f"{target}: is the image itself; give another --out than where the set lies")
+    if _would_overwrite(image, target):
+        raise UsageError(f"{target}: expected a new file, got the image itself; give another --out")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_symlink() or target.exists():
@@ -57,16 +62,16 @@ def place_image(image: Path, target: Path, *, link: bool) -> None:
         raise UsageError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
-def _itself(image: Path, target: Path) -> bool:
-    """Whether writing `target` would take the image away; a link to it that an earlier run left is no such file."""
-    same_place = target.parent.resolve() / target.name == image.parent.resolve() / image.name
-    return same_place or (target.exists() and not target.is_symlink() and target.samefile(image))
+def _would_overwrite(image: Path, target: Path) -> bool:
+    """Whether `target` is the image file itself; a link to it from an earlier run may be replaced."""
+    same_path = target.parent.resolve() / target.name == image.parent.resolve() / image.name
+    return same_path or (target.exists() and not target.is_symlink() and target.samefile(image))
 
 
-def require_same_names(path: Path, there: tuple[str, ...], names: tuple[str, ...]) -> None:
-    """Raise UsageError where another split that is there already has other classes."""
-    if there != names:
+def require_same_classes(path: Path, existing: tuple[str, ...], class_names: tuple[str, ...]) -> None:
+    """Refuse to add a split to a dataset with other classes; `path` is the file that lists the existing ones."""
+    if existing != class_names:
         raise UsageError(
-            f"{path}: the set there has the classes {', '.join(there[:8])}, this one {', '.join(names[:8])}; "
-            "give another --out"
+            f"{path}: expected the classes {', '.join(class_names[:8])}, got {', '.join(existing[:8])} from another "
+            "split; give another --out"
         )

@@ -1,4 +1,4 @@
-"""YOLO: images/SPLIT, labels/SPLIT with one text file a image, data.yaml."""
+"""Writer of YOLO datasets: images/SPLIT, labels/SPLIT with one text file per image, data.yaml."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,78 +7,85 @@ from typing import Any
 from blitznet.core.errors import MissingExtra
 from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
-from blitznet.data.masks import RasterizedMask, Shape
-from blitznet.data.writers.writer import place_image, require_same_names, shapes
+from blitznet.data.masks import MaskObject, RasterizedMask
+from blitznet.data.writers.writer import copy_image, object_outlines, require_same_classes
 from blitznet.data.yolo import read_yaml, yaml_names
 
 
 class YoloWriter:
-    """A line for each object: its outline where that is one polygon, else its box; fractions of the image."""
+    """Writes one line per object: its outline if that is one polygon, else its box; fractions of the image."""
 
-    def __init__(self, root: Path, split: str, names: tuple[str, ...], *, link: bool = False) -> None:
-        self.root, self.split, self.names, self.link = root, split, names, link
+    def __init__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = False) -> None:
+        self.root, self.split, self.class_names, self.link = root, split, class_names, link
         self.path = root / "data.yaml"
         self.content: dict[str, Any] = read_yaml(self.path) if self.path.is_file() else {}
         if self.content:
-            require_same_names(self.path, yaml_names(self.content.get("names"), self.path), names)
+            require_same_classes(self.path, yaml_names(self.content.get("names"), self.path), class_names)
 
-    def losses(self, sample: Sample) -> Iterator[str]:
-        """All but boxes and outlines of one polygon."""
+    def unsupported(self, sample: Sample) -> Iterator[str]:
+        """Everything but boxes and outlines of one polygon."""
         if sample.mask is not None and not isinstance(sample.mask, RasterizedMask):
-            yield "class maps, which do not say which pixels are which object's"
+            yield "class maps, because they do not separate objects"
         if not sample.annotated_box_classes.any():
-            yield "that objects were not annotated: in YOLO the image would be empty"
+            yield "missing box annotations, because YOLO would list the image as empty"
         if sample.difficult.any():
             yield "the flag `difficult`"
         if sample.crowd.any():
             yield "crowds"
-        outlines = [shape for shape, crowd in zip(shapes(sample), sample.crowd, strict=True) if not crowd]
-        found = [shape for shape in outlines if shape is not None]
-        if any(shape.runs is not None for shape in found):
-            yield "outlines in runs, with holes; the boxes are kept"
-        if any(len(shape.polygons) > 1 for shape in found):
-            yield "outlines of several polygons; the boxes are kept"
-        if any(_boxed_otherwise(sample, index, shape) for index, shape in enumerate(shapes(sample))):
-            yield "boxes that are not the ones around their outlines"
+        outlines = [
+            outline
+            for outline, crowd in zip(object_outlines(sample), sample.crowd, strict=True)
+            if outline is not None and not crowd
+        ]
+        if any(outline.runs is not None for outline in outlines):
+            yield "outlines as run lengths, which may have holes; their boxes are kept"
+        if any(len(outline.polygons) > 1 for outline in outlines):
+            yield "outlines of several polygons; their boxes are kept"
+        if any(_has_other_box(sample, index, outline) for index, outline in enumerate(object_outlines(sample))):
+            yield "boxes that differ from the extent of their outlines"
 
     def add(self, sample: Sample, image: Path) -> None:
-        """The image and its lines."""
-        place_image(image, self.root / "images" / self.split / f"{sample.id}{image.suffix}", link=self.link)
-        lines = [_line(sample, index, shape) for index, shape in enumerate(shapes(sample)) if not sample.crowd[index]]
+        """Copy the image, and write its label file."""
+        copy_image(image, self.root / "images" / self.split / f"{sample.id}{image.suffix}", link=self.link)
+        lines = [
+            _line(sample, index, outline)
+            for index, outline in enumerate(object_outlines(sample))
+            if not sample.crowd[index]
+        ]
         atomic_write(self.root / "labels" / self.split / f"{sample.id}.txt", "".join(lines).encode())
 
     def close(self) -> None:
-        """data.yaml, which keeps the other splits that it names."""
+        """Write data.yaml; other splits in an existing file are kept."""
         try:
             import yaml
         except ImportError as error:
             raise MissingExtra("writing data.yaml", "data") from error
-        content = self.content | {"names": dict(enumerate(self.names)), self.split: f"images/{self.split}"}
+        content = self.content | {"names": dict(enumerate(self.class_names)), self.split: f"images/{self.split}"}
         atomic_write(self.path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
-def _outline(shape: Shape | None) -> list[float] | None:
-    """X y x y ... of an outline that a line can hold."""
-    if shape is None or shape.runs is not None or len(shape.polygons) != 1:
+def _polygon(outline: MaskObject | None) -> list[float] | None:
+    """X y x y ... of an outline that is one polygon; None for any other."""
+    if outline is None or outline.runs is not None or len(outline.polygons) != 1:
         return None
-    points: list[float] = shape.polygons[0].tolist()
+    points: list[float] = outline.polygons[0].tolist()
     return points
 
 
-def _boxed_otherwise(sample: Sample, index: int, shape: Shape | None) -> bool:
-    """Whether the box is more than a pixel off the outline's, which is what a reader makes of it."""
-    points = _outline(shape)
+def _has_other_box(sample: Sample, index: int, outline: MaskObject | None) -> bool:
+    """Whether the box is more than a pixel off the extent of the polygon, from which a reader computes it."""
+    points = _polygon(outline)
     if points is None:
         return False
-    around = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
-    return any(abs(a - b) > 1 for a, b in zip(around, sample.boxes[index].tolist(), strict=True))
+    extent = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
+    return any(abs(a - b) > 1 for a, b in zip(extent, sample.boxes[index].tolist(), strict=True))
 
 
-def _line(sample: Sample, index: int, shape: Shape | None) -> str:
+def _line(sample: Sample, index: int, outline: MaskObject | None) -> str:
     height, width = sample.image.size()
-    points = _outline(shape)
+    points = _polygon(outline)
     if points is None:
         x1, y1, x2, y2 = sample.boxes[index].tolist()
         points = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-    fractions = (value / (height if place % 2 else width) for place, value in enumerate(points))
+    fractions = (value / (height if position % 2 else width) for position, value in enumerate(points))
     return " ".join([str(int(sample.labels[index])), *(f"{value:.10g}" for value in fractions)]) + "\n"

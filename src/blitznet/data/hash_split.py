@@ -1,0 +1,12 @@
+"""Select a fixed fraction of samples by a hash of their ids."""
+
+import hashlib
+
+
+def in_hash_fraction(key: str, fraction: float) -> bool:
+    """Whether a key is in the selected fraction 0..1 of all keys.
+
+    The selection depends on nothing but the key; a larger fraction contains every key of a smaller one.
+    """
+    digest = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
+    return digest < fraction * 2**32
