@@ -14,7 +14,10 @@ CODE = sorted(
     path for folder in ("src", "tests", "benchmarks", "demo", "tools") for path in (ROOT / folder).rglob("*.py")
 )
 SCRIPTS = sorted([*(ROOT / "demo").glob("*.js"), *(ROOT / "src" / "blitznet" / "serve" / "page").glob("*.js")])
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
+PAGES = sorted(
+    {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")} - {ROOT / "CHANGELOG.md"}
+)
+"""all pages; the changelog lists the names that were replaced"""
 
 IDENTIFIERS = {
     "image": "photo photos picture pictures shot shots",
