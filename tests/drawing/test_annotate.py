@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image as Pillow
+from PIL import Image
 
 from blitznet.core.arrays import ClassMap, RGBArray
 from blitznet.core.classes import VOC, palette
@@ -8,7 +8,7 @@ from blitznet.core.errors import BlitzNetError
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.drawing.annotate import (
-    GREY,
+    GRAY,
     BoxMark,
     annotate,
     annotate_sample,
@@ -23,7 +23,7 @@ DOG = VOC.index("dog")
 SIZE = (160, 240)
 
 
-def plain(value: int = 128, size: tuple[int, int] = SIZE) -> RGBArray:
+def gray_image(value: int = 128, size: tuple[int, int] = SIZE) -> RGBArray:
     return np.full((*size, 3), value, np.uint8)
 
 
@@ -41,120 +41,129 @@ def result(size: tuple[int, int] = SIZE, class_map: ClassMap | None = None) -> R
 def test_annotate_draws_box_label_and_class_map_on_a_copy() -> None:
     class_map = np.zeros(SIZE, np.uint8)
     class_map[60:110, 90:150] = DOG + 1
-    image = plain()
-    picture = annotate(image, result(class_map=class_map))
-    colour = np.array(class_color(DOG))
-    assert picture.shape == image.shape
-    assert picture.dtype == np.uint8
+    image = gray_image()
+    annotated = annotate(image, result(class_map=class_map))
+    color = np.array(class_color(DOG))
+    assert annotated.shape == image.shape
+    assert annotated.dtype == np.uint8
     assert (image == 128).all()
-    assert (picture[40, 170] == colour).all()  # the frame
-    assert (picture[129, 170] == colour).all()
-    assert (picture[60, 120] == colour).all()  # the contour
-    assert picture[85, 120] == pytest.approx(128 + (colour - 128) * 0.45, abs=1)  # the tint
-    assert (picture[140, 20] == 128).all()  # background
+    assert (annotated[40, 170] == color).all()  # the box
+    assert (annotated[129, 170] == color).all()
+    assert (annotated[60, 120] == color).all()  # the contour
+    assert annotated[85, 120] == pytest.approx(128 + (color - 128) * 0.45, abs=1)  # the tint
+    assert (annotated[140, 20] == 128).all()  # background
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_a_frame_is_seen_on_dark_and_on_light(value: int) -> None:
-    picture = annotate(plain(value), result()).astype(int)
-    across = picture[85, 55:70].sum(-1)
+def test_boxes_are_visible_on_dark_and_on_light_images(value: int) -> None:
+    annotated = annotate(gray_image(value), result()).astype(int)
+    across = annotated[85, 55:70].sum(-1)
     assert np.ptp(across) > 250
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 16), (97, 640), (1200, 900)])
-def test_any_size_of_picture(size: tuple[int, int]) -> None:
+def test_annotate_any_image_size(size: tuple[int, int]) -> None:
     boxes = np.array([[0, 0, size[1], size[0]]], np.float32)
-    seen = Result(boxes, np.ones(1, np.float32), np.array([3]), VOC, size, Segmentation.from_class_map(np.full(size, 4, np.uint8)))
-    assert annotate(plain(90, size), seen).shape == (*size, 3)
+    result_of_size = Result(
+        boxes, np.ones(1, np.float32), np.array([3]), VOC, size, Segmentation.from_class_map(np.full(size, 4, np.uint8))
+    )
+    assert annotate(gray_image(90, size), result_of_size).shape == (*size, 3)
 
 
-def test_lines_grow_with_the_picture() -> None:
+def test_line_width_scales_with_the_image() -> None:
     def thickness(scale: int) -> int:
         size = (160 * scale, 240 * scale)
         mark = BoxMark((60.0 * scale, 40.0 * scale, 180.0 * scale, 130.0 * scale), "", class_color(DOG))
-        picture = draw(plain(size=size), [mark])
-        return int((picture[85 * scale, : 100 * scale] == class_color(DOG)).all(-1).sum())
+        annotated = draw(gray_image(size=size), [mark])
+        return int((annotated[85 * scale, : 100 * scale] == class_color(DOG)).all(-1).sum())
 
     assert thickness(1) == 2
     assert thickness(6) == 6
 
 
-def test_labels_avoid_each_other() -> None:
+def test_labels_do_not_overlap() -> None:
     marks = [
         BoxMark((50.0, 60.0, 150.0, 120.0), "dog 0.9", (255, 0, 0)),
         BoxMark((52.0, 61.0, 150.0, 120.0), "cat 0.5", (0, 255, 0)),
     ]
-    picture = draw(plain(), marks)
-    red, green = ((picture == mark.colour).all(-1).sum() for mark in marks)
+    annotated = draw(gray_image(), marks)
+    red, green = ((annotated == mark.color).all(-1).sum() for mark in marks)
     assert red > 400
     assert green > 400
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
+def test_image_of_another_size_is_refused() -> None:
     with pytest.raises(BlitzNetError, match=r"image: expected shape \(160, 240, 3\), got \(10, 20, 3\)"):
-        annotate(plain(size=(10, 20)), result())
+        annotate(gray_image(size=(10, 20)), result())
 
 
-def test_truth_says_crowd_and_difficult() -> None:
+def test_truth_marks_name_crowds_and_difficult_objects() -> None:
     boxes = np.array([[0, 0, 50, 50], [60, 0, 100, 50], [0, 60, 50, 100]], np.float32)
     flags = np.array([False, True, False])
     marks = truth_marks(boxes, np.array([DOG, 0, 0]), flags, VOC, difficult=np.array([False, False, True]))
     assert [mark.text for mark in marks] == ["dog", "crowd", "aeroplane (difficult)"]
     assert [mark.dashed for mark in marks] == [False, True, False]
-    assert marks[1].colour == GREY
+    assert marks[1].color == GRAY
     assert marks[1].box == (60, 0, 100, 50)
 
 
-def test_a_dashed_frame_has_gaps() -> None:
-    solid = draw(plain(), [BoxMark((20.0, 40.0, 220.0, 150.0), "", (255, 0, 0))])
-    dashed = draw(plain(), [BoxMark((20.0, 40.0, 220.0, 150.0), "", (255, 0, 0), dashed=True)])
-    count = [int((picture[149] == (255, 0, 0)).all(-1).sum()) for picture in (solid, dashed)]
+def test_dashed_boxes_have_gaps() -> None:
+    solid = draw(gray_image(), [BoxMark((20.0, 40.0, 220.0, 150.0), "", (255, 0, 0))])
+    dashed = draw(gray_image(), [BoxMark((20.0, 40.0, 220.0, 150.0), "", (255, 0, 0), dashed=True)])
+    count = [int((annotated[149] == (255, 0, 0)).all(-1).sum()) for annotated in (solid, dashed)]
     assert 0.3 * count[0] < count[1] < 0.7 * count[0]
 
 
-class _Void:
+class VoidMask:
     def read(self) -> ClassMap:
         values = np.zeros(SIZE, np.uint8)
         values[100:, 180:] = 255
         return values
 
 
-def test_annotate_sample_hatches_void() -> None:
+def test_annotate_sample_draws_stripes_on_void() -> None:
     sample = Sample(
         id="toy",
-        image=ImageSource(plain()),
+        image=ImageSource(gray_image()),
         boxes=np.array([[60, 40, 150, 90]], np.float32),
         labels=np.array([DOG]),
         difficult=np.zeros(1, bool),
         crowd=np.zeros(1, bool),
         annotated_box_classes=np.ones(20, bool),
         annotated_mask_classes=np.ones(20, bool),
-        mask=_Void(),
+        mask=VoidMask(),
     )
-    picture = annotate_sample(sample, VOC)
-    striped = (picture[110:150, 190:230] != 128).any(-1).mean()
+    annotated = annotate_sample(sample, VOC)
+    striped = (annotated[110:150, 190:230] != 128).any(-1).mean()
     assert striped == pytest.approx(1 / 3, abs=0.05)
-    assert (picture[130:, :100] == 128).all()
-    assert (picture[40, 140] == class_color(DOG)).all()
+    assert (annotated[130:, :100] == 128).all()
+    assert (annotated[40, 140] == class_color(DOG)).all()
 
 
-def test_palette_png_keeps_values_and_has_vocs_colours() -> None:
+def test_palette_png_keeps_values_and_has_vocs_palette() -> None:
     class_map = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    picture = palette_png(class_map)
-    assert picture.mode == "P"
-    assert np.array_equal(np.asarray(picture), class_map)
-    assert np.array_equal(np.asarray(picture.convert("RGB")).reshape(256, 3), palette())
-    assert picture.convert("RGB").getpixel((15, 0)) == (192, 128, 128)  # person
+    annotated = palette_png(class_map)
+    assert annotated.mode == "P"
+    assert np.array_equal(np.asarray(annotated), class_map)
+    assert np.array_equal(np.asarray(annotated.convert("RGB")).reshape(256, 3), palette())
+    assert annotated.convert("RGB").getpixel((15, 0)) == (192, 128, 128)  # person
 
 
-def test_palette_png_refuses_other_values() -> None:
+def test_palette_png_refuses_other_dtypes() -> None:
     with pytest.raises(BlitzNetError, match="class map: expected uint8, got int64"):
         palette_png(np.zeros((4, 4), np.int64))
 
 
-def test_class_colours_differ_and_are_never_dark() -> None:
-    colours = np.array([class_color(label) for label in range(20)], float)
-    distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+def test_class_colors_differ_and_are_not_dark() -> None:
+    colors = np.array([class_color(label) for label in range(20)], float)
+    distance = np.linalg.norm(colors[:, None] - colors[None], axis=-1)
     assert distance[~np.eye(20, dtype=bool)].min() > 40
-    assert (colours @ [0.299, 0.587, 0.114]).min() > 100
-    assert Pillow.new("RGB", (1, 1), class_color(79)).getpixel((0, 0)) == class_color(79)
+    assert (colors @ [0.299, 0.587, 0.114]).min() > 100
+    assert Image.new("RGB", (1, 1), class_color(79)).getpixel((0, 0)) == class_color(79)
+
+
+def test_annotate_shows_track_ids() -> None:
+    image = gray_image()
+    plain = annotate(image, result())
+    assert (annotate(image, result(), track_ids=[0]) == plain).all()
+    assert (annotate(image, result(), track_ids=[3]) != plain).any()

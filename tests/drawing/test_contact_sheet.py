@@ -15,8 +15,8 @@ def flags(*labels: int) -> Flags:
 
 
 @dataclass(frozen=True)
-class Toy:
-    """What the data room's examples look like from here."""
+class ExampleStub:
+    """A training example."""
 
     id: str = "2008_000008"
     image: RGBArray = field(default_factory=lambda: np.full((150, 200, 3), 128, np.uint8))
@@ -24,8 +24,8 @@ class Toy:
     labels: Labels = field(default_factory=lambda: np.array([11]))
     crowd: Flags = field(default_factory=lambda: np.zeros(1, bool))
     class_map: ClassMap = field(default_factory=lambda: np.full((30, 40), 255, np.uint8))
-    box_classes: Flags = field(default_factory=lambda: flags(*range(20)))
-    mask_classes: Flags = field(default_factory=lambda: flags(*range(20)))
+    annotated_box_classes: Flags = field(default_factory=lambda: flags(*range(20)))
+    annotated_mask_classes: Flags = field(default_factory=lambda: flags(*range(20)))
 
 
 @pytest.mark.parametrize(
@@ -37,25 +37,28 @@ class Toy:
         ((13,), (), "2008_000008, boxes of 1 class, no mask"),
     ],
 )
-def test_the_title_says_what_was_not_annotated(boxes: tuple[int, ...], masks: tuple[int, ...], title: str) -> None:
-    assert example_tile(Toy(box_classes=flags(*boxes), mask_classes=flags(*masks)), VOC)[0] == title
+def test_title_lists_missing_annotations(boxes: tuple[int, ...], masks: tuple[int, ...], title: str) -> None:
+    assert (
+        example_tile(ExampleStub(annotated_box_classes=flags(*boxes), annotated_mask_classes=flags(*masks)), VOC)[0]
+        == title
+    )
 
 
-def test_the_tile_shows_boxes_and_class_map_at_the_images_size() -> None:
+def test_tile_shows_boxes_and_class_map() -> None:
     class_map = np.zeros((30, 40), np.uint8)
     class_map[:10, 30:] = 12
-    picture = example_tile(Toy(class_map=class_map), VOC)[1]
-    assert picture.shape == (150, 200, 3)
-    assert (picture[134, 100] == class_color(11)).all()  # 0.9 x 150: the frame's lower side
-    assert (picture[20, 170] != 128).any()  # tinted
-    assert (picture[145, 20] == 128).all()
+    tile = example_tile(ExampleStub(class_map=class_map), VOC)[1]
+    assert tile.shape == (150, 200, 3)
+    assert (tile[134, 100] == class_color(11)).all()  # lower edge of the box: 0.9 x 150
+    assert (tile[20, 170] != 128).any()  # tinted
+    assert (tile[145, 20] == 128).all()
 
 
-def test_a_map_that_is_all_void_is_not_drawn() -> None:
-    assert (example_tile(Toy(), VOC)[1][145, :40] == 128).all()
+def test_class_map_of_void_alone_is_not_drawn() -> None:
+    assert (example_tile(ExampleStub(), VOC)[1][145, :40] == 128).all()
 
 
-def test_contact_sheet_places_row_by_row() -> None:
+def test_contact_sheet_arranges_tiles_row_by_row() -> None:
     tiles = [(f"tile {value}", np.full((40 + value, 60, 3), value, np.uint8)) for value in (10, 20, 30, 40, 50)]
     sheet = contact_sheet(tiles, 2)
     assert sheet.shape == (3 * (24 + 10) + 60 + 80 + 90 + 10, 2 * 70 + 10, 3)
@@ -64,10 +67,10 @@ def test_contact_sheet_places_row_by_row() -> None:
     rows, columns = np.nonzero((sheet == 40).all(-1))
     assert columns.min() == 80
     assert rows.min() == 10 + 24 + (60 + 34)
-    assert sheet[10:34].max() > 200  # titles are there
+    assert sheet[10:34].max() > 200  # the titles
 
 
-def test_fewer_tiles_than_columns_and_long_titles() -> None:
+def test_long_titles_are_shortened() -> None:
     tile = np.zeros((30, 50, 3), np.uint8)
     sheet = contact_sheet([("a/very/long/path/to/the/image.jpg", tile)], 8)
     assert sheet.shape == (30 + 24 + 20, 70, 3)
@@ -75,7 +78,7 @@ def test_fewer_tiles_than_columns_and_long_titles() -> None:
 
 
 @pytest.mark.parametrize(("count", "columns"), [(0, 3), (2, 0)])
-def test_an_empty_sheet_is_refused(count: int, columns: int) -> None:
+def test_empty_contact_sheet_is_refused(count: int, columns: int) -> None:
     tiles = [("", np.zeros((4, 4, 3), np.uint8))] * count
     with pytest.raises(BlitzNetError, match=f"contact sheet: expected tiles and columns, got {count} and {columns}"):
         contact_sheet(tiles, columns)

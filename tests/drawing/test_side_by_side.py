@@ -10,8 +10,8 @@ from blitznet.postprocess.result import Result, Segmentation
 from support import synthetic_data
 
 
-def seen(sample: Sample, *, class_map: bool = True) -> Result:
-    """One box of the last class, and all of the image painted as the first."""
+def prediction(sample: Sample, *, class_map: bool = True) -> Result:
+    """One box of the last class, and a class map of the first everywhere."""
     return Result(
         boxes=np.array([[60, 48, 120, 96]], np.float32),
         scores=np.array([0.9], np.float32),
@@ -22,25 +22,25 @@ def seen(sample: Sample, *, class_map: bool = True) -> Result:
     )
 
 
-def test_both_are_drawn_at_their_small_size() -> None:
+def test_both_images_are_drawn_at_the_maximum_size() -> None:
     sample = synthetic_data.draw(1)[0].sample
-    truth, found = side_by_side(sample, seen(sample), 60)
-    assert truth.shape == found.shape == (48, 60, 3)
-    assert found[47, 35].tolist() == list(class_color(2))  # the box' lower line, halved with the image
-    assert (found != truth).any()
+    truth, predicted = side_by_side(sample, prediction(sample), 60)
+    assert truth.shape == predicted.shape == (48, 60, 3)
+    assert predicted[47, 35].tolist() == list(class_color(2))  # the lower edge of the box, scaled by 0.5
+    assert (predicted != truth).any()
 
 
-def test_a_small_image_stays_as_it_is() -> None:
+def test_smaller_images_keep_their_size() -> None:
     sample = synthetic_data.draw(1)[0].sample
-    truth, _ = side_by_side(sample, seen(sample, class_map=False), 999)
+    truth, _ = side_by_side(sample, prediction(sample, class_map=False), 999)
     marks = truth_marks(sample.boxes, sample.labels, sample.crowd, synthetic_data.NAMES)
     assert (truth == draw(sample.image.read(), marks, sample.class_map())).all()
 
 
-def test_a_image_that_is_not_there() -> None:
+def test_missing_image() -> None:
     drawing = synthetic_data.draw(1)[0].sample
     gone = Sample(
         **{name: getattr(drawing, name) for name in Sample.__slots__ if name != "image"}, image=ImageSource("gone.jpg")
     )
     with pytest.raises(DataError, match=r"gone\.jpg: there is no such file"):
-        side_by_side(gone, seen(drawing), 60)
+        side_by_side(gone, prediction(drawing), 60)

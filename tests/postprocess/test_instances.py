@@ -9,82 +9,90 @@ from hypothesis import strategies as st
 
 from blitznet.core.arrays import Boxes, Floats, Labels, Scores
 from blitznet.core.errors import UsageError
-from blitznet.postprocess.instances import Instances, Mask, extract_instances, margins_from_class_map, margins_from_logits, merge_panoptic
+from blitznet.postprocess.instances import (
+    InstanceConfig,
+    Instances,
+    Mask,
+    extract_instances,
+    margins_from_class_map,
+    margins_from_logits,
+    merge_panoptic,
+)
 from blitznet.postprocess.result import Result, Segmentation
 
 SIZE = (80, 120)
 
 
-def discs(*centres: tuple[int, int], radius: int = 20, label: int = 0, classes: int = 3) -> Floats:
-    """Logits (C, h, w) at the image's size that prefer a label in discs around (x, y)."""
+def discs(*centers: tuple[int, int], radius: int = 20, label: int = 0, classes: int = 3) -> Floats:
+    """Logits (C, H, W) that are highest for a label in discs around (x, y)."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    inside = np.any([(x - cx) ** 2 + (y - cy) ** 2 < radius**2 for cx, cy in centres], 0)
+    inside = np.any([(x - cx) ** 2 + (y - cy) ** 2 < radius**2 for cx, cy in centers], 0)
     logits = np.zeros((classes, *SIZE), np.float32)
     logits[0] = np.where(inside, 0, 6)
     logits[label + 1] = np.where(inside, 6, 0)
     return logits
 
 
-def around(*centres: tuple[int, int], radius: int = 20) -> Boxes:
-    return np.array([(x - radius, y - radius, x + radius, y + radius) for x, y in centres], np.float32)
+def square_boxes(*centers: tuple[int, int], radius: int = 20) -> Boxes:
+    return np.array([(x - radius, y - radius, x + radius, y + radius) for x, y in centers], np.float32)
 
 
-def found(boxes: Boxes, logits: Floats, labels: list[int], scores: list[float] | None = None) -> Instances:
-    given_scores = np.array(scores or [0.9] * len(boxes), np.float32)
-    return extract_instances(boxes, given_scores, np.array(labels, np.int64), margins_from_logits(logits), SIZE)
+def extract(boxes: Boxes, logits: Floats, labels: list[int], scores: list[float] | None = None) -> Instances:
+    score_array = np.array(scores or [0.9] * len(boxes), np.float32)
+    return extract_instances(boxes, score_array, np.array(labels, np.int64), margins_from_logits(logits), SIZE)
 
 
-def test_one_thing_is_the_class_maps_pixels_in_its_box() -> None:
+def test_mask_of_one_object_is_the_class_map_in_its_box() -> None:
     logits = discs((40, 40))
-    one = found(around((40, 40)), logits, [0])
-    assert len(one) == 1
-    np.testing.assert_array_equal(one.mask(0), logits.argmax(0) == 1)
+    single = extract(square_boxes((40, 40)), logits, [0])
+    assert len(single) == 1
+    np.testing.assert_array_equal(single.mask(0), logits.argmax(0) == 1)
 
 
-def test_things_of_one_class_that_touch_are_divided_between_their_middles() -> None:
-    centres = (40, 40), (70, 40)
-    both = found(around(*centres), discs(*centres), [0, 0])
+def test_touching_objects_of_one_class_are_separated_between_their_centers() -> None:
+    centers = (40, 40), (70, 40)
+    both = extract(square_boxes(*centers), discs(*centers), [0, 0])
     left, right = both.mask(0), both.mask(1)
     assert not (left & right).any()
-    np.testing.assert_array_equal(left | right, discs(*centres).argmax(0) == 1)
+    np.testing.assert_array_equal(left | right, discs(*centers).argmax(0) == 1)
     x = np.arange(SIZE[1]) + 0.5
     assert not left[:, x > 55].any()
     assert not right[:, x < 55].any()
 
 
-def test_a_much_weaker_box_takes_nothing_away() -> None:
-    centres = (40, 40), (50, 40)
-    alone = found(around(centres[0]), discs(*centres), [0]).mask(0)
-    np.testing.assert_array_equal(found(around(*centres), discs(*centres), [0, 0], [0.9, 0.2]).mask(0), alone)
-    assert found(around(*centres), discs(*centres), [0, 0], [0.9, 0.8]).mask(0).sum() < alone.sum()
+def test_box_with_a_much_lower_score_takes_no_pixels() -> None:
+    centers = (40, 40), (50, 40)
+    alone = extract(square_boxes(centers[0]), discs(*centers), [0]).mask(0)
+    np.testing.assert_array_equal(extract(square_boxes(*centers), discs(*centers), [0, 0], [0.9, 0.2]).mask(0), alone)
+    assert extract(square_boxes(*centers), discs(*centers), [0, 0], [0.9, 0.8]).mask(0).sum() < alone.sum()
 
 
-def test_a_class_that_is_nearly_the_best_is_believed_in_its_box() -> None:
-    """The class map says another class; a box says this one, and by logits it is not far behind."""
+def test_box_wins_where_its_class_is_nearly_the_best() -> None:
+    """The class map has another class; the logit of the box's class is not far below."""
     logits = discs((40, 40), label=1)
     logits[1] = logits[2] - 1
     assert (logits.argmax(0) != 1).all()
-    np.testing.assert_array_equal(found(around((40, 40)), logits, [0]).mask(0), logits.argmax(0) == 2)
+    np.testing.assert_array_equal(extract(square_boxes((40, 40)), logits, [0]).mask(0), logits.argmax(0) == 2)
 
 
-def test_a_mask_grows_until_it_fills_its_box() -> None:
-    """Only the upper half is sure; the lower is three logits short of background, and inside the box."""
+def test_mask_grows_to_fill_its_box() -> None:
+    """The upper half has high logits; the lower is 2.5 logits below background, but inside the box."""
     logits = discs((40, 40))
     lower = np.arange(SIZE[0])[:, None] > 40
-    seen = logits.argmax(0) == 1
-    logits[1] = np.where(seen & lower, logits[0] - 2.5, logits[1])
-    mask = found(around((40, 40)), logits, [0]).mask(0)
-    assert (mask & lower & seen).sum() > 0.9 * (lower & seen).sum()
+    disc = logits.argmax(0) == 1
+    logits[1] = np.where(disc & lower, logits[0] - 2.5, logits[1])
+    mask = extract(square_boxes((40, 40)), logits, [0]).mask(0)
+    assert (mask & lower & disc).sum() > 0.9 * (lower & disc).sum()
 
 
-def test_where_nothing_is_seen_the_ellipse_stands_for_the_thing() -> None:
-    mask = found(around((40, 40)), discs((100, 10), radius=5), [0]).mask(0)
+def test_ellipse_replaces_an_empty_mask() -> None:
+    mask = extract(square_boxes((40, 40)), discs((100, 10), radius=5), [0]).mask(0)
     assert mask.sum() == pytest.approx(np.pi * 20**2, rel=0.02)
     assert mask[40, 40]
     assert not mask[22, 22]
 
 
-def boxes_of(draw: Any, count: int) -> Boxes:
+def draw_boxes(draw: Any, count: int) -> Boxes:
     number = st.floats(-5, 125, width=32)
     corners = [sorted((draw(number), draw(number))) + sorted((draw(number), draw(number))) for _ in range(count)]
     return np.array([(a, c, b, d) for a, b, c, d in corners], np.float32).reshape(-1, 4)
@@ -92,28 +100,28 @@ def boxes_of(draw: Any, count: int) -> Boxes:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(0, 5), st.integers(0, 1000))
-def test_masks_stay_in_their_boxes_and_apart(data: st.DataObject, count: int, seed: int) -> None:
-    boxes = boxes_of(data.draw, count)
+def test_masks_stay_inside_their_boxes_and_do_not_overlap(data: st.DataObject, count: int, seed: int) -> None:
+    boxes = draw_boxes(data.draw, count)
     random = np.random.default_rng(seed)
     logits = random.normal(0, 3, (3, 10, 15)).astype(np.float32)
     labels = random.integers(0, 2, count).tolist()
-    several = found(boxes, logits, labels)
-    for one in range(count):
-        rows, columns = several.crops[one]
-        outside = several.mask(one).copy()
+    instances = extract(boxes, logits, labels)
+    for index in range(count):
+        rows, columns = instances.crops[index]
+        outside = instances.mask(index).copy()
         outside[rows, columns] = False
         assert not outside.any()
-        x1, y1, x2, y2 = boxes[one].clip(0, [120, 80, 120, 80])
+        x1, y1, x2, y2 = boxes[index].clip(0, [120, 80, 120, 80])
         assert rows.start >= min(y1 - 0.5, 79)
         assert rows.stop <= max(y2 + 0.5, rows.start + 1)
         assert columns.start >= min(x1 - 0.5, 119)
         assert columns.stop <= max(x2 + 0.5, columns.start + 1)
-        for other in range(one):
-            if labels[one] == labels[other]:
-                assert not (several.mask(one) & several.mask(other)).any()
+        for previous in range(index):
+            if labels[index] == labels[previous]:
+                assert not (instances.mask(index) & instances.mask(previous)).any()
 
 
-def plain(box: Floats, logits: Floats, label: int) -> Mask:
+def plain_mask(box: Floats, logits: Floats, label: int) -> Mask:
     """The mask of one box alone, pixel by pixel at full size, by torch's bilinear resize."""
     others = np.delete(logits, [0, label + 1], 0).max(0)
     margin = logits[label + 1] - np.maximum(logits[0], others - 2)
@@ -133,75 +141,105 @@ def plain(box: Floats, logits: Floats, label: int) -> Mask:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_equals_the_slow_way(seed: int) -> None:
+def test_mask_equals_the_plain_way(seed: int) -> None:
     random = np.random.default_rng(seed)
     logits = random.normal(0, 2, (4, 10, 15)).astype(np.float32)
     corner, sides = random.uniform(0, 40, 2), random.uniform(15, 40, 2)
     box = np.array([*corner, *(corner + sides)], np.float32)
-    mask = found(box[None], logits, [1]).mask(0)
-    assert (mask != plain(box, logits, 1)).mean() < 1e-3
+    mask = extract(box[None], logits, [1]).mask(0)
+    assert (mask != plain_mask(box, logits, 1)).mean() < 1e-3
 
 
-def test_a_panoptic_map_has_one_owner_for_every_pixel() -> None:
+def test_panoptic_has_one_segment_for_every_pixel() -> None:
     logits = discs((40, 40), (70, 40))
     logits[2] = discs((110, 10), radius=8)[1] + 1  # a class without a box
-    boxes, scores = around((40, 40), (70, 40)), np.array([0.7, 0.9], np.float32)
-    seen = Result(
-        boxes, scores, np.zeros(2, np.int64), ("a", "b"), SIZE, Segmentation.from_logits(logits, SIZE)
-    )
-    whole = seen.panoptic()
-    assert [(s.id, s.label, s.score) for s in whole.segments_info] == [
+    boxes, scores = square_boxes((40, 40), (70, 40)), np.array([0.7, 0.9], np.float32)
+    result = Result(boxes, scores, np.zeros(2, np.int64), ("a", "b"), SIZE, Segmentation.from_logits(logits, SIZE))
+    panoptic = result.panoptic()
+    assert [(s.id, s.label, s.score) for s in panoptic.segments_info] == [
         (1, 0, pytest.approx(0.9)),
         (2, 0, pytest.approx(0.7)),
         (3, 1, None),
     ]
-    assert [(whole.segmentation == s.id).sum() for s in whole.segments_info] == [s.area for s in whole.segments_info]
-    np.testing.assert_array_equal(whole.segmentation > 0, logits.argmax(0) > 0)
-    np.testing.assert_array_equal(whole.segmentation == 3, logits.argmax(0) == 2)
+    assert [(panoptic.segmentation == s.id).sum() for s in panoptic.segments_info] == [
+        s.area for s in panoptic.segments_info
+    ]
+    np.testing.assert_array_equal(panoptic.segmentation > 0, logits.argmax(0) > 0)
+    np.testing.assert_array_equal(panoptic.segmentation == 3, logits.argmax(0) == 2)
 
 
-def test_a_pixel_that_two_want_is_the_one_whose_class_the_map_sees() -> None:
-    """A person on a horse: the better box reaches over the other, whose class is a little ahead there."""
+def test_shared_pixels_go_to_the_detection_of_the_class_maps_class() -> None:
+    """A person on a horse: the better box covers the second, whose class has the higher logits there."""
     logits = discs((40, 40))
     half = (logits.argmax(0) == 1) & (np.arange(SIZE[1]) < 40)
     logits[2] = np.where(half, logits[1] + 1, 0)
-    boxes, scores = around((40, 40), (40, 40)), np.array([0.9, 0.5], np.float32)
-    seen = Result(boxes, scores, np.arange(2), ("a", "b"), SIZE, Segmentation.from_logits(logits, SIZE))
-    np.testing.assert_array_equal(seen.panoptic().segmentation == 2, half)
-    assert seen.instances().mask(0)[half].all()
+    boxes, scores = square_boxes((40, 40), (40, 40)), np.array([0.9, 0.5], np.float32)
+    result = Result(boxes, scores, np.arange(2), ("a", "b"), SIZE, Segmentation.from_logits(logits, SIZE))
+    np.testing.assert_array_equal(result.panoptic().segmentation == 2, half)
+    assert result.instances().mask(0)[half].all()
 
 
-def test_a_speck_without_a_box_is_no_segment() -> None:
+def test_tiny_region_without_a_box_is_no_segment() -> None:
     class_map = np.zeros(SIZE, np.uint8)
     class_map[:5, :9] = 1  # 45 pixels, less than 0.5 % of the image
-    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-    whole = merge_panoptic(extract_instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
-    assert not whole.segments_info
-    assert not whole.segmentation.any()
+    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    panoptic = merge_panoptic(extract_instances(*empty, margins_from_class_map(class_map), SIZE), class_map)
+    assert not panoptic.segments_info
+    assert not panoptic.segmentation.any()
 
 
-def test_a_map_without_boxes_is_all_classes() -> None:
+def test_panoptic_without_boxes_has_the_class_maps_regions() -> None:
     class_map = np.zeros(SIZE, np.uint8)
     class_map[:10], class_map[20:30] = 2, 1
-    nothing: tuple[Boxes, Scores, Labels] = (
+    empty: tuple[Boxes, Scores, Labels] = (
         np.zeros((0, 4), np.float32),
         np.zeros(0, np.float32),
         np.zeros(0, np.int64),
     )
-    whole = merge_panoptic(extract_instances(*nothing, margins_from_class_map(class_map), SIZE), class_map)
-    assert [(s.label, s.score, s.area) for s in whole.segments_info] == [(0, None, 1200), (1, None, 1200)]
+    panoptic = merge_panoptic(extract_instances(*empty, margins_from_class_map(class_map), SIZE), class_map)
+    assert [(s.label, s.score, s.area) for s in panoptic.segments_info] == [(0, None, 1200), (1, None, 1200)]
 
 
-def test_a_class_map_alone_will_do() -> None:
-    """As of a result that was read from a file."""
+def test_instances_from_a_class_map_without_logits() -> None:
+    """As in a result that was read from a file."""
     class_map = (discs((40, 40)).argmax(0)).astype(np.uint8)
-    seen = Result(around((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64), ("a", "b"), SIZE, Segmentation.from_class_map(class_map))
-    np.testing.assert_array_equal(seen.instances().mask(0), class_map == 1)
+    result = Result(
+        square_boxes((40, 40)),
+        np.ones(1, np.float32),
+        np.zeros(1, np.int64),
+        ("a", "b"),
+        SIZE,
+        Segmentation.from_class_map(class_map),
+    )
+    np.testing.assert_array_equal(result.instances().mask(0), class_map == 1)
 
 
-def test_without_a_class_map_there_is_nothing_to_cut() -> None:
-    seen = Result(around((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64), ("a",), SIZE)
+def test_instances_need_a_segmentation() -> None:
+    result = Result(square_boxes((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64), ("a",), SIZE)
     with pytest.raises(UsageError, match="expected a segmentation to compute instances from, got none"):
-        seen.instances()
+        result.instances()
     with pytest.raises(UsageError, match="expected a segmentation to compute instances from, got none"):
-        seen.panoptic()
+        result.panoptic()
+
+
+def test_panoptic_to_dict_has_cocos_keys() -> None:
+    class_map = np.zeros(SIZE, np.uint8)
+    class_map[:10] = 2
+    boxes, scores = square_boxes((40, 40)), np.array([0.75], np.float32)
+    result = Result(boxes, scores, np.zeros(1, np.int64), ("a", "b"), SIZE, Segmentation.from_class_map(class_map))
+    panoptic = result.panoptic()
+    segments = panoptic.to_dict()["segments_info"]
+    assert [tuple(segment) for segment in segments] == [("id", "category_id", "score", "area", "isthing")] * 2
+    assert [tuple(segment.values()) for segment in segments] == [
+        (1, 0, 0.75, panoptic.segments_info[0].area, True),
+        (2, 1, None, 1200, False),
+    ]
+
+
+def test_config_changes_the_masks() -> None:
+    logits = discs((40, 40))
+    config = InstanceConfig(min_mask_area=1.0)
+    mask = extract_instances(
+        square_boxes((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64), margins_from_logits(logits), SIZE, config
+    ).mask(0)
+    assert mask.sum() == pytest.approx(np.pi * 20**2, rel=0.02)  # the ellipse

@@ -13,7 +13,7 @@ from blitznet.postprocess.postprocess import postprocess
 from support.fake_engines import ANCHORS, SPEC, random_outputs
 
 
-def test_the_worked_value_of_decoding_in_pixels() -> None:
+def test_boxes_are_decoded_in_pixels() -> None:
     logits = np.full((1, len(ANCHORS), 4), [9, 0, 0, 0], np.float32)
     logits[0, 7] = [0, 0, 9, 0]
     offsets = np.zeros((1, len(ANCHORS), 4), np.float32)
@@ -25,35 +25,35 @@ def test_the_worked_value_of_decoding_in_pixels() -> None:
     assert [result.class_names[label] for label in result.labels] == ["dog"]
 
 
-def test_an_endless_box_is_clipped() -> None:
+def test_infinite_box_is_clipped() -> None:
     offsets = np.full((1, len(ANCHORS), 4), [0, 0, 1e4, 1e4], np.float32)
-    result = postprocess(replace_logits(offsets), 0, SPEC, size=(20, 10), config=PostprocessConfig(max_detections=1))
+    result = postprocess(equal_scores(offsets), 0, SPEC, size=(20, 10), config=PostprocessConfig(max_detections=1))
     assert result.boxes.tolist() == [[0, 0, 10, 20]]
 
 
-def replace_logits(offsets: Floats) -> Outputs:
+def equal_scores(offsets: Floats) -> Outputs:
     return Outputs(offsets, np.zeros((1, len(ANCHORS), 4), np.float32), None)
 
 
 @pytest.mark.parametrize(
-    ("logits", "limits"),
+    ("logits", "config"),
     [
         (np.full((102, 4), [9, 0, 0, 0], np.float32), PostprocessConfig()),
         (np.full((102, 4), np.nan, np.float32), PostprocessConfig()),
         (np.zeros((102, 4), np.float32), PostprocessConfig(score_threshold=1.0)),
         (np.zeros((102, 4), np.float32), PostprocessConfig(max_per_class=0)),
     ],
-    ids=["background", "not a number", "limit of 1", "none kept"],
+    ids=["background", "not a number", "threshold of 1", "none per class"],
 )
-def test_nothing_found(logits: Floats, limits: PostprocessConfig) -> None:
+def test_no_detections(logits: Floats, config: PostprocessConfig) -> None:
     result = postprocess(
-        Outputs(np.zeros((1, 102, 4), np.float32), logits[None], None), 0, SPEC, size=(9, 7), config=limits
+        Outputs(np.zeros((1, 102, 4), np.float32), logits[None], None), 0, SPEC, size=(9, 7), config=config
     )
     assert len(result) == 0
     assert result.class_map is None
 
 
-def test_a_task_that_was_not_asked_for() -> None:
+def test_models_with_one_task() -> None:
     outputs = random_outputs()
     boxes_only = postprocess(replace(outputs, segmentation_logits=None), 0, SPEC, size=(9, 7))
     map_only = postprocess(replace(outputs, offsets=None, logits=None), 0, SPEC, size=(9, 7))
@@ -64,7 +64,7 @@ def test_a_task_that_was_not_asked_for() -> None:
     assert postprocess(outputs, 0, SPEC, size=(9, 7), class_map=False).class_map is None
 
 
-def test_each_image_of_a_batch_has_its_own() -> None:
+def test_each_image_of_a_batch_has_its_own_result() -> None:
     outputs = random_outputs(3)
     assert outputs.offsets is not None
     assert outputs.logits is not None
@@ -78,10 +78,10 @@ def test_each_image_of_a_batch_has_its_own() -> None:
         np.testing.assert_array_equal(result.labels, labels)
 
 
-def test_anchors_are_those_of_the_size_that_was_fed() -> None:
+def test_anchors_follow_the_input_size() -> None:
     count = len(generate_anchors(SPEC.anchors, feature_map_sizes(SPEC.anchors, (96, 80))))
     logits = np.zeros((1, count, 4), np.float32)
     outputs = Outputs(np.zeros((1, count, 4), np.float32), logits, None)
     assert len(postprocess(outputs, 0, SPEC, size=(9, 7), input_size=(96, 80))) > 0
-    with pytest.raises(ModelError, match=rf"small: its contract lays 102 anchors over 48x64 pixels, .* for {count}"):
+    with pytest.raises(ModelError, match=rf"^small: expected outputs for 102 anchors of a 48x64 input, got {count}; "):
         postprocess(outputs, 0, SPEC, size=(9, 7))

@@ -82,7 +82,7 @@ def test_iteration_yields_detections() -> None:
     detections = list(result())
     assert [detection.class_name for detection in detections] == ["dog", "cat", "dog"]
     assert [detection.label for detection in detections] == [1, 0, 1]
-    assert detections[0].box == (1.0, 2.0, pytest.approx(30.126), 40.0)
+    assert detections[0].box == pytest.approx((1.0, 2.0, 30.126, 40.0))
     assert detections[0].score == pytest.approx(0.912345)
 
 

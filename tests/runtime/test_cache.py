@@ -6,7 +6,7 @@ import pytest
 from blitznet.runtime.cache import cache_folder
 
 
-def test_under_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_is_under_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "deep"))
     assert cache_folder("openvino") == tmp_path / "deep" / "blitznet" / "openvino"
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -15,13 +15,13 @@ def test_under_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (tmp_path / ".cache" / "blitznet" / "openvino").is_dir()
 
 
-def test_none_where_it_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_is_none_if_it_cannot_be_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache_folder("openvino") is None
 
 
-def test_the_oldest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_deletes_the_oldest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("blitznet.runtime.cache.LIMIT", 25)
     folder = cache_folder("openvino")

@@ -30,7 +30,9 @@ def folder(tmp_path: Path) -> Path:
         (["c.png", ".", "c.png"], ["c.png", "a.JPEG", "b.jpg", "odd[1].jpg"]),
     ],
 )
-def test_sources(folder: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], expected: list[str]) -> None:
+def test_find_images_expands_sources(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], expected: list[str]
+) -> None:
     monkeypatch.chdir(folder)
     assert find_images(sources) == [Path(name) for name in expected]
 
@@ -38,23 +40,25 @@ def test_sources(folder: Path, monkeypatch: pytest.MonkeyPatch, sources: list[st
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("none.jpg", r"^none\.jpg: there is no such file or folder$"),
-        ("empty", r"^empty: there is no image in this folder \(.*\); folders inside it are not searched, name them"),
-        ("*.webp", r"^\*\.webp: no image matches \(\.jpg, .*\)$"),
-        ("*.txt", r"^\*\.txt: no image matches"),
+        ("none.jpg", r"^none\.jpg: expected an image, a folder or a glob, got a path that does not exist$"),
+        ("empty", r"^empty: expected images in this folder \(.*\), got none; subfolders are not searched, name them"),
+        ("*.webp", r"^\*\.webp: expected a glob that matches images \(\.jpg, .*\), got no match$"),
+        ("*.txt", r"^\*\.txt: expected a glob that matches images"),
     ],
 )
-def test_sources_without_images(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:
+def test_find_images_refuses_sources_without_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(DataError, match=message):
         find_images([source])
 
 
-def test_none_means_the_samples() -> None:
+def test_find_images_defaults_to_the_samples() -> None:
     images = find_images()
     assert len(images) >= 2
-    named = (SAMPLES / "CREDITS.md").read_text(encoding="utf-8")
+    credits_page = (SAMPLES / "CREDITS.md").read_text(encoding="utf-8")
     for image in images:
-        assert f"`{image.name}`" in named
+        assert f"`{image.name}`" in credits_page
         assert image.stat().st_size < 200_000
         assert min(ImageSource(image).size()) >= 300

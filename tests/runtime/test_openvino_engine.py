@@ -10,8 +10,9 @@ import pytest
 
 from blitznet.core.errors import MissingExtra, ModelError
 from blitznet.core.outputs import Outputs
+from blitznet.runtime import openvino_engine
 from blitznet.runtime.onnx_engine import OnnxEngine
-from blitznet.runtime.openvino_engine import CONTRACT, GRAPH, WEIGHTS, OpenVinoEngine, import_openvino
+from blitznet.runtime.openvino_engine import GRAPH, WEIGHTS, OpenVinoEngine, import_openvino
 from support.fake_engines import SPEC, write_onnx
 
 
@@ -21,54 +22,56 @@ def images(batch: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of each test's own."""
+    """The cache folder of this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "blitznet" / "openvino"
 
 
-def same(a: OpenVinoEngine, b: OnnxEngine, batch: int) -> None:
-    one, other = a.run(images(batch)), b.run(images(batch))
-    assert isinstance(one, Outputs)
-    for name in ("offsets", "logits", "class_map"):
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6)
+def assert_equal_outputs(a: OpenVinoEngine, b: OnnxEngine, batch: int) -> None:
+    outputs, expected = a.run(images(batch)), b.run(images(batch))
+    assert isinstance(outputs, Outputs)
+    for name in ("offsets", "logits", "segmentation_logits"):
+        np.testing.assert_allclose(getattr(outputs, name), getattr(expected, name), rtol=1e-6)
 
 
-def test_answers_as_onnxruntime_does_in_any_batch_size(tmp_path: Path) -> None:
+def test_outputs_equal_onnxruntimes_for_any_batch_size(tmp_path: Path) -> None:
     write_onnx(tmp_path / "a.onnx")
-    engine, other = OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1)
-    for batch in (1, 2, 3, 4, 5, 1):  # more sizes than are kept
-        same(engine, other, batch)
-    assert engine.spec == other.spec == SPEC
+    engine, reference = OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1)
+    for batch in (1, 2, 3, 4, 5, 1):  # more sizes than are cached
+        assert_equal_outputs(engine, reference, batch)
+    assert engine.spec == reference.spec == SPEC
 
 
 @pytest.mark.parametrize(
-    ("precision", "able", "expected"),
+    ("precision", "capabilities", "expected"),
     [("float32", ["BF16"], "f32"), ("bfloat16", [], "bf16"), ("int8", [], "f32"), ("int8", ["BF16", "INT8"], "bf16")],
 )
-def test_precision_and_threads_are_the_contracts_and_the_callers(
+def test_settings_have_the_specs_precision_and_the_callers_threads(
     tmp_path: Path,
     precision: Literal["float32", "bfloat16", "int8"],
-    able: list[str],
+    capabilities: list[str],
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_onnx(tmp_path / "a.onnx", spec=replace(SPEC, precision=precision))
-    asked: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     core = import_openvino().Core
-    compiled = core.compile_model
-    monkeypatch.setattr(core, "get_property", lambda _, device, name: able if "CAPABILITIES" in name else [device])
+    compile_model = core.compile_model
+    monkeypatch.setattr(
+        core, "get_property", lambda _, device, name: capabilities if "CAPABILITIES" in name else [device]
+    )
 
-    def noting(self: Any, model: Any, device: str, settings: dict[str, Any]) -> Any:
-        asked.append(settings)
-        return compiled(self, model, device, settings)
+    def record(self: Any, model: Any, device: str, settings: dict[str, Any]) -> Any:
+        calls.append(settings)
+        return compile_model(self, model, device, settings)
 
-    monkeypatch.setattr(core, "compile_model", noting)
+    monkeypatch.setattr(core, "compile_model", record)
     OpenVinoEngine(tmp_path / "a.onnx", threads=1)
-    assert asked[0]["INFERENCE_PRECISION_HINT"] == expected
-    assert asked[0]["INFERENCE_NUM_THREADS"] == 1
+    assert calls[0]["INFERENCE_PRECISION_HINT"] == expected
+    assert calls[0]["INFERENCE_NUM_THREADS"] == 1
 
 
-def test_a_compiled_model_is_taken_from_the_cache(tmp_path: Path, home: Path) -> None:
+def test_compiled_model_is_loaded_from_the_cache(tmp_path: Path, home: Path) -> None:
     write_onnx(tmp_path / "a.onnx")
     OpenVinoEngine(tmp_path / "a.onnx", threads=1)
     blobs = [(file.name, file.stat().st_mtime_ns) for file in home.iterdir()]
@@ -78,61 +81,63 @@ def test_a_compiled_model_is_taken_from_the_cache(tmp_path: Path, home: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])
-def test_a_broken_cache_is_left_aside(tmp_path: Path, home: Path, content: bytes | None) -> None:
+def test_broken_cache_is_ignored(tmp_path: Path, home: Path, content: bytes | None) -> None:
     write_onnx(tmp_path / "a.onnx")
     OpenVinoEngine(tmp_path / "a.onnx", threads=1)
     for file in list(home.iterdir()):
         whole = file.read_bytes()
         file.chmod(0o600)
         file.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    same(OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1), 2)
+    assert_equal_outputs(OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1), 2)
 
 
-def test_without_a_cache(tmp_path: Path, home: Path) -> None:
+def test_cache_folder_that_cannot_be_created(tmp_path: Path, home: Path) -> None:
     home.parent.parent.mkdir()
     home.parent.write_text("a file where the folder should be")
     write_onnx(tmp_path / "a.onnx")
-    same(OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1), 1)
+    assert_equal_outputs(OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1), 1)
 
 
-def test_a_cache_that_vanishes(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_that_disappears(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blitznet.runtime.openvino_engine.cache_folder", lambda engine: Path("/proc/nowhere"))
     write_onnx(tmp_path / "a.onnx")
-    same(OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1), 1)
+    assert_equal_outputs(OpenVinoEngine(tmp_path / "a.onnx", threads=1), OnnxEngine(tmp_path / "a.onnx", threads=1), 1)
 
 
-def test_files_of_other_makers(tmp_path: Path) -> None:
+def test_file_without_a_valid_spec_is_refused(tmp_path: Path) -> None:
     write_onnx(tmp_path / "a.onnx", spec=None)
-    with pytest.raises(ModelError, match=r"a\.onnx: not a blitznet model, its metadata has no 'blitznet'; make one"):
+    with pytest.raises(ModelError, match=r"a\.onnx: expected a blitznet model, got a file without 'blitznet' metadata"):
         OpenVinoEngine(tmp_path / "a.onnx")
-    write_onnx(tmp_path / "a.onnx", spec=replace(SPEC, version=2))
-    with pytest.raises(ModelError, match=r"a\.onnx: expected a contract of version 1, got 2; update blitznet$"):
+    write_onnx(tmp_path / "a.onnx", spec=replace(SPEC, version=3))
+    with pytest.raises(
+        ModelError, match=r"a\.onnx: expected a model spec of version 2 or older, got 3; update blitznet$"
+    ):
         OpenVinoEngine(tmp_path / "a.onnx")
 
 
-def test_files_that_are_no_models(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_broken_files_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.onnx").write_bytes(b"this is text")
-    expected = r"a\.onnx: OpenVINO cannot open it, expected a model made by `blitznet export` \(.*\)$"
+    expected = r"a\.onnx: expected a model of `blitznet export`, but OpenVINO cannot open it \(.*\)$"
     with pytest.raises(ModelError, match=expected):
         OpenVinoEngine(tmp_path / "a.onnx")
     with ZipFile(tmp_path / "b.openvino", "w") as file:
         file.writestr(GRAPH, "<net>")
-    expected = (
-        r"b\.openvino: cannot be opened, expected a zip of model\.xml, model\.bin and contract\.json \(.*model\.bin.*\)"
-    )
+    expected = r"b\.openvino: expected a zip of .* and spec\.json, but it cannot be opened \(.*model\.bin.*\)"
     with pytest.raises(ModelError, match=expected):
         OpenVinoEngine(tmp_path / "b.openvino")
     with ZipFile(tmp_path / "b.openvino", "w", ZIP_DEFLATED) as file:
-        for name in (GRAPH, WEIGHTS, CONTRACT):
+        for name in (GRAPH, WEIGHTS, openvino_engine.SPEC):
             file.writestr(name, "<net>" * 1000)
-    with pytest.raises(ModelError, match=r"b\.openvino: cannot be opened, .* \(its parts are compressed\)"):
+    with pytest.raises(ModelError, match=r"b\.openvino: expected a zip .* \(its parts are compressed\)"):
         OpenVinoEngine(tmp_path / "b.openvino")
     with ZipFile(tmp_path / "b.openvino", "w") as file:
-        for name in (GRAPH, WEIGHTS, CONTRACT):
+        for name in (GRAPH, WEIGHTS, openvino_engine.SPEC):
             file.writestr(name, "<net>")
-    with pytest.raises(ModelError, match=r"b\.openvino: OpenVINO cannot open it, expected a model"):
+    with pytest.raises(
+        ModelError, match=r"b\.openvino: expected a model of `blitznet export`, but OpenVINO cannot open it"
+    ):
         OpenVinoEngine(tmp_path / "b.openvino")
-    with pytest.raises(ModelError, match=r"c\.onnx: there is no such model file$"):
+    with pytest.raises(ModelError, match=r"c\.onnx: expected a model file, got a path that does not exist$"):
         OpenVinoEngine(tmp_path / "c.onnx")
     assert capfd.readouterr().err == ""
 
@@ -144,32 +149,34 @@ def test_without_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         OpenVinoEngine(tmp_path / "a.onnx")
 
 
-def test_nothing_is_reported_to_its_maker(tmp_path: Path) -> None:
-    """openvino reports its import, and keeps a number for this user, unless its reporter cannot be imported."""
+def test_openvinos_telemetry_is_off(tmp_path: Path) -> None:
+    """openvino reports its import and stores a user id, unless openvino_telemetry cannot be imported."""
     write_onnx(tmp_path / "a.onnx")
     code = """
 import sys, socket
 def refuse(*arguments, **named):
-    raise SystemExit(f"the network was asked for {arguments}")
+    raise SystemExit(f"network access: {arguments}")
 socket.socket.connect = socket.getaddrinfo = refuse
+from blitznet.runtime import openvino_engine
 from blitznet.runtime.openvino_engine import OpenVinoEngine
 OpenVinoEngine(sys.argv[1], threads=1)
 print([name for name in sys.modules if name.startswith("openvino_telemetry") and sys.modules[name] is not None])
 """
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.onnx")],
         capture_output=True,
         text=True,
         check=False,
         env=environment,
     )
-    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert (process.returncode, process.stdout) == (0, "[]\n"), process.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"a.onnx", ".cache"}
 
 
-SIGNALLED = """
+INTERRUPT = """
 import gc, signal, sys
+from blitznet.runtime import openvino_engine
 from blitznet.runtime.openvino_engine import OpenVinoEngine
 first = OpenVinoEngine(sys.argv[1])
 second = OpenVinoEngine(sys.argv[1])
@@ -184,10 +191,10 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_is_heard_after_engines_are_gone(tmp_path: Path, home: Path) -> None:
+def test_ctrl_c_works_after_engines_are_deleted(tmp_path: Path, home: Path) -> None:
     write_onnx(tmp_path / "a.onnx")
-    # in a process of its own, which at worst dies of it
-    done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, str(tmp_path / "a.onnx")], capture_output=True, text=True, check=False
+    # in a process of its own, which may crash
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, str(tmp_path / "a.onnx")], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+    assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr

@@ -14,63 +14,72 @@ from support.fake_engines import SPEC, FakeEngine, random_outputs
 PIXELS = np.full((90, 70, 3), 80, np.uint8)
 
 
-def same(a: Result, b: Result) -> None:
+def assert_equal_detections(a: Result, b: Result) -> None:
     np.testing.assert_array_equal(a.boxes, b.boxes)
     np.testing.assert_array_equal(a.scores, b.scores)
     np.testing.assert_array_equal(a.labels, b.labels)
 
 
-def test_prepares_runs_and_finishes(tmp_path: Path) -> None:
+def test_predictor_preprocesses_runs_and_postprocesses(tmp_path: Path) -> None:
     outputs = random_outputs()
     engine = FakeEngine(outputs)
     predictor = Predictor(engine)
     result = predictor(PIXELS)
-    assert engine.fed[0].shape == (1, 64, 48, 3)
+    assert engine.batches[0].shape == (1, 64, 48, 3)
     assert predictor.spec is SPEC
     assert result.size == (90, 70)
     assert result.class_map is not None
-    same(result, postprocess(outputs, 0, SPEC, size=(90, 70)))
+    assert_equal_detections(result, postprocess(outputs, 0, SPEC, size=(90, 70)))
     path = tmp_path / "image.png"
     Image.fromarray(PIXELS).save(path)
     for image in (path, str(path), Image.fromarray(PIXELS)):
-        same(predictor(image), result)
+        assert_equal_detections(predictor(image), result)
     assert predictor(PIXELS, class_map=False).class_map is None
 
 
-def test_a_batch_runs_once() -> None:
+def test_batch_runs_the_network_once() -> None:
     outputs = random_outputs(2)
     engine = FakeEngine(outputs)
     results = Predictor(engine).batch([PIXELS, PIXELS[:50]])
     assert [result.size for result in results] == [(90, 70), (50, 70)]
-    assert len(engine.fed) == 1
-    same(results[1], postprocess(outputs, 1, SPEC, size=(50, 70)))
+    assert len(engine.batches) == 1
+    assert_equal_detections(results[1], postprocess(outputs, 1, SPEC, size=(50, 70)))
     assert Predictor(engine).batch([]) == []
 
 
-def test_limits_instead_of_the_contracts() -> None:
+def test_config_replaces_the_specs_thresholds() -> None:
     assert len(Predictor(FakeEngine(random_outputs()), PostprocessConfig(max_detections=3))(PIXELS)) == 3
 
 
 @pytest.mark.parametrize("score", [0.0, 0.005, 0.01, 0.3, 0.5, 0.97, 1.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_score_is_the_same_as_leaving_out_the_rest_at_the_end(score: float, seed: int) -> None:
-    limits = PostprocessConfig(topk_candidates=30, max_per_class=8, max_detections=15)
-    predictor = Predictor(FakeEngine(random_outputs(seed=seed)), limits)
-    same(predictor(PIXELS, min_score=score), predictor(PIXELS).filter(min_score=score))
+def test_min_score_equals_filtering_the_result(score: float, seed: int) -> None:
+    config = PostprocessConfig(topk_candidates=30, max_per_class=8, max_detections=15)
+    predictor = Predictor(FakeEngine(random_outputs(seed=seed)), config)
+    assert_equal_detections(predictor(PIXELS, min_score=score), predictor(PIXELS).filter(min_score=score))
 
 
-def test_a_score_that_is_met_exactly_stays() -> None:
+def test_min_score_is_inclusive() -> None:
     predictor = Predictor(FakeEngine(random_outputs()))
     full = predictor(PIXELS)
     assert len(predictor(PIXELS, min_score=float(full.scores[4]))) == 5
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.5, 50.0, float("nan")])
-def test_a_score_that_cannot_be(score: float) -> None:
-    with pytest.raises(UsageError, match=f"score: expected 0 to 1, got {score}"):
+def test_invalid_min_score_is_refused(score: float) -> None:
+    with pytest.raises(UsageError, match=f"^min_score: expected 0 to 1, got {score}"):
         Predictor(FakeEngine(random_outputs()))(PIXELS, min_score=score)
 
 
-def test_a_missing_image() -> None:
+def test_missing_image_is_refused() -> None:
     with pytest.raises(DataError, match=r"nowhere\.jpg: there is no such file"):
         Predictor(FakeEngine(random_outputs()))("nowhere.jpg")
+
+
+def test_result_keeps_the_image_to_draw_on(tmp_path: Path) -> None:
+    result = Predictor(FakeEngine(random_outputs()))(PIXELS, min_score=0.5)
+    assert result.image is not None
+    assert result.image.source is PIXELS
+    result.save(tmp_path / "annotated.png")
+    with Image.open(tmp_path / "annotated.png") as saved:
+        assert saved.size == (70, 90)

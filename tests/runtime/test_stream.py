@@ -17,11 +17,11 @@ from blitznet.runtime.preprocess import ImageInput, ModelInput
 from blitznet.runtime.stream import StreamResult, max_in_flight, run_stream
 from support.fake_engines import FakeEngine, random_outputs
 
-NONE = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+EMPTY = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
 
 
-def feed(image: ImageInput) -> ModelInput:
-    """Names are numbers here, which stand in the pixels; `bad` ones cannot be read."""
+def preprocess(image: ImageInput) -> ModelInput:
+    """A name is a number, which becomes the pixels and the size; `bad` ones cannot be read."""
     assert not isinstance(image, bytes)
     number = int(str(image).removeprefix("bad"))
     if str(image).startswith("bad"):
@@ -29,14 +29,14 @@ def feed(image: ImageInput) -> ModelInput:
     return ModelInput(np.full((2, 2, 3), number % 256, np.uint8), (number + 1, 1))
 
 
-def look(fed: Sequence[ModelInput]) -> list[Result]:
-    assert fed or fed == []
-    return [Result(*NONE, class_names=("cat",), size=one.original_size) for one in fed]
+def infer(inputs: Sequence[ModelInput]) -> list[Result]:
+    assert inputs or inputs == []
+    return [Result(*EMPTY, class_names=("cat",), size=item.original_size) for item in inputs]
 
 
-def numbers(seen: Sequence[StreamResult]) -> list[str | int]:
-    """What came of each: its number, or what is wrong."""
-    return [str(one.error) if one.result is None else one.result.size[0] - 1 for one in seen]
+def numbers(items: Sequence[StreamResult]) -> list[str | int]:
+    """The number of each image, or its error."""
+    return [str(item.error) if item.result is None else item.result.size[0] - 1 for item in items]
 
 
 def no_threads() -> bool:
@@ -50,14 +50,14 @@ def decoders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     assert no_threads()
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("batch", [1, 3, 8])
-@pytest.mark.parametrize("slow", ["source", "feed", "look", "caller", "all", "none"])
-def test_order_stays_whatever_takes_long(lanes: int, batch: int, slow: str) -> None:
+@pytest.mark.parametrize("slow", ["source", "preprocess", "infer", "caller", "all", "none"])
+def test_order_is_kept_whatever_step_is_slow(workers: int, batch: int, slow: str) -> None:
     rng = np.random.default_rng(0)
 
-    def wait(who: str) -> None:
-        if slow in (who, "all"):
+    def wait(step: str) -> None:
+        if slow in (step, "all"):
             time.sleep(float(rng.random()) * 0.004)
 
     def source() -> Iterator[str]:
@@ -65,49 +65,51 @@ def test_order_stays_whatever_takes_long(lanes: int, batch: int, slow: str) -> N
             wait("source")
             yield str(number)
 
-    def feeding(image: ImageInput) -> ModelInput:
-        wait("feed")
-        return feed(image)
+    def slow_preprocess(image: ImageInput) -> ModelInput:
+        wait("preprocess")
+        return preprocess(image)
 
-    def looking(fed: Sequence[ModelInput]) -> list[Result]:
-        wait("look")
-        return look(fed)
+    def slow_infer(inputs: Sequence[ModelInput]) -> list[Result]:
+        wait("infer")
+        return infer(inputs)
 
-    seen = []
-    for one in run_stream(source(), feeding, [looking] * lanes, batch=batch):
+    items = []
+    for item in run_stream(source(), slow_preprocess, [slow_infer] * workers, batch=batch):
         wait("caller")
-        seen.append(one)
-    assert numbers(seen) == list(range(20))
-    assert [one.source for one in seen] == [str(number) for number in range(20)]
+        items.append(item)
+    assert numbers(items) == list(range(20))
+    assert [item.source for item in items] == [str(number) for number in range(20)]
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("bad", [{0}, {5}, {19}, {3, 4, 5}, set(range(20))])
-def test_what_cannot_be_read_is_told_in_its_place(batch: int, bad: set[int]) -> None:
+def test_image_that_cannot_be_read_gives_an_error(batch: int, bad: set[int]) -> None:
     names = [f"bad{number}" if number in bad else str(number) for number in range(20)]
-    seen = list(run_stream(names, feed, [look], batch=batch))
-    assert numbers(seen) == [f"bad{number}: broken" if number in bad else number for number in range(20)]
+    items = list(run_stream(names, preprocess, [infer], batch=batch))
+    assert numbers(items) == [f"bad{number}: broken" if number in bad else number for number in range(20)]
     assert all(
-        isinstance(one.error, DataError) == one.source.startswith("bad") for one in seen if isinstance(one.source, str)
+        isinstance(item.error, DataError) == item.source.startswith("bad")
+        for item in items
+        if isinstance(item.source, str)
     )
 
 
-def test_batches_are_full_but_for_the_last() -> None:
+def test_batches_are_full_except_the_last() -> None:
     sizes: list[int] = []
 
-    def looking(fed: Sequence[ModelInput]) -> list[Result]:
-        sizes.append(len(fed))
-        return look(fed)
+    def slow_infer(inputs: Sequence[ModelInput]) -> list[Result]:
+        sizes.append(len(inputs))
+        return infer(inputs)
 
     names = ["bad0", *map(str, range(1, 6)), "bad6", *map(str, range(7, 12))]
-    assert len(list(run_stream(names, feed, [looking], batch=4))) == 12
+    assert len(list(run_stream(names, preprocess, [slow_infer], batch=4))) == 12
     assert sizes == [4, 4, 2]
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["", "bad"])
-def test_no_more_are_under_way_than_promised(lanes: int, batch: int, kind: str) -> None:
+def test_at_most_max_in_flight_images_are_in_memory(workers: int, batch: int, kind: str) -> None:
     taken = 0
 
     def source() -> Iterator[str]:
@@ -116,51 +118,51 @@ def test_no_more_are_under_way_than_promised(lanes: int, batch: int, kind: str) 
             taken += 1
             yield f"{kind}{number}"
 
-    most = given = 0
-    for _ in run_stream(source(), feed, [look] * lanes, batch=batch):
+    most = yielded = 0
+    for _ in run_stream(source(), preprocess, [infer] * workers, batch=batch):
         time.sleep(0.001)
-        given += 1
-        most = max(most, taken - given)
-    assert given == 200
-    assert batch <= most <= max_in_flight(batch, lanes)
+        yielded += 1
+        most = max(most, taken - yielded)
+    assert yielded == 200
+    assert batch <= most <= max_in_flight(batch, workers)
 
 
-def test_the_steps_overlap() -> None:
-    """Each step waits until the step before it has begun with the next image, which it would else never do."""
-    fed, looked = [threading.Event() for _ in range(21)], [threading.Event() for _ in range(21)]
-    fed[20].set()
-    looked[20].set()
+def test_steps_overlap() -> None:
+    """Each step waits until the step before it has started the next image, which would block without overlap."""
+    preprocessed, inferred = [threading.Event() for _ in range(21)], [threading.Event() for _ in range(21)]
+    preprocessed[20].set()
+    inferred[20].set()
 
-    def feeding(image: ImageInput) -> ModelInput:
-        fed[int(str(image))].set()
-        return feed(image)
+    def slow_preprocess(image: ImageInput) -> ModelInput:
+        preprocessed[int(str(image))].set()
+        return preprocess(image)
 
-    def looking(images: Sequence[ModelInput]) -> list[Result]:
+    def waiting_infer(images: Sequence[ModelInput]) -> list[Result]:
         number = images[0].original_size[0] - 1
-        looked[number].set()
-        assert fed[number + 1].wait(60)
-        return look(images)
+        inferred[number].set()
+        assert preprocessed[number + 1].wait(60)
+        return infer(images)
 
-    for number, one in enumerate(run_stream(map(str, range(20)), feeding, [looking], batch=1)):
-        assert numbers([one]) == [number]
-        assert looked[number + 1].wait(60)
+    for number, item in enumerate(run_stream(map(str, range(20)), slow_preprocess, [waiting_infer], batch=1)):
+        assert numbers([item]) == [number]
+        assert inferred[number + 1].wait(60)
 
 
-def test_lanes_look_at_once_and_each_at_one_batch_at_a_time() -> None:
-    """Every lane waits until all of them look, which one after the other they would never do."""
+def test_workers_run_at_once_with_one_batch_each() -> None:
+    """Each worker waits until all of them run, which would block if they ran one after the other."""
     together = threading.Barrier(3)
     busy = [threading.Lock() for _ in range(3)]
     used: set[int] = set()
 
-    def looking(fed: Sequence[ModelInput], lane: int) -> list[Result]:
-        assert busy[lane].acquire(blocking=False)
+    def run_worker(inputs: Sequence[ModelInput], index: int) -> list[Result]:
+        assert busy[index].acquire(blocking=False)
         together.wait(60)
-        used.add(lane)
-        busy[lane].release()
-        return look(fed)
+        used.add(index)
+        busy[index].release()
+        return infer(inputs)
 
-    lanes = [partial(looking, lane=lane) for lane in range(3)]
-    assert numbers(list(run_stream(map(str, range(12)), feed, lanes, batch=1))) == list(range(12))
+    workers = [partial(run_worker, index=index) for index in range(3)]
+    assert numbers(list(run_stream(map(str, range(12)), preprocess, workers, batch=1))) == list(range(12))
     assert used == {0, 1, 2}
 
 
@@ -172,48 +174,55 @@ def test_closing_early_ends_the_threads(taken: int) -> None:
             yield str(number)
             number += 1
 
-    seen = run_stream(endless(), feed, [look], batch=2)
-    assert numbers([next(seen) for _ in range(taken)]) == list(range(taken))
-    seen.close()
+    items = run_stream(endless(), preprocess, [infer], batch=2)
+    assert numbers([next(items) for _ in range(taken)]) == list(range(taken))
+    items.close()
     assert no_threads()
-    for one in run_stream(endless(), feed, [look], batch=2):
-        assert one.result is not None
+    for item in run_stream(endless(), preprocess, [infer], batch=2):
+        assert item.result is not None
         break
-    del one
+    del item
     assert no_threads()
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_an_error_of_the_source_comes_after_what_was_read(batch: int) -> None:
+def test_error_of_the_source_is_raised_after_the_images_before_it(batch: int) -> None:
     def source() -> Iterator[str]:
         yield from map(str, range(6))
         raise ConnectionError("the camera is gone")
 
-    seen = []
-    with pytest.raises(ConnectionError, match="the camera is gone"):  # noqa: PT012 - what came before it counts
-        for one in run_stream(source(), feed, [look], batch=batch):
-            seen.append(one)
-    assert numbers(seen) == list(range(6))
+    items = []
+    with pytest.raises(ConnectionError, match="the camera is gone"):  # noqa: PT012 - the images before it are checked
+        for item in run_stream(source(), preprocess, [infer], batch=batch):
+            items.append(item)
+    assert numbers(items) == list(range(6))
 
 
-@pytest.mark.parametrize("who", ["feed", "look"])
-def test_an_error_that_is_no_images_fault_ends_it(who: str) -> None:
-    def broken(*arguments: object) -> ModelInput:
+@pytest.mark.parametrize("step", ["preprocess", "infer"])
+def test_other_errors_end_the_stream(step: str) -> None:
+    def broken_preprocess(*arguments: object) -> ModelInput:
         raise MemoryError("all is full")
 
-    def breaking(fed: Sequence[ModelInput]) -> list[Result]:
+    def broken_infer(inputs: Sequence[ModelInput]) -> list[Result]:
         raise MemoryError("all is full")
 
     with pytest.raises(MemoryError, match="all is full"):
-        list(run_stream(["0", "1"], broken if who == "feed" else feed, [breaking if who == "look" else look], batch=1))
+        list(
+            run_stream(
+                ["0", "1"],
+                broken_preprocess if step == "preprocess" else preprocess,
+                [broken_infer if step == "infer" else infer],
+                batch=1,
+            )
+        )
 
 
-def test_nothing_comes_of_nothing() -> None:
-    assert list(run_stream([], feed, [look], batch=3)) == []
+def test_empty_source() -> None:
+    assert list(run_stream([], preprocess, [infer], batch=3)) == []
 
 
-class Mean(FakeEngine):
-    """Answers depend on the pixels."""
+class MeanEngine(FakeEngine):
+    """Its outputs depend on the mean of the pixels."""
 
     def run(self, images: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Outputs | NmsOutputs:
         outputs = random_outputs(1)
@@ -226,75 +235,75 @@ class Mean(FakeEngine):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_a_predictors_stream_is_the_same_as_one_by_one(batch: int, tmp_path: Path) -> None:
+def test_predictor_stream_equals_single_calls(batch: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     images: list[ImageInput] = [rng.integers(0, 256, (30 + i, 40, 3), np.uint8) for i in range(6)]
     for i in range(3):
         path = tmp_path / f"{i}.png"
         Image.fromarray(rng.integers(0, 60 * (i + 1), (50, 40 + i, 3), np.uint8)).save(path)
         images.append(path)
-    predictor = Predictor(Mean(random_outputs()))
-    seen = list(predictor.stream(iter(images), batch=batch, min_score=0.3))
-    assert len(seen) == len(images)
-    for image, one in zip(images, seen, strict=True):
+    predictor = Predictor(MeanEngine(random_outputs()))
+    items = list(predictor.stream(iter(images), batch=batch, min_score=0.3))
+    assert len(items) == len(images)
+    for image, item in zip(images, items, strict=True):
         expected = predictor(image, min_score=0.3)
-        assert one.source is image
-        assert one.result is not None
-        assert 0 < one.seconds < 5
-        np.testing.assert_array_equal(one.result.boxes, expected.boxes)
-        np.testing.assert_array_equal(one.result.scores, expected.scores)
-        assert one.result.size == expected.size
-        assert one.result.class_map is not None
+        assert item.source is image
+        assert item.result is not None
+        assert 0 < item.seconds < 5
+        np.testing.assert_array_equal(item.result.boxes, expected.boxes)
+        np.testing.assert_array_equal(item.result.scores, expected.scores)
+        assert item.result.size == expected.size
+        assert item.result.class_map is not None
         assert expected.class_map is not None
-        np.testing.assert_array_equal(one.result.class_map, expected.class_map)
+        np.testing.assert_array_equal(item.result.class_map, expected.class_map)
 
 
-class Divided(Mean):
-    """Two of it, which count what they are asked."""
+class ReplicableEngine(MeanEngine):
+    """Has two replicas, and counts its own runs."""
 
     def __init__(self) -> None:
         super().__init__(random_outputs())
-        self.parts = (Mean(random_outputs()), Mean(random_outputs()))
+        self.replicas = (MeanEngine(random_outputs()), MeanEngine(random_outputs()))
         self.runs = 0
 
     def run(self, images: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Outputs | NmsOutputs:
         self.runs += 1
         return super().run(images)
 
-    def replicate(self) -> tuple[Mean, Mean]:
-        return self.parts
+    def replicate(self) -> tuple[MeanEngine, MeanEngine]:
+        return self.replicas
 
 
 @pytest.mark.parametrize(
-    ("count", "known", "throughput", "whole"),
+    ("count", "known", "throughput", "own_runs"),
     [(70, True, None, 0), (9, True, None, 9), (9, False, None, 0), (9, True, True, 0), (70, True, False, 70)],
 )
-def test_long_sources_are_looked_at_by_several(count: int, known: bool, throughput: bool | None, whole: int) -> None:
-    engine = Divided()
+def test_replicas_run_long_sources(count: int, known: bool, throughput: bool | None, own_runs: int) -> None:
+    engine = ReplicableEngine()
     images: list[ImageInput] = [np.full((9, 9, 3), 3 * number, np.uint8) for number in range(count)]
-    seen = list(Predictor(engine).stream(images if known else (image for image in images), throughput=throughput))
-    assert [one.source is image for one, image in zip(seen, images, strict=True)] == [True] * count
-    assert engine.runs == whole
+    items = list(Predictor(engine).stream(images if known else (image for image in images), throughput=throughput))
+    assert [item.source is image for item, image in zip(items, images, strict=True)] == [True] * count
+    assert engine.runs == own_runs
 
 
-def test_a_predictors_stream_without_class_maps() -> None:
-    seen = next(Predictor(Mean(random_outputs())).stream([np.zeros((9, 9, 3), np.uint8)], class_map=False))
-    assert seen.result is not None
-    assert seen.result.class_map is None
+def test_predictor_stream_without_class_maps() -> None:
+    item = next(Predictor(MeanEngine(random_outputs())).stream([np.zeros((9, 9, 3), np.uint8)], class_map=False))
+    assert item.result is not None
+    assert item.result.class_map is None
 
 
-def test_images_that_are_none() -> None:
-    seen = list(Predictor(Mean(random_outputs())).stream([np.zeros((9, 9), np.uint8), "gone.jpg"]))
-    assert [str(one.error) for one in seen] == [
+def test_predictor_stream_of_invalid_images() -> None:
+    items = list(Predictor(MeanEngine(random_outputs())).stream([np.zeros((9, 9), np.uint8), "gone.jpg"]))
+    assert [str(item.error) for item in items] == [
         "image: expected shape (any, any, 3), got (9, 9)",
         "gone.jpg: there is no such file",
     ]
-    assert all(isinstance(one.error, BlitzNetError) for one in seen)
+    assert all(isinstance(item.error, BlitzNetError) for item in items)
 
 
-def test_mistakes_are_told_at_once() -> None:
-    predictor = Predictor(Mean(random_outputs()))
+def test_invalid_arguments_are_refused_at_once() -> None:
+    predictor = Predictor(MeanEngine(random_outputs()))
     with pytest.raises(UsageError, match=r"^batch: expected 1 or more, got 0$"):
         predictor.stream([], batch=0)
-    with pytest.raises(UsageError, match=r"^score: expected 0 to 1, got 2$"):
+    with pytest.raises(UsageError, match=r"^min_score: expected 0 to 1, got 2$"):
         predictor.stream([], min_score=2)

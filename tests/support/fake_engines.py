@@ -1,4 +1,4 @@
-"""A small contract, an engine without a network, and the same as an ONNX file."""
+"""A small spec, an engine without a network, and the same as an ONNX file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,22 +26,22 @@ MAP = (16, 12)
 
 
 class FakeEngine:
-    """Answers each image with what it was given, shifted by nothing at all."""
+    """Returns the same outputs for every batch, and records the batches."""
 
     name = "fake"
 
     def __init__(self, outputs: Outputs | NmsOutputs, spec: Spec = SPEC) -> None:
         self.spec = spec
         self.outputs = outputs
-        self.fed: list[NDArray[np.uint8]] = []
+        self.batches: list[NDArray[np.uint8]] = []
 
     def run(self, images: NDArray[np.uint8]) -> Outputs | NmsOutputs:
-        self.fed.append(images)
+        self.batches.append(images)
         return self.outputs
 
 
 def random_outputs(batch: int = 1, *, seed: int = 0, spread: float = 3.0) -> Outputs:
-    """Answers of a network that knows nothing but is sure of it."""
+    """Outputs of a network with random but confident logits."""
     rng = np.random.default_rng(seed)
     count = len(ANCHORS)
     return Outputs(
@@ -52,18 +52,21 @@ def random_outputs(batch: int = 1, *, seed: int = 0, spread: float = 3.0) -> Out
 
 
 def write_onnx(path: Path, *, spec: Spec | None = SPEC, text: str | None = None, seed: int = 0) -> Outputs:
-    """A file whose answers are `random_outputs` of one image, plus the mean of the pixels in the offsets."""
+    """A model file that returns `random_outputs` of one image; the mean of the pixels is added to the offsets.
+
+    text: the spec's JSON in the metadata. Default: that of `spec`, or no spec for None.
+    """
     outputs = random_outputs(seed=seed)
-    names = {"offsets": outputs.offsets, "logits": outputs.logits, "class_map": outputs.segmentation_logits}
+    names = {"offsets": outputs.offsets, "logits": outputs.logits, "segmentation_logits": outputs.segmentation_logits}
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=1),
         helper.make_node("Reshape", ["mean", "column"], ["flat"]),
-        helper.make_node("Mul", ["flat", "zero"], ["nothing"]),
-        helper.make_node("Reshape", ["nothing", "square"], ["nowhere"]),
+        helper.make_node("Mul", ["flat", "zero"], ["zeros"]),
+        helper.make_node("Reshape", ["zeros", "square"], ["zero_map"]),
         helper.make_node("Add", ["flat", "offsets_"], ["offsets"]),
-        helper.make_node("Add", ["nothing", "logits_"], ["logits"]),
-        helper.make_node("Add", ["nowhere", "class_map_"], ["class_map"]),
+        helper.make_node("Add", ["zeros", "logits_"], ["logits"]),
+        helper.make_node("Add", ["zero_map", "segmentation_logits_"], ["segmentation_logits"]),
     ]
     constants: dict[str, NDArray[np.int64] | Floats] = {
         "axes": np.array([1, 2, 3]),
@@ -84,8 +87,8 @@ def write_onnx(path: Path, *, spec: Spec | None = SPEC, text: str | None = None,
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    contract = text if text is not None else spec.to_json() if spec is not None else None
-    if contract is not None:
-        model.metadata_props.add(key="blitznet", value=contract)
+    metadata = text if text is not None else spec.to_json() if spec is not None else None
+    if metadata is not None:
+        model.metadata_props.add(key="blitznet", value=metadata)
     onnx.save(model, path)
     return outputs

@@ -1,5 +1,5 @@
-"""Pictures and pages for people: results and truth drawn on images, contact sheets, pages of HTML.
+"""Drawing on images: annotated images, contact sheets, ground truth and prediction side by side.
 
 May import: core, numpy, Pillow.
-Never comes in: torch, the network, readers, files being opened or written.
+Never imports: postprocess, torch, the network, dataset readers; it opens and writes no files.
 """

@@ -1,39 +1,38 @@
-"""Contact sheets: many small pictures under their titles, in one."""
+"""Contact sheets: many small images with titles in one image."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
-from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray
+from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray, Size
 from blitznet.core.errors import BlitzNetError
-from blitznet.drawing.annotate import draw, font, truth_marks
+from blitznet.drawing.annotate import draw, load_font, truth_marks
 
 Tile = tuple[str, RGBArray]
-"""a title and a picture (h, w, 3)"""
+"""a title and an image (h, w, 3)"""
 
-_GAP, _TITLE, _TEXT = 10, 24, 14
-_PAPER, _INK = (28, 30, 34), (232, 232, 232)
+_GAP, _TITLE_HEIGHT, _FONT_SIZE = 10, 24, 14
+_BACKGROUND, _TEXT_COLOR = (28, 30, 34), (232, 232, 232)
 
 
-class Shown(Protocol):
-    """What can become a tile: a image at the network's size with its truth, as the data room makes it."""
+class DrawableExample(Protocol):
+    """What `example_tile` draws: an augmented training example; `TrainSample` has it."""
 
     @property
     def id(self) -> str:
-        """Its name in its data set."""
+        """Id in its dataset."""
         ...
 
     @property
     def image(self) -> RGBArray:
-        """(h, w, 3)."""
+        """(h, w, 3) uint8, at the network's input size."""
         ...
 
     @property
     def boxes(self) -> Boxes:
-        """(M, 4) fractions of the image."""
+        """(M, 4) x1 y1 x2 y2, fractions of the image."""
         ...
 
     @property
@@ -52,66 +51,81 @@ class Shown(Protocol):
         ...
 
     @property
-    def box_classes(self) -> Flags:
-        """(K,)."""
+    def annotated_box_classes(self) -> Flags:
+        """(K,) classes whose boxes are annotated."""
         ...
 
     @property
-    def mask_classes(self) -> Flags:
-        """(K,)."""
+    def annotated_mask_classes(self) -> Flags:
+        """(K,) classes whose pixels are annotated."""
         ...
 
 
-def example_tile(example: Shown, names: tuple[str, ...]) -> Tile:
-    """The example as the network is fed it, its truth drawn on; the title says what was not annotated."""
+def example_tile(example: DrawableExample, class_names: tuple[str, ...]) -> Tile:
+    """Draw the ground truth on a training example; the title lists what is not annotated."""
     height, width = example.image.shape[:2]
-    pixels = np.asarray(example.boxes * np.array([width, height, width, height]), np.float32)
-    marks = truth_marks(pixels, example.labels, example.crowd, names)
-    class_map = None if (example.class_map == IGNORE_INDEX).all() else _enlarged(example.class_map, (height, width))
-    return f"{example.id}{_notes(example)}", draw(example.image, marks, class_map)
+    boxes = np.asarray(example.boxes * np.array([width, height, width, height]), np.float32)
+    marks = truth_marks(boxes, example.labels, example.crowd, class_names)
+    if (example.class_map == IGNORE_INDEX).all():
+        class_map = None
+    else:
+        class_map = _resize_nearest(example.class_map, (height, width))
+    return f"{example.id}{_missing_annotations(example)}", draw(example.image, marks, class_map)
 
 
 def contact_sheet(tiles: Sequence[Tile], columns: int) -> RGBArray:
-    """One picture (H, W, 3) of all tiles, row by row, in cells as wide as the widest."""
+    """Arrange tiles row by row in one image.
+
+    Args:
+        tiles: Titles and images; cells are as wide as the widest image.
+        columns: Tiles in a row.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        BlitzNetError: There are no tiles or columns.
+    """
     if not tiles or columns < 1:
         raise BlitzNetError(f"contact sheet: expected tiles and columns, got {len(tiles)} and {columns}")
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    wide = max(image.shape[1] for _, image in tiles) + _GAP
-    heights = [max(image.shape[0] for _, image in row) + _TITLE + _GAP for row in rows]
-    sheet = Pillow.new("RGB", (len(rows[0]) * wide + _GAP, sum(heights) + _GAP), _PAPER)
+    cell_width = max(image.shape[1] for _, image in tiles) + _GAP
+    row_heights = [max(image.shape[0] for _, image in row) + _TITLE_HEIGHT + _GAP for row in rows]
+    sheet = Image.new("RGB", (len(rows[0]) * cell_width + _GAP, sum(row_heights) + _GAP), _BACKGROUND)
     pen = ImageDraw.Draw(sheet)
+    font = load_font(_FONT_SIZE)
     for index, row in enumerate(rows):
-        top = _GAP + sum(heights[:index])
+        top = _GAP + sum(row_heights[:index])
         for column, (title, image) in enumerate(row):
-            left = _GAP + column * wide
-            pen.text((left, top + 2), _shortened(pen, title, wide - _GAP), fill=_INK, font=font(_TEXT))
-            sheet.paste(Pillow.fromarray(image), (left, top + _TITLE))
+            left = _GAP + column * cell_width
+            pen.text((left, top + 2), _shorten(pen, title, cell_width - _GAP), fill=_TEXT_COLOR, font=font)
+            sheet.paste(Image.fromarray(image), (left, top + _TITLE_HEIGHT))
     return np.array(sheet)
 
 
-def _notes(example: Shown) -> str:
-    """What a reader of the picture has to know of the annotation: `, no mask, boxes of 1 class`."""
-    notes = [_note("boxes", example.box_classes), _note("mask", example.mask_classes)]
+def _missing_annotations(example: DrawableExample) -> str:
+    """Which annotations are incomplete, for a title: `, no mask, boxes of 1 class`."""
+    notes = [_incomplete("boxes", example.annotated_box_classes), _incomplete("mask", example.annotated_mask_classes)]
     return "".join(f", {note}" for note in notes if note)
 
 
-def _note(what: str, classes: Flags) -> str:
+def _incomplete(annotation: str, classes: Flags) -> str:
     count = int(classes.sum())
     if count == len(classes):
         return ""
-    return f"{what} of {count} {'class' if count == 1 else 'classes'}" if count else f"no {what}"
+    return f"{annotation} of {count} {'class' if count == 1 else 'classes'}" if count else f"no {annotation}"
 
 
-def _enlarged(class_map: ClassMap, size: tuple[int, int]) -> ClassMap:
-    """The class map at the image's size (h, w), its cells as squares."""
-    picture = Pillow.fromarray(class_map).resize((size[1], size[0]), Pillow.Resampling.NEAREST)
-    return np.array(picture)
+def _resize_nearest(class_map: ClassMap, size: Size) -> ClassMap:
+    resized = Image.fromarray(class_map).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.array(resized)
 
 
-def _shortened(pen: ImageDraw.ImageDraw, title: str, width: int) -> str:
-    """The title as it fits into `width` pixels: its end is kept, since paths differ there."""
-    if pen.textlength(title, font=font(_TEXT)) <= width:
+def _shorten(pen: ImageDraw.ImageDraw, title: str, width: int) -> str:
+    """Cut the start of a title to fit into `width` pixels; paths differ at the end."""
+    font = load_font(_FONT_SIZE)
+    if pen.textlength(title, font=font) <= width:
         return title
-    while title and pen.textlength(f"…{title}", font=font(_TEXT)) > width:
+    while title and pen.textlength(f"…{title}", font=font) > width:
         title = title[1:]
     return f"…{title}"

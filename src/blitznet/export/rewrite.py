@@ -10,8 +10,8 @@ from blitznet.core.errors import UsageError
 from blitznet.core.files import atomic_write
 from blitznet.core.outputs import NMS_OUTPUT_NAMES
 from blitznet.core.spec import METADATA_KEY, Spec
-from blitznet.runtime.openvino_engine import SPEC, SPEC_V1
 from blitznet.runtime.openvino_engine import SUFFIX as OPENVINO
+from blitznet.runtime.openvino_engine import is_spec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -69,7 +69,7 @@ def _openvino(path: Path, spec: Spec, out: Path) -> None:
     content = BytesIO()
     with ZipFile(path) as old, ZipFile(content, "w") as new:
         for part in old.infolist():
-            new.writestr(part, spec.to_json() if part.filename in (SPEC, SPEC_V1) else old.read(part))
+            new.writestr(part, spec.to_json() if is_spec(part.filename) else old.read(part))
     atomic_write(out, content.getvalue())
 
 

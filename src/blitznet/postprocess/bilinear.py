@@ -1,6 +1,6 @@
 """Source indices and weights of bilinear resizing, with half-pixel centers (torch's `align_corners=False`)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from blitznet.core.arrays import Floats
 
 Indices = NDArray[np.intp]
+"""any shape, int"""
+Positions = NDArray[np.floating[Any]]
+"""(n,) in pixels"""
 
 
 class SourceIndices(NamedTuple):
@@ -26,7 +29,7 @@ def source_indices(source_size: int, output_size: int) -> SourceIndices:
     return indices_at((np.arange(output_size) + 0.5) * (source_size / output_size) - 0.5, source_size)
 
 
-def indices_at(position: NDArray[np.float64], source_size: int) -> SourceIndices:
+def indices_at(position: Positions, source_size: int) -> SourceIndices:
     """Source indices at positions (n,) in source pixels, where 0 is the center of the first; clipped to the axis."""
     position = position.clip(0, source_size - 1)
     low = position.astype(np.intp)

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blitznet.core.arrays import Flags, Floats, Labels, Scores
 from blitznet.core.boxes import decode
 from blitznet.core.spec import PostprocessConfig, Spec
+from blitznet.postprocess.bilinear import Indices
 from blitznet.postprocess.nms import DetectionArrays, nms_top_k
 
 _LOGIT_TOLERANCE = 1e-3
@@ -25,8 +25,6 @@ _SAMPLE_STRIDE = 17
 _THRESHOLD_SCHEDULE = ((8, 1.75), (12, 2.5), (20, 4.0))
 """thresholds to try first: scores that let pass so many candidates for each of `max_detections`, and, for a class
 with too many candidates, so many times `topk_candidates`; one pass is enough for most images"""
-
-Indices = NDArray[np.intp]
 
 
 def decode_detections(

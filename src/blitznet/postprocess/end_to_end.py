@@ -33,9 +33,7 @@ def select_detections(outputs: NmsOutputs, index: int, spec: Spec, config: Postp
 
 def resize_nearest(class_map: ClassMap, size: Size) -> ClassMap:
     """Resize a class map (h, w) to (H, W) by nearest neighbor, with half-pixel centers."""
-    rows, columns = (
-        _nearest_indices(source, output) for source, output in zip(class_map.shape, size, strict=True)
-    )
+    rows, columns = (_nearest_indices(source, output) for source, output in zip(class_map.shape, size, strict=True))
     return class_map[rows[:, None], columns]
 
 

@@ -42,7 +42,7 @@ class InstanceConfig:
     """fraction of the box's extent below which a gain is ignored"""
     min_mask_area: float = 0.25
     """fraction of the box's area below which a mask is replaced by the inscribed ellipse"""
-    min_rival_score: float = 0.5
+    min_score_ratio: float = 0.5
     """fraction of an object's score that another of its class needs to take pixels from it"""
     min_segment_area: float = 0.005
     """fraction of the image that a class without a box needs to become a panoptic segment"""
@@ -172,9 +172,7 @@ def margins_from_class_map(class_map: ClassMap, config: InstanceConfig = DEFAULT
     return lambda label: np.where(class_map == label + 1, logit, -logit)
 
 
-def merge_panoptic(
-    instances: Instances, class_map: ClassMap, config: InstanceConfig = DEFAULT_CONFIG
-) -> Panoptic:
+def merge_panoptic(instances: Instances, class_map: ClassMap, config: InstanceConfig = DEFAULT_CONFIG) -> Panoptic:
     """Merge instances and class map into one segment for every pixel.
 
     Of several detections a pixel goes to the best one of the class map's class there, else to the best one. A class
@@ -245,15 +243,14 @@ def _squared_distances(box: Floats, crop: Crop) -> tuple[Floats, Floats]:
     return np.asarray(vertical**2, np.float32), np.asarray(horizontal**2, np.float32)
 
 
-def _upsample_margin(
-    margin: Floats, box: Floats, crop: Crop, size: tuple[int, int], config: InstanceConfig
-) -> Floats:
+def _upsample_margin(margin: Floats, box: Floats, crop: Crop, size: tuple[int, int], config: InstanceConfig) -> Floats:
     """A margin (h, w) upsampled bilinearly to `size`, inside a crop only, plus the box prior.
 
     Upsampling and prior are separable, so both are one matrix product.
     """
     (rows, row_weights), (columns, column_weights) = (
-        _interpolation_matrix(source, output, axis) for source, output, axis in zip(margin.shape, size, crop, strict=True)
+        _interpolation_matrix(source, output, axis)
+        for source, output, axis in zip(margin.shape, size, crop, strict=True)
     )
     vertical, horizontal = _squared_distances(box, crop)
     ones = np.ones((len(vertical), 1), np.float32)
@@ -319,9 +316,9 @@ def _resolve_overlaps(instances: Instances, config: InstanceConfig) -> Instances
             _squared_distances(instances.boxes[index], shared) for index in (a, b)
         )
         nearer_to_b = (vertical_b - vertical_a)[:, None] < horizontal_a - horizontal_b  # equal distances go to a
-        if scores[b] >= config.min_rival_score * scores[a]:
+        if scores[b] >= config.min_score_ratio * scores[a]:
             masks[a][inside_a] &= ~(instances.crop_masks[b][inside_b] & nearer_to_b)
-        if scores[a] >= config.min_rival_score * scores[b]:
+        if scores[a] >= config.min_score_ratio * scores[b]:
             masks[b][inside_b] &= ~(instances.crop_masks[a][inside_a] & ~nearer_to_b)
     return replace(instances, crop_masks=tuple(masks))
 

@@ -16,7 +16,14 @@ from blitznet.core.files import translate_write_errors
 from blitznet.core.image import ImageSource
 from blitznet.drawing.annotate import annotate
 from blitznet.postprocess.confidence import pixel_confidence
-from blitznet.postprocess.instances import Instances, Panoptic, extract_instances, margins_from_class_map, margins_from_logits, merge_panoptic
+from blitznet.postprocess.instances import (
+    Instances,
+    Panoptic,
+    extract_instances,
+    margins_from_class_map,
+    margins_from_logits,
+    merge_panoptic,
+)
 from blitznet.postprocess.upsample import upsample_argmax
 
 _JPEG_QUALITY = 92
@@ -68,10 +75,7 @@ class Segmentation:
 
     @cached_property
     def confidence(self) -> Floats | None:
-        """(H, W) probability 0..1 of each pixel's class (maximum of the softmax); None if logits are unknown.
-
-        Slower than the class map: it computes the softmax over all classes for every pixel.
-        """
+        """(H, W) probability 0..1 of each pixel's class, the maximum of the softmax; None if logits are unknown."""
         return None if self.compute_confidence is None else self.compute_confidence()
 
     @cached_property

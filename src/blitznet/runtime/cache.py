@@ -8,9 +8,10 @@ LIMIT = 2**30
 
 
 def cache_folder(engine: str) -> Path | None:
-    """The folder of one engine's compiled models, under $XDG_CACHE_HOME or ~/.cache; None if it cannot be written.
+    """The folder of one engine's compiled models, under $XDG_CACHE_HOME or ~/.cache.
 
-    Errors are ignored: the cache only saves a second.
+    Returns:
+        The folder; None if it cannot be written. That is no error, because the cache only saves a second.
     """
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -49,9 +49,10 @@ class Replicable(Protocol):
     """An engine that can be replaced by several with fewer threads each, for more throughput."""
 
     def replicate(self) -> Sequence[Engine]:
-        """Engines of the same model that may run at the same time.
+        """Create engines of the same model that may run at the same time; while they run, this one must not.
 
-        They are created on the first call and kept. While they run, this engine must not.
+        Returns:
+            The engines; they are created on the first call and kept.
         """
         ...
 

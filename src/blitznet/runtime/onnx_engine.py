@@ -83,7 +83,7 @@ def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
 
 
 def execution_providers(name: OnnxName, available: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """onnxruntime's providers and their options; each operator runs on the first that supports it.
+    """Onnxruntime's providers and their options; each operator runs on the first that supports it.
 
     Raises:
         UsageError: The engine's provider is not available.

@@ -24,8 +24,6 @@ SUFFIX = ".openvino"
 """of a zip with the two files that OpenVINO writes, and the spec"""
 GRAPH, WEIGHTS, SPEC = "model.xml", "model.bin", "spec.json"
 """names in the zip"""
-SPEC_V1 = "contract.json"
-"""name of the spec in files of spec version 1"""
 _MAX_COMPILED = 6
 """batch sizes whose compiled models are kept: 1, a full batch, the rest, and powers of 2 of the server"""
 
@@ -78,10 +76,8 @@ class OpenVinoEngine:
         return outputs_from({output.any_name: array for output, array in outputs.items()}, source=str(self.path))
 
     def replicate(self) -> tuple["OpenVinoEngine", ...]:
-        """One engine for each thread, at most eight.
-
-        Each is compiled separately: OpenVINO's streams, which share one model, give a tenth fewer images per second.
-        """
+        """One engine for each thread, at most eight."""
+        # Each is compiled separately: OpenVINO's streams share one model but give a tenth fewer images per second.
         threads = self._settings["INFERENCE_NUM_THREADS"]
         if threads == 1:
             return (self,)
@@ -118,11 +114,9 @@ class OpenVinoEngine:
 
 
 def inference_precision(precision: Precision) -> str:
-    """OpenVINO's precision hint for a model's precision.
-
-    For int8 it concerns the operators that stay in float. Those run in bfloat16 on processors that support it, which
-    takes a twelfth less time and changes less than the quantization did.
-    """
+    """OpenVINO's precision hint for a model's precision."""
+    # For int8 it concerns the operators that stay in float. They run in bfloat16 on processors that support it, which
+    # takes a twelfth less time and changes less than the quantization did.
     if precision == "int8":
         return "bf16" if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     return "bf16" if precision == "bfloat16" else "f32"
@@ -132,18 +126,22 @@ def inference_precision(precision: Precision) -> str:
 def shared_core(*, cached: bool = False) -> Any:  # noqa: ARG001 - each value has its own core
     """OpenVINO's core, one for the process: with a cache of compiled models on disk, or without.
 
-    Each core installs a signal stack for the main thread and restores the previous one when it is deleted. With
-    several cores that one may be freed already, and the next Ctrl-C ends the process with a segmentation fault. So
-    cores are never deleted. Raises MissingExtra without openvino.
+    Raises:
+        MissingExtra: openvino is not installed.
     """
+    # Each core installs a signal stack for the main thread and restores the previous one when it is deleted. With
+    # several cores that one may be freed already, and the next Ctrl-C ends the process with a segmentation fault. So
+    # cores are never deleted.
     return import_openvino().Core()
 
 
 def import_openvino() -> ModuleType:
     """Import openvino without its telemetry.
 
-    It reports each import over the network by openvino_telemetry, and works without where that is not installed.
+    Raises:
+        MissingExtra: openvino is not installed.
     """
+    # openvino reports each import over the network by openvino_telemetry, and works without that module.
     cast("dict[str, ModuleType | None]", sys.modules).setdefault("openvino_telemetry", None)
     try:
         import openvino
@@ -169,7 +167,7 @@ def _read_zip(path: Path) -> tuple[Any, str]:
         with ZipFile(path) as file:
             if any(part.compress_type != ZIP_STORED for part in file.infolist()):
                 raise BadZipFile("its parts are compressed")  # export does not, and a zip bomb could be any size
-            spec = SPEC_V1 if SPEC_V1 in file.namelist() else SPEC
+            spec = next(filter(is_spec, file.namelist()), SPEC)
             graph, weights, text = (file.read(name) for name in (GRAPH, WEIGHTS, spec))
     except (OSError, BadZipFile, KeyError, RuntimeError) as error:
         raise ModelError(
@@ -177,6 +175,11 @@ def _read_zip(path: Path) -> tuple[Any, str]:
             "make one with `blitznet export`"
         ) from error
     return _translate_errors(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
+
+
+def is_spec(name: str) -> bool:
+    """Whether a file in the zip is the spec; files of spec version 1 have another name than `SPEC`."""
+    return name.endswith(".json")
 
 
 def _translate_errors(path: Path, call: Callable[[], Any]) -> Any:

@@ -16,7 +16,7 @@ ImageInput = str | Path | bytes | RGBArray | Image.Image | ImageSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tile:
+class ImageTile:
     """A part of an image at the network's input size, for sliced inference."""
 
     pixels: RGBArray
@@ -35,7 +35,7 @@ class ModelInput:
     """(H, W) of the upright original, pixels"""
     image: ImageSource | None = None
     """the original, for `Result.image`"""
-    tiles: tuple[Tile, ...] = ()
+    tiles: tuple[ImageTile, ...] = ()
     """of sliced inference only"""
 
 

@@ -10,19 +10,18 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blitznet.core.arrays import Boxes, Floats, Size
 from blitznet.core.errors import UsageError
 from blitznet.core.outputs import Outputs
 from blitznet.core.spec import PostprocessConfig
-from blitznet.postprocess.bilinear import indices_at
+from blitznet.postprocess.bilinear import Positions, indices_at
 from blitznet.postprocess.nms import DetectionArrays, nms_top_k
 from blitznet.postprocess.postprocess import postprocess
 from blitznet.postprocess.result import Result, Segmentation
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.predictor import BasePredictor, Predictor
-from blitznet.runtime.preprocess import ImageInput, ModelInput, Tile, as_image_source
+from blitznet.runtime.preprocess import ImageInput, ImageTile, ModelInput, as_image_source
 
 OVERLAP = 0.25
 """overlap of neighboring tiles, as a fraction of a tile"""
@@ -60,7 +59,8 @@ class SlicedPredictor(BasePredictor):
         boxes = tile_grid(image_source.size(), self.slices).tolist()
         decoded = as_image_source(image_source.read())  # once, not for each tile
         tiles = tuple(
-            Tile(decoded.resize(self.spec.size, box=(x1, y1, x2, y2)), (x1, y1, x2, y2)) for x1, y1, x2, y2 in boxes
+            ImageTile(decoded.resize(self.spec.size, box=(x1, y1, x2, y2)), (x1, y1, x2, y2))
+            for x1, y1, x2, y2 in boxes
         )
         return replace(self.predictor.preprocess(image_source), tiles=tiles)
 
@@ -84,7 +84,7 @@ class SlicedPredictor(BasePredictor):
         self, model_input: ModelInput, config: PostprocessConfig, class_map: bool, engine: Engine
     ) -> Result:
         height, width = size = model_input.original_size
-        whole = Tile(model_input.pixels, (0.0, 0.0, float(width), float(height)))
+        whole = ImageTile(model_input.pixels, (0.0, 0.0, float(width), float(height)))
         tiles = (whole, *model_input.tiles)
         boxes = np.array([tile.box for tile in tiles], np.float32)
         detections: list[DetectionArrays] = []
@@ -183,11 +183,11 @@ def blend_logits(maps: Sequence[Floats], boxes: Boxes, size: Size) -> Floats:
     return np.asarray(total / weights, np.float32)
 
 
-def _inside(position: NDArray[np.float64], start: float, stop: float) -> slice:
+def _inside(position: Positions, start: float, stop: float) -> slice:
     return slice(int(np.searchsorted(position, start)), int(np.searchsorted(position, stop)))
 
 
-def _feather(position: NDArray[np.float64], start: float, stop: float, length: int) -> Floats:
+def _feather(position: Positions, start: float, stop: float, length: int) -> Floats:
     """Weights (n,) along one axis of a tile: 1 inside, falling over the overlap towards edges inside the image."""
     fade = (stop - start) * OVERLAP
     weight = np.ones(len(position), np.float32)
@@ -198,7 +198,7 @@ def _feather(position: NDArray[np.float64], start: float, stop: float, length: i
     return np.maximum(weight, _MIN_WEIGHT).astype(np.float32)
 
 
-def _resize(logits: Floats, y: NDArray[np.float64], x: NDArray[np.float64]) -> Floats:
+def _resize(logits: Floats, y: Positions, x: Positions) -> Floats:
     """Bilinear values (C, n, m) of logits (C, h, w) at fractions y (n,) and x (m,) of the tile."""
     rows = indices_at(y * logits.shape[1] - 0.5, logits.shape[1])
     columns = indices_at(x * logits.shape[2] - 0.5, logits.shape[2])

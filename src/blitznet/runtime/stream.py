@@ -87,11 +87,9 @@ def decoder_threads() -> int:
 
 
 def max_in_flight(batch: int, workers: int = 1) -> int:
-    """Maximum number of images that were taken from the source but not yet yielded to the caller.
-
-    One in the reading thread, those decoded or waiting for it, and these batches: one being collected, one for each
-    worker, one waiting for a worker, one being yielded. Images that cannot be read may double a batch.
-    """
+    """Maximum number of images that were taken from the source but not yet yielded to the caller."""
+    # One in the reading thread, those decoded or waiting for it, and these batches: one being collected, one for each
+    # worker, one waiting for a worker, one being yielded. Images that cannot be read may double a batch.
     return 1 + (batch + decoder_threads()) + 2 * batch * (3 + workers)
 
 

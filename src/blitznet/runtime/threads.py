@@ -31,10 +31,8 @@ def replica_threads(threads: int) -> list[int]:
 
 
 def available_threads() -> int:
-    """Processors this process may use: its CPU affinity, limited by the container's quota.
-
-    With more threads they wait for each other, and an image takes many times as long.
-    """
+    """Processors this process may use: its CPU affinity, limited by the container's quota."""
+    # With more threads than that they wait for each other, and an image takes many times as long.
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(affinity, _container_quota() or affinity)
 

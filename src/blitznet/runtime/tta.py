@@ -43,9 +43,7 @@ class FlipTTA:
         """
         plain, flipped = self.engine.run(images), self.engine.run(np.ascontiguousarray(images[:, :, ::-1]))
         if not (isinstance(plain, Outputs) and isinstance(flipped, Outputs)):
-            raise UsageError(
-                "tta: expected a model with raw outputs, got one with NMS inside; export it without --nms"
-            )
+            raise UsageError("tta: expected a model with raw outputs, got one with NMS inside; export it without --nms")
         if plain.segmentation_logits is not None and flipped.segmentation_logits is not None:
             segmentation_logits: Floats | None = _mean(
                 plain.segmentation_logits, flipped.segmentation_logits[..., ::-1]
