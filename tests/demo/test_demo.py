@@ -193,4 +193,4 @@ def require_close(result: dict[str, Any], expected: Result) -> None:
         overlaps = iou(np.array([expected_detection.box], np.float32), np.array(boxes, np.float32).reshape(-1, 4))
         assert overlaps.max(initial=0) >= 0.95
     assert expected.class_map is not None
-    assert (decode_rle(result["class_map"]) == expected.class_map).mean() >= 0.98  # type: ignore[arg-type]
+    assert (decode_rle(result["class_map"]) == expected.class_map).mean() >= 0.98

@@ -1,53 +1,60 @@
 from io import BytesIO
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from blitznet.core.image import ImageSource
+from blitznet.core.rle import decode_rle
 from blitznet.drawing.annotate import annotate
 from blitznet.postprocess.result import Result, Segmentation
-from blitznet.serve.response import render_class_map, render_overlay, run_length_encode, to_payload
+from blitznet.serve.request import PredictRequest
+from blitznet.serve.response import render_class_map, render_overlay, render_response, to_payload
 
-MAP = np.pad(np.full((8, 8), 3, np.uint8), ((3, 9), (2, 20)))
+CLASS_MAP = np.pad(np.full((8, 8), 3, np.uint8), ((3, 9), (2, 20)))
 RESULT = Result(
     boxes=np.array([[1, 2, 11, 12], [5, 5, 15, 19]], np.float32),
     scores=np.array([0.9, 0.4], np.float32),
     labels=np.array([2, 0]),
     class_names=("cat", "dog", "person"),
     size=(20, 30),
-    segmentation=Segmentation.from_class_map(MAP),
+    segmentation=Segmentation.from_class_map(CLASS_MAP),
 )
 IMAGE = ImageSource(np.full((20, 30, 3), 90, np.uint8))
 
 
-def unrolled(values: list[int], size: tuple[int, int]) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-    return np.repeat(values[::2], values[1::2]).reshape(size)
+def test_payload_without_maps() -> None:
+    payload = to_payload(RESULT, class_map=False, panoptic=False)
+    assert payload == {**RESULT.to_dict(), "class_names": ["cat", "dog", "person"]}
+    assert payload["detections"][0]["class_id"] == 2
+    assert payload["detections"][0]["class_name"] == "person"
 
 
-@pytest.mark.parametrize("values", [MAP, np.full((2, 3), 255), np.arange(12).reshape(3, 4), np.zeros((1, 1))])
-def test_runs_say_all(values: "np.ndarray[tuple[int, int], np.dtype[np.int64]]") -> None:
-    told = run_length_encode(values)
-    np.testing.assert_array_equal(unrolled(told, values.shape), values)
-    assert all(a != b for a, b in zip(told[::2], told[2::2], strict=False))
-
-
-def test_json_has_what_was_asked_for() -> None:
-    plain = to_payload(RESULT, pixels=False, instances=False)
-    assert plain == {**RESULT.to_dict(), "names": ["cat", "dog", "person"]}
-    whole = to_payload(RESULT, pixels=True, instances=True)
-    np.testing.assert_array_equal(unrolled(whole["class_map"], RESULT.size), MAP)
+def test_payload_with_class_map_and_panoptic() -> None:
+    payload = to_payload(RESULT, class_map=True, panoptic=True)
+    np.testing.assert_array_equal(decode_rle(payload["class_map"]), CLASS_MAP)
     panoptic = RESULT.panoptic()
-    np.testing.assert_array_equal(unrolled(whole["panoptic"]["runs"], RESULT.size), panoptic.segmentation)
-    assert [segment["label"] for segment in whole["panoptic"]["segments"]] == [
-        RESULT.class_names[segment.label] for segment in panoptic.segments_info
+    np.testing.assert_array_equal(decode_rle(payload["panoptic"]["segmentation"]), panoptic.segmentation)
+    assert [segment["id"] for segment in payload["panoptic"]["segments_info"]] == [
+        segment.id for segment in panoptic.segments_info
     ]
+    for segment in payload["panoptic"]["segments_info"]:
+        assert segment["class_name"] == RESULT.class_names[segment["class_id"]]
 
 
-def test_pictures() -> None:
-    np.testing.assert_array_equal(
-        np.asarray(Image.open(BytesIO(render_overlay(IMAGE, RESULT)))), annotate(IMAGE.read(), RESULT)
-    )
-    picture = Image.open(BytesIO(render_class_map(IMAGE, RESULT)))
-    assert picture.mode == "P"
-    np.testing.assert_array_equal(np.asarray(picture), MAP)
+def test_overlay_is_the_annotated_image() -> None:
+    overlay = Image.open(BytesIO(render_overlay(IMAGE, RESULT)))
+    np.testing.assert_array_equal(np.asarray(overlay), annotate(IMAGE.read(), RESULT))
+
+
+def test_class_map_is_a_palette_png() -> None:
+    image = Image.open(BytesIO(render_class_map(RESULT)))
+    assert image.mode == "P"
+    np.testing.assert_array_equal(np.asarray(image), CLASS_MAP)
+
+
+def test_the_format_selects_the_renderer() -> None:
+    for name, expected in (("overlay", render_overlay(IMAGE, RESULT)), ("class_map", render_class_map(RESULT))):
+        request = PredictRequest(name, 0.5, class_map=False, panoptic=False)  # type: ignore[arg-type]
+        assert render_response(request, IMAGE, RESULT) == expected
+    request = PredictRequest("json", 0.5, class_map=True, panoptic=False)
+    assert b'"class_map": {"size": [20, 30], "order": "row-major"' in render_response(request, IMAGE, RESULT)

@@ -1,63 +1,60 @@
-"""`blitznet serve`: a server for images, with a page."""
+"""`blitznet serve`: an HTTP server with a web page."""
 
 import os
 import socket
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, field
+from typing import Annotated
 
+import tyro
+
+from blitznet.cli.console import notify
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
+from blitznet.serve.limits import ServeLimits
 
-if TYPE_CHECKING:
-    from blitznet.serve.limits import ServeLimits
-
-TOKEN = "BLITZNET_TOKEN"
-"""the variable of the environment that holds the token where no flag does"""
+TOKEN_VARIABLE = "BLITZNET_TOKEN"
+"""environment variable with the token"""
 _BACKLOG = 1024
-_SPARE = 1_000_000
-"""bytes beyond the limit that a WebSocket's message may have to be told so in words; a longer one ends the line"""
+_MESSAGE_MARGIN = 1_000_000
+"""bytes above --max-body-bytes up to which a WebSocket message gets an error reply; a longer one closes the socket"""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
 class Serve:
-    """Answer images by HTTP: POST /v1/predict, and a page at /.
+    """Serve predictions over HTTP, with a web page at /.
 
-    Also a batch of images, KServe's second protocol, a WebSocket for cameras, /healthz, /readyz, /metrics and
-    /openapi.json. Ctrl-C takes nothing more and answers what waits.
+    Endpoints: POST /v1/predict, POST /v1/predict/batch, the WebSocket /v1/stream, KServe's V2 protocol, /v1/model,
+    /healthz, /readyz, /metrics and /openapi.json. Ctrl-C stops accepting images and returns the queued results.
+
+    Examples:
+        blitznet serve
+        blitznet serve --host 0.0.0.0 --port 8000 --token SECRET
+        curl --data-binary @image.jpg "http://127.0.0.1:8000/v1/predict?min_score=0.5"
     """
 
     model: str = DEFAULT
-    """Name of a model of the package, a model's file or a run folder."""
+    """Name of a model of the package, a model file or a run folder."""
     host: str = "127.0.0.1"
-    """Address to listen at: by default this machine alone. Others can reach 0.0.0.0."""
+    """Address to listen on; 0.0.0.0 accepts other machines."""
     port: int = 8000
-    """0: any that is free; the first line says which."""
+    """Port to listen on; 0 chooses a free one, which the first line of output shows."""
     engine: EngineFlag = "auto"
-    """What computes. Not given: the fastest that is installed."""
+    """Inference engine. Default: the fastest one that is installed."""
     threads: ThreadsFlag = None
-    """Threads of computing. Not given: one for each processor."""
+    """Number of threads. Default: one per processor."""
     batch: int = 4
-    """Images that go through the network together, of those that wait."""
-    queue: int = 64
-    """Images that may wait; beyond them a client is told 429."""
-    max_body: int = 20_000_000
-    """Bytes of a request, or of a WebSocket's message."""
-    max_pixels: int = 50_000_000
-    """Pixels of a image."""
-    max_images: Annotated[int | None, metavar("INT")] = None
-    """Images of one request of several, at most as many as may wait. Not given: 16, or what the queue holds."""
-    seconds: float = 30.0
-    """Time for a request to come in, and for its answer."""
+    """Maximum number of queued images that go through the network together."""
     token: Annotated[str | None, metavar("TEXT")] = None
-    """What clients must send as Authorization: Bearer TEXT. Not given: BLITZNET_TOKEN of the environment, or none."""
+    """Require clients to send `Authorization: Bearer TEXT`. Default: BLITZNET_TOKEN of the environment, if set."""
+    limits: tyro.conf.OmitArgPrefixes[ServeLimits] = field(default_factory=ServeLimits)
+    """Limits of requests."""
 
 
 def run(options: Serve) -> int:
-    """Serve until somebody ends it."""
+    """Serve until Ctrl-C or SIGTERM."""
     import uvicorn
 
     from blitznet.api import load
@@ -67,47 +64,34 @@ def run(options: Serve) -> int:
         raise UsageError(f"--port: expected 0 to 65535, got {options.port}")
     if options.batch < 1:
         raise UsageError(f"--batch: expected 1 or more, got {options.batch}")
-    limits = _limits(options)
-    token = options.token or os.environ.get(TOKEN) or None
+    limits = options.limits
+    token = options.token or os.environ.get(TOKEN_VARIABLE) or None
     predictor = load(options.model, engine=options.engine, threads=options.threads)
-    listening = _listening(options.host, options.port)
-    with listening:
-        host, port = listening.getsockname()[:2]
+    with _listen(options.host, options.port) as listener:
+        host, port = listener.getsockname()[:2]
         if options.host not in _LOOPBACK and token is None:
-            print("blitznet: everybody who reaches this machine can use it; --token keeps others out", file=sys.stderr)
+            notify("blitznet: every machine that can reach this address can use the server; --token restricts access")
         print(f"serving {predictor.spec.name} at http://{host}:{port}   {ran(predictor, options.threads)}", flush=True)
-        app = make_app(predictor, limits=limits, batch=options.batch, token=token)
-        grace = max(1, round(options.seconds))
         config = uvicorn.Config(
-            app,
+            make_app(predictor, limits=limits, batch=options.batch, token=token),
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=grace,
-            ws_max_size=limits.body + _SPARE,
+            timeout_graceful_shutdown=max(1, round(limits.timeout)),
+            ws_max_size=limits.max_body_bytes + _MESSAGE_MARGIN,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
-def _limits(options: Serve) -> "ServeLimits":
-    from blitznet.serve.limits import IMAGES, ServeLimits
-
-    images = min(IMAGES, options.queue) if options.max_images is None else options.max_images
-    try:
-        return ServeLimits(options.max_body, options.max_pixels, images, queue=options.queue, seconds=options.seconds)
-    except UsageError as error:
-        raise UsageError(f"limits: {error}") from error
-
-
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)  # whoever reads our first line may connect
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)  # clients may connect as soon as the first line is printed
     except OSError as error:
-        listening.close()
+        listener.close()
         reason = error.strerror or error
-        raise UsageError(f"{host}:{port}: cannot listen there ({reason}); give another --port") from error
-    return listening
+        raise UsageError(f"{host}:{port}: cannot listen there ({reason}); choose another --port") from error
+    return listener

@@ -1,5 +1,5 @@
-"""The server: images in by HTTP, results out, and a page for people.
+"""The HTTP server: prediction endpoints, KServe's inference protocol, a WebSocket for video, and a web page.
 
-May import: core, runtime, view, api, Starlette, uvicorn, prometheus_client (extra `serve`).
-Never comes in: torch; a file or an address on a client's word.
+May import: core, drawing, postprocess, runtime, api, Starlette, uvicorn, prometheus_client (extra `serve`).
+Never imports: torch. It never opens a file or an address that a client names.
 """

@@ -1,6 +1,7 @@
-"""KServe's second inference protocol, in JSON: a image as UINT8 (H, W, 3) or as an image file's bytes in base64.
+"""KServe's V2 inference protocol (Open Inference Protocol) in JSON.
 
-Source: the Open Inference Protocol of KServe. A parameter `score` is the lowest one.
+The input is an image as UINT8 (H, W, 3), or the bytes of an image file in base64. The request parameter `min_score`
+is the query parameter of `/v1/predict`.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import binascii
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +23,14 @@ from blitznet.core.image import ImageSource
 from blitznet.core.spec import Task
 from blitznet.postprocess.result import Result
 from blitznet.serve.limits import ServeLimits
-from blitznet.serve.request import decode_image, parse_json, parse_score, read_body
-
-if TYPE_CHECKING:
-    from blitznet.serve.app import Handler, Service
+from blitznet.serve.request import MIN_SCORE, decode_image, parse_json, read_body, require_pixels
+from blitznet.serve.service import Service
 
 INPUTS: list[dict[str, Any]] = [
     {"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]},
     {"name": "image_bytes", "datatype": "BYTES", "shape": [1]},
 ]
-"""a request has one of them"""
+"""input tensors; a request has one of them"""
 OUTPUTS: dict[Task, list[dict[str, Any]]] = {
     "detection": [
         {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
@@ -40,51 +39,35 @@ OUTPUTS: dict[Task, list[dict[str, Any]]] = {
     ],
     "segmentation": [{"name": "class_map", "datatype": "UINT8", "shape": [-1, -1]}],
 }
-"""a request may name some of those of the model's tasks"""
+"""output tensors of each task; a request may select some of them"""
 _VERSION = "1"
-_AT_ONCE = 1 << 16
-"""numbers that become an array in one go, which keeps all other threads waiting"""
+_CHUNK = 1 << 16
+"""numbers that one call converts to an array, holding the interpreter lock"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InferRequest:
-    """A request, read and checked."""
+    """A parsed inference request."""
 
     image: ImageSource
-    expected: list[str]
-    """names of outputs"""
-    score: float
-    identity: str | None
+    outputs: list[str]
+    """names of the requested output tensors"""
+    min_score: float
+    id: str | None
 
 
-class Opened(Protocol):
-    """Makes a route that everybody may ask."""
-
-    def __call__(self, path: str, handler: "Handler") -> Route:
-        """The route."""
-        ...
+def output_tensors(tasks: tuple[Task, ...]) -> list[dict[str, Any]]:
+    """The output tensors of a model of these tasks."""
+    return [tensor for task, tensors in OUTPUTS.items() if task in tasks for tensor in tensors]
 
 
-class Closed(Protocol):
-    """Makes a route that wants the token."""
-
-    def __call__(self, path: str, handler: "Handler", method: str = "POST") -> Route:
-        """The route."""
-        ...
-
-
-def outputs(tasks: tuple[Task, ...]) -> list[dict[str, Any]]:
-    """What a model of these tasks answers."""
-    return [output for task, some in OUTPUTS.items() if task in tasks for output in some]
-
-
-def addresses(name: str) -> tuple[str, str]:
-    """The model's address, without its version and with it."""
+def model_paths(name: str) -> tuple[str, str]:
+    """The model's paths, without its version and with it."""
     return f"/v2/models/{name}", f"/v2/models/{name}/versions/{_VERSION}"
 
 
-def routes(service: "Service", open_: Opened, closed: Closed) -> list[Route]:
-    """Those of the protocol."""
+def routes(service: Service) -> list[Route]:
+    """The routes of the protocol; the health checks are public."""
     spec = service.predictor.spec
 
     async def live(_: Request) -> Response:
@@ -97,96 +80,103 @@ def routes(service: "Service", open_: Opened, closed: Closed) -> list[Route]:
         return JSONResponse({"name": "blitznet", "version": version("blitznet"), "extensions": []})
 
     async def model(_: Request) -> Response:
-        told = {"name": spec.name, "versions": [_VERSION], "platform": "blitznet"}
-        return JSONResponse({**told, "inputs": INPUTS, "outputs": outputs(spec.tasks)})
+        metadata = {"name": spec.name, "versions": [_VERSION], "platform": "blitznet"}
+        return JSONResponse({**metadata, "inputs": INPUTS, "outputs": output_tensors(spec.tasks)})
 
     async def infer(request: Request) -> Response:
         return await _infer(request, service)
 
     return [
-        open_("/v2/health/live", live),
-        open_("/v2/health/ready", ready),
-        open_("/v2", server),
-        *(closed(address, model, "GET") for address in addresses(spec.name)),
-        *(open_(f"{address}/ready", ready) for address in addresses(spec.name)),
-        *(closed(f"{address}/infer", infer) for address in addresses(spec.name)),
+        service.public_route("/v2/health/live", live),
+        service.public_route("/v2/health/ready", ready),
+        service.public_route("/v2", server),
+        *(service.protected_route(path, model, "GET") for path in model_paths(spec.name)),
+        *(service.public_route(f"{path}/ready", ready) for path in model_paths(spec.name)),
+        *(service.protected_route(f"{path}/infer", infer) for path in model_paths(spec.name)),
     ]
 
 
-async def _infer(request: Request, service: "Service") -> Response:
+async def _infer(request: Request, service: Service) -> Response:
     spec = service.predictor.spec
     content = await read_body(request, service.limits)
-    question = await asyncio.to_thread(_question, content, outputs(spec.tasks), service.limits)
-    answer = await service.answered(
-        question.image,
-        lambda _, result: _rendered(result, question.expected),
-        score=question.score,
-        class_map="class_map" in question.expected,
+    infer_request = await asyncio.to_thread(parse_infer_request, content, output_tensors(spec.tasks), service.limits)
+    tensors = await service.submit(
+        infer_request.image,
+        lambda _, result: _render_tensors(result, infer_request.outputs),
+        min_score=infer_request.min_score,
+        class_map="class_map" in infer_request.outputs,
     )
-    told = {"model_name": spec.name, "model_version": _VERSION}
-    if question.identity is not None:
-        told["id"] = question.identity
-    head = json.dumps(told)[:-1].encode()
-    return Response(head + b', "outputs": ' + answer + b"}", media_type="application/json")
+    metadata = {"model_name": spec.name, "model_version": _VERSION}
+    if infer_request.id is not None:
+        metadata["id"] = infer_request.id
+    head = json.dumps(metadata)[:-1].encode()
+    return Response(head + b', "outputs": ' + tensors + b"}", media_type="application/json")
 
 
-def _question(content: bytes, known: list[dict[str, Any]], limits: ServeLimits) -> InferRequest:
-    """What is asked of a model of the known outputs; 400 and others tell why not."""
-    names = [one["name"] for one in known]
+def parse_infer_request(content: bytes, outputs: list[dict[str, Any]], limits: ServeLimits) -> InferRequest:
+    """The request in a JSON body.
+
+    Args:
+        content: The body.
+        outputs: The model's output tensors.
+        limits: Limits of the image.
+
+    Raises:
+        HTTPException: 400 for an invalid request, 413 and 415 as `decode_image`.
+    """
     try:
-        asked = parse_json(content)
-        given = {one["name"]: one for one in asked["inputs"]}
-        expected = [str(one["name"]) for one in asked.get("outputs", known)]
-        score = asked.get("parameters", {}).get("score")
-        score = None if score is None else str(score)
-        identity = asked.get("id")
+        body = parse_json(content)
+        inputs = {tensor["name"]: tensor for tensor in body["inputs"]}
+        names = [str(tensor["name"]) for tensor in body.get("outputs", outputs)]
+        min_score = body.get("parameters", {}).get(MIN_SCORE.name)
+        request_id = body.get("id")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HTTPException(
             400, f"not a request of the inference protocol ({type(error).__name__}: {error})"
         ) from error
-    unknown = set(expected) - set(names)
+    unknown = set(names) - {tensor["name"] for tensor in outputs}
     if unknown:
-        raise HTTPException(400, f"outputs: there is no {', '.join(sorted(unknown))}")
-    if not isinstance(identity, str | None):
-        raise HTTPException(400, "id: expected text")
-    return InferRequest(_image(given, limits), expected, parse_score(score), identity)
+        raise HTTPException(400, f"outputs: unknown {', '.join(sorted(unknown))}")
+    if not isinstance(request_id, str | None):
+        raise HTTPException(400, "id: expected a string")
+    query = {} if min_score is None else {MIN_SCORE.name: str(min_score)}
+    return InferRequest(_parse_image(inputs, limits), names, MIN_SCORE.read(query), request_id)
 
 
-def _image(given: dict[str, Any], limits: ServeLimits) -> ImageSource:
-    if "image_bytes" in given:
+def _parse_image(inputs: dict[str, Any], limits: ServeLimits) -> ImageSource:
+    if "image_bytes" in inputs:
         try:
-            content = base64.b64decode(given["image_bytes"]["data"][0], validate=True)
+            content = base64.b64decode(inputs["image_bytes"]["data"][0], validate=True)
         except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
             raise HTTPException(400, "image_bytes: expected data of one image in base64") from error
         return decode_image(content, limits)
     try:
-        one = given["image"]
-        height, width, channels = one["shape"]
-        values = _array(one["data"]).reshape(height, width, channels)
+        tensor = inputs["image"]
+        height, width, channels = tensor["shape"]
+        pixels = _to_array(tensor["data"]).reshape(height, width, channels)
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise HTTPException(400, "expected an input image of shape (H, W, 3), or image_bytes") from error
-    if channels != 3 or height * width == 0 or values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
-        raise HTTPException(400, f"image: expected whole numbers 0 to 255 of shape (H, W, 3), got {list(values.shape)}")
-    height, width, _ = values.shape
-    if height * width > limits.pixels:
-        raise HTTPException(413, f"expected at most {limits.pixels:,} pixels, got {width}x{height}")
-    return ImageSource(values.astype(np.uint8))
+    if channels != 3 or height * width == 0 or pixels.dtype.kind not in "iu" or pixels.min() < 0 or pixels.max() > 255:
+        raise HTTPException(400, f"image: expected integers 0 to 255 of shape (H, W, 3), got {list(pixels.shape)}")
+    height, width, _ = pixels.shape
+    require_pixels(height, width, limits)
+    return ImageSource(pixels.astype(np.uint8))
 
 
-def _array(data: list[Any]) -> NDArray[Any]:
-    """Of numbers, or of rows of them."""
-    step = max(1, _AT_ONCE // max(1, np.size(data[:1])))
-    return np.concatenate([np.array(data[at : at + step]) for at in range(0, len(data), step)])
+def _to_array(data: list[Any]) -> NDArray[Any]:
+    """A flat or nested list as an array, converted in chunks so that other threads run in between."""
+    step = max(1, _CHUNK // max(1, np.size(data[:1])))
+    return np.concatenate([np.array(data[start : start + step]) for start in range(0, len(data), step)])
 
 
-def _rendered(result: Result, expected: list[str]) -> bytes:
+def _render_tensors(result: Result, names: list[str]) -> bytes:
+    """JSON of the named output tensors, in the protocol's order."""
     arrays: dict[str, NDArray[Any]] = {"boxes": result.boxes, "scores": result.scores, "labels": result.labels}
-    if "class_map" in expected and result.class_map is not None:
+    if "class_map" in names and result.class_map is not None:
         arrays["class_map"] = result.class_map
-    known = [one for some in OUTPUTS.values() for one in some]
-    told = [_told(one, arrays[one["name"]]) for one in known if one["name"] in expected and one["name"] in arrays]
-    return json.dumps(told).encode()
-
-
-def _told(output: dict[str, Any], array: NDArray[Any]) -> dict[str, Any]:
-    return {**output, "shape": list(array.shape), "data": array.ravel().tolist()}
+    tensors = []
+    for tensor in output_tensors(tuple(OUTPUTS)):
+        if tensor["name"] in names and tensor["name"] in arrays:
+            array = arrays[tensor["name"]]
+            tensors.append({**tensor, "shape": list(array.shape), "data": array.ravel().tolist()})
+    return json.dumps(tensors).encode()

@@ -1,32 +1,33 @@
-"""What Prometheus is told."""
+"""Metrics of the server in Prometheus' format."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from blitznet.serve.pool import Pool
 
-_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""upper bounds of the histogram's buckets, seconds"""
 
 
 class Metrics:
-    """Counts of one server."""
+    """Counters of one server."""
 
     def __init__(self, pool: Pool) -> None:
-        """Tell of this pool's queue too."""
+        """Create the counters; the queue's length is read from `pool`."""
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "blitznet_requests", "Requests by path and status", ("path", "status"), registry=self._registry
         )
         self.seconds = Histogram(
             "blitznet_request_seconds",
-            "Seconds from a request's first byte to its answer",
+            "Seconds from a request's first byte to its response",
             ("path",),
-            buckets=_SECONDS,
+            buckets=_BUCKETS,
             registry=self._registry,
         )
-        self.images = Counter("blitznet_images", "Images that were looked at", registry=self._registry)
-        waiting = Gauge("blitznet_queue", "Images that wait", registry=self._registry)
-        waiting.set_function(lambda: pool.waiting)
+        self.images = Counter("blitznet_images", "Predicted images", registry=self._registry)
+        queue = Gauge("blitznet_queue", "Images in the queue", registry=self._registry)
+        queue.set_function(lambda: pool.waiting)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,204 +1,218 @@
-"""The server's description in OpenAPI 3.1."""
+"""The OpenAPI 3.1 document of the server."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 from blitznet.core.spec import ALL_TASKS, Task
 from blitznet.serve import kserve
 from blitznet.serve.limits import ServeLimits
+from blitznet.serve.request import JSON_PARAMETERS, MIN_SCORE, PARAMETERS, Parameter
 
-_IMAGE = {"schema": {"type": "string", "format": "binary"}}
-_WORDS: list[tuple[str, str, dict[str, Any]]] = [
-    ("score", "lowest score of a detection", {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5}),
-    ("class_map", "JSON with the class map", {"type": "boolean", "default": False}),
-    ("panoptic", "JSON with the panoptic map", {"type": "boolean", "default": False}),
-    ("answer", "instead of Accept", {"type": "string", "enum": ["json", "overlay", "mask"]}),
-]
-_DETECTION = {
-    "type": "object",
-    "required": ["label", "score", "box"],
-    "properties": {
-        "label": {"type": "string"},
-        "score": {"type": "number"},
-        "box": {
-            "type": "array",
-            "items": {"type": "number"},
-            "minItems": 4,
-            "maxItems": 4,
-            "description": "x1 y1 x2 y2",
-        },
-    },
+Schema = dict[str, Any]
+
+_BINARY: Schema = {"schema": {"type": "string", "format": "binary"}}
+_STRING: Schema = {"type": "string"}
+_INTEGER: Schema = {"type": "integer"}
+_RESULT_REF: Schema = {"$ref": "#/components/schemas/Result"}
+_RLE_REF: Schema = {"$ref": "#/components/schemas/RunLengths"}
+
+
+def _object(required: Sequence[str] = (), /, **properties: Schema) -> Schema:
+    schema: Schema = {"type": "object", "properties": properties}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def _array(items: Schema, **constraints: Any) -> Schema:
+    return {"type": "array", "items": items, **constraints}
+
+
+_RUN_LENGTHS = {
+    **_object(
+        ("size", "order", "counts", "values"),
+        size=_array(_INTEGER, minItems=2, maxItems=2, description="height, width"),
+        order={"type": "string", "enum": ["row-major"]},
+        counts=_array(_INTEGER, description="length of each run"),
+        values=_array(_INTEGER, description="value of each run"),
+    ),
+    "description": "run-length encoded map, row by row from the top",
 }
-_RUNS = {"type": "array", "items": {"type": "integer"}, "description": "value, count, value, count ... row by row"}
-_RESULT = {
-    "type": "object",
-    "required": ["width", "height", "detections", "names"],
-    "properties": {
-        "width": {"type": "integer"},
-        "height": {"type": "integer"},
-        "names": {"type": "array", "items": {"type": "string"}},
-        "detections": {"type": "array", "items": _DETECTION},
-        "class_map": {**_RUNS, "description": "0 background, 1.. of names; " + str(_RUNS["description"])},
-        "panoptic": {
-            "type": "object",
-            "properties": {"runs": _RUNS, "segments": {"type": "array", "items": {"type": "object"}}},
-        },
-    },
+_DETECTION = _object(
+    ("class_id", "class_name", "score", "box"),
+    class_id={"type": "integer", "description": "index into class_names"},
+    class_name=_STRING,
+    score={"type": "number"},
+    box=_array({"type": "number"}, minItems=4, maxItems=4, description="x1 y1 x2 y2 in pixels"),
+)
+_SEGMENT = _object(
+    ("id", "class_id", "class_name", "score", "area"),
+    id=_INTEGER,
+    class_id=_INTEGER,
+    class_name=_STRING,
+    score={"type": ["number", "null"], "description": "null for a class without a detection"},
+    area={"type": "integer", "description": "pixels"},
+)
+_RESULT = _object(
+    ("width", "height", "detections", "class_names"),
+    width=_INTEGER,
+    height=_INTEGER,
+    class_names=_array(_STRING),
+    detections=_array(_DETECTION),
+    class_map={**_RLE_REF, "description": "0 for background, class_id + 1"},
+    panoptic=_object(
+        ("segmentation", "segments_info"),
+        segmentation={**_RLE_REF, "description": "0 for background, id of a segment"},
+        segments_info=_array(_SEGMENT),
+    ),
+)
+_IMAGE_ERROR = {
+    **_object(("error", "status"), error=_STRING, status=_INTEGER),
+    "description": "the entry of an image that cannot be read; the other images have results",
 }
-_FAULT = {
-    "type": "object",
-    "description": "in the place of a image that cannot be read; the others are answered",
-    "required": ["error", "status"],
-    "properties": {"error": {"type": "string"}, "status": {"type": "integer"}},
-}
-_REFUSALS = {
-    "400": "a word or a body that cannot be read",
-    "401": "the token is missing or wrong",
-    "406": "an Accept that is not served",
-    "408": "the request did not come in",
+_ERRORS = {
+    "400": "invalid parameter or body",
+    "401": "missing or wrong token",
+    "406": "unsupported Accept header",
+    "408": "the request did not arrive in time",
     "413": "too many bytes, pixels or images",
     "415": "not an image",
-    "429": "too many images wait already; try again",
-    "503": "no time for it, or the server is going down; try again",
+    "429": "the queue is full; try again",
+    "503": "no result in time, or the server shuts down; try again",
 }
 
 
-def document(name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = ALL_TASKS, guarded: bool) -> dict[str, Any]:
-    """The whole description, of a server of the model of this name and these tasks."""
-    models = {
-        f"{model}{door}": described
-        for model in kserve.addresses(name)
-        for door, described in (
-            ("", {"get": _plain("what is served, in KServe's words", "inputs and outputs")}),
-            ("/infer", {"post": _infer(kserve.outputs(tasks))}),
-            ("/ready", {"get": _open("whether the model takes images", "it does")}),
-        )
-    }
+def openapi_document(
+    name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = ALL_TASKS, protected: bool
+) -> dict[str, Any]:
+    """The OpenAPI document of a server.
+
+    Args:
+        name: Name of the model, part of the KServe paths.
+        limits: Limits of requests.
+        tasks: Tasks of the model.
+        protected: Whether clients must send a token.
+    """
+    outputs = kserve.output_tensors(tasks)
     paths: dict[str, Any] = {
         "/v1/predict": {"post": _predict(limits)},
-        "/v1/predict/batch": {"post": _batch(limits)},
-        "/v1/model": {"get": _plain("what is served", "a model's classes, size and limits")},
+        "/v1/predict/batch": {"post": _predict_batch(limits)},
+        "/v1/model": {"get": _operation("metadata of the model", "name, classes, size and limits")},
         "/v1/stream": {"get": _stream()},
-        **models,
-        "/v2": {"get": _open("what serves, in KServe's words", "name and version")},
-        "/v2/health/live": {"get": _open("whether the server runs", "it does")},
-        "/v2/health/ready": {"get": _open("whether the server takes images", "it does")},
-        "/healthz": {"get": _open("whether the server runs", "it does")},
-        "/readyz": {"get": _open("whether it takes images", "it does")},
-        "/metrics": {"get": _open("counts for Prometheus", "text")},
-        "/openapi.json": {"get": _open("this description", "OpenAPI 3.1")},
+        "/v2": {"get": _public("metadata of the server (KServe)", "name and version")},
+        "/v2/health/live": {"get": _public("liveness (KServe)", "the server runs")},
+        "/v2/health/ready": {"get": _public("readiness (KServe)", "the server accepts images")},
+        "/healthz": {"get": _public("liveness", "the server runs")},
+        "/readyz": {"get": _public("readiness", "the server accepts images")},
+        "/metrics": {"get": _public("Prometheus metrics", "text")},
+        "/openapi.json": {"get": _public("this document", "OpenAPI 3.1")},
     }
-    told: dict[str, Any] = {
+    for path in kserve.model_paths(name):
+        paths[path] = {"get": _operation("metadata of the model (KServe)", "input and output tensors")}
+        paths[f"{path}/infer"] = {"post": _infer(outputs)}
+        paths[f"{path}/ready"] = {"get": _public("readiness of the model (KServe)", "the server accepts images")}
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "blitznet",
             "version": version("blitznet"),
-            "description": "Boxes and a class for every pixel.",
+            "description": "Object detection and semantic segmentation in one network.",
         },
         "paths": paths,
-        "components": {"schemas": {"Result": _RESULT}},
+        "components": {"schemas": {"Result": _RESULT, "RunLengths": _RUN_LENGTHS}},
     }
-    if guarded:
-        told["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        told["security"] = [{"token": []}]
-    return told
+    if protected:
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+    return document
 
 
 def _predict(limits: ServeLimits) -> dict[str, Any]:
+    content = {**_json(_RESULT_REF), "image/png": _BINARY}
     return {
-        "summary": "what is in a image",
-        "description": f"At most {limits.body:,} bytes and {limits.pixels:,} pixels.",
-        "parameters": [_word(*word) for word in _WORDS],
-        "requestBody": {"required": True, "content": {"image/*": _IMAGE}},
-        "responses": {"200": _answer({"image/png": _IMAGE}), **_refusals()},
+        "summary": "predict an image",
+        "description": f"At most {limits.max_body_bytes:,} bytes and {limits.max_pixels:,} pixels.",
+        "parameters": _describe(PARAMETERS),
+        "requestBody": {"required": True, "content": {"image/*": _BINARY}},
+        "responses": _responses("JSON, the annotated image, or the class map", content),
     }
 
 
-def _batch(limits: ServeLimits) -> dict[str, Any]:
-    images = {"type": "array", "maxItems": limits.images, "items": {"type": "string", "contentEncoding": "base64"}}
-    asked = {"type": "object", "required": ["images"], "properties": {"images": images}}
-    one = {"oneOf": [_reference(), _FAULT]}
-    results = {"type": "object", "properties": {"results": {"type": "array", "items": one}}}
+def _predict_batch(limits: ServeLimits) -> dict[str, Any]:
+    images = _array({"type": "string", "contentEncoding": "base64"}, maxItems=limits.images_per_request)
+    entry = {"oneOf": [_RESULT_REF, _IMAGE_ERROR]}
     return {
-        "summary": "what is in several images",
-        "parameters": [_word(*word) for word in _WORDS[:3]],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
-        "responses": {
-            "200": {"description": "as many results", "content": {"application/json": {"schema": results}}},
-            **_refusals(),
-        },
+        "summary": "predict several images",
+        "parameters": _describe(JSON_PARAMETERS),
+        "requestBody": {"required": True, "content": _json(_object(("images",), images=images))},
+        "responses": _responses("a result for each image", _json(_object(results=_array(entry)))),
     }
 
 
 def _stream() -> dict[str, Any]:
-    """OpenAPI knows no WebSockets; this is how they are written down all the same."""
-    words = [*_WORDS[:3], ("token", "where a client cannot send Authorization", {"type": "string"})]
+    """OpenAPI has no WebSockets; this documents the handshake."""
+    token = {"name": "token", "in": "query", "description": "token of a client that cannot send headers"}
     return {
-        "summary": "a WebSocket for camera frames",
-        "description": "Each message an image file's bytes; each answer the JSON of a image, or an error's, in turn.",
-        "parameters": [_word(*word) for word in words],
+        "summary": "a WebSocket for video frames",
+        "description": "Each message is the bytes of an image file; each reply is the JSON of its result or error.",
+        "parameters": [*_describe(JSON_PARAMETERS), {**token, "schema": _STRING}],
         "responses": {"101": {"description": "the WebSocket"}},
     }
 
 
 def _infer(outputs: list[dict[str, Any]]) -> dict[str, Any]:
-    def tensors(known: list[dict[str, Any]], needed: list[str]) -> dict[str, Any]:
-        names = {"type": "string", "enum": [one["name"] for one in known]}
-        one = {
-            "name": names,
-            "datatype": {"type": "string"},
-            "shape": {"type": "array", "items": {"type": "integer"}},
-            "data": {"type": "array", "items": {}},
-        }
-        return {"type": "array", "items": {"type": "object", "required": needed, "properties": one}}
-
-    parameters = {"type": "object", "properties": {"score": _WORDS[0][2]}}
-    whole = ["name", "datatype", "shape", "data"]
-    asked = {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string"},
-            "parameters": parameters,
-            "inputs": tensors(kserve.INPUTS, whole),
-            "outputs": tensors(outputs, ["name"]),
-        },
-    }
-    told = {
-        "model_name": {"type": "string"},
-        "model_version": {"type": "string"},
-        "id": {"type": "string"},
-        "outputs": tensors(outputs, whole),
-    }
-    answer = {"application/json": {"schema": {"type": "object", "properties": told}}}
+    required = ("name", "datatype", "shape", "data")
+    parameters = _object(**{MIN_SCORE.name: _schema(MIN_SCORE)})
+    body = _object(
+        ("inputs",),
+        id=_STRING,
+        parameters=parameters,
+        inputs=_tensors(kserve.INPUTS, required),
+        outputs=_tensors(outputs, ("name",)),
+    )
+    result = _object(model_name=_STRING, model_version=_STRING, id=_STRING, outputs=_tensors(outputs, required))
     return {
-        "summary": "what is in a image, in KServe's words",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
-        "responses": {"200": {"description": "the tensors asked for", "content": answer}, **_refusals()},
+        "summary": "predict an image (KServe)",
+        "requestBody": {"required": True, "content": _json(body)},
+        "responses": _responses("the requested output tensors", _json(result)),
     }
 
 
-def _open(summary: str, description: str) -> dict[str, Any]:
-    """What everybody may ask, token or not."""
-    return {**_plain(summary, description), "security": []}
+def _tensors(tensors: list[dict[str, Any]], required: Sequence[str]) -> Schema:
+    tensor = _object(
+        required,
+        name={"type": "string", "enum": [tensor["name"] for tensor in tensors]},
+        datatype=_STRING,
+        shape=_array(_INTEGER),
+        data=_array({}),
+    )
+    return _array(tensor)
 
 
-def _plain(summary: str, description: str) -> dict[str, Any]:
+def _describe(parameters: Sequence[Parameter[Any]]) -> list[dict[str, Any]]:
+    return [
+        {"name": parameter.name, "in": "query", "description": parameter.description, "schema": _schema(parameter)}
+        for parameter in parameters
+    ]
+
+
+def _schema(parameter: Parameter[Any]) -> Schema:
+    default = {} if parameter.default is None else {"default": parameter.default}
+    return {**parameter.schema, **default}
+
+
+def _json(schema: Schema) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _responses(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    errors = {status: {"description": text} for status, text in _ERRORS.items()}
+    return {"200": {"description": description, "content": content}, **errors}
+
+
+def _operation(summary: str, description: str) -> dict[str, Any]:
     return {"summary": summary, "responses": {"200": {"description": description}}}
 
 
-def _word(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": description, "schema": schema}
-
-
-def _answer(others: dict[str, Any]) -> dict[str, Any]:
-    content = {"application/json": {"schema": _reference()}, **others}
-    return {"description": "JSON, the image with everything drawn on it, or the class map", "content": content}
-
-
-def _reference() -> dict[str, str]:
-    return {"$ref": "#/components/schemas/Result"}
-
-
-def _refusals() -> dict[str, Any]:
-    return {code: {"description": text} for code, text in _REFUSALS.items()}
+def _public(summary: str, description: str) -> dict[str, Any]:
+    """An operation that never requires the token."""
+    return {**_operation(summary, description), "security": []}

@@ -1,25 +1,24 @@
-"""The threads that look at images: a queue of fixed length, and lanes that take what waits, a few at a time.
+"""Worker threads that predict images: a queue of fixed length, and one worker for each replica of the engine.
 
-A lane does all of a image's work, from its bytes to the answer's bytes, so that the thread which speaks HTTP does
-nothing else. What came while a lane was busy goes through the network together, at most `batch` at once: nobody
-waits for others to come.
+A worker does all the work of an image, from its bytes to the response's bytes, so the event loop only handles HTTP.
+Images that arrive while a worker is busy go through the network together, at most `batch` at once; no image waits
+for a batch to fill.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from queue import Empty, Full, Queue
 from threading import Thread
 
 from blitznet.core.image import ImageSource
 from blitznet.postprocess.result import Result
 from blitznet.runtime.engine import Engine, replicas_of
-from blitznet.runtime.predictor import Predictor
+from blitznet.runtime.predictor import BasePredictor
 from blitznet.runtime.preprocess import ModelInput
 
 Render = Callable[[ImageSource, Result], bytes]
-"""a image's answer as it goes out"""
+"""makes the response's bytes from a result"""
 
 
 class BusyError(Exception):
@@ -27,123 +26,130 @@ class BusyError(Exception):
 
 
 class ClosedError(Exception):
-    """The pool takes nothing more."""
+    """The pool is closed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A image that waits."""
+    """An image in the queue."""
 
     image: ImageSource
-    score: float | None
+    min_score: float
     class_map: bool
+    """whether `render` needs the class map"""
     render: Render
-    answer: "Future[bytes]" = field(default_factory=Future)
+    future: "Future[bytes]" = field(default_factory=Future)
 
 
 class Pool:
-    """Looks at images that others hand in."""
+    """Predicts queued images in worker threads."""
 
-    def __init__(self, predictor: Predictor, *, queue: int = 64, batch: int = 4) -> None:
-        """Begin as many lanes as the engine can be divided into; `queue` images may wait."""
+    def __init__(self, predictor: BasePredictor, *, max_queue: int = 64, batch: int = 4) -> None:
+        """Start one worker for each replica of the engine.
+
+        Args:
+            predictor: Preprocesses images and runs the network.
+            max_queue: Maximum number of images in the queue.
+            batch: Maximum number of images that go through the network together.
+        """
         self._predictor = predictor
         self._batch = batch
-        self._waiting: Queue[Job | None] = Queue(queue)
+        self._queue: Queue[Job | None] = Queue(max_queue)
         self._open = True
-        self._lanes = [
-            Thread(target=self._work, args=(engine,), name=f"blitznet-lane-{number}", daemon=True)
+        self._workers = [
+            Thread(target=self._work, args=(engine,), name=f"blitznet-worker-{number}", daemon=True)
             for number, engine in enumerate(replicas_of(predictor.engine))
         ]
-        for lane in self._lanes:
-            lane.start()
+        for worker in self._workers:
+            worker.start()
 
     @property
     def waiting(self) -> int:
-        """Images in the queue."""
-        return self._waiting.qsize()
+        """Number of images in the queue."""
+        return self._queue.qsize()
 
     @property
     def open(self) -> bool:
-        """Whether images are taken."""
+        """Whether the pool accepts images."""
         return self._open
 
     def submit(self, job: Job) -> "Future[bytes]":
-        """Hand a image in. Raises BusyError where too many wait, ClosedError where nothing is taken any more."""
+        """Queue an image; the future holds the rendered bytes.
+
+        Raises:
+            BusyError: The queue is full.
+            ClosedError: The pool is closed.
+        """
         if not self._open:
-            raise ClosedError("the server is going down")
+            raise ClosedError("the server is shutting down")
         try:
-            self._waiting.put_nowait(job)
+            self._queue.put_nowait(job)
         except Full:
-            raise BusyError(f"{self._waiting.maxsize} images are waiting already") from None
-        return job.answer
+            raise BusyError(f"the queue is full: {self._queue.maxsize} images are waiting") from None
+        return job.future
 
     def close(self) -> None:
-        """Take nothing more, and wait until what was taken is answered."""
+        """Accept no more images, and wait for the results of the queued ones."""
         self._open = False
-        for _ in self._lanes:
-            self._waiting.put(None)
-        for lane in self._lanes:
-            lane.join()
+        for _ in self._workers:
+            self._queue.put(None)
+        for worker in self._workers:
+            worker.join()
 
     def _work(self, engine: Engine) -> None:
-        while (first := self._waiting.get()) is not None:
+        """Process jobs until the pool closes."""
+        while (first := self._queue.get()) is not None:
             jobs = [first]
             while len(jobs) < self._batch:
                 try:
-                    job = self._waiting.get_nowait()
+                    job = self._queue.get_nowait()
                 except Empty:
                     break
-                if job is None:  # the end, which another lane may have to hear of
-                    self._waiting.put(None)
+                if job is None:  # the end marker of another worker
+                    self._queue.put(None)
                     break
                 jobs.append(job)
-            self._look([job for job in jobs if job.answer.set_running_or_notify_cancel()], engine)
+            self._process([job for job in jobs if job.future.set_running_or_notify_cancel()], engine)
 
-    def _look(self, jobs: Sequence[Job], engine: Engine) -> None:
-        """Answer these; what is wrong with one is told to that one alone."""
-        fed: list[tuple[Job, ModelInput]] = []
+    def _process(self, jobs: Sequence[Job], engine: Engine) -> None:
+        """Set the future of every job; an error of one image affects that job only."""
+        inputs: list[tuple[Job, ModelInput]] = []
         for job in jobs:
-            _told(job, partial(self._feed, job, fed))
-        for alike in _alike(fed):
-            score, class_map = alike[0][0].score, alike[0][0].class_map
-            look = partial(self._predictor.infer, min_score=score, class_map=class_map, engine=engine)
             try:
-                results = look([one for _, one in alike])
-            except Exception as error:  # of the engine: everybody's
-                for job, _ in alike:
-                    job.answer.set_exception(error)
+                inputs.append((job, self._predictor.preprocess(job.image)))
+            except Exception as error:  # the worker survives whatever an image causes
+                job.future.set_exception(error)
+        for batch in _batches(inputs):
+            first, _ = batch[0]
+            try:
+                results = self._predictor.infer(
+                    [model_input for _, model_input in batch],
+                    min_score=first.min_score,
+                    class_map=first.class_map,
+                    engine=engine,
+                )
+            except Exception as error:  # an error of the engine affects the whole batch
+                for job, _ in batch:
+                    job.future.set_exception(error)
                 continue
-            for (job, _), result in zip(alike, results, strict=True):
-                _told(job, partial(_answer, job, result))
-
-    def _feed(self, job: Job, fed: list[tuple[Job, ModelInput]]) -> None:
-        fed.append((job, self._predictor.preprocess(job.image)))
-
-
-def _answer(job: Job, result: Result) -> None:
-    job.answer.set_result(job.render(job.image, result))
+            for (job, _), result in zip(batch, results, strict=True):
+                try:
+                    job.future.set_result(job.render(job.image, result))
+                except Exception as error:
+                    job.future.set_exception(error)
 
 
-def _told(job: Job, work: Callable[[], object]) -> None:
-    """Do it; whoever waits for the job hears what went wrong."""
-    try:
-        work()
-    except Exception as error:  # a lane goes on, whatever a image does to it
-        job.answer.set_exception(error)
+def _batches(inputs: Sequence[tuple[Job, ModelInput]]) -> Iterator[list[tuple[Job, ModelInput]]]:
+    """Jobs with equal options, in batches whose sizes are powers of two.
 
-
-def _alike(fed: Sequence[tuple[Job, ModelInput]]) -> list[list[tuple[Job, ModelInput]]]:
-    """Those that ask for the same, which can be looked at together, in parts that engines are prepared for."""
-    groups: dict[tuple[float | None, bool], list[tuple[Job, ModelInput]]] = {}
-    for job, one in fed:
-        groups.setdefault((job.score, job.class_map), []).append((job, one))
-    return [part for group in groups.values() for part in _in_powers(group)]
-
-
-def _in_powers(group: list[tuple[Job, ModelInput]]) -> Iterator[list[tuple[Job, ModelInput]]]:
-    """The group in parts of 1, 2, 4, 8 ...: engines prepare for each size they meet, which takes them a second."""
-    first = 0
-    while left := len(group) - first:
-        size = 1 << (left.bit_length() - 1)
-        yield group[first : first + size]
-        first += size
+    Engines prepare for each batch size they meet, which takes about a second; few sizes keep that rare.
+    """
+    groups: dict[tuple[float, bool], list[tuple[Job, ModelInput]]] = {}
+    for job, model_input in inputs:
+        groups.setdefault((job.min_score, job.class_map), []).append((job, model_input))
+    for group in groups.values():
+        start = 0
+        while remaining := len(group) - start:
+            size = 1 << (remaining.bit_length() - 1)
+            yield group[start : start + size]
+            start += size

@@ -1,145 +1,205 @@
-"""What a client asks for: a request's words and bytes, checked."""
+"""Requests: query parameters, bodies and images, read and checked against the limits."""
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
-from blitznet.postprocess.result import Result
 from blitznet.serve.limits import ServeLimits
-from blitznet.serve.response import render_class_map, render_json, render_overlay
 
-Kind = Literal["json", "overlay", "mask"]
-_KINDS: tuple[Kind, ...] = get_args(Kind)
-_PNG, _JSON = "image/png", "application/json"
-_DEFAULT_SCORE = 0.5
+Format = Literal["json", "overlay", "class_map"]
+"""form of a response: JSON, the annotated image as PNG, or the class map as palette PNG"""
+Value = TypeVar("Value")
+
+_FORMATS: tuple[Format, ...] = get_args(Format)
+_JSON, _PNG = "application/json", "image/png"
 
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """How one image shall be answered."""
+    """What a client requests for an image; each field is a query parameter."""
 
-    kind: Kind
-    score: float
-    pixels: bool
+    format: Format
+    min_score: float
+    """minimum score of the returned detections, 0 to 1"""
+    class_map: bool
     """JSON with the class map"""
-    instances: bool
-    """JSON with the panoptic map"""
+    panoptic: bool
+    """JSON with the panoptic segmentation"""
 
     @property
-    def class_map(self) -> bool:
-        """Whether the network's class map is needed."""
-        return self.kind != "json" or self.pixels or self.instances
+    def needs_class_map(self) -> bool:
+        """Whether the response is made from the class map."""
+        return self.format != "json" or self.class_map or self.panoptic
 
     @property
     def media_type(self) -> str:
-        """Of the answer."""
-        return _JSON if self.kind == "json" else _PNG
-
-    def render(self) -> Callable[[ImageSource, Result], bytes]:
-        """What makes the answer."""
-        if self.kind == "json":
-            return render_json(pixels=self.pixels, instances=self.instances)
-        return render_overlay if self.kind == "overlay" else render_class_map
+        """Content type of the response."""
+        return _JSON if self.format == "json" else _PNG
 
 
-def parse_request(request: Request) -> PredictRequest:
-    """Read Accept and the words after the question mark: answer, score, class_map, panoptic. 400 and 406 tell why."""
-    return PredictRequest(
-        kind=_kind(request),
-        score=parse_score(request.query_params.get("score")),
-        pixels=_yes(request, "class_map"),
-        instances=_yes(request, "panoptic"),
-    )
+@dataclass(frozen=True, slots=True)
+class Parameter(Generic[Value]):
+    """A query parameter, declared once for HTTP, WebSocket, KServe and the OpenAPI document."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    """JSON schema of the value, without the default"""
+    parse: Callable[[str], Value]
+    """text to value; ValueError for an invalid text"""
+    expected: str
+    """valid values, for error messages"""
+    default: Value
+    """value without the parameter"""
+
+    def read(self, query: Mapping[str, str]) -> Value:
+        """The value in the query, or the default. Raises HTTPException 400 if it is invalid."""
+        text = query.get(self.name)
+        if text is None:
+            return self.default
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise HTTPException(400, f"{self.name}: expected {self.expected}, got {text!r}") from error
 
 
-def parse_score(text: str | None) -> float:
-    """The lowest score, 0.5 if it is not given; 400 where it is no number from 0 to 1."""
-    try:
-        score = _DEFAULT_SCORE if text is None else float(text)
-    except ValueError:
-        score = -1.0
+def _parse_score(text: str) -> float:
+    score = float(text)
     if not 0 <= score <= 1:
-        raise HTTPException(400, f"score: expected 0 to 1, got {text!r}")
+        raise ValueError(text)
     return score
 
 
+def _parse_bool(text: str) -> bool:
+    if text not in ("0", "1", "false", "true"):
+        raise ValueError(text)
+    return text in ("1", "true")
+
+
+def _parse_format(text: str) -> Format:
+    for name in _FORMATS:
+        if text == name:
+            return name
+    raise ValueError(text)
+
+
+MIN_SCORE = Parameter(
+    "min_score",
+    "minimum score of the returned detections",
+    {"type": "number", "minimum": 0, "maximum": 1},
+    _parse_score,
+    "0 to 1",
+    0.5,
+)
+CLASS_MAP = Parameter(
+    "class_map", "return the class map in the JSON", {"type": "boolean"}, _parse_bool, "0 or 1", False
+)
+PANOPTIC = Parameter(
+    "panoptic", "return the panoptic segmentation in the JSON", {"type": "boolean"}, _parse_bool, "0 or 1", False
+)
+FORMAT: Parameter[Format | None] = Parameter(
+    "format",
+    "form of the response, instead of the Accept header",
+    {"type": "string", "enum": list(_FORMATS)},
+    _parse_format,
+    "json, overlay or class_map",
+    None,
+)
+JSON_PARAMETERS: tuple[Parameter[Any], ...] = (MIN_SCORE, CLASS_MAP, PANOPTIC)
+"""parameters of the endpoints that return JSON only"""
+PARAMETERS: tuple[Parameter[Any], ...] = (*JSON_PARAMETERS, FORMAT)
+
+
+def parse_request(query: Mapping[str, str], accept: str = "*/*") -> PredictRequest:
+    """The request in a query, of HTTP or a WebSocket.
+
+    Args:
+        query: Parameters by name; unknown ones are ignored.
+        accept: The Accept header, which decides the format unless the query does.
+
+    Raises:
+        HTTPException: 400 for an invalid value, 406 for an Accept header without a supported type.
+    """
+    return PredictRequest(
+        format=FORMAT.read(query) or _negotiate_format(accept),
+        min_score=MIN_SCORE.read(query),
+        class_map=CLASS_MAP.read(query),
+        panoptic=PANOPTIC.read(query),
+    )
+
+
+def _negotiate_format(accept: str) -> Format:
+    """The format of the first supported type in an Accept header."""
+    for media_range in accept.split(","):
+        name, *options = (part.strip() for part in media_range.split(";"))
+        if name in (_JSON, "application/*", "*/*", ""):
+            return "json"
+        if name in (_PNG, "image/*"):
+            return "class_map" if "content=class_map" in options else "overlay"
+    raise HTTPException(406, f"expected Accept: {_JSON}, {_PNG} or {_PNG};content=class_map")
+
+
 async def read_body(request: Request, limits: ServeLimits) -> bytes:
-    """All that was sent; 413 where it is too much, as soon as that is known, 408 where it does not come."""
-    told = request.headers.get("content-length", "0")
-    if told.isdigit() and int(told) > limits.body:
-        raise _too_large(limits)
-    parts, size = [], 0
+    """The whole body. Raises HTTPException 413 as soon as it is too large, 408 if it does not arrive in time."""
+    too_large = HTTPException(413, f"expected at most {limits.max_body_bytes:,} bytes, got more")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limits.max_body_bytes:
+        raise too_large
+    chunks, size = [], 0
     try:
-        async with asyncio.timeout(limits.seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.body:
-                    raise _too_large(limits)
-                parts.append(part)
+        async with asyncio.timeout(limits.timeout):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.max_body_bytes:
+                    raise too_large
+                chunks.append(chunk)
     except TimeoutError:
-        raise HTTPException(408, f"the request did not come in within {limits.seconds:g} s") from None
-    return b"".join(parts)
+        raise HTTPException(408, f"the request did not arrive within {limits.timeout:g} s") from None
+    return b"".join(chunks)
 
 
 def parse_json(content: bytes) -> Any:
-    """The JSON in these bytes, for a thread of its own; ValueError or RecursionError where there is none.
+    """The value of a JSON text. Raises ValueError or RecursionError if it is invalid.
 
-    A parser in C holds the interpreter until its end; one that calls Python for each number lets others in.
+    Call it in a thread. A parser in C holds the interpreter lock to its end; one that calls Python for each number
+    releases it, so the event loop keeps running.
     """
-    return json.loads(content, parse_int=_whole, parse_float=_real)
+    return json.loads(content, parse_int=_parse_int, parse_float=_parse_float)
+
+
+def _parse_int(digits: str) -> int:
+    return int(digits)
+
+
+def _parse_float(digits: str) -> float:
+    return float(digits)
 
 
 def decode_image(content: bytes, limits: ServeLimits) -> ImageSource:
-    """The image in these bytes: 400 without any, 415 for what is no image, 413 for one of too many pixels."""
+    """The image in a file's bytes, not decoded yet.
+
+    Raises:
+        HTTPException: 400 for no bytes, 413 for too many pixels, 415 for anything that is not an image.
+    """
     if not content:
-        raise HTTPException(400, "expected an image's bytes, got nothing")
+        raise HTTPException(400, "expected the bytes of an image, got nothing")
     image = ImageSource(content)
     try:
         height, width = image.size()
     except DataError as error:
         raise HTTPException(413 if "pixels" in str(error) else 415, str(error)) from error
-    if height * width > limits.pixels:
-        raise HTTPException(413, f"expected at most {limits.pixels:,} pixels, got {width}x{height}")
+    require_pixels(height, width, limits)
     return image
 
 
-def _whole(digits: str) -> int:
-    return int(digits)
-
-
-def _real(digits: str) -> float:
-    return float(digits)
-
-
-def _too_large(limits: ServeLimits) -> HTTPException:
-    return HTTPException(413, f"expected at most {limits.body:,} bytes, got more")
-
-
-def _kind(request: Request) -> Kind:
-    word = request.query_params.get("answer")
-    if word is not None:
-        for kind in _KINDS:
-            if word == kind:
-                return kind
-        raise HTTPException(400, f"answer: expected json, overlay or mask, got {word!r}")
-    expected = [part.split(";") for part in request.headers.get("accept", "*/*").split(",")]
-    for name, *options in expected:
-        if name.strip() in (_JSON, "application/*", "*/*", ""):
-            return "json"
-        if name.strip() in (_PNG, "image/*"):
-            return "mask" if "content=mask" in [option.strip() for option in options] else "overlay"
-    raise HTTPException(406, f"expected Accept: {_JSON}, {_PNG} or {_PNG};content=mask")
-
-
-def _yes(request: Request, name: str) -> bool:
-    word = request.query_params.get(name, "0")
-    if word not in ("0", "1", "false", "true"):
-        raise HTTPException(400, f"{name}: expected 0 or 1, got {word!r}")
-    return word in ("1", "true")
+def require_pixels(height: int, width: int, limits: ServeLimits) -> None:
+    """Raise HTTPException 413 for an image of more pixels than the limit."""
+    if height * width > limits.max_pixels:
+        raise HTTPException(413, f"expected at most {limits.max_pixels:,} pixels, got {width}x{height}")

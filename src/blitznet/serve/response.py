@@ -1,62 +1,70 @@
-"""What goes out: a Result as JSON, or as a picture."""
+"""Responses: a Result as JSON, as the annotated image, or as the class map."""
 
 import json
-from collections.abc import Callable
 from io import BytesIO
-from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from blitznet.core.image import ImageSource
-from blitznet.core.rle import run_lengths
+from blitznet.core.rle import encode_rle
 from blitznet.drawing.annotate import annotate, palette_png
 from blitznet.postprocess.result import Result
+from blitznet.serve.request import PredictRequest
 
 
-def to_payload(result: Result, *, pixels: bool, instances: bool) -> dict[str, Any]:
-    """width, height, detections, and if asked for class_map and panoptic as runs: value, count, value, count ...
+def render_response(request: PredictRequest, image: ImageSource, result: Result) -> bytes:
+    """The body of the response to a request."""
+    if request.format == "overlay":
+        return render_overlay(image, result)
+    if request.format == "class_map":
+        return render_class_map(result)
+    return json.dumps(to_payload(result, class_map=request.class_map, panoptic=request.panoptic)).encode()
 
-    Runs go row by row, from the top; a class map's values are 0 for background and 1.. for `names`.
+
+def to_payload(result: Result, *, class_map: bool, panoptic: bool) -> dict[str, Any]:
+    """A result for JSON.
+
+    Args:
+        result: Detections, and the class map if the model has one.
+        class_map: Whether to add `class_map`: run lengths of 0 for background and class id + 1.
+        panoptic: Whether to add `panoptic`: run lengths of segment ids, and `segments_info`.
+
+    Returns:
+        `width`, `height`, `detections`, `class_names`, and the requested maps; see `core/rle.py` for run lengths.
     """
-    answer = {**result.to_dict(), "names": list(result.class_names)}
-    if pixels and result.class_map is not None:
-        answer["class_map"] = run_length_encode(result.class_map)
-    if instances and result.class_map is not None:
-        found = result.panoptic()
-        segments = [
-            {"id": one.id, "label": result.class_names[one.label], "score": one.score, "area": one.area}
-            for one in found.segments_info
+    payload = {**result.to_dict(), "class_names": list(result.class_names)}
+    if class_map and result.class_map is not None:
+        payload["class_map"] = encode_rle(result.class_map)
+    if panoptic and result.class_map is not None:
+        panoptic_result = result.panoptic()
+        segments_info = [
+            {
+                "id": segment.id,
+                "class_id": segment.label,
+                "class_name": result.class_names[segment.label],
+                "score": segment.score,
+                "area": segment.area,
+            }
+            for segment in panoptic_result.segments_info
         ]
-        answer["panoptic"] = {"runs": run_length_encode(found.segmentation), "segments": segments}
-    return answer
-
-
-def render_json(*, pixels: bool, instances: bool) -> Callable[[ImageSource, Result], bytes]:
-    """Renders a Result as JSON."""
-    return lambda _, result: json.dumps(to_payload(result, pixels=pixels, instances=instances)).encode()
+        payload["panoptic"] = {"segmentation": encode_rle(panoptic_result.segmentation), "segments_info": segments_info}
+    return payload
 
 
 def render_overlay(image: ImageSource, result: Result) -> bytes:
-    """The image with everything drawn on it, as PNG."""
-    return _png(Pillow.fromarray(annotate(image.read(), result)))
+    """The annotated image as PNG."""
+    return _encode_png(Pillow.fromarray(annotate(image.read(), result)))
 
 
-def render_class_map(_: ImageSource, result: Result) -> bytes:
-    """The class map as a palette PNG, whose pixel values are the classes; all background where the model has none."""
+def render_class_map(result: Result) -> bytes:
+    """The class map as palette PNG, whose pixel values are class id + 1; all background if the model has none."""
     class_map = np.zeros(result.size, np.uint8) if result.class_map is None else result.class_map
-    return _png(palette_png(class_map))
+    return _encode_png(palette_png(class_map))
 
 
-def run_length_encode(values: NDArray[Any]) -> list[int]:
-    """The values (H, W) in runs: value, count, value, count ..."""
-    told, lengths = run_lengths(values)
-    return list(chain.from_iterable(zip(told.tolist(), lengths.tolist(), strict=True)))
-
-
-def _png(picture: Pillow.Image) -> bytes:
+def _encode_png(image: Pillow.Image) -> bytes:
     content = BytesIO()
-    picture.save(content, "PNG", compress_level=1)
+    image.save(content, "PNG", compress_level=1)
     return content.getvalue()

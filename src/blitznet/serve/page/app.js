@@ -1,211 +1,226 @@
-// The page: a picture or a camera in, boxes and mask on it. Who looks is engine.js' business.
+// The web page: draws boxes, class map and instances on an image or camera frames. engine.js runs the network.
 import * as engine from "./engine.js";
 
-const part = (id) => document.getElementById(id);
-const canvas = part("view"), pen = canvas.getContext("2d");
-const LEAST = 0.05;
+const element = (id) => document.getElementById(id);
+const canvas = element("canvas"), context = canvas.getContext("2d");
+const LOWEST_SCORE = 0.05;  // of requested detections; the slider filters them without another request
 
-const seen = { picture: null, blob: null, answer: null, hidden: new Set(), line: null, asked: 0, starts: 0 };
+const state = {
+  image: null, blob: null, result: null, hiddenClasses: new Set(),
+  stream: null,  // the open camera stream
+  requestCount: 0, cameraStarts: 0,  // to ignore results and cameras that are no longer wanted
+};
 
-// ---- colours: those of blitznet's own pictures, hues a golden section apart
+// ---- colors: the same as drawing/annotate.py
 
-function colour(label) {
-  const hue = (0.02 + label * 0.618034) % 1, [s, v] = [[0.85, 1], [0.6, 1], [0.9, 0.8]][label % 3];
-  const at = (n) => { const k = (n + hue * 6) % 6; return v - v * s * Math.max(0, Math.min(k, 4 - k, 1)); };
-  const rgb = [at(5), at(3), at(1)], light = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
-  const lift = light < 0.42 ? (0.42 - light) / (1 - light) : 0;
-  return rgb.map((c) => Math.round(255 * (c + (1 - c) * lift)));
+function classColor(classId) {
+  const hue = (0.02 + classId * 0.618034) % 1, [saturation, value] = [[0.85, 1], [0.6, 1], [0.9, 0.8]][classId % 3];
+  const channel = (n) => {
+    const k = (n + hue * 6) % 6;
+    return value - value * saturation * Math.max(0, Math.min(k, 4 - k, 1));
+  };
+  const rgb = [channel(5), channel(3), channel(1)], luma = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
+  const lightening = luma < 0.42 ? (0.42 - luma) / (1 - luma) : 0;
+  return rgb.map((c) => Math.round(255 * (c + (1 - c) * lightening)));
 }
-const css = (rgb) => `rgb(${rgb.join(" ")})`;
-const bright = (rgb) => 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] > 128;
+const cssColor = (rgb) => `rgb(${rgb.join(" ")})`;
+const isBright = (rgb) => 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] > 128;
 
-// ---- what is drawn
+// ---- drawing
 
-const score = () => Number(part("score").value);
-const shown = () => seen.answer.detections.filter((d) => d.score >= score() && !seen.hidden.has(d.label));
+const minScore = () => Number(element("min-score").value);
+const showsInstances = () => element("instances").checked;
+const visibleDetections = () =>
+  state.result.detections.filter((d) => d.score >= minScore() && !state.hiddenClasses.has(d.class_name));
 
-function unrolled(runs, size) {
-  const values = new Uint16Array(size);
-  for (let i = 0, at = 0; i < runs.length; at += runs[i + 1], i += 2) values.fill(runs[i], at, at + runs[i + 1]);
-  return values;
+function decodeRle({ size: [height, width], counts, values }) {
+  const labels = new Uint16Array(height * width);
+  let start = 0;
+  counts.forEach((count, i) => { labels.fill(values[i], start, start += count); });
+  return labels;
 }
 
-// For each value of the map its colour, or nothing.
-function tints() {
-  const { names, panoptic } = seen.answer, tint = new Map();
-  if (part("instances").checked && panoptic) {
-    for (const { id, label } of panoptic.segments) if (!seen.hidden.has(label)) tint.set(id, colour(id * 7 + 3));
-    return [panoptic.runs, tint];
+// The run-length encoded map to draw, and the color of each of its values; values without a color are not drawn.
+function mapAndColors() {
+  const { class_names: names, class_map: classMap, panoptic } = state.result, colors = new Map();
+  if (showsInstances() && panoptic) {
+    for (const { id, class_name: name } of panoptic.segments_info) {
+      if (!state.hiddenClasses.has(name)) colors.set(id, classColor(id * 7 + 3));
+    }
+    return [panoptic.segmentation, colors];
   }
-  names.forEach((name, label) => { if (!seen.hidden.has(name)) tint.set(label + 1, colour(label)); });
-  return [seen.answer.class_map, tint];
+  names.forEach((name, classId) => { if (!state.hiddenClasses.has(name)) colors.set(classId + 1, classColor(classId)); });
+  return [classMap, colors];
 }
 
-function drawMask() {
-  const { width, height } = seen.answer, [runs, tint] = tints();
-  if (!runs) return;
-  const values = unrolled(runs, width * height), opacity = Number(part("opacity").value);
-  const layer = new OffscreenCanvas(width, height), painted = new ImageData(width, height), data = painted.data;
-  for (let i = 0; i < values.length; i++) {
-    const rgb = tint.get(values[i]);
+function drawMap() {
+  const { width, height } = state.result, [rle, colors] = mapAndColors();
+  if (!rle) return;
+  const labels = decodeRle(rle), opacity = Number(element("opacity").value);
+  const layer = new OffscreenCanvas(width, height), imageData = new ImageData(width, height);
+  for (let i = 0; i < labels.length; i++) {
+    const rgb = colors.get(labels[i]);
     if (!rgb) continue;
-    const x = i % width;
-    const border = (x > 0 && values[i - 1] !== values[i]) || (x < width - 1 && values[i + 1] !== values[i]) ||
-      (i >= width && values[i - width] !== values[i]) || (i + width < values.length && values[i + width] !== values[i]);
-    data.set([...rgb, 255 * (border && opacity > 0 ? 1 : opacity)], 4 * i);
+    const x = i % width, label = labels[i];
+    const isBorder = (x > 0 && labels[i - 1] !== label) || (x < width - 1 && labels[i + 1] !== label) ||
+      (i >= width && labels[i - width] !== label) || (i + width < labels.length && labels[i + width] !== label);
+    imageData.data.set([...rgb, 255 * (isBorder && opacity > 0 ? 1 : opacity)], 4 * i);
   }
-  layer.getContext("2d").putImageData(painted, 0, 0);
-  pen.drawImage(layer, 0, 0);
+  layer.getContext("2d").putImageData(imageData, 0, 0);
+  context.drawImage(layer, 0, 0);
 }
 
 function drawBoxes() {
-  const long = Math.max(canvas.width, canvas.height), line = Math.max(2, Math.round(long / 250));
-  const size = Math.max(12, Math.round(long / 34));
-  pen.font = `600 ${size}px system-ui, sans-serif`;
-  pen.textBaseline = "top";
-  for (const { label, score: sure, box: [x1, y1, x2, y2] } of shown().reverse()) {
-    const rgb = colour(seen.answer.names.indexOf(label));
-    for (const [wide, ink] of [[line + 2, "#000"], [line, css(rgb)]]) {
-      pen.lineWidth = wide; pen.strokeStyle = ink; pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
+  const longSide = Math.max(canvas.width, canvas.height), lineWidth = Math.max(2, Math.round(longSide / 250));
+  const fontSize = Math.max(12, Math.round(longSide / 34));
+  context.font = `600 ${fontSize}px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  for (const { class_id: classId, class_name: name, score, box: [x1, y1, x2, y2] } of visibleDetections().reverse()) {
+    const rgb = classColor(classId);
+    for (const [width, color] of [[lineWidth + 2, "#000"], [lineWidth, cssColor(rgb)]]) {
+      context.lineWidth = width; context.strokeStyle = color; context.strokeRect(x1, y1, x2 - x1, y2 - y1);
     }
-    const text = `${label} ${sure.toFixed(2)}`, wide = pen.measureText(text).width + 8, high = size + 6;
-    const x = Math.max(0, Math.min(x1, canvas.width - wide)), y = y1 >= high ? y1 - high : y1;
-    pen.fillStyle = css(rgb); pen.fillRect(x, y, wide, high);
-    pen.fillStyle = bright(rgb) ? "#000" : "#fff"; pen.fillText(text, x + 4, y + 3);
+    const text = `${name} ${score.toFixed(2)}`, width = context.measureText(text).width + 8, height = fontSize + 6;
+    const x = Math.max(0, Math.min(x1, canvas.width - width)), y = y1 >= height ? y1 - height : y1;
+    context.fillStyle = cssColor(rgb); context.fillRect(x, y, width, height);
+    context.fillStyle = isBright(rgb) ? "#000" : "#fff"; context.fillText(text, x + 4, y + 3);
   }
 }
 
 function draw() {
-  if (!seen.answer) return;
-  const { width, height } = seen.answer;
+  if (!state.result) return;
+  const { width, height } = state.result;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  pen.drawImage(seen.picture, 0, 0, width, height);
-  if (part("mask").checked) drawMask();
-  if (part("boxes").checked) drawBoxes();
+  context.drawImage(state.image, 0, 0, width, height);
+  if (element("class-map").checked) drawMap();
+  if (element("boxes").checked) drawBoxes();
   fillTable();
 }
 
 function fillTable() {
-  const rows = shown().map(({ label, score: sure, box: [x1, y1, x2, y2] }) => {
+  const rows = visibleDetections().map(({ class_name: name, score, box: [x1, y1, x2, y2] }) => {
     const row = document.createElement("tr");
-    const cells = [label, sure.toFixed(2), [x1, y1, x2 - x1, y2 - y1].map(Math.round).join(", ")];
+    const cells = [name, score.toFixed(2), [x1, y1, x2 - x1, y2 - y1].map(Math.round).join(", ")];
     row.append(...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
     return row;
   });
-  part("table").hidden = !rows.length;
-  part("table").tBodies[0].replaceChildren(...rows);
+  element("table").hidden = !rows.length;
+  element("table").tBodies[0].replaceChildren(...rows);
 }
 
+// A checkbox for each class of the image, and for the hidden ones.
 function fillClasses() {
-  const { names, class_map: runs, detections } = seen.answer;
-  const there = new Set([...seen.hidden, ...detections.filter((d) => d.score >= score()).map((d) => d.label)]);
-  for (let i = 0; runs && i < runs.length; i += 2) if (runs[i] > 0 && runs[i] <= names.length) there.add(names[runs[i] - 1]);
-  const labels = names.filter((name) => there.has(name)).map((name) => {
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: !seen.hidden.has(name) });
-    box.onchange = () => { seen.hidden[box.checked ? "delete" : "add"](name); draw(); };
+  const { class_names: names, class_map: classMap, detections } = state.result;
+  const present = new Set(state.hiddenClasses);
+  for (const { class_name: name, score } of detections) if (score >= minScore()) present.add(name);
+  for (const value of classMap?.values ?? []) if (value > 0 && value <= names.length) present.add(names[value - 1]);
+  const labels = names.filter((name) => present.has(name)).map((name) => {
+    const checked = !state.hiddenClasses.has(name);
+    const checkbox = Object.assign(document.createElement("input"), { type: "checkbox", checked });
+    checkbox.onchange = () => { state.hiddenClasses[checkbox.checked ? "delete" : "add"](name); draw(); };
     const chip = Object.assign(document.createElement("span"), { className: "chip" });
-    chip.style.background = css(colour(names.indexOf(name)));
+    chip.style.background = cssColor(classColor(names.indexOf(name)));
     const label = document.createElement("label");
-    label.append(box, chip, name);
+    label.append(checkbox, chip, name);
     return label;
   });
-  part("classes").hidden = !labels.length;
-  part("classes").replaceChildren(part("classes").firstElementChild, ...labels);
+  element("classes").hidden = !labels.length;
+  element("classes").replaceChildren(element("classes").firstElementChild, ...labels);
 }
 
-function say(text, wrong = false) {
-  part("status").textContent = text;
-  part("status").classList.toggle("wrong", wrong);
+function setStatus(text, isError = false) {
+  element("status").textContent = text;
+  element("status").classList.toggle("error", isError);
 }
 
-// ---- looking
+// ---- prediction
 
-const wish = () => ({ score: part("instances").checked ? score() : LEAST, instances: part("instances").checked });
+const requestOptions = () => ({ minScore: showsInstances() ? minScore() : LOWEST_SCORE, panoptic: showsInstances() });
 
-async function lookAt(blob, picture) {
-  const number = ++seen.asked;
-  say("Looking ...");
+async function predict(blob, image) {
+  const number = ++state.requestCount;
+  setStatus("Predicting ...");
   try {
-    const begun = performance.now(), answer = await engine.look(blob, wish());
-    if (number !== seen.asked) return;  // another was asked for meanwhile
-    show(answer, picture, blob);
-    const found = shown().length;
-    say(`${found} thing${found === 1 ? "" : "s"} in ${Math.round(performance.now() - begun)} ms, ` +
-      `${answer.width} x ${answer.height} pixels`);
+    const start = performance.now(), result = await engine.predict(blob, requestOptions());
+    if (number !== state.requestCount) return;  // a newer request replaced it
+    show(result, image, blob);
+    const count = visibleDetections().length;
+    setStatus(`${count} object${count === 1 ? "" : "s"} in ${Math.round(performance.now() - start)} ms, ` +
+      `${result.width} x ${result.height} pixels`);
   } catch (error) {
-    if (number === seen.asked) say(String(error.message ?? error), true);
+    if (number === state.requestCount) setStatus(String(error.message ?? error), true);
   }
 }
 
-function show(answer, picture, blob) {
-  Object.assign(seen, { answer, picture, blob });
-  part("drop").hidden = true;
+function show(result, image, blob) {
+  Object.assign(state, { result, image, blob });
+  element("drop").hidden = true;
   canvas.hidden = false;
-  part("save").disabled = part("copy").disabled = false;
+  element("save").disabled = element("copy").disabled = false;
   fillClasses();
   draw();
 }
 
-async function open(file) {
+async function openFile(file) {
   if (!file) return;
   stopCamera();
   try {
-    await lookAt(file, await createImageBitmap(file));
+    await predict(file, await createImageBitmap(file));
   } catch {
-    say(`${file.name ?? "this"} is no picture that this browser can show`, true);
+    setStatus(`${file.name ?? "clipboard"}: expected an image that this browser can decode`, true);
   }
 }
 
-// ---- the camera
+// ---- camera
 
 async function startCamera() {
   stopCamera();
-  const video = part("camera"), shot = new OffscreenCanvas(1, 1), number = seen.starts;
+  const video = element("video"), frame = new OffscreenCanvas(1, 1), number = state.cameraStarts;
   try {
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, facingMode: "environment" } });
-    if (number !== seen.starts) return end(stream);  // another press, or a file, came first
-    video.srcObject = stream;
+    const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, facingMode: "environment" } });
+    if (number !== state.cameraStarts) return stopTracks(media);  // stopped while it was starting
+    video.srcObject = media;
     await video.play();
   } catch (error) {
-    if (number === seen.starts) { say(`no camera: ${error.message ?? error}`, true); stopCamera(); }
+    if (number === state.cameraStarts) { setStatus(`no camera: ${error.message ?? error}`, true); stopCamera(); }
     return;
   }
-  if (number !== seen.starts) return;  // who came first has ended the stream
-  part("live").setAttribute("aria-pressed", "true");
-  const mine = (seen.line = engine.openLine(wish()));
-  let frames = 0, since = performance.now();
+  if (number !== state.cameraStarts) return;  // stopCamera() has stopped the tracks
+  element("camera").setAttribute("aria-pressed", "true");
+  const stream = (state.stream = engine.openStream(requestOptions()));
+  let frames = 0, start = performance.now();
   try {
-    while (seen.line === mine) {
-      Object.assign(shot, { width: video.videoWidth, height: video.videoHeight });
-      shot.getContext("2d").drawImage(video, 0, 0);
-      const picture = await createImageBitmap(shot), blob = await shot.convertToBlob({ type: "image/jpeg", quality: 0.8 });
-      const answer = await mine.look(blob);
-      if (seen.line !== mine) break;
-      show(answer, picture, blob);
+    while (state.stream === stream) {
+      Object.assign(frame, { width: video.videoWidth, height: video.videoHeight });
+      frame.getContext("2d").drawImage(video, 0, 0);
+      const image = await createImageBitmap(frame), blob = await frame.convertToBlob({ type: "image/jpeg", quality: 0.8 });
+      const result = await stream.predict(blob);
+      if (state.stream !== stream) break;
+      show(result, image, blob);
       if (++frames % 10 === 0) {
-        say(`${((10 * 1000) / (performance.now() - since)).toFixed(1)} frames a second`);
-        since = performance.now();
+        setStatus(`${((10 * 1000) / (performance.now() - start)).toFixed(1)} frames per second`);
+        start = performance.now();
       }
     }
   } catch (error) {
-    if (seen.line === mine) { say(String(error.message ?? error), true); stopCamera(); }
+    if (state.stream === stream) { setStatus(String(error.message ?? error), true); stopCamera(); }
   }
 }
 
-const end = (stream) => { for (const track of stream?.getTracks() ?? []) track.stop(); };
+const stopTracks = (media) => { for (const track of media?.getTracks() ?? []) track.stop(); };
 
 function stopCamera() {
-  seen.starts++;  // a camera that is still starting ends when it is there
-  seen.line?.close();
-  seen.line = null;
-  part("live").setAttribute("aria-pressed", "false");
-  end(part("camera").srcObject);
-  part("camera").srcObject = null;
+  state.cameraStarts++;  // a camera that is still starting stops as soon as it has started
+  state.stream?.close();
+  state.stream = null;
+  element("camera").setAttribute("aria-pressed", "false");
+  stopTracks(element("video").srcObject);
+  element("video").srcObject = null;
 }
 
-// ---- hands
+// ---- controls
 
-function save() {
+function saveImage() {
   canvas.toBlob((blob) => {
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "blitznet.png" });
     link.click();
@@ -213,50 +228,54 @@ function save() {
   });
 }
 
-async function copy() {
-  const { width, height } = seen.answer;
+async function copyJson() {
+  const { width, height } = state.result;
   try {
-    await navigator.clipboard.writeText(JSON.stringify({ width, height, detections: shown() }, null, 1));
-    say("The JSON is in the clipboard.");
+    await navigator.clipboard.writeText(JSON.stringify({ width, height, detections: visibleDetections() }, null, 1));
+    setStatus("The JSON is in the clipboard.");
   } catch (error) {
-    say(`cannot copy: ${error.message ?? error}`, true);
+    setStatus(`cannot copy: ${error.message ?? error}`, true);
   }
 }
 
-const again = () => (seen.blob && !seen.line ? lookAt(seen.blob, seen.picture) : draw());
+const repeatRequest = () => (state.blob && !state.stream ? predict(state.blob, state.image) : draw());
 
-part("file").onchange = ({ target }) => { open(target.files[0]); target.value = ""; };
-part("live").onclick = () => (seen.line ? stopCamera() : startCamera());
-part("save").onclick = save;
-part("copy").onclick = copy;
-part("score").oninput = () => { part("score-said").textContent = score().toFixed(2); draw(); };
-part("score").onchange = () => { if (part("instances").checked) again(); else if (seen.answer) fillClasses(); };
-part("opacity").oninput = ({ target }) => { part("opacity-said").textContent = `${Math.round(100 * target.value)} %`; draw(); };
-part("boxes").onchange = part("mask").onchange = draw;
-part("instances").onchange = () => {
-  if (seen.line) startCamera(); else again();
+element("file").onchange = ({ target }) => { openFile(target.files[0]); target.value = ""; };
+element("camera").onclick = () => (state.stream ? stopCamera() : startCamera());
+element("save").onclick = saveImage;
+element("copy").onclick = copyJson;
+element("min-score").oninput = () => { element("min-score-value").textContent = minScore().toFixed(2); draw(); };
+element("min-score").onchange = () => { if (showsInstances()) repeatRequest(); else if (state.result) fillClasses(); };
+element("opacity").oninput = ({ target }) => {
+  element("opacity-value").textContent = `${Math.round(100 * target.value)} %`;
+  draw();
 };
-const KEYS = { o: () => part("file").click(), c: () => part("live").click(), d: () => part("save").click(),
-  j: () => part("copy").click(), i: () => part("instances").click() };
+element("boxes").onchange = element("class-map").onchange = draw;
+element("instances").onchange = () => {
+  if (state.stream) startCamera(); else repeatRequest();
+};
+const SHORTCUTS = { o: "file", c: "camera", d: "save", j: "copy", i: "instances" };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox])")) return;
-  KEYS[event.key.toLowerCase()]?.();
+  const id = SHORTCUTS[event.key.toLowerCase()];
+  if (id) element(id).click();
 });
-addEventListener("paste", ({ clipboardData }) => open(clipboardData.files[0]));
-for (const kind of ["dragenter", "dragover"]) {
-  addEventListener(kind, (event) => { event.preventDefault(); part("stage").classList.add("over"); });
+addEventListener("paste", ({ clipboardData }) => openFile(clipboardData.files[0]));
+for (const name of ["dragenter", "dragover"]) {
+  addEventListener(name, (event) => { event.preventDefault(); element("stage").classList.add("dragging"); });
 }
-addEventListener("dragleave", () => part("stage").classList.remove("over"));
+addEventListener("dragleave", () => element("stage").classList.remove("dragging"));
 addEventListener("drop", (event) => {
   event.preventDefault();
-  part("stage").classList.remove("over");
-  open(event.dataTransfer.files[0]);
+  element("stage").classList.remove("dragging");
+  openFile(event.dataTransfer.files[0]);
 });
 
 try {
-  const { name, classes, panoptic = true, engine: where } = await engine.about();
-  part("instances").parentElement.hidden = !panoptic;
-  part("about").textContent = `${name}: boxes and a class for every pixel, ${classes.length} classes${where ? `, by ${where}` : ""}`;
+  const { name, classes, panoptic = true, engine: engineName } = await engine.getModel();
+  element("instances").parentElement.hidden = !panoptic;
+  element("model").textContent =
+    `${name}: object boxes and a class for every pixel, ${classes.length} classes${engineName ? `, ${engineName}` : ""}`;
 } catch (error) {
-  say(String(error.message ?? error), true);
+  setStatus(String(error.message ?? error), true);
 }

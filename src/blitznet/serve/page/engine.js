@@ -1,47 +1,49 @@
-// Who looks at pictures: the server that this page came from.
-// engine.about() -> {name, classes, ...}; engine.look(blob, wish) -> the answer of POST /v1/predict.
+// The inference engine of the page: the server that the page came from. `demo/engine.js` runs in the browser instead.
+// getModel() -> {name, classes, ...}; predict(blob, options) -> the JSON of POST /v1/predict;
+// openStream(options) -> {predict(blob), close()}. Options: minScore, panoptic.
 
 let token = null;
 
-function words({ score, instances }) {
-  return `score=${score}&class_map=1${instances ? "&panoptic=1" : ""}`;
+function queryString({ minScore, panoptic }) {
+  return `min_score=${minScore}&class_map=1${panoptic ? "&panoptic=1" : ""}`;
 }
 
-async function asked(path, options = {}) {
+async function request(path, options = {}) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
-  if (answer.status === 401 && (token = prompt("This server wants a token:"))) return asked(path, options);
-  const content = await answer.json();
-  if (!answer.ok) throw new Error(content.error ?? `the server answered ${answer.status}`);
+  const response = await fetch(path, { ...options, headers: { ...headers, ...options.headers } });
+  if (response.status === 401 && (token = prompt("This server requires a token:"))) return request(path, options);
+  const content = await response.json();
+  if (!response.ok) throw new Error(content.error ?? `the server returned status ${response.status}`);
   return content;
 }
 
-export const about = () => asked("v1/model");
+export const getModel = () => request("v1/model");
 
-export const look = (blob, wish) => asked(`v1/predict?${words(wish)}`, { method: "POST", body: blob });
+export const predict = (blob, options) => request(`v1/predict?${queryString(options)}`, { method: "POST", body: blob });
 
-// A line for a camera: its look() is called with one picture after the other, each when the last was answered.
-export function openLine(wish) {
-  const address = new URL(`v1/stream?${words(wish)}${token ? `&token=${encodeURIComponent(token)}` : ""}`, location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address);
-  const opened = new Promise((done, failed) => {
-    socket.onopen = done;
-    socket.onerror = () => failed(new Error("the server does not answer"));
+// A WebSocket for camera frames; call predict() again only after the last one resolved.
+export function openStream(options) {
+  const query = `${queryString(options)}${token ? `&token=${encodeURIComponent(token)}` : ""}`;
+  const url = new URL(`v1/stream?${query}`, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  const socket = new WebSocket(url);
+  const opened = new Promise((resolve, reject) => {
+    socket.onopen = resolve;
+    socket.onerror = () => reject(new Error("cannot connect to the server"));
   });
-  opened.catch(() => {});  // look() tells it; nobody may ever call it
+  opened.catch(() => {});  // predict() reports the error; it may never be called
   return {
-    async look(blob) {
+    async predict(blob) {
       await opened;
-      return new Promise((done, failed) => {
-        const closed = () => failed(new Error("the server has closed the line"));
-        if (socket.readyState !== WebSocket.OPEN) return closed();  // it would send nothing, and hear nothing
+      return new Promise((resolve, reject) => {
+        const rejectClosed = () => reject(new Error("the server closed the connection"));
+        if (socket.readyState !== WebSocket.OPEN) return rejectClosed();  // a closed socket sends no events
         socket.onmessage = ({ data }) => {
-          const answer = JSON.parse(data);
-          if (answer.error) failed(new Error(answer.error));
-          else done(answer);
+          const result = JSON.parse(data);
+          if (result.error) reject(new Error(result.error));
+          else resolve(result);
         };
-        socket.onclose = closed;
+        socket.onclose = rejectClosed;
         socket.send(blob);
       });
     },

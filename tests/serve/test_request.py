@@ -1,0 +1,114 @@
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from blitznet.serve.limits import ServeLimits
+from blitznet.serve.request import PredictRequest, decode_image, parse_request, read_body
+from support.images import encode_random_image
+
+
+def test_an_empty_query_has_the_defaults() -> None:
+    request = parse_request({})
+    assert request == PredictRequest(format="json", min_score=0.5, class_map=False, panoptic=False)
+    assert not request.needs_class_map
+    assert request.media_type == "application/json"
+
+
+def test_every_parameter_is_parsed() -> None:
+    query = {"min_score": "0.3", "class_map": "true", "panoptic": "1", "format": "overlay", "other": "x"}
+    request = parse_request(query)
+    assert request == PredictRequest(format="overlay", min_score=0.3, class_map=True, panoptic=True)
+    assert request.needs_class_map
+    assert request.media_type == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("min_score", "2", "0 to 1"),
+        ("min_score", "x", "0 to 1"),
+        ("min_score", "nan", "0 to 1"),
+        ("class_map", "yes", "0 or 1"),
+        ("panoptic", "", "0 or 1"),
+        ("format", "mask", "json, overlay or class_map"),
+    ],
+)
+def test_an_invalid_parameter_is_400(name: str, value: str, expected: str) -> None:
+    with pytest.raises(HTTPException) as caught:
+        parse_request({name: value})
+    assert (caught.value.status_code, caught.value.detail) == (400, f"{name}: expected {expected}, got {value!r}")
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "json"),
+        ("application/*", "json"),
+        ("text/html, application/json;q=0.9", "json"),
+        ("image/png", "overlay"),
+        ("image/*", "overlay"),
+        ("image/png;content=class_map", "class_map"),
+        ("image/png; content=class_map", "class_map"),
+    ],
+)
+def test_accept_decides_the_format_unless_the_query_does(accept: str, expected: str) -> None:
+    assert parse_request({}, accept).format == expected
+    assert parse_request({"format": "json"}, accept).format == "json"
+
+
+def test_an_unsupported_accept_is_406() -> None:
+    with pytest.raises(HTTPException, match="406: expected Accept: application/json"):
+        parse_request({}, "text/html")
+
+
+def make_request(chunks: list[bytes], headers: list[tuple[bytes, bytes]] | None = None) -> Request:
+    """A request that delivers these chunks and then stalls."""
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": chunk, "more_body": index < len(chunks) - 1}
+        for index, chunk in enumerate(chunks)
+    ]
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            await asyncio.sleep(5)
+        return messages.pop(0)
+
+    return Request({"type": "http", "method": "POST", "headers": headers or []}, receive)
+
+
+def test_a_body_within_the_limit_is_read_whole() -> None:
+    limits = ServeLimits(max_body_bytes=6)
+    assert asyncio.run(read_body(make_request([b"abc", b"def"]), limits)) == b"abcdef"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "headers"), [([b"abcd", b"efg"], None), ([], [(b"content-length", b"7")])], ids=["chunked", "declared"]
+)
+def test_a_body_beyond_the_limit_is_413(chunks: list[bytes], headers: list[tuple[bytes, bytes]] | None) -> None:
+    with pytest.raises(HTTPException, match="413: expected at most 6 bytes, got more"):
+        asyncio.run(read_body(make_request(chunks, headers), ServeLimits(max_body_bytes=6)))
+
+
+def test_a_body_that_stalls_is_408() -> None:
+    with pytest.raises(HTTPException, match=r"408: the request did not arrive within 0\.1 s"):
+        asyncio.run(read_body(make_request([]), ServeLimits(timeout=0.1)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "400: expected the bytes of an image, got nothing"),
+        (b"text", "415: .*not an image of a known format"),
+        (encode_random_image(), "413: expected at most 2,399 pixels, got 60x40"),
+    ],
+)
+def test_decode_image_refuses(content: bytes, message: str) -> None:
+    with pytest.raises(HTTPException, match=message):
+        decode_image(content, ServeLimits(max_pixels=2399))
+
+
+def test_decode_image_accepts_the_limit() -> None:
+    assert decode_image(encode_random_image(), ServeLimits(max_pixels=2400)).size() == (40, 60)
