@@ -55,7 +55,7 @@ def links(page: Path) -> list[str]:
 def write_material(class_names: Sequence[str] = synthetic_data.NAMES) -> None:
     """Write an image, a video and VOC sets into the working folder, with these names for the three shapes."""
     Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save("image.jpg")
-    write_video(Path("clip.mp4"), frames=5, sound="aac")
+    write_video(Path("clip.mp4"), frames=5, audio="aac")
     drawings = synthetic_data.draw(8)
     synthetic_data.write_voc(Path("mydata"), drawings[:5], "train", names=class_names)
     synthetic_data.write_voc(Path("mydata"), drawings[5:], "val", names=class_names)

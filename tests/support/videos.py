@@ -1,4 +1,4 @@
-"""Videos that tests make: each frame says its number, by how bright it is."""
+"""Videos for tests; the brightness of a frame is a function of its index."""
 
 from pathlib import Path
 
@@ -8,66 +8,66 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 STEP = 8
-"""how much brighter each frame is than the one before"""
+"""difference in brightness of consecutive frames"""
 
 
-def write_film(
-    path: Path, *, frames: int = 12, size: tuple[int, int] = (48, 64), sound: str | None = None, gap: int | None = None
+def write_video(
+    path: Path, *, frames: int = 12, size: tuple[int, int] = (48, 64), audio: str | None = None, gap: int | None = None
 ) -> Path:
-    """A film of `size` (H, W), 10 frames a second; of frame `gap` on everything is shown a second later."""
-    with av.open(str(path), "w") as film:
-        pictures = film.add_stream("mpeg4", rate=10)
-        assert isinstance(pictures, VideoStream)
-        pictures.height, pictures.width = size
-        pictures.pix_fmt = "yuv420p"
-        pictures.bit_rate = 2_000_000
-        heard = film.add_stream(sound, rate=44100) if sound else None
-        for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(np.full((*size, 3), brightness(number), np.uint8), format="rgb24")
-            frame.pts = number + (10 if gap is not None and number >= gap else 0)
-            film.mux(pictures.encode(frame))
-        film.mux(pictures.encode(None))
-        if isinstance(heard, AudioStream):
+    """Write a video of `size` (H, W) with 10 frames per second; frames from index `gap` on are a second later."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 2_000_000
+        audio_stream = container.add_stream(audio, rate=44100) if audio else None
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.full((*size, 3), brightness(index), np.uint8), format="rgb24")
+            frame.pts = index + (10 if gap is not None and index >= gap else 0)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if isinstance(audio_stream, AudioStream):
             for start in range(0, 4410 * frames, 1024):
                 wave = np.sin(np.arange(start, start + 1024, dtype=np.float32) / 20)[None]
-                part = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-                part.sample_rate, part.pts = 44100, start
-                film.mux(heard.encode(part))
-            film.mux(heard.encode(None))
+                chunk = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+                chunk.sample_rate, chunk.pts = 44100, start
+                container.mux(audio_stream.encode(chunk))
+            container.mux(audio_stream.encode(None))
     return path
 
 
-def write_unknown_sound(path: Path) -> Path:
-    """A film (.avi) whose sound is of a codec that nobody knows."""
-    content = write_film(path, sound="pcm_mulaw").read_bytes()
-    form = content.index(b"strf", content.index(b"auds")) + 8
-    path.write_bytes(content[:form] + b"BB" + content[form + 2 :])
+def write_video_with_unknown_audio(path: Path) -> Path:
+    """Write a video (.avi) whose audio has an unknown codec."""
+    content = write_video(path, audio="pcm_mulaw").read_bytes()
+    codec_tag = content.index(b"strf", content.index(b"auds")) + 8
+    path.write_bytes(content[:codec_tag] + b"BB" + content[codec_tag + 2 :])
     return path
 
 
-def brightness(number: int) -> int:
-    """Of a frame's pixels."""
-    return 20 + STEP * (number % 24)
+def brightness(index: int) -> int:
+    """The value of all pixels of a frame."""
+    return 20 + STEP * (index % 24)
 
 
-def watched(path: Path) -> tuple[list[float], list[float]]:
-    """Seconds and brightness of each frame of a film."""
+def read_video(path: Path) -> tuple[list[float], list[float]]:
+    """The time in seconds and the brightness of each frame."""
     seconds, levels = [], []
-    with av.open(str(path)) as film:
-        for frame in film.decode(video=0):
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
             assert frame.time is not None
             seconds.append(frame.time)
             levels.append(float(frame.to_ndarray(format="rgb24").mean()))
     return seconds, levels
 
 
-def packets_of_sound(path: Path) -> list[bytes]:
-    """Everything that is heard, as it is stored."""
-    with av.open(str(path)) as film:
-        return [bytes(packet) for packet in film.demux(audio=0) if packet.size]
+def audio_packets(path: Path) -> list[bytes]:
+    """The content of every audio packet."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
-def join(path: Path, *films: Path) -> Path:
-    """Films end to end, as `cat` does it."""
-    path.write_bytes(b"".join(film.read_bytes() for film in films))
+def concatenate(path: Path, *videos: Path) -> Path:
+    """Concatenate files, as `cat` does."""
+    path.write_bytes(b"".join(video.read_bytes() for video in videos))
     return path

@@ -1,5 +1,5 @@
-"""Moving pictures: frames out of files, cameras and streams, and into files, with their times and their sound.
+"""Video: frames from files, image sequences, cameras and streams, and files written from frames, with audio.
 
 May import: core, numpy, PyAV (extra `video`).
-Never comes in: the network, drawing, printing.
+Never imports: torch, drawing, runtime. It does not print.
 """

@@ -1,4 +1,4 @@
-"""A picture of a moving picture."""
+"""A decoded video frame with its time and audio."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.stream import Stream
 
-    Coded: TypeAlias = Packet[Stream]
-    """some of what is shown or heard, as it came"""
-    Sound: TypeAlias = Packet[AudioStream]
+    MediaPacket: TypeAlias = Packet[Stream]
+    """an encoded packet of any stream"""
+    AudioPacket: TypeAlias = Packet[AudioStream]
+    """an encoded packet of an audio stream"""
 else:
-    Coded: TypeAlias = Packet
-    Sound: TypeAlias = Packet
-"""some milliseconds of what is heard, as it came"""
+    MediaPacket: TypeAlias = Packet
+    AudioPacket: TypeAlias = Packet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture, upright, and when it is shown."""
+    """A video frame, upright, with its time."""
 
-    number: int
-    """0, 1, ... of those that were decoded"""
-    pixels: RGBArray
+    index: int
+    """0, 1, ... of the decoded frames"""
+    image: RGBArray
     """(H, W, 3) uint8 RGB"""
     pts: int
-    """when it is shown, in the source's time base"""
+    """presentation time, in the source's time base"""
     seconds: float
-    """the same in seconds since the first one"""
-    taken: float
-    """`time.monotonic()` when it was decoded"""
-    sound: tuple[Sound, ...] = ()
-    """what is heard between the picture before and this one, as it came"""
+    """presentation time in seconds since the first frame"""
+    decoded_at: float
+    """`time.monotonic()` when the frame was decoded"""
+    audio: tuple[AudioPacket, ...] = ()
+    """encoded audio packets between the previous frame and this one"""

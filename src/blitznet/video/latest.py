@@ -1,56 +1,60 @@
-"""Only the newest: what a source gives faster than it is looked at is dropped, so that nobody looks at the past."""
+"""LatestFrameReader: the newest frame of a live source, for a reader slower than the source."""
 
 from collections.abc import Generator
 from threading import Condition, Thread
 
 from blitznet.video.frame import Frame
-from blitznet.video.reader import Video
+from blitznet.video.reader import VideoSource
+
+_POLL = 0.1
+"""seconds between wake-ups of a waiting reader, which let it handle Ctrl-C"""
 
 
 class LatestFrameReader:
-    """The newest frame of a live source each time one is asked for; those between are counted and dropped."""
+    """Reads a live source in a thread and yields the newest frame each time; the frames between are dropped."""
 
-    def __init__(self, video: Video) -> None:
-        """Read `video` in a thread of its own, from the first frame that is asked for."""
+    def __init__(self, source: VideoSource) -> None:
+        """Read `source`; the thread starts with the first frame."""
         self.dropped = 0
-        self._video = video
+        """number of dropped frames"""
+        self._source = source
         self._frame: Frame | None = None
         self._error: BaseException | None = None
-        self._ended = self._unwanted = False
-        self._change = Condition()
+        self._ended = self._stopped = False
+        self._changed = Condition()
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Each a newer one than the last; what the source raises is raised here."""
-        thread = Thread(target=self._read, name="blitznet-live", daemon=True)
+        """Yield frames, each newer than the last; raises what the source raises after its last frame."""
+        thread = Thread(target=self._read, name="blitznet-latest-frame", daemon=True)
         thread.start()
         try:
-            while (frame := self._next()) is not None:
+            while (frame := self._wait_for_frame()) is not None:
                 yield frame
         finally:
-            self._unwanted = True
-            # one that hangs in a dead stream does not keep us: it is a daemon, and closes what it reads when it is back
+            self._stopped = True
+            # a thread that hangs in a dead stream is a daemon; it closes the stream when the stream returns
             thread.join(timeout=1)
         if self._error is not None:
             raise self._error
 
-    def _next(self) -> Frame | None:
-        with self._change:
+    def _wait_for_frame(self) -> Frame | None:
+        with self._changed:
             while self._frame is None and not self._ended:
-                self._change.wait(0.1)  # in pieces, so that Ctrl-C is heard
+                self._changed.wait(_POLL)
             frame, self._frame = self._frame, None
         return frame
 
     def _read(self) -> None:
         try:
-            for frame in self._video.frames():
-                with self._change:
+            for frame in self._source.frames():
+                with self._changed:
                     self.dropped += self._frame is not None
                     self._frame = frame
-                    self._change.notify()
-                if self._unwanted:
+                    self._changed.notify()
+                if self._stopped:
                     break
-        except BaseException as error:  # told to the thread that asks
+        except BaseException as error:  # raised again in the reading thread
             self._error = error
-        with self._change:
+        with self._changed:
             self._ended = True
-            self._change.notify()
+            self._changed.notify()

@@ -1,7 +1,7 @@
-"""Where moving pictures come from: files, image sequences, cameras and streams, all as frames with their times.
+"""Video sources: files, image sequences, cameras and network streams, all read as frames with their times.
 
-A file gives every frame. What is live, a camera or a stream without an end, is told so: who reads it too slowly wants
-the newest frame (`live.py`), and where it breaks off it is opened again.
+A file yields every frame. A live source, which is a camera or a stream without an end, is opened again when it breaks
+off; a slow reader of a live source uses `LatestFrameReader`.
 """
 
 import time
@@ -24,139 +24,160 @@ from av.video.stream import VideoStream
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.image import ImageSource
-from blitznet.video.frame import Frame, Sound
+from blitznet.video.frame import AudioPacket, Frame
 from blitznet.video.timestamps import make_monotonic
 
-LIVE_BASE = Fraction(1, 90000)
-"""seconds; live frames are timed by our own clock, which a stream that is opened again does not set back"""
-TRIES = 5
-"""times that a live source is opened again before it is given up"""
-_PAUSE = 0.5
-"""seconds before the first of these; each further one waits twice as long"""
-_SLOW = (10.0, 10.0)
-"""seconds until a stream that does not open, or does not go on, is an error"""
-_DEFAULT_RATE = Fraction(25)
+LIVE_TIME_BASE = Fraction(1, 90000)
+"""seconds; live frames are timed by the local clock, which does not restart when a stream is opened again"""
+MAX_RECONNECTS = 5
+"""consecutive attempts to open a live source again before it is an error"""
+_RECONNECT_DELAY = 0.5
+"""seconds before the first attempt; doubles with each further one"""
+_TIMEOUTS = (10.0, 10.0)
+"""seconds to open a source, and to read a packet"""
+_DEFAULT_FPS = Fraction(25)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a source says of itself."""
+    """Properties of a video source."""
 
     name: str
-    """for files that are made of it"""
+    """stem of the files written for it"""
     live: bool
+    """whether it is a camera or a stream without an end"""
     time_base: Fraction
-    """seconds"""
-    rate: Fraction
-    """frames a second"""
-    aspect: Fraction = Fraction(1)
-    """how wide a pixel is, for one that is 1 high"""
-    count: int | None = None
-    """frames, as far as it knows"""
-    heard: tuple[AudioStream, ...] = ()
-    """its sound"""
+    """seconds per unit of `Frame.pts`"""
+    fps: Fraction
+    """frames per second"""
+    sample_aspect_ratio: Fraction = Fraction(1)
+    """width of a pixel divided by its height"""
+    frame_count: int | None = None
+    """number of frames, approximate; None if unknown"""
+    audio_streams: tuple[AudioStream, ...] = ()
 
 
-class Video(Protocol):
-    """A source that is open, and whose frames are read once."""
+class VideoSource(Protocol):
+    """An open video whose frames are read once."""
 
     @property
-    def about(self) -> VideoInfo:
-        """What is known before the first frame."""
+    def info(self) -> VideoInfo:
+        """Properties known before the first frame."""
         ...
 
     @property
-    def rest(self) -> Sequence[Sound]:
-        """Sound after the last frame."""
+    def trailing_audio(self) -> Sequence[AudioPacket]:
+        """Audio packets after the last frame."""
         ...
 
     @property
-    def lost(self) -> int:
-        """Times that it broke off and was opened again."""
+    def reconnects(self) -> int:
+        """Number of times that a live source was opened again."""
         ...
 
     @property
-    def broken(self) -> int:
-        """Packets that could not be decoded."""
+    def decode_errors(self) -> int:
+        """Number of packets that could not be decoded."""
         ...
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Every frame in turn; DataError where it cannot go on."""
+        """Yield every frame. Raises DataError if the source cannot be read further."""
         ...
 
     def close(self) -> None:
-        """Let the file or the camera go; while another thread waits for a frame, as soon as that comes back."""
+        """Release the file or camera, as soon as a thread that waits for a frame has it."""
         ...
 
 
-def open_video(text: str, *, rate: Fraction | None = None, images: Sequence[Path] = ()) -> Video:
-    """The source that `text` names: a file, a camera's number, or an address with ://.
+def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Path] = ()) -> VideoSource:
+    """Open a video source.
 
-    images: what `text` means where it is a folder or a pattern of images, at `rate` frames a second. Raises UsageError
-    for one that is not there, DataError for one that holds no video.
+    Args:
+        source: A video file, a camera's number, an address with ://, or the name of an image sequence.
+        fps: Frames per second of an image sequence. Default: 25.
+        images: The files of an image sequence; if there are any, `source` is only its name.
+
+    Raises:
+        UsageError: There is no such source.
+        DataError: The source is not a video, or cannot be opened.
     """
     if images:
-        return ImageSequence(Path(text).name or "pictures", images, rate or _DEFAULT_RATE)
-    if text.isdigit():
-        return VideoReader(f"camera-{text}", f"/dev/video{text}", form="v4l2", live=True)
-    if "://" in text:
-        return VideoReader(_short(text), text)
-    if not Path(text).is_file():
-        raise UsageError(f"{text}: expected a video file, a camera's number, an address with :// or a folder of images")
-    return VideoReader(Path(text).stem, text, live=False)
+        return ImageSequence(Path(source).name or "images", images, fps or _DEFAULT_FPS)
+    if source.isdigit():
+        return VideoReader(f"camera-{source}", f"/dev/video{source}", container_format="v4l2", live=True)
+    if "://" in source:
+        return VideoReader(_name_from_address(source), source)
+    if not Path(source).is_file():
+        raise UsageError(
+            f"{source}: expected a video file, a camera's number, an address with :// or a folder of images"
+        )
+    return VideoReader(Path(source).stem, source, live=False)
 
 
 class ImageSequence:
-    """A sequence of images of one size."""
+    """A sequence of images of one size as a video."""
 
-    rest = ()
-    lost = broken = 0
+    trailing_audio = ()
+    reconnects = decode_errors = 0
 
-    def __init__(self, name: str, images: Sequence[Path], rate: Fraction) -> None:
-        """`images` in turn, `rate` of them a second."""
-        self.about = VideoInfo(name, live=False, time_base=1 / rate, rate=rate, count=len(images))
+    def __init__(self, name: str, images: Sequence[Path], fps: Fraction) -> None:
+        """Read `images` in order, `fps` of them per second."""
+        self.info = VideoInfo(name, live=False, time_base=1 / fps, fps=fps, frame_count=len(images))
         self._images = images
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Every image; DataError for one that cannot be read or is of another size."""
+        """Yield every image. Raises DataError for one that cannot be read or has another size than the first."""
         first: tuple[int, ...] | None = None
-        for number, path in enumerate(self._images):
-            pixels = ImageSource(path).read()
-            first = first or pixels.shape
-            if pixels.shape != first:
+        for index, path in enumerate(self._images):
+            image = ImageSource(path).read()
+            first = first or image.shape
+            if image.shape != first:
                 raise DataError(
-                    f"{path}: is {pixels.shape[1]}x{pixels.shape[0]}, the first image {first[1]}x{first[0]}; "
-                    "expected one size for all of a sequence"
+                    f"{path}: expected the size of the first image, {first[1]}x{first[0]}, "
+                    f"got {image.shape[1]}x{image.shape[0]}; resize the images to one size"
                 )
-            yield Frame(number, pixels, number, float(number / self.about.rate), time.monotonic())
+            yield Frame(index, image, index, float(index / self.info.fps), time.monotonic())
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing; no file is open between frames."""
 
 
 class VideoReader:
-    """What PyAV opens: a file, a camera, an address."""
+    """Reads what PyAV opens: a file, a camera or a network stream."""
 
-    def __init__(self, name: str, address: str, *, form: str | None = None, live: bool | None = None) -> None:
-        """Open `address`, a container of `form`; `live` if that is not told by whether it has an end."""
-        self.lost = 0
-        """times that it broke off and was opened again"""
-        self.broken = 0
-        """packets that could not be decoded"""
-        self.rest: list[Sound] = []
-        self._address, self._form = address, form
+    def __init__(
+        self, name: str, address: str, *, container_format: str | None = None, live: bool | None = None
+    ) -> None:
+        """Open a source.
+
+        Args:
+            name: Stem of the files written for it.
+            address: Path, device or URL.
+            container_format: FFmpeg's name of the input format. Default: detect it.
+            live: Whether the source has no end. Default: whether its duration is unknown.
+
+        Raises:
+            DataError: It cannot be opened, or has no video stream.
+        """
+        self.reconnects = 0
+        """number of times that a live source was opened again"""
+        self.decode_errors = 0
+        """number of packets that could not be decoded"""
+        self.trailing_audio: list[AudioPacket] = []
+        """audio packets after the last frame"""
+        self._address, self._format = address, container_format
         self._reading, self._closed = Lock(), Event()
-        self._container, self._pictures = self._open()
-        self.about = self._about(name, live)
+        self._container, self._video_stream = self._open()
+        self.info = self._make_info(name, live)
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Every frame, of a live source for ever."""
-        with closing(self._live_frames() if self.about.live else self._all_frames()) as frames:
+        """Yield every frame; a live source ends only when it is closed."""
+        with closing(self._live_frames() if self.info.live else self._file_frames()) as frames:
             while (frame := self._next(frames)) is not None:
                 yield frame
 
     def close(self) -> None:
-        """Let it go; a thread that waits for a frame does so when it comes back, for it reads memory freed here."""
+        """Release the source. A thread that is reading a frame releases it afterwards, since it uses its memory."""
         self._closed.set()
         if self._reading.acquire(blocking=False):
             self._container.close()
@@ -170,111 +191,115 @@ class VideoReader:
             if self._closed.is_set():
                 self.close()
 
-    def _about(self, name: str, live: bool | None) -> VideoInfo:
-        pictures, length = self._pictures, self._container.duration or 0
-        live = length <= 0 if live is None else live
-        rate = pictures.average_rate or pictures.guessed_rate or _DEFAULT_RATE
-        count = pictures.frames or round(length / av.time_base * rate)
+    def _make_info(self, name: str, live: bool | None) -> VideoInfo:
+        stream, duration = self._video_stream, self._container.duration or 0
+        live = duration <= 0 if live is None else live
+        fps = stream.average_rate or stream.guessed_rate or _DEFAULT_FPS
+        frame_count = stream.frames or round(duration / av.time_base * fps)
         return VideoInfo(
             name=name,
             live=live,
-            time_base=LIVE_BASE if live or pictures.time_base is None else pictures.time_base,
-            rate=rate,
-            aspect=pictures.sample_aspect_ratio or Fraction(1),
-            count=None if live or count <= 0 else count,
-            heard=() if live else tuple(self._container.streams.audio),
+            time_base=LIVE_TIME_BASE if live or stream.time_base is None else stream.time_base,
+            fps=fps,
+            sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+            frame_count=None if live or frame_count <= 0 else frame_count,
+            audio_streams=() if live else tuple(self._container.streams.audio),
         )
 
-    def _all_frames(self) -> Generator[Frame, None, None]:
-        start, number, base = None, 0, self.about.time_base
-        sound: list[Sound] = []
-        for actual in self._decoded():
-            if isinstance(actual, Packet):
-                sound.append(actual)
+    def _file_frames(self) -> Generator[Frame, None, None]:
+        start, index, time_base = None, 0, self.info.time_base
+        audio: list[AudioPacket] = []
+        for item in self._decode():
+            if isinstance(item, Packet):
+                audio.append(item)
                 continue
-            pts = actual.pts if actual.pts is not None else round(number / self.about.rate / base)
+            pts = item.pts if item.pts is not None else round(index / self.info.fps / time_base)
             start = pts if start is None else start
-            yield Frame(number, _upright(actual), pts, float((pts - start) * base), time.monotonic(), tuple(sound))
-            sound.clear()
-            number += 1
-        self.rest += sound
-        if not number:
-            raise DataError(f"{self._address}: holds no frame that can be read")
+            seconds = float((pts - start) * time_base)
+            yield Frame(index, _to_upright_rgb(item), pts, seconds, time.monotonic(), tuple(audio))
+            audio.clear()
+            index += 1
+        self.trailing_audio += audio
+        if not index:
+            raise DataError(f"{self._address}: expected a video, got a file without a frame that can be decoded")
 
     def _live_frames(self) -> Generator[Frame, None, None]:
-        begun, number, failures = time.monotonic(), 0, 0
+        start, index, failures = time.monotonic(), 0, 0
         while not self._closed.is_set():
-            problem = "it ended"
+            reason = "it ended"
             try:
-                for actual in self._decoded():
-                    if isinstance(actual, VideoFrame):
+                for item in self._decode():
+                    if isinstance(item, VideoFrame):
                         now = time.monotonic()
-                        yield Frame(number, _upright(actual), round((now - begun) / LIVE_BASE), now - begun, now)
-                        number, failures = number + 1, 0
+                        pts = round((now - start) / LIVE_TIME_BASE)
+                        yield Frame(index, _to_upright_rgb(item), pts, now - start, now)
+                        index, failures = index + 1, 0
             except DataError as error:
-                problem = str(error)
-            failures = self._again(failures, problem)
+                reason = str(error)
+            failures = self._reconnect(failures, reason)
 
-    def _again(self, failures: int, problem: str) -> int:
-        """Open it once more, after a pause; DataError when that was tried often enough."""
+    def _reconnect(self, failures: int, reason: str) -> int:
+        """Open the source again after a delay; the number of failures since the last frame. Raises DataError."""
         self._container.close()
-        while failures < TRIES:
-            if self._closed.wait(_PAUSE * 2**failures):
+        while failures < MAX_RECONNECTS:
+            if self._closed.wait(_RECONNECT_DELAY * 2**failures):
                 return failures
             failures += 1
             try:
-                self._container, self._pictures = self._open()
+                self._container, self._video_stream = self._open()
             except DataError as error:
-                problem = str(error)
+                reason = str(error)
             else:
-                self.lost += 1
+                self.reconnects += 1
                 return failures
-        raise DataError(f"{self._address}: broke off and did not come back in {TRIES} tries ({problem})")
+        raise DataError(f"{self._address}: cannot be opened again after {MAX_RECONNECTS} attempts ({reason})")
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         try:
-            container = av.open(self._address, format=self._form, timeout=_SLOW, options=_options(self._address))
+            container = av.open(
+                self._address, format=self._format, timeout=_TIMEOUTS, options=_open_options(self._address)
+            )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise DataError(f"{self._address}: cannot be opened as a video ({_reason(error)})") from error
         if not container.streams.video:
             container.close()
-            raise DataError(f"{self._address}: expected a video, got a file without pictures")
-        pictures = container.streams.video[0]
-        pictures.thread_type = "AUTO"
-        return container, pictures
+            raise DataError(f"{self._address}: expected a video, got a file without a video stream")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        return container, stream
 
-    def _decoded(self) -> "Iterator[VideoFrame | Sound]":
-        """Frames decoded and sound as it is, in the file's order."""
-        streams = [self._pictures, *self.about.heard]
+    def _decode(self) -> "Iterator[VideoFrame | AudioPacket]":
+        """Decoded frames and encoded audio packets, in the file's order."""
+        streams = [self._video_stream, *self.info.audio_streams]
         try:
-            for packet in make_monotonic(self._container.demux(streams), self._pictures, self.about.rate):
-                if packet.stream is not self._pictures:
+            for packet in make_monotonic(self._container.demux(streams), self._video_stream, self.info.fps):
+                if packet.stream is not self._video_stream:
                     if packet.dts is not None:
-                        yield cast(Sound, packet)
+                        yield cast(AudioPacket, packet)
                     continue
                 try:
                     yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame))
                 except av.error.InvalidDataError:
-                    self.broken += 1
+                    self.decode_errors += 1
         except (av.error.FFmpegError, OSError) as error:
             raise DataError(f"{self._address}: cannot be read further ({_reason(error)})") from error
 
 
-def _upright(frame: VideoFrame) -> RGBArray:
-    """(H, W, 3) RGB as the camera was held: phones write how they were turned."""
-    pixels = cast(RGBArray, frame.to_ndarray(format="rgb24"))
-    quarters = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
+def _to_upright_rgb(frame: VideoFrame) -> RGBArray:
+    """(H, W, 3) uint8 RGB, rotated by the file's display matrix, which phones write."""
+    image = cast(RGBArray, frame.to_ndarray(format="rgb24"))
+    quarter_turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
 
-def _options(address: str) -> dict[str, str]:
+def _open_options(address: str) -> dict[str, str]:
     return {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
 
 
-def _short(address: str) -> str:
-    """A name for files: the last word of an address, without what follows a question mark."""
-    words = address.split("://", 1)[1].split("?")[0].split("@")[-1].strip("/").split("/")
-    return Path(words[-1].replace(":", "-")).stem or "stream"
+def _name_from_address(address: str) -> str:
+    """A file stem: the last part of the address's path, without the query and the credentials."""
+    parts = address.split("://", 1)[1].split("?")[0].split("@")[-1].strip("/").split("/")
+    return Path(parts[-1].replace(":", "-")).stem or "stream"
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Films put end to end, as `cat a.ts b.ts` does: where times start again, they go on after those before."""
+"""Timestamps of concatenated videos (`cat a.ts b.ts`): where they restart, they continue after those before."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -6,106 +6,121 @@ from fractions import Fraction
 
 from av.video.stream import VideoStream
 
-from blitznet.video.frame import Coded
+from blitznet.video.frame import MediaPacket
 
-_SLACK = 4
-"""frames that decoding times may fall back by in one film: what its container rounds or guesses"""
-_APART = 2
-"""seconds that sound and picture of one time lie apart in a file, at most"""
+_TOLERANCE = 4
+"""frames that decoding times may fall within one segment, which containers round or guess"""
+_MAX_AV_OFFSET = 2
+"""maximum seconds between audio and video of the same time in a file"""
 
 
-def make_monotonic(packets: Iterator[Coded], pictures: VideoStream, rate: Fraction) -> Iterator[Coded]:
-    """The same packets, each film's moved by the same time to follow the film before it.
+def make_monotonic(packets: Iterator[MediaPacket], video: VideoStream, fps: Fraction) -> Iterator[MediaPacket]:
+    """Shift the packets of each segment so that it follows the segment before it.
 
-    Sound comes later than it came where it is not yet known how far its film is moved.
+    Args:
+        packets: Demuxed packets of the video and its audio; they are changed in place.
+        video: The video stream; all other packets are audio.
+        fps: Frames per second.
+
+    Yields:
+        The same packets. Audio comes later than before while the shift of its segment is unknown.
     """
-    line = _Line(1 / rate)
+    timeline = _Timeline(1 / fps)
     for packet in packets:
-        if packet.stream is pictures:
-            line.move_picture(packet)
+        if packet.stream is video:
+            timeline.shift_video(packet)
             yield packet
         else:
-            line.waiting.append(packet)
-        yield from line.sound()
-    yield from line.sound(patience=0)
+            timeline.waiting_audio.append(packet)
+        yield from timeline.shift_audio()
+    yield from timeline.shift_audio(max_wait=0)
 
 
-class _Line:
-    """How far each film is moved, and which film each stream is at."""
+class _Timeline:
+    """The time shift of each segment, and the segment that each stream is in."""
 
-    def __init__(self, frame: Fraction) -> None:
-        self.waiting: deque[Coded] = deque()
-        """sound, in turn"""
-        self._frame = frame
-        self._moves = [Fraction(0)]
-        """seconds, of each film"""
-        self._last: dict[int, Fraction] = {}
-        """where each stream is in its own film"""
-        self._film: dict[int, int] = {}
-        """which one that is, of each stream of sound"""
-        self._now = Fraction(0)
-        """where the picture is"""
-        self._end: Fraction | None = None
-        """when the next film would begin"""
-        self._strayed: Fraction | None = None
-        """where the picture was, if the packet before began a film"""
-        self._since: Fraction | None = None
-        """where the picture was when sound began to wait"""
+    def __init__(self, frame_duration: Fraction) -> None:
+        self.waiting_audio: deque[MediaPacket] = deque()
+        """audio packets in order, not shifted yet"""
+        self._frame_duration = frame_duration
+        self._shifts = [Fraction(0)]
+        """seconds, of each segment"""
+        self._last_times: dict[int, Fraction] = {}
+        """last time of each stream within its segment, by stream index"""
+        self._audio_segments: dict[int, int] = {}
+        """segment of each audio stream, by stream index"""
+        self._video_time = Fraction(0)
+        """shifted time of the video"""
+        self._video_end: Fraction | None = None
+        """shifted end of the video, where the next segment starts"""
+        self._time_before_segment: Fraction | None = None
+        """time of the video before the last packet, if that packet started a segment"""
+        self._waiting_since: Fraction | None = None
+        """shifted time of the video when audio began to wait"""
 
-    def move_picture(self, packet: Coded) -> None:
-        """Begin a film where decoding times fall; those of showing do so between the frames of one film."""
+    def shift_video(self, packet: MediaPacket) -> None:
+        """Shift a video packet; a falling decoding time starts a segment.
+
+        Presentation times fall within a segment too, between reordered frames.
+        """
         if packet.dts is None:
-            _move(packet, self._moves[-1])
+            _shift(packet, self._shifts[-1])
             return
-        time, shown = _seconds(packet, packet.dts), _seconds(packet, packet.dts if packet.pts is None else packet.pts)
-        last = self._last.get(packet.stream_index)
-        if self._strayed is not None and 0 < time - self._strayed <= _SLACK * self._frame:
-            self._moves.append(self._moves[-2])  # it was one wrong time, and no other film
-        self._strayed = None
-        if last is not None and self._end is not None and self._fell(time, last):
-            self._moves.append(self._end - shown)
-            self._strayed = last
-        self._last[packet.stream_index] = time
-        self._now = time + self._moves[-1]
-        end = shown + self._moves[-1] + self._frame
-        self._end = end if self._end is None else max(self._end, end)
-        _move(packet, self._moves[-1])
+        time = packet.dts * packet.time_base
+        presentation_time = (packet.dts if packet.pts is None else packet.pts) * packet.time_base
+        last = self._last_times.get(packet.stream_index)
+        before = self._time_before_segment
+        if before is not None and 0 < time - before <= _TOLERANCE * self._frame_duration:
+            self._shifts.append(self._shifts[-2])  # a single wrong time, not a segment
+        self._time_before_segment = None
+        if last is not None and self._video_end is not None and self._restarts(time, last):
+            self._shifts.append(self._video_end - presentation_time)
+            self._time_before_segment = last
+        self._last_times[packet.stream_index] = time
+        self._video_time = time + self._shifts[-1]
+        end = presentation_time + self._shifts[-1] + self._frame_duration
+        self._video_end = end if self._video_end is None else max(self._video_end, end)
+        _shift(packet, self._shifts[-1])
 
-    def sound(self, patience: float = _APART) -> Iterator[Coded]:
-        """What need not wait, moved; for a film that may begin it waits so many seconds of the picture."""
-        while self.waiting:
-            packet = self.waiting[0]
-            if packet.dts is not None and not self._move_sound(packet, patience):
+    def shift_audio(self, max_wait: float = _MAX_AV_OFFSET) -> Iterator[MediaPacket]:
+        """Yield shifted audio packets; one whose segment may not have started yet waits `max_wait` seconds of video."""
+        while self.waiting_audio:
+            packet = self.waiting_audio[0]
+            if packet.dts is not None and not self._try_shift_audio(packet, max_wait):
                 return
-            yield self.waiting.popleft()
+            yield self.waiting_audio.popleft()
 
-    def _move_sound(self, packet: Coded, patience: float) -> bool:
-        """Move it with the film whose picture is nearest; False while that one has not begun."""
+    def _try_shift_audio(self, packet: MediaPacket, max_wait: float) -> bool:
+        """Shift an audio packet with the segment nearest to the video; False while that one has not started."""
         assert packet.dts is not None
-        stream, time = packet.stream_index, _seconds(packet, packet.dts)
-        film, fell = self._film.get(stream, 0), self._fell(time, self._last.get(stream, time))
-        later = range(film + fell, len(self._moves))
-        nearest = min(later, key=lambda one: abs(time + self._moves[one] - self._now), default=None)
-        if fell and (nearest is None or abs(time + self._moves[nearest] - self._now) > _APART):
-            self._since = self._now if self._since is None else self._since
-            if self._now - self._since < patience:
+        stream, time = packet.stream_index, packet.dts * packet.time_base
+        segment, restarts = (
+            self._audio_segments.get(stream, 0),
+            self._restarts(time, self._last_times.get(stream, time)),
+        )
+        candidates = range(segment + restarts, len(self._shifts))
+        nearest = min(candidates, key=lambda index: self._distance(time, index), default=None)
+        if restarts and (nearest is None or self._distance(time, nearest) > _MAX_AV_OFFSET):
+            self._waiting_since = self._video_time if self._waiting_since is None else self._waiting_since
+            if self._video_time - self._waiting_since < max_wait:
                 return False
             nearest = None
-        self._since = None
-        self._film[stream], self._last[stream] = film if nearest is None else nearest, time
-        _move(packet, self._moves[self._film[stream]])
+        self._waiting_since = None
+        self._audio_segments[stream] = segment if nearest is None else nearest
+        self._last_times[stream] = time
+        _shift(packet, self._shifts[self._audio_segments[stream]])
         return True
 
-    def _fell(self, time: Fraction, last: Fraction) -> bool:
-        return time < last - _SLACK * self._frame
+    def _distance(self, time: Fraction, segment: int) -> Fraction:
+        """Seconds between a time in a segment and the video."""
+        return abs(time + self._shifts[segment] - self._video_time)
+
+    def _restarts(self, time: Fraction, last: Fraction) -> bool:
+        return time < last - _TOLERANCE * self._frame_duration
 
 
-def _seconds(packet: Coded, time: int) -> Fraction:
-    return time * packet.time_base
-
-
-def _move(packet: Coded, move: Fraction) -> None:
-    ticks = round(move / packet.time_base)
+def _shift(packet: MediaPacket, seconds: Fraction) -> None:
+    ticks = round(seconds / packet.time_base)
     if packet.dts is not None:
         packet.dts += ticks
     if packet.pts is not None:

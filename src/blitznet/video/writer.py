@@ -1,4 +1,4 @@
-"""A video file, written frame by frame: the times of the source, and its sound as it is."""
+"""VideoWriter: a video file written frame by frame, with the times and the audio of its source."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,121 +15,147 @@ from av.video.stream import VideoStream
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import DataError
-from blitznet.video.frame import Sound
+from blitznet.video.frame import AudioPacket
 from blitznet.video.reader import VideoInfo
 
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
-"""the first that this PyAV has"""
-_IN_MP4 = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
-"""sound that an MP4 file may hold as it is; anything else is put into Matroska"""
+"""encoders by preference; PyAV may be built without the first ones"""
+_MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
+"""audio codecs that MP4 holds; any other goes into Matroska"""
 
 
-def suffix(about: VideoInfo) -> str:
-    """.mp4, or .mkv where the source's sound wants it; what FFmpeg cannot decode goes into neither."""
-    named = (stream.codec.canonical_name for stream in about.heard if _decodable(stream))
-    return ".mp4" if all(name in _IN_MP4 for name in named) else ".mkv"
+def container_suffix(info: VideoInfo) -> str:
+    """`.mp4`, or `.mkv` for audio that MP4 does not hold; audio that FFmpeg cannot decode is left out of both."""
+    codecs = (stream.codec.canonical_name for stream in info.audio_streams if _is_decodable(stream))
+    return ".mp4" if all(codec in _MP4_AUDIO for codec in codecs) else ".mkv"
 
 
 class VideoWriter:
-    """Writes a file that plays as long as its source did; a context, which leaves a whole file, however it ends."""
+    """Writes a video of the same duration as its source; a context manager that leaves a playable file on errors."""
 
-    def __init__(self, path: Path, about: VideoInfo) -> None:
-        """Write what `about` tells of becomes to `path`; its size is that of the first frame written."""
-        self.path, self.written = path, 0
-        self._about = about
+    def __init__(self, path: Path, info: VideoInfo) -> None:
+        """Create the file.
+
+        Args:
+            path: File to write; its suffix decides the container.
+            info: Properties of the source. The size is that of the first frame.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        self.path = path
+        self.frame_count = 0
+        """number of written frames"""
+        self._info = info
         try:
-            path.write_bytes(b"")  # the library opens it later, and says less of what is wrong
+            path.write_bytes(b"")  # PyAV opens the file later, with a less specific error
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
         self._container = av.open(str(path), "w")
-        self._pictures: VideoStream | None = None
-        self._sound: dict[int, AudioStream] = {}
-        self._last = -1
-        self._next: dict[int, int] = {}
-        holds = self._container.supported_codecs if about.heard else ()
-        self._heard = [stream for stream in about.heard if _decodable(stream) and stream.codec.name in holds]
-        self.unheard = tuple(_name(stream) for stream in about.heard if stream not in self._heard)
-        """what the sound is that this file cannot hold, and that is left out"""
+        self._video_stream: VideoStream | None = None
+        self._audio_outputs: dict[int, AudioStream] = {}
+        """output stream of each input stream, by the input's index"""
+        self._last_pts = -1
+        self._next_audio_dts: dict[int, int] = {}
+        """lowest decoding time of each stream's next packet, by the input's index"""
+        supported = self._container.supported_codecs if info.audio_streams else ()
+        self._audio_inputs = [
+            stream for stream in info.audio_streams if _is_decodable(stream) and stream.codec.name in supported
+        ]
+        self.dropped_audio = tuple(
+            _codec_name(stream) for stream in info.audio_streams if stream not in self._audio_inputs
+        )
+        """codecs of the audio streams that the container does not hold and that are left out"""
 
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
-    def write(self, pixels: RGBArray, pts: int, sound: Sequence[Sound] = ()) -> None:
-        """Add a picture (H, W, 3) that is shown at `pts` of the source's time base, and the sound before it.
+    def write(self, image: RGBArray, pts: int, audio: Sequence[AudioPacket] = ()) -> None:
+        """Write a frame.
 
-        One of another size is brought to the first one's. DataError where it cannot be written: a full disk.
+        Args:
+            image: (H, W, 3) uint8 RGB; resized to the size of the first frame.
+            pts: Presentation time in the source's time base.
+            audio: Audio packets before the frame.
+
+        Raises:
+            DataError: The file cannot be written, for example on a full disk.
         """
-        pixels = _even(pixels)
-        with self._told():
-            stream = self._pictures or self._begin(pixels)
-            self._add(sound)
-            frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-            self._last = frame.pts = max(pts, self._last + 1)  # two frames of a live source may have one time
-            frame.time_base = self._about.time_base
+        image = _pad_to_even(image)
+        with self._translate_errors():
+            stream = self._video_stream or self._start(image)
+            self._write_audio(audio)
+            frame = VideoFrame.from_ndarray(image, format="rgb24")
+            self._last_pts = frame.pts = max(pts, self._last_pts + 1)  # two live frames may have the same time
+            frame.time_base = self._info.time_base
             self._container.mux(stream.encode(frame))
-        self.written += 1
+        self.frame_count += 1
 
-    def add_sound(self, packets: Sequence[Sound]) -> None:
-        """Add sound as it came."""
-        with self._told():
-            self._add(packets)
+    def write_audio(self, packets: Sequence[AudioPacket]) -> None:
+        """Write audio packets unchanged. Raises DataError as `write`."""
+        with self._translate_errors():
+            self._write_audio(packets)
 
     def close(self) -> None:
-        """Write what is still in the encoder, and the end of the file; of nothing written no file is left."""
-        with self._told():
-            if self._pictures is not None:
-                self._container.mux(self._pictures.encode(None))
+        """Flush the encoder and close the file; a file without frames is deleted."""
+        with self._translate_errors():
+            if self._video_stream is not None:
+                self._container.mux(self._video_stream.encode(None))
             self._container.close()
-        if not self.written:
+        if not self.frame_count:
             self.path.unlink(missing_ok=True)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (av.error.FFmpegError, OSError) as error:
             raise DataError(f"{self.path}: cannot be written further ({error.strerror or error})") from error
 
-    def _add(self, packets: Sequence[Sound]) -> None:
+    def _write_audio(self, packets: Sequence[AudioPacket]) -> None:
         for packet in packets:
-            stream = self._sound.get(packet.stream.index)
+            stream = self._audio_outputs.get(packet.stream.index)
             if stream is None or packet.dts is None:
                 continue
-            late = max(0, self._next.get(packet.stream.index, packet.dts) - packet.dts)
-            packet.dts += late  # where films were put together, the first one's sound may end after its picture
-            packet.pts = None if packet.pts is None else packet.pts + late
+            # in concatenated videos, audio of a segment may end after its video and overlap the next segment's
+            delay = max(0, self._next_audio_dts.get(packet.stream.index, packet.dts) - packet.dts)
+            packet.dts += delay
+            packet.pts = None if packet.pts is None else packet.pts + delay
             tick = stream.time_base or packet.time_base
-            self._next[packet.stream.index] = packet.dts + ceil(tick / packet.time_base)
+            self._next_audio_dts[packet.stream.index] = packet.dts + ceil(tick / packet.time_base)
             packet.stream = stream
             self._container.mux(packet)
 
-    def _begin(self, pixels: RGBArray) -> VideoStream:
-        name = next(name for name in _ENCODERS if name in av.codecs_available)
-        options = {"preset": "veryfast", "crf": "23"} if name == "libx264" else {}
-        stream = cast(VideoStream, self._container.add_stream(name, rate=self._about.rate, options=options))
-        stream.height, stream.width = pixels.shape[:2]
+    def _start(self, image: RGBArray) -> VideoStream:
+        """Add the streams and write the header."""
+        encoder = next(name for name in _ENCODERS if name in av.codecs_available)
+        options = {"preset": "veryfast", "crf": "23"} if encoder == "libx264" else {}
+        stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._info.fps, options=options))
+        stream.height, stream.width = image.shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = self._about.time_base
-        stream.sample_aspect_ratio = self._about.aspect
-        for heard in self._heard:
-            self._sound[heard.index] = self._container.add_stream_from_template(heard)
-        self._pictures = stream
-        self._container.start_encoding()  # from here on each stream's time base is the one that is written
+        stream.codec_context.time_base = self._info.time_base
+        stream.sample_aspect_ratio = self._info.sample_aspect_ratio
+        for audio in self._audio_inputs:
+            self._audio_outputs[audio.index] = self._container.add_stream_from_template(audio)
+        self._video_stream = stream
+        self._container.start_encoding()  # sets the time base of each output stream
         return stream
 
 
-def _decodable(stream: AudioStream) -> bool:
-    return cast(object, stream.codec_context) is not None  # PyAV's types leave this out
+def _is_decodable(stream: AudioStream) -> bool:
+    return cast(object, stream.codec_context) is not None  # PyAV's types omit None
 
 
-def _name(stream: AudioStream) -> str:
-    return stream.codec.canonical_name if _decodable(stream) else "a codec that FFmpeg cannot decode"
+def _codec_name(stream: AudioStream) -> str:
+    return stream.codec.canonical_name if _is_decodable(stream) else "a codec unknown to FFmpeg"
 
 
-def _even(pixels: RGBArray) -> RGBArray:
-    """Rows and columns in pairs, as the encoder stores colours; a last odd one is shown twice."""
-    odd = [(0, side % 2) for side in pixels.shape[:2]]
-    return np.pad(pixels, (*odd, (0, 0)), mode="edge") if any(after for _, after in odd) else pixels
+def _pad_to_even(image: RGBArray) -> RGBArray:
+    """The image with its last row and column repeated to even sizes, as 4:2:0 chroma subsampling requires."""
+    padding = [(0, length % 2) for length in image.shape[:2]]
+    return np.pad(image, (*padding, (0, 0)), mode="edge") if any(after for _, after in padding) else image
