@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from blitznet.cli.main import main
-from blitznet.cli.reproduce import Reproduce, plan_of
+from blitznet.cli.reproduce import Reproduce, make_plan
 from blitznet.paper import tables
 from support import tiny_models
 from support.toy_table import toy_table
@@ -43,12 +43,12 @@ def test_every_way_of_making_a_table_has_its_folder() -> None:
         Reproduce(table="table4"),
         Reproduce(table="table4", scale="full", encoder_weights=Path("resnet50.pth")),
         Reproduce(table="table4", protocol="authors"),
-        Reproduce(table="table4", contrast=0.25),
-        Reproduce(table="table4", contrast=0.25, protocol="authors"),
+        Reproduce(table="table4", mask_fraction=0.25),
+        Reproduce(table="table4", mask_fraction=0.25, protocol="authors"),
     ]
-    names = ["table4-small", "table4-full", "table4-small-authors", "table4-small-contrast0.25"]
-    assert [plan_of(one).folder for one in asked] == [
-        Path("runs/tables") / name for name in (*names, "table4-small-contrast0.25-authors")
+    names = ["table4-small", "table4-full", "table4-small-authors", "table4-small-mask_fraction0.25"]
+    assert [make_plan(one).folder for one in asked] == [
+        Path("runs/tables") / name for name in (*names, "table4-small-mask_fraction0.25-authors")
     ]
 
 
@@ -60,8 +60,8 @@ def test_every_way_of_making_a_table_has_its_folder() -> None:
         (["figure4", "--scale", "full"], "figure4 says how fast networks are"),
         (["table5"], "table5 at the small scale needs COCO's 80 classes"),
         (["table3", "--seeds", "0"], "--seeds must be 1 or more, came 0"),
-        (["table3", "--contrast", "0.5"], "--contrast is for table4 at the small scale; leave it out"),
-        (["table4", "--contrast", "2"], "--contrast must be above 0 and at most 1, came 2"),
+        (["table3", "--mask_fraction", "0.5"], "--mask_fraction is for table4 at the small scale; leave it out"),
+        (["table4", "--mask_fraction", "2"], "--mask_fraction must be above 0 and at most 1, came 2"),
         (["table9"], "table9"),
         (["table4", "--scale", "full"], "--scale full begins with Caffe's ResNet-50, which is not in the package"),
         (["table4", "--encoder-weights", "a.pth"], "--encoder-weights is for --scale full"),

@@ -24,7 +24,7 @@ from support.small_networks import small_spec
         (["lite"], recipe("lite").config),
         (["lite", "--steps", "3", "--root", "there"], replace(recipe("lite").config, steps=3, root=Path("there"))),
         (["--data", "a", "b", "--lr", "0.5"], replace(finetune(), data=("a", "b"), lr=0.5)),
-        (["table8-refine", "--release"], replace(recipe("table8-refine").config, release=True)),
+        (["table8-refine", "--release"], replace(recipe("table8-refine").config, match_original=True)),
     ],
 )
 def test_flags_change_a_recipe(words: list[str], config: TrainConfig) -> None:
@@ -54,7 +54,7 @@ def test_own_data_end_to_end(
     train, val = write_voc("a", count=3), write_voc("b", count=2, seed=1)
     words = ["--model", "small.safetensors", "--data", train, "--val", val, "--steps", "2", "--batch", "2"]
     assert main(["train", *words, "--workers", "0", "--out", "run", "--allow-leaks"]) == 0
-    assert capsys.readouterr().out == "model: run/last.safetensors   log, plot and pictures: run\n"
+    assert capsys.readouterr().out == "model: run/last.safetensors   log, plot and predictions: run\n"
     _, spec = load_model(Path("run/last.safetensors"))
     assert spec.classes == synthetic_data.NAMES
     assert json.loads(Path("run/config.json").read_text())["steps"] == 2
@@ -65,7 +65,7 @@ def test_only_the_leader_reports(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     def train(
         config: TrainConfig, *, watch: Callable[[int, dict[str, float]], None], tell: Callable[[str], None]
     ) -> Path:
-        watch(1, {"segmentation": 1.0, "classification": 2.0, "localisation": 3.0})
+        watch(1, {"segmentation": 1.0, "classification": 2.0, "localization": 3.0})
         return Path("model.safetensors")
 
     monkeypatch.setattr("blitznet.train.loop.train", train)

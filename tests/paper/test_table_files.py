@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from blitznet.metrics.bootstrap import Difference
-from blitznet.paper.reproduce import Made
-from blitznet.paper.table_files import as_csv, markdown, write_table
-from blitznet.paper.tables import Plan
+from blitznet.paper.reproduce import TableResult
+from blitznet.paper.table_files import to_csv, to_markdown, write_table
+from blitznet.paper.tables import RunPlan
 from support.toy_table import toy_table
 
 SCORES = {
@@ -19,16 +19,16 @@ SCORES = {
     ("joint", "mIoU"): (0.40, 0.42),
     ("seg", "mIoU"): (0.39, 0.39),
 }
-LEADS = {("det", "mAP"): Difference(0.31, 0.33, 0.02, (-0.02, 0.06))}
+DIFFERENCES = {("det", "mAP"): Difference(0.31, 0.33, 0.02, (-0.02, 0.06))}
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return Made(Plan(toy_table(), tmp_path / "out", tmp_path, seeds=2), SCORES, LEADS)
+def made(tmp_path: Path) -> TableResult:
+    return TableResult(RunPlan(toy_table(), tmp_path / "out", tmp_path, seeds=2), SCORES, DIFFERENCES)
 
 
-def test_the_page_has_our_figures_beside_the_papers(made: Made, tmp_path: Path) -> None:
-    lines = markdown(made).splitlines()
+def test_the_page_has_our_figures_beside_the_papers(made: TableResult, tmp_path: Path) -> None:
+    lines = to_markdown(made).splitlines()
     assert lines[0] == "# table3: one task or both"
     head = "| row | mAP, paper | mAP, ours | pooled, ours | mIoU, paper | mIoU, ours |"
     at = lines.index(head)
@@ -40,11 +40,11 @@ def test_the_page_has_our_figures_beside_the_papers(made: Made, tmp_path: Path) 
     assert lines[-1] == "| det | mAP | +1.1 | +2.0 | -2.0 to +6.0 |"
     assert "2 seeds" in lines[2]
     assert "Clean protocol" in lines[2]
-    assert str(tmp_path) not in markdown(made)
+    assert str(tmp_path) not in to_markdown(made)
 
 
-def test_every_number_is_a_line_of_csv(made: Made) -> None:
-    rows = list(csv.DictReader(io.StringIO(as_csv(made))))
+def test_every_number_is_a_line_of_csv(made: TableResult) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(made))))
     assert len(rows) == 5
     first = "table3 small clean score det mAP 78.9 31.00 30.00 32.00 2"
     assert " ".join(rows[0].values()) == first
@@ -53,10 +53,10 @@ def test_every_number_is_a_line_of_csv(made: Made) -> None:
     assert (rows[-1]["low"], rows[-1]["high"]) == ("-2.00", "6.00")
 
 
-def test_the_files_lie_in_the_folder(made: Made) -> None:
+def test_the_files_lie_in_the_folder(made: TableResult) -> None:
     paths = write_table(made)
     assert [path.name for path in paths] == ["table3.md", "table3.csv", "table3.png"]
-    assert paths[0].read_text() == markdown(made)
-    assert paths[1].read_text() == as_csv(made)
+    assert paths[0].read_text() == to_markdown(made)
+    assert paths[1].read_text() == to_csv(made)
     with Image.open(paths[2]) as picture:
         assert picture.width > picture.height

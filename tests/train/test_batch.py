@@ -1,4 +1,4 @@
-"""Examples become one batch: sizes, owners, types, and pixels that were not copied."""
+"""collate: shapes, owners, types, memory layout."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from blitznet.data.train_sample import TrainSample
 from blitznet.train.batch import collate
 
 
-def example(name: str, objects: int, *, classes: int = 3) -> TrainSample:
+def make_sample(name: str, objects: int, *, classes: int = 3) -> TrainSample:
     rng = np.random.default_rng(objects)
     return TrainSample(
         id=name,
@@ -17,27 +17,27 @@ def example(name: str, objects: int, *, classes: int = 3) -> TrainSample:
         labels=rng.integers(0, classes, objects),
         crowd=rng.random(objects) < 0.5,
         class_map=np.full((3, 4), IGNORE_INDEX, np.uint8),
-        box_classes=np.ones(classes, bool),
-        mask_classes=np.zeros(classes, bool),
+        annotated_box_classes=np.ones(classes, bool),
+        annotated_mask_classes=np.zeros(classes, bool),
     )
 
 
-def test_collate_lists_objects_with_their_owner() -> None:
-    examples = [example("a", 2), example("b", 0), example("c", 3)]
-    batch = collate(examples)
+def test_collate_lists_objects_with_their_image() -> None:
+    samples = [make_sample("a", 2), make_sample("b", 0), make_sample("c", 3)]
+    batch = collate(samples)
     assert len(batch) == 3
     assert batch.ids == ("a", "b", "c")
     assert batch.owner.tolist() == [0, 0, 2, 2, 2]
     for image in range(3):
         own = batch.owner == image
-        np.testing.assert_array_equal(batch.boxes[own], examples[image].boxes)
-        np.testing.assert_array_equal(batch.labels[own], examples[image].labels)
-        np.testing.assert_array_equal(batch.crowd[own], examples[image].crowd)
-        np.testing.assert_array_equal(batch.images[image].permute(1, 2, 0), examples[image].image)
+        np.testing.assert_array_equal(batch.boxes[own], samples[image].boxes)
+        np.testing.assert_array_equal(batch.labels[own], samples[image].labels)
+        np.testing.assert_array_equal(batch.crowd[own], samples[image].crowd)
+        np.testing.assert_array_equal(batch.images[image].permute(1, 2, 0), samples[image].image)
 
 
 def test_collate_keeps_types_and_shapes() -> None:
-    batch = collate([example("a", 0), example("b", 0)])
+    batch = collate([make_sample("a", 0), make_sample("b", 0)])
     assert (batch.images.dtype, batch.images.shape) == (torch.uint8, (2, 3, 6, 8))
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.boxes.dtype, batch.boxes.shape) == (torch.float32, (0, 4))
@@ -49,7 +49,7 @@ def test_collate_keeps_types_and_shapes() -> None:
 
 
 def test_to_moves_every_tensor() -> None:
-    moved = collate([example("a", 2)]).to("meta")
+    moved = collate([make_sample("a", 2)]).to("meta")
     assert moved.images.is_meta
     assert moved.boxes.is_meta
     assert moved.mask_classes.is_meta

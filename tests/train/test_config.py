@@ -1,4 +1,4 @@
-"""What a run can be told, and what makes another run of it."""
+"""TrainConfig: valid values, JSON, and the fields that a resumed run may change."""
 
 import json
 from dataclasses import fields, replace
@@ -8,45 +8,60 @@ from typing import Any
 import pytest
 
 from blitznet.core.errors import UsageError
-from blitznet.train.config import TrainConfig
+from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import lite
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "--steps must be 1 or more, came 0"),
-        ({"batch": 0}, "--batch must be 1 or more, came 0"),
-        ({"accumulate": 0}, "--accumulate must be 1 or more, came 0"),
-        ({"save_every": 0}, "--save-every must be 1 or more, came 0"),
-        ({"log_every": 0}, "--log-every must be 1 or more, came 0"),
-        ({"workers": -1}, "--workers must be 0 or more, came -1"),
-        ({"seed": -1}, "--seed must be 0 or more, came -1"),
-        ({"batch": 16, "accumulate": 3}, "--batch 16 must be a multiple of --accumulate 3"),
-        ({"encoder_lr": -0.1}, "--encoder-lr must be 0 or more, came -0.1"),
-        ({"encoder_lr": float("nan")}, "--encoder-lr must be 0 or more, came nan"),
-        ({"lr": 0.0}, "--lr must be above 0, came 0.0"),
-        ({"lr": float("nan")}, "--lr must be above 0, came nan"),
-        ({"ema": 1.0}, "--ema must lie in 0..1, came 1.0"),
-        ({"holdout": -0.1}, "--holdout must lie in 0..1, came -0.1"),
+        ({"steps": 0}, "--steps: expected 1 or more, got 0"),
+        ({"batch": 0}, "--batch: expected 1 or more, got 0"),
+        ({"accumulate": 0}, "--accumulate: expected 1 or more, got 0"),
+        ({"save_every": 0}, "--save-every: expected 1 or more, got 0"),
+        ({"eval_every": 0}, "--eval-every: expected 1 or more, got 0"),
+        ({"log_every": 0}, "--log-every: expected 1 or more, got 0"),
+        ({"threads": 0}, "--threads: expected 1 or more, got 0"),
+        ({"workers": -1}, "--workers: expected 0 or more, got -1"),
+        ({"seed": -1}, "--seed: expected 0 or more, got -1"),
+        ({"batch": 16, "accumulate": 3}, "--batch 16: expected a multiple of --accumulate 3"),
+        (
+            {"encoder_lr_mult": 0.0},
+            "--encoder-lr-mult: expected a number above 0, got 0.0; to keep the encoder unchanged use "
+            "--freeze encoder downscale",
+        ),
+        ({"lr": 0.0}, "--lr: expected a number above 0, got 0.0"),
+        ({"lr": float("nan")}, "--lr: expected a number above 0, got nan"),
+        ({"clip_grad": 0.0}, "--clip-grad: expected a number above 0, got 0.0"),
+        ({"ema": 1.0}, "--ema: expected a decay between 0 and 1, got 1.0"),
+        ({"holdout": -0.1}, "--holdout: expected a fraction from 0 to below 1, got -0.1"),
+        ({"imgsz": (0, 300)}, "--imgsz: expected sizes of 1 pixel or more, got 0 300"),
+        (
+            {"anchor_scales": (0.2, 0.1, 0.9)},
+            "--anchor-scales: expected three increasing fractions such as 0.1 0.2 0.95, got 0.2 0.1 0.9",
+        ),
+        (
+            {"freeze": ("encoder",), "train_only": ("detection",)},
+            "--freeze and --train-only exclude each other; give one of them",
+        ),
     ],
 )
-def test_values_that_cannot_be_used_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         TrainConfig(**changes)
     assert str(caught.value) == message
 
 
-def test_json_holds_every_field() -> None:
-    written = json.loads(lite().to_json())
-    assert written.keys() == {field.name for field in fields(TrainConfig)}
-    assert written["out"] == "runs/lite"
-    assert written["val"] == list(lite().val)
+def test_json_has_every_field() -> None:
+    stored = json.loads(lite().to_json())
+    assert stored.keys() == {field.name for field in fields(TrainConfig)}
+    assert stored["out"] == "runs/lite"
+    assert stored["val"] == list(lite().val)
 
 
-def test_the_root_stands_in_the_sets() -> None:
+def test_root_is_replaced_in_sets() -> None:
     config = TrainConfig(root=Path("a/b"))
-    assert config.sources(("voc:{root}/VOC2007@train", "coco:c@d")) == ("voc:a/b/VOC2007@train", "coco:c@d")
+    assert config.resolve_root(("voc:{root}/VOC2007@train", "coco:c@d")) == ("voc:a/b/VOC2007@train", "coco:c@d")
 
 
 @pytest.mark.parametrize(
@@ -58,23 +73,30 @@ def test_the_root_stands_in_the_sets() -> None:
         ({"lr": 0.1}, ("--lr 0.1, was 0.0012",)),
         ({"data": ("voc:a@b",), "batch": 8}, ("--data", "--batch 8, was 16")),
         (
-            {"model": "ssd300", "encoder_lr": 1.0},
-            ('--model "ssd300", was "blitznet300-lite-plain"', "--encoder-lr 1.0, was 0.4"),
+            {"model": "ssd300", "encoder_lr_mult": 1.0},
+            ('--model "ssd300", was "blitznet300-lite-plain"', "--encoder-lr-mult 1.0, was 0.4"),
         ),
         ({"drop_leaks": True, "val": ("voc:a@b",)}, ("--val", "--drop-leaks true, was false")),
     ],
 )
-def test_what_makes_another_run(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
-    found = replace(lite(), **changes).conflicts(lite().to_json())
-    assert len(found) == len(expected)
-    for message, begin in zip(found, expected, strict=True):
-        assert message.startswith(begin)
+def test_conflicts(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
+    conflicts = replace(lite(), **changes).conflicts(lite().to_json())
+    assert len(conflicts) == len(expected)
+    for conflict, start in zip(conflicts, expected, strict=True):
+        assert conflict.startswith(start)
 
 
-def test_a_field_that_an_older_file_lacks_had_its_default() -> None:
+def test_missing_field_of_an_older_file_has_its_default() -> None:
     older = json.loads(lite().to_json())
     del older["drop_leaks"], older["encoder"]
     assert lite().conflicts(json.dumps(older)) == ()
     assert replace(lite(), drop_leaks=True, val=lite().val).conflicts(json.dumps(older)) == (
         "--drop-leaks true, was false",
     )
+
+
+def test_option_groups_have_every_field_once() -> None:
+    grouped = [name for names in OPTION_GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(field.name for field in fields(TrainConfig))
+    assert set(BASIC_OPTIONS) <= set(grouped)
+    assert len(BASIC_OPTIONS) == 10

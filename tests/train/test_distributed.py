@@ -1,4 +1,4 @@
-"""Two processes learn what one learns."""
+"""Two processes train the same weights as one."""
 
 import os
 from itertools import islice
@@ -9,60 +9,60 @@ import torch
 
 from blitznet.data.augment import PLAIN
 from blitznet.data.sources import open_sources
-from blitznet.train.distributed import Group, init_distributed
-from blitznet.train.loader import Augmented, make_loader
+from blitznet.train.distributed import ProcessGroup, init_distributed
+from blitznet.train.loader import AugmentedDataset, make_loader
 from blitznet.train.loop import train
-from blitznet.train.sampler import EpochSampler, entries_of
+from blitznet.train.sampler import EpochSampler, list_entries
 from support import synthetic_data, tiny_models
 from support.training_runs import free_port, lines, own_process, tiny_config, toy_sets, weights
 
 STEPS, BATCH = 4, 4
 
 
-def uneven(text: str, seed: int) -> bool:
+def has_uneven_parts(text: str, seed: int) -> bool:
     """Whether the two processes get different numbers of objects in some step."""
     datasets = open_sources([text], synthetic_data.NAMES)
-    entries = entries_of(datasets, 0.0)
-    examples = Augmented(datasets, PLAIN, size=(64, 64), map_size=(8, 8))
-    stream = EpochSampler(entries, torch.ones(len(entries)).double().numpy(), seed)
-    halves = [islice(make_loader(examples, stream, batch=BATCH, first=0, rank=r, world=2), STEPS) for r in range(2)]
+    entries = list_entries(datasets, 0.0)
+    samples = AugmentedDataset(datasets, PLAIN, size=(64, 64), map_size=(8, 8))
+    sampler = EpochSampler(entries, torch.ones(len(entries)).double().numpy(), seed)
+    halves = [islice(make_loader(samples, sampler, batch=BATCH, first=0, rank=r, world_size=2), STEPS) for r in range(2)]
     return any(len(a.labels) != len(b.labels) for a, b in zip(*halves, strict=True))
 
 
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int) -> None:
+def test_two_processes_equal_one(tmp_path: Path, accumulate: int) -> None:
     tiny_models.register()
     data = toy_sets(tmp_path)[:1]
-    assert uneven(data[0], 0)
-    settings = {"steps": STEPS, "batch": BATCH, "freeze_statistics": True, "optimizer": "nesterov", "lr": 0.02}
+    assert has_uneven_parts(data[0], 0)
+    settings = {"steps": STEPS, "batch": BATCH, "freeze_bn": ("all",), "optimizer": "sgd", "lr": 0.02}
     alone = tiny_config(data, tmp_path / "alone", policy="plain", **settings)
     train(alone)
     both = tiny_config(data, tmp_path / "both", policy="plain", accumulate=accumulate, **settings)
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    processes = [own_process(both, **place, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    processes = [own_process(both, **environment, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    expected, found = weights(alone.out / "last.safetensors"), weights(both.out / "last.safetensors")
-    begun = tiny_config(data, tmp_path / "begun", policy="plain", **{**settings, "lr": 1e-12})
-    train(begun)
+    expected, actual = weights(alone.out / "last.safetensors"), weights(both.out / "last.safetensors")
+    initial = tiny_config(data, tmp_path / "initial", policy="plain", **{**settings, "lr": 1e-12})
+    train(initial)
     assert any(
-        (value - expected[name]).abs().max() > 1e-3 for name, value in weights(begun.out / "last.safetensors").items()
-    ), "something was learned"
+        (value - expected[name]).abs().max() > 1e-3 for name, value in weights(initial.out / "last.safetensors").items()
+    ), "the weights have changed"
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4)
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-4)
     assert [line["step"] for line in lines(both.out)] == [1, 2, 3, 4]
 
 
-def test_alone_a_run_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "RANK"):
         monkeypatch.delenv(name, raising=False)
     with init_distributed("cpu") as group:
-        assert group == Group(0, 1, torch.device("cpu"))
+        assert group == ProcessGroup(0, 1, torch.device("cpu"))
         assert group.is_main_process
         assert group.all_reduce_sum(3, 4) == [3, 4]
         assert group.all_reduce_any(True)
         assert not group.all_reduce_any(False)
         group.barrier()
-    assert not Group(1, 2, torch.device("cpu")).is_main_process
+    assert not ProcessGroup(1, 2, torch.device("cpu")).is_main_process
     assert "RANK" not in os.environ

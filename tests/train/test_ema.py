@@ -1,4 +1,4 @@
-"""The averaged network, against the plain formula."""
+"""ModelEma equals the formula."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch import nn
 from blitznet.train.ema import ModelEma
 
 
-def test_the_average_follows_slowly() -> None:
+def test_average_equals_the_formula() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     average = ModelEma(net)
@@ -20,14 +20,14 @@ def test_the_average_follows_slowly() -> None:
         for name, value in net.state_dict().items():
             if value.is_floating_point():
                 expected[name] = decay * expected[name] + (1 - decay) * value
-        mine = average.net.state_dict()
+        averages = average.net.state_dict()
         for name, value in expected.items():
             if value.is_floating_point():
-                torch.testing.assert_close(mine[name], value)
-        assert mine["1.num_batches_tracked"] == step
+                torch.testing.assert_close(averages[name], value)
+        assert averages["1.num_batches_tracked"] == step
 
 
-def test_the_average_is_a_copy_that_never_trains() -> None:
+def test_average_is_a_copy_without_gradients() -> None:
     net = nn.Linear(2, 2).train()
     average = ModelEma(net)
     assert not average.net.training

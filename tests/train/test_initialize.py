@@ -13,14 +13,15 @@ from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import NORMALIZATIONS, get_spec
 from blitznet.nets.blitznet import build
 from blitznet.nets.lite import LiteSsdHead
+from blitznet.core.model_paths import find_weights
 from blitznet.nets.model_files import save_model
 from blitznet.train import initialize as start
 from blitznet.train.config import TrainConfig
-from blitznet.train.initialize import _contract, make_network, model_file, provenance
+from blitznet.train.initialize import derive_spec, make_network, provenance
 from support import tiny_models
 
 PAPER, LITE = tiny_models.specs()
-TINY = TrainConfig(model="tiny", start="random")
+TINY = TrainConfig(model="tiny", init="random")
 
 
 def test_random_weights_follow_the_seed() -> None:
@@ -44,13 +45,13 @@ def test_a_model_goes_on_with_ssdlites_predictors_beside_its_own(tmp_path: Path)
     old_spec = get_spec("blitznet300-lite-plain")
     old = build(old_spec)
     save_model(tmp_path / "old.safetensors", old, old_spec)
-    config = TrainConfig(model=str(tmp_path / "old.safetensors"), start="model", side=True, recall=0.5)
+    config = TrainConfig(model=str(tmp_path / "old.safetensors"), init="model", side=True, recall=0.5)
     net, spec = make_network(config, ())
     assert spec.network.ssd_head
     assert isinstance(net.ssd_head, LiteSsdHead)
     begun = make_network(TrainConfig(model="blitznet300-lite-plain", side=True), ())[0]
     assert isinstance(begun.ssd_head, LiteSsdHead)
-    torch.testing.assert_close(2 * net.ssd_head.finest.weight, begun.ssd_head.finest.weight)
+    torch.testing.assert_close(2 * net.ssd_head.finest_logits.weight, begun.ssd_head.finest_logits.weight)
     kernel, trunk = "blocks.3.expand.conv.weight", begun.encoder.state_dict()
     mixed = (old.encoder.state_dict()[kernel] + trunk[kernel]) / 2
     torch.testing.assert_close(net.encoder.state_dict()[kernel], mixed)
@@ -68,7 +69,7 @@ def test_a_class_map_taps_the_encoder_and_says_the_same_at_first(tmp_path: Path)
     old_spec = get_spec("blitznet300-lite")
     old = build(old_spec)
     save_model(tmp_path / "old.safetensors", old, old_spec)
-    config = TrainConfig(model=str(tmp_path / "old.safetensors"), start="model", taps=16, presence=3.0, size=416)
+    config = TrainConfig(model=str(tmp_path / "old.safetensors"), init="model", taps=16, presence=3.0, size=416)
     net, spec = make_network(replace(config, anchors=(0.085, 0.17, 0.85)), ())
     assert spec.network == replace(get_spec("blitznet416-lite").network, lateral_channels=16)
     assert spec.anchors == get_spec("blitznet416-lite").anchors
@@ -93,20 +94,20 @@ def test_a_class_map_taps_the_encoder_and_says_the_same_at_first(tmp_path: Path)
 )
 def test_what_a_class_map_cannot_hear_is_a_sentence(model: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=f"^{message}"):
-        make_network(TrainConfig(model=model, start="random", **change), ())
+        make_network(TrainConfig(model=model, init="random", **change), ())
 
 
 def test_a_model_becomes_ssdlite_and_says_nothing_of_its_own_at_first(tmp_path: Path) -> None:
     before = get_spec("blitznet300-lite-plain")
     save_model(tmp_path / "before.safetensors", build(before), before)
-    config = TrainConfig(model=str(tmp_path / "before.safetensors"), start="model", ssdlite=True)
+    config = TrainConfig(model=str(tmp_path / "before.safetensors"), init="model", ssdlite=True)
     net, spec = make_network(config, ())
     assert (spec.anchors.strides, spec.network.ssd_box_head) == ((8, 16, 32, 64, 128, 256), True)
-    published, _ = make_network(TrainConfig(start="encoder", ssdlite=True), ())
+    published, _ = make_network(TrainConfig(init="encoder", ssdlite=True), ())
     assert isinstance(net.ssd_head, LiteSsdHead)
     expected, actual = published.state_dict(), net.state_dict()
     theirs = [name for name in expected if name.startswith(("encoder.", "downscale.", "ssd_head."))]
-    theirs = [name for name in theirs if "finest" not in name and "num_batches" not in name]
+    theirs = [name for name in theirs if "finest_logits" not in name and "num_batches" not in name]
     assert all(torch.equal(expected[name], actual[name]) for name in theirs)
     assert len([name for name in theirs if name.startswith("ssd_head.offsets.")]) == 6 * 7
     own = [
@@ -128,8 +129,8 @@ def test_a_model_goes_on_with_other_classes(tmp_path: Path, monkeypatch: pytest.
     torch.manual_seed(5)
     net = build(PAPER)
     save_model(tmp_path / "blitznet300-lite.safetensors", net, PAPER, dtype=torch.float16)
-    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
-    config = TrainConfig(start="model")
+    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
+    config = TrainConfig(init="model")
     found, spec = make_network(config, ("square", "bird"))
     assert spec == replace(PAPER, classes=("square", "bird"))
     kernel = net.encoder.state_dict()["stem.0.weight"]
@@ -142,10 +143,10 @@ def test_a_model_goes_on_with_other_classes(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
-    with pytest.raises(ModelError, match="'ssd300' has no trained weights in the package; start with --start encoder"):
-        model_file("ssd300")
-    with pytest.raises(ModelError, match="there is no model 'nothing'"):
+    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
+    with pytest.raises(ModelError, match="ssd300: the package has no weights of this model; .* --init encoder"):
+        find_weights("ssd300")
+    with pytest.raises(ModelError, match="got 'nothing'"):
         make_network(TrainConfig(model="nothing"), ())
     (tmp_path / "mine.safetensors").touch()
     with pytest.raises(UsageError, match=r"mine\.safetensors is a model file: go on from it with --start model"):
@@ -192,19 +193,19 @@ def test_other_sides_of_anchors() -> None:
 
 
 def test_another_encoder_brings_its_own_normalisation() -> None:
-    spec = _contract(get_spec("blitznet300-lite"), TrainConfig(encoder="efficientnet-lite0"), ())
+    spec = derive_spec(get_spec("blitznet300-lite"), TrainConfig(encoder="efficientnet-lite0"), ())
     assert spec.network.encoder == "efficientnet-lite0"
     assert (spec.mean, spec.std) == NORMALIZATIONS["efficientnet-lite0"]
-    assert _contract(get_spec("blitznet300-lite"), TrainConfig(encoder="mobilenetv2-ssdlite"), ()) == get_spec(
+    assert derive_spec(get_spec("blitznet300-lite"), TrainConfig(encoder="mobilenetv2-ssdlite"), ()) == get_spec(
         "blitznet300-lite"
     )
-    with pytest.raises(ModelError, match="there is no encoder 'vgg16'"):
-        _contract(get_spec("blitznet300-lite"), TrainConfig(encoder="vgg16"), ())
+    with pytest.raises(ModelError, match="got 'vgg16'"):
+        derive_spec(get_spec("blitznet300-lite"), TrainConfig(encoder="vgg16"), ())
 
 
-def test_a_contract_says_what_was_learned_and_how_the_release_resizes() -> None:
+def test_aderive_spec_says_what_was_learned_and_how_the_release_resizes() -> None:
     config = TrainConfig(
-        model="blitznet300-lite", start="random", data=("voc:{root}/own@train",), steps=7, release=True
+        model="blitznet300-lite", init="random", data=("voc:{root}/own@train",), steps=7, match_original=True
     )
     spec = make_network(config, ())[1]
     assert provenance(spec, config) == "learned voc:own@train in 7 steps"

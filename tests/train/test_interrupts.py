@@ -1,35 +1,35 @@
-"""The first signal is noted, the second acts, and what was there before comes back."""
+"""InterruptHandler: the first signal is recorded, the second raises, and the previous handlers are restored."""
 
 import signal
 import threading
 
 import pytest
 
-from blitznet.train.interrupts import Interrupts
+from blitznet.train.interrupts import InterruptHandler
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_is_noted_and_the_second_acts(number: signal.Signals) -> None:
+def test_first_signal_is_recorded_and_second_raises(number: signal.Signals) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    with Interrupts() as interrupts:
-        asked = [interrupts.asked]
+    with InterruptHandler() as interrupts:
+        requested = [interrupts.requested]
         signal.raise_signal(number)
-        asked.append(interrupts.asked)
-        assert asked == [False, True]
+        requested.append(interrupts.requested)
+        assert requested == [False, True]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert {each: signal.getsignal(each) for each in before} == before
 
 
-def test_other_threads_change_nothing() -> None:
-    seen = []
+def test_handler_in_another_thread_changes_nothing() -> None:
+    states = []
 
     def inside() -> None:
         before = signal.getsignal(signal.SIGINT)
-        with Interrupts() as interrupts:
-            seen.append((signal.getsignal(signal.SIGINT) is before, interrupts.asked))
+        with InterruptHandler() as interrupts:
+            states.append((signal.getsignal(signal.SIGINT) is before, interrupts.requested))
 
     thread = threading.Thread(target=inside)
     thread.start()
     thread.join()
-    assert seen == [(True, False)]
+    assert states == [(True, False)]

@@ -1,4 +1,4 @@
-"""Batches: the same whatever the workers, from wherever they begin, and however they are dealt."""
+"""Batches do not depend on workers, on the first batch, or on the split into parts."""
 
 import signal
 from dataclasses import fields
@@ -16,8 +16,8 @@ from blitznet.data.augment import LIGHT
 from blitznet.data.mapping import MappedDataset
 from blitznet.data.sources import open_sources
 from blitznet.train.batch import Batch
-from blitznet.train.loader import Augmented, _leave_interrupts, make_loader
-from blitznet.train.sampler import EpochSampler, entries_of
+from blitznet.train.loader import AugmentedDataset, _ignore_interrupts, make_loader
+from blitznet.train.sampler import EpochSampler, list_entries
 from support import synthetic_data
 
 pytestmark = [
@@ -27,94 +27,94 @@ pytestmark = [
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Augmented, EpochSampler]:
+def loader_inputs(tmp_path: Path) -> tuple[AugmentedDataset, EpochSampler]:
     datasets = open_sources([synthetic_data.write_voc(tmp_path, synthetic_data.draw(7))], synthetic_data.NAMES)
-    entries = entries_of(datasets, 0.0)
-    return Augmented(datasets, LIGHT, size=(48, 40), map_size=(6, 5)), EpochSampler(entries, np.ones(len(entries)), 5)
+    entries = list_entries(datasets, 0.0)
+    return AugmentedDataset(datasets, LIGHT, size=(48, 40), map_size=(6, 5)), EpochSampler(entries, np.ones(len(entries)), 5)
 
 
-def same(first: Batch, second: Batch) -> bool:
+def equal(first: Batch, second: Batch) -> bool:
     tensors = ("images", "boxes", "labels", "owner", "crowd", "class_map", "box_classes", "mask_classes")
     return first.ids == second.ids and all(torch.equal(getattr(first, t), getattr(second, t)) for t in tensors)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(made: tuple[Augmented, EpochSampler], workers: int) -> None:
-    expected = list(islice(make_loader(*made, batch=3, first=0), 5))
-    found = list(islice(make_loader(*made, batch=3, first=0, workers=workers), 5))
-    assert all(same(*pair) for pair in zip(expected, found, strict=True))
+def test_batches_do_not_depend_on_workers(loader_inputs: tuple[AugmentedDataset, EpochSampler], workers: int) -> None:
+    expected = list(islice(make_loader(*loader_inputs, batch=3, first=0), 5))
+    actual = list(islice(make_loader(*loader_inputs, batch=3, first=0, workers=workers), 5))
+    assert all(equal(*pair) for pair in zip(expected, actual, strict=True))
 
 
-def test_a_later_beginning_gives_the_same_batches(made: tuple[Augmented, EpochSampler]) -> None:
-    expected = list(islice(make_loader(*made, batch=3, first=0), 6))
+def test_later_first_batch_gives_the_same_batches(loader_inputs: tuple[AugmentedDataset, EpochSampler]) -> None:
+    expected = list(islice(make_loader(*loader_inputs, batch=3, first=0), 6))
     for first in (1, 2, 5):
-        found = list(islice(make_loader(*made, batch=3, first=first), 6 - first))
-        assert all(same(*pair) for pair in zip(expected[first:], found, strict=True))
+        actual = list(islice(make_loader(*loader_inputs, batch=3, first=first), 6 - first))
+        assert all(equal(*pair) for pair in zip(expected[first:], actual, strict=True))
 
 
-def test_parts_make_up_the_batch(made: tuple[Augmented, EpochSampler]) -> None:
-    whole = list(islice(make_loader(*made, batch=8, first=0), 3))
-    dealt = [
-        list(islice(make_loader(*made, batch=8, first=0, rank=rank, world=2, accumulate=2), 6)) for rank in range(2)
+def test_parts_add_up_to_the_batch(loader_inputs: tuple[AugmentedDataset, EpochSampler]) -> None:
+    whole = list(islice(make_loader(*loader_inputs, batch=8, first=0), 3))
+    split = [
+        list(islice(make_loader(*loader_inputs, batch=8, first=0, rank=rank, world_size=2, accumulate=2), 6)) for rank in range(2)
     ]
     for number, batch in enumerate(whole):
-        parts = [dealt[rank][2 * number + turn] for rank in range(2) for turn in range(2)]
+        parts = [split[rank][2 * number + part] for rank in range(2) for part in range(2)]
         assert all(len(part) == 2 for part in parts)
         ids = [list(zip(part.ids, part.images.flatten(1).sum(1).tolist(), strict=True)) for part in parts]
         assert sorted(chain(*ids)) == sorted(zip(batch.ids, batch.images.flatten(1).sum(1).tolist(), strict=True))
         assert sum(len(part.labels) for part in parts) == len(batch.labels)
 
 
-def test_a_batch_that_cannot_be_dealt_is_refused(made: tuple[Augmented, EpochSampler]) -> None:
-    with pytest.raises(UsageError, match="--batch 6 cannot be dealt to 2 processes x 2 parts evenly"):
-        make_loader(*made, batch=6, first=0, world=2, accumulate=2)
+def test_uneven_split_is_refused(loader_inputs: tuple[AugmentedDataset, EpochSampler]) -> None:
+    with pytest.raises(UsageError, match="--batch 6: expected a multiple of 2 processes x 2 parts"):
+        make_loader(*loader_inputs, batch=6, first=0, world_size=2, accumulate=2)
 
 
-class Lacking(MappedDataset):
-    """A set whose samples want a package that is not there."""
+class MissingPackageDataset(MappedDataset):
+    """A data set whose samples need a package that is not installed."""
 
     def __getitem__(self, index: int) -> Sample:
         raise MissingExtra("reading SBD's .mat files", "sbd")
 
 
-def failure(examples: Augmented, stream: EpochSampler, workers: int) -> BlitzNetError:
+def load_error(samples: AugmentedDataset, sampler: EpochSampler, workers: int) -> BlitzNetError:
     with pytest.raises(BlitzNetError) as caught:
-        list(islice(make_loader(examples, stream, batch=7, first=0, workers=workers), 2))
+        list(islice(make_loader(samples, sampler, batch=7, first=0, workers=workers), 2))
     return caught.value
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_is_the_same_one_line_from_a_worker(tmp_path: Path, workers: int) -> None:
+def test_broken_image_in_a_worker_is_the_same_error(tmp_path: Path, workers: int) -> None:
     text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(7))
     image = tmp_path / "JPEGImages" / "toy_0003.jpg"
     Pillow.open(image.with_suffix(".png")).save(image, quality=95)
     image.with_suffix(".png").unlink()
     image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
     datasets = open_sources([text], synthetic_data.NAMES)
-    entries = entries_of(datasets, 0.0)
-    examples = Augmented(datasets, LIGHT, size=(48, 40), map_size=(6, 5))
-    error = failure(examples, EpochSampler(entries, np.ones(len(entries)), 5), workers)
+    entries = list_entries(datasets, 0.0)
+    samples = AugmentedDataset(datasets, LIGHT, size=(48, 40), map_size=(6, 5))
+    error = load_error(samples, EpochSampler(entries, np.ones(len(entries)), 5), workers)
     assert type(error) is DataError
     assert str(error).startswith(f"{image}: cannot be decoded (")
-    assert str(error).endswith("; the file is broken or cut off")
+    assert str(error).endswith("; the file is broken or truncated")
     assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_missing_extra_is_itself_from_a_worker(made: tuple[Augmented, EpochSampler], workers: int) -> None:
-    examples, stream = made
-    base = examples.datasets[0]
+def test_missing_extra_in_a_worker_is_the_same_error(loader_inputs: tuple[AugmentedDataset, EpochSampler], workers: int) -> None:
+    samples, sampler = loader_inputs
+    base = samples.datasets[0]
     assert isinstance(base, MappedDataset)
-    examples.datasets = [Lacking(**{field.name: getattr(base, field.name) for field in fields(base)})]
-    error = failure(examples, stream, workers)
+    samples.datasets = [MissingPackageDataset(**{field.name: getattr(base, field.name) for field in fields(base)})]
+    error = load_error(samples, sampler, workers)
     assert type(error) is MissingExtra
     assert str(error) == "reading SBD's .mat files needs `pip install 'blitznet[sbd]'`"
 
 
-def test_workers_leave_ctrl_c_to_the_run() -> None:
+def test_workers_ignore_interrupts() -> None:
     before = signal.getsignal(signal.SIGINT)
     try:
-        _leave_interrupts(0)
+        _ignore_interrupts(0)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

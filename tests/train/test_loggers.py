@@ -1,4 +1,4 @@
-"""Who hears of a run: MLflow by its own file store, Weights & Biases by what its package is told."""
+"""Experiment loggers: MLflow with a file store, Weights & Biases with a fake package."""
 
 import sys
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.filterwarnings("default")  # of the library
-def test_mlflow_has_settings_losses_and_scores(store: Any, tmp_path: Path) -> None:
-    with RunLog(tmp_path, after=0, reporters=("mlflow",), settings=SETTINGS) as log:
-        log.write(1, **{"loss/total": 15.0, "rate": 0.5})
+def test_mlflow_records_settings_losses_and_scores(store: Any, tmp_path: Path) -> None:
+    with RunLog(tmp_path, after=0, loggers=("mlflow",), settings=SETTINGS) as log:
+        log.write(1, **{"loss/total": 15.0, "lr": 0.5})
         log.write(2, **{"loss/total": 14.0, "score/ap50": 0.25})
     (run,) = store.search_runs([store.get_experiment_by_name("blitznet").experiment_id])
     assert (run.info.run_name, run.info.status) == (tmp_path.name, "FINISHED")
@@ -41,17 +41,17 @@ def test_mlflow_has_settings_losses_and_scores(store: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("default")
-def test_mlflow_goes_on_with_the_run_that_was_stopped(store: Any, tmp_path: Path) -> None:
-    def broken() -> None:
-        with RunLog(tmp_path, after=0, reporters=("mlflow",), settings=SETTINGS) as log:
+def test_mlflow_resumes_an_interrupted_run(store: Any, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        with RunLog(tmp_path, after=0, loggers=("mlflow",), settings=SETTINGS) as log:
             log.write(1, **{"loss/total": 15.0})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        broken()
+        interrupt()
     experiment = store.get_experiment_by_name("blitznet").experiment_id
     assert [run.info.status for run in store.search_runs([experiment])] == ["KILLED"]
-    with RunLog(tmp_path, after=1, reporters=("mlflow",), settings=SETTINGS) as log:
+    with RunLog(tmp_path, after=1, loggers=("mlflow",), settings=SETTINGS) as log:
         log.write(2, **{"loss/total": 14.0})
     (run,) = store.search_runs([experiment])
     assert run.info.status == "FINISHED"
@@ -59,10 +59,10 @@ def test_mlflow_goes_on_with_the_run_that_was_stopped(store: Any, tmp_path: Path
 
 
 class FakeRun:
-    """What wandb.init gives."""
+    """The return value of wandb.init."""
 
-    def __init__(self, **told: Any) -> None:
-        self.told = told
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = arguments
         self.logged: list[tuple[int, Mapping[str, float]]] = []
         self.code: int | None = None
 
@@ -73,35 +73,35 @@ class FakeRun:
         self.code = exit_code
 
 
-def test_wandb_is_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_records_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[FakeRun] = []
 
-    def init(**told: Any) -> FakeRun:
-        runs.append(FakeRun(**told))
+    def init(**arguments: Any) -> FakeRun:
+        runs.append(FakeRun(**arguments))
         return runs[-1]
 
     util = SimpleNamespace(generate_id=lambda: f"id{len(runs)}")
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, util=util))
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     for after in (0, 1):
-        with RunLog(tmp_path, after=after, reporters=("wandb",), settings=SETTINGS) as log:
+        with RunLog(tmp_path, after=after, loggers=("wandb",), settings=SETTINGS) as log:
             log.write(after + 1, **{"loss/total": 15.0})
     first, second = runs
-    assert (first.told["project"], first.told["name"], first.told["config"]) == ("blitznet", tmp_path.name, SETTINGS)
-    assert (first.told["id"], second.told["id"], second.told["resume"]) == ("id0", "id0", "allow")
+    assert (first.arguments["project"], first.arguments["name"], first.arguments["config"]) == ("blitznet", tmp_path.name, SETTINGS)
+    assert (first.arguments["id"], second.arguments["id"], second.arguments["resume"]) == ("id0", "id0", "allow")
     assert (first.logged, second.logged) == ([(1, {"loss/total": 15.0})], [(2, {"loss/total": 15.0})])
     assert (first.code, second.code) == (0, 0)
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
-def test_a_package_that_is_missing_is_told(name: LoggerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported(name: LoggerName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [module for module in sys.modules if module.partition(".")[0] == name] or [name]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtra, match=rf"--report {name} needs `pip install 'blitznet\[{name}\]'`"):
+    with pytest.raises(MissingExtra, match=rf"--loggers {name} needs `pip install 'blitznet\[{name}\]'`"):
         open_logger(name, tmp_path, after=0, settings={})
 
 
-def test_an_unknown_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--report: expected some of tensorboard, mlflow, wandb, got 'x'"):
+def test_unknown_logger_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--loggers: expected some of tensorboard, mlflow, wandb, got 'x'"):
         open_logger(cast(LoggerName, "x"), tmp_path, after=0, settings={})

@@ -21,8 +21,8 @@ from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
 from blitznet.train import initialize as start
 from blitznet.train.config import TrainConfig
-from blitznet.train.distributed import Group
-from blitznet.train.interrupts import Stopped
+from blitznet.train.distributed import ProcessGroup
+from blitznet.train.interrupts import TrainingInterrupted
 from blitznet.train.loop import _executed, train
 from blitznet.train.step import NonFiniteLossError
 from blitznet.train.validate import validate
@@ -56,11 +56,11 @@ def steps_of(out: Path) -> list[float]:
     "changes",
     [
         pytest.param({}, id="adamw"),
-        pytest.param({"workers": 2, "optimizer": "adam", "ema": 0.0}, id="adam, 2 workers, no average"),
+        pytest.param({"workers": 2, "optimizer": "adam", "ema": None}, id="adam, 2 workers, no average"),
         pytest.param(
-            {"optimizer": "nesterov", "accumulate": 2, "precision": "bfloat16"}, id="nesterov, parts, bfloat16"
+            {"optimizer": "sgd", "accumulate": 2, "precision": "bfloat16"}, id="nesterov, parts, bfloat16"
         ),
-        pytest.param({"model": "tiny-lite", "freeze_statistics": True, "repeat": 0.5}, id="lite, frozen, repeats"),
+        pytest.param({"model": "tiny-lite", "freeze_bn": ("all",), "repeat_threshold": 0.5}, id="lite, frozen, repeats"),
     ],
 )
 def test_stopped_between_checkpoints_and_resumed_equals_never_stopped(
@@ -128,18 +128,18 @@ def test_what_stands_in_the_folder(sets: tuple[str, str], tmp_path: Path, monkey
     monkeypatch.undo()
     config = tiny_config(sets[:1], tmp_path / "deep" / "run", val=sets[1:], steps=3, log_every=2, eval_every=2)
     seen: list[int] = []
-    model = train(config, watch=lambda step, losses: seen.append(step))
+    model = train(config, on_step=lambda step, losses: seen.append(step))
     assert model == config.out / "last.safetensors"
     assert sorted(path.name for path in config.out.iterdir()) == [
         *("best.safetensors", "best.txt", "config.json", "last.safetensors", "log.jsonl"),
-        *("pictures", "plot.png", "state.safetensors", "tensorboard"),
+        *("predictions", "plot.png", "state.safetensors", "tensorboard"),
     ]
     assert seen == [1, 2, 3]
     assert steps_of(config.out) == [1, 2]
     assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 3]
     first = lines(config.out)[0]
-    parts = {f"loss/{name}" for name in ("segmentation", "classification", "localisation", "total")}
-    assert first.keys() == {"step", "gradient", "rate", "images_per_second", "waited", *parts}
+    parts = {f"loss/{name}" for name in ("segmentation", "classification", "localization", "total")}
+    assert first.keys() == {"step", "grad_norm", "lr", "images_per_second", "data_time", *parts}
     _, spec = load_model(model)
     assert spec == replace(tiny_models.PAPER, provenance="learned voc:train@train in 3 steps")
     assert config.conflicts((config.out / "config.json").read_text()) == ()
@@ -165,13 +165,13 @@ def test_asked_to_stop_it_ends_the_step_and_says_how_to_go_on(
     cut = replace(whole, out=tmp_path / "cut")
     handler = signal.getsignal(number)
     expected = f"stopped after step 5 of 8; the same command goes on from {cut.out}"
-    with pytest.raises(Stopped) as caught:
-        train(cut, watch=lambda step, _: signal.raise_signal(number) if step == 4 else None)
+    with pytest.raises(TrainingInterrupted) as caught:
+        train(cut, on_step=lambda step, _: signal.raise_signal(number) if step == 4 else None)
     assert str(caught.value) == expected
     assert signal.getsignal(number) is handler
     assert steps_of(cut.out) == [1, 2, 3, 4, 5]
     seen: list[int] = []
-    train(cut, watch=lambda step, _: seen.append(step))
+    train(cut, on_step=lambda step, _: seen.append(step))
     assert seen == [6, 7, 8]
     for name in FILES:
         assert_equal(whole.out / name, cut.out / name)
@@ -188,8 +188,8 @@ def test_asked_twice_it_stops_at_once_and_the_last_checkpoint_is_whole(sets: tup
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        train(cut, watch=twice)
-    assert not isinstance(caught.value, Stopped)
+        train(cut, on_step=twice)
+    assert not isinstance(caught.value, TrainingInterrupted)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 9))
     for name in FILES:
@@ -207,7 +207,7 @@ def test_stopped_in_an_evaluation_it_is_evaluated_on_resuming(
         pytest.fail("it went on")
 
     monkeypatch.setattr("blitznet.train.loop.validate", asked)
-    with pytest.raises(Stopped, match="stopped after step 2 of 4"):
+    with pytest.raises(TrainingInterrupted, match="stopped after step 2 of 4"):
         train(config)
     monkeypatch.setattr("blitznet.train.loop.validate", validate)
     train(config)
@@ -244,7 +244,7 @@ def test_what_cannot_be_run_is_told(
 
 
 def test_one_image_is_a_batch_where_statistics_are_frozen(sets: tuple[str, str], tmp_path: Path) -> None:
-    config = tiny_config(sets[:1], tmp_path / "run", batch=1, freeze_statistics=True, ema=0.0, val=sets[1:], steps=4)
+    config = tiny_config(sets[:1], tmp_path / "run", batch=1, freeze_bn=("all",), ema=None, val=sets[1:], steps=4)
     train(replace(config, eval_every=2))
     net, _ = load_model(config.out / "last.safetensors")
     counted = {name: value for name, value in net.named_buffers() if name.endswith("num_batches_tracked")}
@@ -265,7 +265,7 @@ def test_a_broken_loss_ends_the_run_and_leaves_the_last_good_state(sets: tuple[s
     config = tiny_config(sets[:1], tmp_path / "run", save_every=2)
     train(config, stop_after=2)
     before = (config.out / "state.safetensors").read_bytes()
-    nan = replace(config, out=tmp_path / "nan", lr=1e18, warmup=0, clip=0.0, save_every=100)
+    nan = replace(config, out=tmp_path / "nan", lr=1e18, warmup=0, clip_grad=None, save_every=100)
     with pytest.raises(NonFiniteLossError, match=r"the loss is not finite \(segmentation .*\) on toy_.*; lower --lr"):
         train(nan)
     assert not (nan.out / "state.safetensors").exists()
@@ -281,7 +281,7 @@ def shipped(folder: Path, spec: Spec) -> None:
 def test_own_data_fine_tunes_the_default_model(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
+    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
     shipped(tmp_path, replace(tiny_models.PAPER, classes=("square", "bird", "ell")))
     config = read(["--data", sets[0], "--val", sets[1], "--out", str(tmp_path / "run"), "--steps", "2"])
     assert (config.start, config.model) == ("model", "blitznet300-lite")
@@ -294,26 +294,26 @@ def test_own_data_fine_tunes_the_default_model(
 def test_sets_of_different_classes_teach_their_union(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start, "WEIGHTS", tmp_path)
+    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
     shipped(tmp_path, tiny_models.PAPER)
     other = synthetic_data.write_coco(
         tmp_path / "coco", [replace(d, id=f"c{k}") for k, d in enumerate(synthetic_data.draw(5, seed=9))]
     )
-    data = (f"{sets[0]},classes=square", f"{other},classes=ell+cross")
-    config = tiny_config(data, tmp_path / "run", model="blitznet300-lite", start="model", steps=2)
+    data = (f"{sets[0]},annotated=square", f"{other},annotated=ell+cross")
+    config = tiny_config(data, tmp_path / "run", model="blitznet300-lite", init="model", steps=2)
     _, spec = load_model(train(config))
     assert spec.classes == ("square", "ell", "cross")
 
 
 def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) -> None:
     data = (sets[0], sets[1])
-    config = tiny_config(data, tmp_path / "run", val=sets[1:], classes=("square", "cross"), drop_leaks=True, steps=2)
+    config = tiny_config(data, tmp_path / "run", val=sets[1:], class_names=("square", "cross"), drop_leaks=True, steps=2)
     told: list[str] = []
-    train(config, tell=told.append)
+    train(config, notify=told.append)
     mapped = [f"{text}: ell: none of the classes learned, so background" for text in (*data, sets[1])]
     left_out = "3 training images are in the evaluation sets too and are left out"
     assert told == [*mapped, left_out]
-    train(config, tell=told.append)
+    train(config, notify=told.append)
     assert told[4:] == [*mapped, left_out, f"{config.out}: going on after step 2 of 2"]
 
 
@@ -321,14 +321,14 @@ def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) ->
     ("config", "published"),
     [
         (TrainConfig(ssdlite=True), ("encoder.", "downscale.", "ssd_head.")),
-        (TrainConfig(encoder_lr=0), ("encoder.", "downscale.")),
+        (TrainConfig(encoder_lr_mult=0), ("encoder.", "downscale.")),
         (TrainConfig(learn=("segmentation", "detection", "ssd_head")), ("encoder.", "downscale.", "upscale.")),
     ],
     ids=["ssdlite", "frozen encoder", "learning heads"],
 )
 def test_what_came_trained_keeps_its_statistics(config: TrainConfig, published: tuple[str, ...]) -> None:
     net = build(blitznet300_lite())
-    _executed(net, config, Group(0, 1, torch.device("cpu")))
+    _executed(net, config, ProcessGroup(0, 1, torch.device("cpu")))
     norms = {name: module.training for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
     assert {name for name, learns in norms.items() if not learns} == {n for n in norms if n.startswith(published)}
     assert any(norms.values())

@@ -1,4 +1,4 @@
-"""Losses against slow versions in plain Python, the reference's worked values, and truths with gaps."""
+"""Losses: equal to slow versions in plain Python, worked values, partly annotated labels."""
 
 import math
 from dataclasses import replace
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blitznet.core.arrays import IGNORE_INDEX
-from blitznet.nets.parts import Heads
+from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
-from blitznet.train.losses import Counts, LossConfig, Losses, TeacherTargets, count, hard_negatives, losses
+from blitznet.train.losses import Normalizers, LossConfig, Losses, TeacherTargets, count_normalizers, hard_negatives, losses
 from blitznet.train.matching import IGNORED, Targets
 
-RELEASE = LossConfig(release=True)
+ORIGINAL = LossConfig(match_original=True)
 
 
 def targets_of(labels: list[list[int]], *, residuals: Tensor | None = None) -> Targets:
@@ -42,7 +42,7 @@ def batch_of(images: int, *, classes: int = 2, size: int = 2) -> Batch:
     )
 
 
-def heads_of(labels: Tensor, *, classes: int = 2, size: int = 2, seed: int | None = None) -> Heads:
+def outputs_of(labels: Tensor, *, classes: int = 2, size: int = 2, seed: int | None = None) -> HeadOutputs:
     """Heads for labels (B, A) that gather gradients: zero, or random in double precision."""
     generator = torch.Generator().manual_seed(seed or 0)
     images, anchors = labels.shape
@@ -51,17 +51,17 @@ def heads_of(labels: Tensor, *, classes: int = 2, size: int = 2, seed: int | Non
         tensors = [torch.zeros(shape) for shape in shapes]
     else:
         tensors = [3 * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    return Heads(*(tensor.requires_grad_() for tensor in tensors))
+    return HeadOutputs(*(tensor.requires_grad_() for tensor in tensors))
 
 
-def tensors_of(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
-    assert heads.offsets is not None
-    assert heads.logits is not None
-    assert heads.segmentation_logits is not None
-    return heads.offsets, heads.logits, heads.segmentation_logits
+def tensors_of(outputs: HeadOutputs) -> tuple[Tensor, Tensor, Tensor]:
+    assert outputs.offsets is not None
+    assert outputs.logits is not None
+    assert outputs.segmentation_logits is not None
+    return outputs.offsets, outputs.logits, outputs.segmentation_logits
 
 
-def random_truth(seed: int, *, images: int = 5, anchors: int = 20, classes: int = 4) -> tuple[Batch, Targets]:
+def random_labels(seed: int, *, images: int = 5, anchors: int = 20, classes: int = 4) -> tuple[Batch, Targets]:
     """Images with and without positives, ignored anchors, masks, and all kinds of partly annotated classes."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(1, classes + 1, (images, anchors))
@@ -102,7 +102,7 @@ def slow_classification(logits: NDArray[Any], labels: NDArray[Any], annotated: N
 
 
 def slow_segmentation(logits: NDArray[Any], class_map: NDArray[Any], annotated: NDArray[Any]) -> float:
-    """Mean cross-entropy over the labelled pixels of the batch."""
+    """Mean cross-entropy over the labeled pixels of the batch."""
     costs = [
         slow_cross_entropy(logits[image, :, y, x], class_map[image, y, x], annotated[image])
         for image, y, x in np.argwhere(class_map != IGNORE_INDEX)
@@ -110,7 +110,7 @@ def slow_segmentation(logits: NDArray[Any], class_map: NDArray[Any], annotated: 
     return float(np.mean(costs))
 
 
-def slow_localisation(offsets: NDArray[Any], positives: NDArray[Any], expected: NDArray[Any]) -> float:
+def slow_localization(offsets: NDArray[Any], positives: NDArray[Any], expected: NDArray[Any]) -> float:
     total = 0.0
     for row, target in zip(offsets.reshape(-1, 4)[positives], expected, strict=True):
         for d in np.abs(row - target):
@@ -118,55 +118,55 @@ def slow_localisation(offsets: NDArray[Any], positives: NDArray[Any], expected: 
     return total / max(1, len(positives))
 
 
-def values(found: Losses) -> list[float]:
-    return [found.segmentation.item(), found.classification.item(), found.localisation.item()]
+def values(result: Losses) -> list[float]:
+    return [result.segmentation.item(), result.classification.item(), result.localization.item()]
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_equals_slow_version(seed: int) -> None:
-    batch, targets = random_truth(seed)
-    heads = heads_of(targets.labels, classes=4, size=4, seed=seed + 1)
-    found = losses(heads, batch, targets)
-    offsets, logits, class_map = (tensor.detach().numpy() for tensor in tensors_of(heads))
+    batch, targets = random_labels(seed)
+    outputs = outputs_of(targets.labels, classes=4, size=4, seed=seed + 1)
+    result = losses(outputs, batch, targets)
+    offsets, logits, class_map = (tensor.detach().numpy() for tensor in tensors_of(outputs))
     expected = [
         slow_segmentation(class_map, batch.class_map.numpy(), batch.mask_classes.numpy()),
         slow_classification(logits, targets.labels.numpy(), batch.box_classes.numpy()),
-        slow_localisation(offsets, targets.positives.numpy(), targets.offsets.numpy()),
+        slow_localization(offsets, targets.positives.numpy(), targets.offsets.numpy()),
     ]
-    assert values(found) == pytest.approx(expected, rel=1e-9)
-    assert found.total.item() == pytest.approx(sum(expected), rel=1e-9)
-    assert found.counts == Counts(int((targets.labels > 0).sum()), int((batch.class_map != IGNORE_INDEX).sum()))
+    assert values(result) == pytest.approx(expected, rel=1e-9)
+    assert result.total.item() == pytest.approx(sum(expected), rel=1e-9)
+    assert result.normalizers == Normalizers(int((targets.labels > 0).sum()), int((batch.class_map != IGNORE_INDEX).sum()))
 
 
 @pytest.mark.parametrize(
-    ("labels", "correct", "release"),
+    ("labels", "expected", "original"),
     [
         pytest.param([[1, 0, 0, 0], [IGNORED] * 4], 4.394449, 4.394449, id="P=1"),
         pytest.param([[1, 2, 0, 0], [2, 0, 0, 0]], 2.929633, 1.464816, id="P=3"),
         pytest.param([[1, 2, 1, 0], [1, 2, 0, 0]], 1.757780, 1.098612, id="P=5"),
         pytest.param([[IGNORED] * 4, [IGNORED] * 4], 0.0, 0.0, id="nothing annotated"),
-        pytest.param([[0] * 4, [0] * 4], 6 * math.log(3), 0.0, id="nothing there"),
+        pytest.param([[0] * 4, [0] * 4], 6 * math.log(3), 0.0, id="no object"),
     ],
 )
-def test_worked_values_of_zero_logits(labels: list[list[int]], correct: float, release: float) -> None:
+def test_worked_values_of_zero_logits(labels: list[list[int]], expected: float, original: float) -> None:
     targets = targets_of(labels)
-    heads = heads_of(targets.labels)
-    assert losses(heads, batch_of(2), targets).classification.item() == pytest.approx(correct, abs=2e-6)
-    assert losses(heads, batch_of(2), targets, RELEASE).classification.item() == pytest.approx(release, abs=2e-6)
+    outputs = outputs_of(targets.labels)
+    assert losses(outputs, batch_of(2), targets).classification.item() == pytest.approx(expected, abs=2e-6)
+    assert losses(outputs, batch_of(2), targets, ORIGINAL).classification.item() == pytest.approx(original, abs=2e-6)
 
 
 def test_worked_value_of_smooth_l1() -> None:
     targets = targets_of([[1, 0], [0, 0]], residuals=torch.tensor([[0.5, 2, 0, 0]]))
-    assert losses(heads_of(targets.labels), batch_of(2), targets).localisation.item() == pytest.approx(1.625)
+    assert losses(outputs_of(targets.labels), batch_of(2), targets).localization.item() == pytest.approx(1.625)
 
 
 def test_worked_value_of_uniform_class_map() -> None:
     batch = batch_of(1, classes=20)
     batch.class_map[:] = torch.tensor([[0, 20], [IGNORE_INDEX, 3]])
     targets = targets_of([[IGNORED] * 3])
-    found = losses(heads_of(targets.labels, classes=20), batch, targets)
-    assert found.segmentation.item() == pytest.approx(3.044522, abs=1e-6)
-    assert found.counts.labelled_pixels == 3
+    result = losses(outputs_of(targets.labels, classes=20), batch, targets)
+    assert result.segmentation.item() == pytest.approx(3.044522, abs=1e-6)
+    assert result.normalizers.labeled_pixels == 3
 
 
 def test_marginal_of_zero_logits_is_a_sum_of_probabilities() -> None:
@@ -175,21 +175,21 @@ def test_marginal_of_zero_logits_is_a_sum_of_probabilities() -> None:
     batch.mask_classes[0] = torch.tensor([False, False, True])
     batch.class_map[:] = 0
     targets = targets_of([[0, 0, 0]])
-    found = losses(heads_of(targets.labels, classes=3), batch, targets)
-    assert found.classification.item() == pytest.approx(3 * math.log(4 / 2), rel=1e-6)
-    assert found.segmentation.item() == pytest.approx(math.log(4 / 3), rel=1e-6)
+    result = losses(outputs_of(targets.labels, classes=3), batch, targets)
+    assert result.classification.item() == pytest.approx(3 * math.log(4 / 2), rel=1e-6)
+    assert result.segmentation.item() == pytest.approx(math.log(4 / 3), rel=1e-6)
 
 
-@pytest.mark.parametrize("options", [LossConfig(), RELEASE], ids=["per image", "release"])
+@pytest.mark.parametrize("config", [LossConfig(), ORIGINAL], ids=["per image", "original"])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients(options: LossConfig, seed: int) -> None:
-    batch, targets = random_truth(seed, images=3, anchors=8, classes=3)
-    heads = heads_of(targets.labels, classes=3, size=4, seed=seed + 20)
+def test_gradients(config: LossConfig, seed: int) -> None:
+    batch, targets = random_labels(seed, images=3, anchors=8, classes=3)
+    outputs = outputs_of(targets.labels, classes=3, size=4, seed=seed + 20)
 
     def total(offsets: Tensor, logits: Tensor, class_map: Tensor) -> Tensor:
-        return losses(Heads(offsets, logits, class_map), batch, targets, options).total
+        return losses(HeadOutputs(offsets, logits, class_map), batch, targets, config).total
 
-    assert torch.autograd.gradcheck(total, tensors_of(heads))
+    assert torch.autograd.gradcheck(total, tensors_of(outputs))
 
 
 def test_hard_negatives_follow_the_logits() -> None:
@@ -202,47 +202,47 @@ def test_hard_negatives_follow_the_logits() -> None:
     logits[0, 2, 1] = 4.0
     assert hard_negatives(logits, targets, annotated, LossConfig()).tolist() == [2, 1, 3, 7, 10, 11]
     assert hard_negatives(logits, targets, annotated, LossConfig(negative_ratio=1)).tolist() == [2, 7]
-    assert hard_negatives(logits, targets, annotated, RELEASE).tolist() == [2, 1, 7]
+    assert hard_negatives(logits, targets, annotated, ORIGINAL).tolist() == [2, 1, 7]
 
 
-def test_hard_negatives_do_not_fear_a_class_that_was_not_annotated() -> None:
+def test_hard_negatives_ignore_classes_that_are_not_annotated() -> None:
     targets = targets_of([[0, 0, 0, 0, 0]])
     logits = torch.zeros(1, 5, 3)
-    logits[0, :, 2] = torch.arange(5.0)  # would be hard, were class 2 known to be absent
+    logits[0, :, 2] = torch.arange(5.0)  # hard only if class 2 is annotated
     logits[0, 0, 1] = 1.0
     annotated = torch.tensor([[True, False]])
     assert hard_negatives(logits, targets, annotated, LossConfig(negative_ratio=1)).tolist() == [0]
     assert hard_negatives(logits, targets, torch.tensor([[True, True]]), LossConfig(negative_ratio=1)).tolist() == [4]
 
 
-def gradients(heads: Heads) -> list[Tensor]:
-    found = [tensor.grad for tensor in tensors_of(heads) if tensor.grad is not None]
-    assert len(found) == 3
-    return found
+def gradients(outputs: HeadOutputs) -> list[Tensor]:
+    grads = [tensor.grad for tensor in tensors_of(outputs) if tensor.grad is not None]
+    assert len(grads) == 3
+    return grads
 
 
-@pytest.mark.parametrize("options", [LossConfig(), RELEASE], ids=["per image", "release"])
-def test_nothing_annotated_costs_nothing(options: LossConfig) -> None:
+@pytest.mark.parametrize("config", [LossConfig(), ORIGINAL], ids=["per image", "original"])
+def test_no_annotation_no_loss(config: LossConfig) -> None:
     batch = batch_of(2)
     batch.box_classes[:] = False
     batch.mask_classes[:] = False
     targets = targets_of([[IGNORED] * 4] * 2)
-    heads = heads_of(targets.labels, seed=1)
-    found = losses(heads, batch, targets, options)
-    assert values(found) == [0.0, 0.0, 0.0]
-    found.total.backward()  # type: ignore[no-untyped-call]
-    assert not any(grad.any() for grad in gradients(heads))
+    outputs = outputs_of(targets.labels, seed=1)
+    result = losses(outputs, batch, targets, config)
+    assert values(result) == [0.0, 0.0, 0.0]
+    result.total.backward()  # type: ignore[no-untyped-call]
+    assert not any(grad.any() for grad in gradients(outputs))
 
 
-def test_gradients_stay_with_the_annotated_images() -> None:
+def test_only_annotated_images_have_gradients() -> None:
     batch = batch_of(3)
     batch.class_map[0] = torch.tensor([[0, 1], [2, IGNORE_INDEX]])
     batch.mask_classes[1:] = False
     batch.box_classes[0] = False
     targets = targets_of([[IGNORED] * 4, [2, 0, 0, IGNORED], [0] * 4])
-    heads = heads_of(targets.labels, seed=2)
-    losses(heads, batch, targets).total.backward()  # type: ignore[no-untyped-call]
-    offsets, logits, class_map = gradients(heads)
+    outputs = outputs_of(targets.labels, seed=2)
+    losses(outputs, batch, targets).total.backward()  # type: ignore[no-untyped-call]
+    offsets, logits, class_map = gradients(outputs)
     assert not class_map[1:].any()
     assert not class_map[0, :, 1, 1].any()
     assert class_map[0, :, 0, 0].all()
@@ -252,42 +252,42 @@ def test_gradients_stay_with_the_annotated_images() -> None:
     assert offsets.any(2).nonzero().tolist() == [[1, 0]]
 
 
-def test_class_that_was_not_annotated_is_not_pushed_down() -> None:
+def test_class_that_is_not_annotated_is_not_suppressed() -> None:
     batch = batch_of(1)
     batch.class_map[:] = 0
     batch.box_classes[0, 1] = batch.mask_classes[0, 1] = False
     targets = targets_of([[0]])
-    heads = heads_of(targets.labels)
-    losses(heads, batch, targets).total.backward()  # type: ignore[no-untyped-call]
-    _, logits, class_map = gradients(heads)
+    outputs = outputs_of(targets.labels)
+    losses(outputs, batch, targets).total.backward()  # type: ignore[no-untyped-call]
+    _, logits, class_map = gradients(outputs)
     assert logits[0, 0, 2] < 0 < logits[0, 0, 1]
     assert (class_map[0, 2] < 0).all()
     assert (class_map[0, 1] > 0).all()
 
 
 @pytest.mark.parametrize("missing", ["detection", "segmentation"])
-def test_task_without_heads_adds_nothing(missing: str) -> None:
-    batch, targets = random_truth(3)
-    heads = heads_of(targets.labels, classes=4, size=4, seed=4)
-    both = losses(heads, batch, targets)
-    none: dict[str, Any] = {"class_map": None} if missing == "segmentation" else {"offsets": None, "logits": None}
-    one = losses(replace(heads, **none), batch, targets)
+def test_task_without_outputs_has_no_loss(missing: str) -> None:
+    batch, targets = random_labels(3)
+    outputs = outputs_of(targets.labels, classes=4, size=4, seed=4)
+    both = losses(outputs, batch, targets)
+    none: dict[str, Any] = {"segmentation_logits": None} if missing == "segmentation" else {"offsets": None, "logits": None}
+    single = losses(replace(outputs, **none), batch, targets)
     if missing == "segmentation":
-        assert values(one) == [0.0, both.classification.item(), both.localisation.item()]
+        assert values(single) == [0.0, both.classification.item(), both.localization.item()]
     else:
-        assert values(one) == [both.segmentation.item(), 0.0, 0.0]
-    assert one.total.item() == pytest.approx(sum(values(one)))
+        assert values(single) == [both.segmentation.item(), 0.0, 0.0]
+    assert single.total.item() == pytest.approx(sum(values(single)))
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_half_precision_heads_are_summed_in_float32(kind: torch.dtype) -> None:
-    batch, targets = random_truth(6)
-    heads = heads_of(targets.labels, classes=4, size=4, seed=5)
-    low = Heads(*(tensor.to(kind) for tensor in tensors_of(heads)))
-    same = Heads(*(tensor.float() for tensor in tensors_of(low)))
-    found, expected = losses(low, batch, targets), losses(same, batch, targets)
-    assert found.total.dtype == torch.float32
-    assert values(found) == values(expected)
+def test_half_precision_outputs_are_summed_in_float32(kind: torch.dtype) -> None:
+    batch, targets = random_labels(6)
+    outputs = outputs_of(targets.labels, classes=4, size=4, seed=5)
+    low = HeadOutputs(*(tensor.to(kind) for tensor in tensors_of(outputs)))
+    same = HeadOutputs(*(tensor.float() for tensor in tensors_of(low)))
+    result, expected = losses(low, batch, targets), losses(same, batch, targets)
+    assert result.total.dtype == torch.float32
+    assert values(result) == values(expected)
 
 
 def test_extreme_logits_stay_finite() -> None:
@@ -297,40 +297,40 @@ def test_extreme_logits_stay_finite() -> None:
     targets = targets_of([[1, 0, 0], [0, 0, 0]])
     logits = torch.tensor([0.0, -1e4, 1e4]).repeat(2, 3, 1).requires_grad_()
     class_map = torch.tensor([0.0, -1e4, 1e4])[:, None, None].repeat(2, 1, 2, 2).requires_grad_()
-    found = losses(Heads(None, logits, class_map), batch, targets)
-    found.total.backward()  # type: ignore[no-untyped-call]
-    assert math.isfinite(found.total.item())
+    result = losses(HeadOutputs(None, logits, class_map), batch, targets)
+    result.total.backward()  # type: ignore[no-untyped-call]
+    assert math.isfinite(result.total.item())
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 
-def test_weights_count_in_the_sum() -> None:
-    batch, targets = random_truth(1)
-    heads = heads_of(targets.labels, classes=4, size=4, seed=2)
-    found = losses(heads, batch, targets, LossConfig(segmentation=2.0, classification=0.5, localisation=0.0))
-    assert found.total.item() == pytest.approx(2 * found.segmentation.item() + 0.5 * found.classification.item())
-    assert found.parts() == pytest.approx(
+def test_weights_of_the_sum() -> None:
+    batch, targets = random_labels(1)
+    outputs = outputs_of(targets.labels, classes=4, size=4, seed=2)
+    result = losses(outputs, batch, targets, LossConfig(segmentation=2.0, classification=0.5, localization=0.0))
+    assert result.total.item() == pytest.approx(2 * result.segmentation.item() + 0.5 * result.classification.item())
+    assert result.to_floats() == pytest.approx(
         {
-            "segmentation": found.segmentation.item(),
-            "classification": found.classification.item(),
-            "localisation": 0.0 + found.localisation.item(),
-            "total": found.total.item(),
+            "segmentation": result.segmentation.item(),
+            "classification": result.classification.item(),
+            "localization": 0.0 + result.localization.item(),
+            "total": result.total.item(),
         }
     )
 
 
-def test_mean_over_shares_is_the_undivided_loss() -> None:
-    batch, targets = random_truth(2, images=4)
-    heads = heads_of(targets.labels, classes=4, size=4, seed=7)
-    entire = losses(heads, batch, targets)
-    whole = count(batch, targets)
-    shares = [losses(*half(heads, batch, targets, k), whole=whole, shares=2) for k in range(2)]
-    for name in ("segmentation", "classification", "localisation", "total"):
-        mean = sum(getattr(share, name).item() for share in shares) / 2
+def test_mean_over_parts_is_the_loss_of_the_batch() -> None:
+    batch, targets = random_labels(2, images=4)
+    outputs = outputs_of(targets.labels, classes=4, size=4, seed=7)
+    entire = losses(outputs, batch, targets)
+    normalizers = count_normalizers(batch, targets)
+    parts = [losses(*half(outputs, batch, targets, k), normalizers=normalizers, num_parts=2) for k in range(2)]
+    for name in ("segmentation", "classification", "localization", "total"):
+        mean = sum(getattr(part, name).item() for part in parts) / 2
         assert mean == pytest.approx(getattr(entire, name).item(), rel=1e-9)
 
 
-def half(heads: Heads, batch: Batch, targets: Targets, k: int) -> tuple[Heads, Batch, Targets]:
+def half(outputs: HeadOutputs, batch: Batch, targets: Targets, k: int) -> tuple[HeadOutputs, Batch, Targets]:
     """Images 0 and 1, or 2 and 3, of four."""
     rows = slice(2 * k, 2 * k + 2)
     own = targets.positives // targets.labels.shape[1] // 2 == k
@@ -342,16 +342,16 @@ def half(heads: Heads, batch: Batch, targets: Targets, k: int) -> tuple[Heads, B
         ids=batch.ids[rows],
     )
     return (
-        Heads(*(tensor[rows] for tensor in tensors_of(heads))),
+        HeadOutputs(*(tensor[rows] for tensor in tensors_of(outputs))),
         cut,
         targets_of(targets.labels[rows].tolist(), residuals=targets.offsets[own]),
     )
 
 
-def slow_distillation(taught: NDArray[Any], expected: NDArray[Any]) -> float:
+def slow_distillation(logits: NDArray[Any], expected: NDArray[Any]) -> float:
     total = 0.0
     for student, teacher in zip(
-        taught.reshape(-1, taught.shape[-1]), expected.reshape(-1, expected.shape[-1]), strict=True
+        logits.reshape(-1, logits.shape[-1]), expected.reshape(-1, expected.shape[-1]), strict=True
     ):
         p, q = (np.exp(row) / np.exp(row).sum() for row in (teacher, student))
         if p[0] < 0.98:
@@ -361,28 +361,28 @@ def slow_distillation(taught: NDArray[Any], expected: NDArray[Any]) -> float:
 
 @pytest.mark.parametrize("channels", [[0, 1, 2, 3, 4], [0, 2, 3]])
 def test_distillation_equals_slow_version(channels: list[int]) -> None:
-    batch, targets = random_truth(3)
-    heads = heads_of(targets.labels, classes=4, size=4, seed=1)
+    batch, targets = random_labels(3)
+    outputs = outputs_of(targets.labels, classes=4, size=4, seed=1)
     torch.manual_seed(2)
-    assert heads.logits is not None
+    assert outputs.logits is not None
     teacher = torch.randn(5, 14, len(channels), dtype=torch.float64) * 3
-    lesson = TeacherTargets(teacher, torch.tensor(channels))
-    found = losses(heads, batch, targets, LossConfig(distillation=0.5), lesson=lesson)
+    teacher_targets = TeacherTargets(teacher, torch.tensor(channels))
+    result = losses(outputs, batch, targets, LossConfig(distillation=0.5), teacher_targets=teacher_targets)
     expected = (
-        slow_distillation(heads.logits[:, 6:, channels].detach().numpy(), teacher.numpy()) / found.counts.positives
+        slow_distillation(outputs.logits[:, 6:, channels].detach().numpy(), teacher.numpy()) / result.normalizers.positives
     )
-    assert found.distillation is not None
-    assert found.distillation.item() == pytest.approx(expected, rel=1e-5)
-    plain = losses(heads, batch, targets)
+    assert result.distillation is not None
+    assert result.distillation.item() == pytest.approx(expected, rel=1e-5)
+    plain = losses(outputs, batch, targets)
     assert plain.distillation is None
-    assert "distillation" not in plain.parts()
-    assert found.total.item() == pytest.approx(plain.total.item() + expected / 2, rel=1e-5)
+    assert "distillation" not in plain.to_floats()
+    assert result.total.item() == pytest.approx(plain.total.item() + expected / 2, rel=1e-5)
 
 
-def test_who_says_what_the_teacher_says_has_nothing_to_learn() -> None:
-    batch, targets = random_truth(3)
-    heads = heads_of(targets.labels, classes=4, size=4, seed=1)
-    assert heads.logits is not None
-    found = losses(heads, batch, targets, lesson=TeacherTargets(heads.logits.detach(), torch.arange(5)))
-    assert found.distillation is not None
-    assert found.distillation.item() == pytest.approx(0, abs=1e-6)
+def test_no_distillation_loss_for_the_teachers_own_scores() -> None:
+    batch, targets = random_labels(3)
+    outputs = outputs_of(targets.labels, classes=4, size=4, seed=1)
+    assert outputs.logits is not None
+    result = losses(outputs, batch, targets, teacher_targets=TeacherTargets(outputs.logits.detach(), torch.arange(5)))
+    assert result.distillation is not None
+    assert result.distillation.item() == pytest.approx(0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Matching against a greedy dealing in plain Python, the reference's worked values, and its special cases."""
+"""match: equal to a greedy algorithm in plain Python, worked values, special cases."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blitznet.core import boxes as plain
+from blitznet.core import boxes as numpy_boxes
 from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.models import get_spec
-from blitznet.train import boxes as geometry
+from blitznet.train import boxes as torch_boxes
 from blitznet.train.batch import Batch
 from blitznet.train.matching import IGNORED, Targets, match
 
@@ -47,14 +47,14 @@ def anchors_of(name: str) -> Tensor:
 
 
 def greedy(overlap: NDArray[Any]) -> list[int]:
-    """The object of each anchor, -1 for none: all pairs by falling IoU, then what is left at 0.5."""
+    """The object of each anchor, -1 for none: all pairs by falling IoU, then remaining anchors from IoU 0.5 on."""
     objects, anchors = overlap.shape
     pairs = sorted((-overlap[t, a], t, a) for t in range(objects) for a in range(anchors) if overlap[t, a] > 0)
-    owner, served = [-1] * anchors, set()
+    owner, matched = [-1] * anchors, set()
     for _, t, a in pairs:
-        if t not in served and owner[a] < 0:
+        if t not in matched and owner[a] < 0:
             owner[a] = t
-            served.add(t)
+            matched.add(t)
     for a in range(anchors):
         best = int(overlap[:, a].argmax()) if objects else 0
         if owner[a] < 0 and objects and overlap[best, a] >= 0.5:
@@ -63,38 +63,38 @@ def greedy(overlap: NDArray[Any]) -> list[int]:
 
 
 def slow_labels(anchors: Tensor, batch: Batch) -> NDArray[Any]:
-    """(B, A) as the rules say, one image, anchor and object at a time."""
-    corners = geometry.to_corners(anchors)
+    """Labels (B, A) by the rules, one image, anchor and object at a time."""
+    corners = torch_boxes.to_corners(anchors)
     labels = np.zeros((len(batch), len(anchors)), np.int64)
     for image in range(len(batch)):
         if not batch.box_classes[image].any():
             labels[image] = IGNORED
             continue
         own = (batch.owner == image) & ~batch.crowd
-        owner = greedy(geometry.iou(batch.boxes[own], corners).numpy())
+        owner = greedy(torch_boxes.iou(batch.boxes[own], corners).numpy())
         regions = batch.boxes[(batch.owner == image) & batch.crowd].numpy()
         for a, t in enumerate(owner):
             corner = corners[a : a + 1].numpy()
-            inside = plain.intersection(regions, corner).max(initial=0) > plain.area(corner)[0] / 2
+            inside = numpy_boxes.intersection(regions, corner).max(initial=0) > numpy_boxes.area(corner)[0] / 2
             labels[image, a] = batch.labels[own][t] + 1 if t >= 0 else IGNORED if inside else 0
     return labels
 
 
 def random_boxes(rng: np.random.Generator, count: int, *, spread: float) -> list[tuple[float, ...]]:
-    """Boxes around the middle; the smaller the spread, the more they want the same anchors."""
-    centre = 0.5 + spread * (rng.random((count, 2)) - 0.5)
+    """Boxes around the center; with a smaller spread more of them have the same best anchor."""
+    center = 0.5 + spread * (rng.random((count, 2)) - 0.5)
     half = 0.05 + 0.15 * rng.random((count, 2))
-    return [tuple(box) for box in np.concatenate([centre - half, centre + half], 1).tolist()]
+    return [tuple(box) for box in np.concatenate([center - half, center + half], 1).tolist()]
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_equals_greedy_dealing(seed: int) -> None:
+def test_equals_greedy_matching(seed: int) -> None:
     rng = np.random.default_rng(seed)
     anchors = torch.from_numpy(rng.random((40, 4), np.float32)) * torch.tensor([1, 1, 0.5, 0.5])
     anchors += torch.tensor([0, 0, 0.05, 0.05])
     counts = [int(n) for n in rng.integers(0, 14, 4)]
     boxes = [random_boxes(rng, n, spread=rng.choice([0.02, 0.3, 1.0])) for n in counts]
-    boxes[seed % 4] += boxes[seed % 4][:3]  # twins: nothing but their place in the list tells them apart
+    boxes[seed % 4] += boxes[seed % 4][:3]  # duplicates differ in their position only
     total = sum(map(len, boxes))
     batch = batch_of(boxes, labels=rng.integers(0, 3, total).tolist(), crowd=(rng.random(total) < 0.2).tolist())
     batch.box_classes[(seed + 1) % 4] = seed % 2 == 0
@@ -104,14 +104,14 @@ def test_equals_greedy_dealing(seed: int) -> None:
 
 
 def check_positives(targets: Targets, anchors: Tensor, batch: Batch) -> None:
-    """The short lists say the same as the labels, and the offsets lead to the objects."""
+    """The lists of positives agree with the labels, and the offsets decode to the objects."""
     count = len(anchors)
     flat = targets.labels.view(-1)
     assert targets.positives.tolist() == (flat > 0).nonzero().flatten().tolist()
     assert flat[targets.positives].tolist() == (batch.labels[targets.objects] + 1).tolist()
     assert batch.owner[targets.objects].tolist() == (targets.positives // count).tolist()
-    found = plain.decode(targets.offsets.numpy(), anchors[targets.positives % count].numpy(), VARIANCES)
-    np.testing.assert_allclose(found, batch.boxes[targets.objects], atol=1e-5)
+    decoded = numpy_boxes.decode(targets.offsets.numpy(), anchors[targets.positives % count].numpy(), VARIANCES)
+    np.testing.assert_allclose(decoded, batch.boxes[targets.objects], atol=1e-5)
 
 
 def test_every_object_of_a_crowded_image_gets_an_anchor() -> None:
@@ -125,7 +125,7 @@ def test_worked_match() -> None:
     batch = batch_of([[(0.25, 0.25, 0.75, 0.75)]])
     targets = match(anchors, batch)
     assert len(targets.positives) == 12
-    overlap = geometry.iou(batch.boxes, geometry.to_corners(anchors))[0]
+    overlap = torch_boxes.iou(batch.boxes, torch_boxes.to_corners(anchors))[0]
     assert overlap.argmax() == 11502
     assert overlap.max().item() == pytest.approx(0.756144, abs=1e-6)
 
@@ -142,7 +142,7 @@ def test_worked_match() -> None:
 def test_worked_match_of_whole_image(name: str, best: float, positives: int) -> None:
     anchors = anchors_of(name)
     batch = batch_of([[(0, 0, 1, 1)]])
-    overlap = geometry.iou(batch.boxes, geometry.to_corners(anchors))[0]
+    overlap = torch_boxes.iou(batch.boxes, torch_boxes.to_corners(anchors))[0]
     assert overlap.argmax() == len(anchors) - 1
     assert overlap.max().item() == pytest.approx(best, abs=1e-6)
     assert len(match(anchors, batch).positives) == positives
@@ -153,25 +153,25 @@ def test_worked_match_of_tiny_object() -> None:
     batch = batch_of([[(0.5, 0.5, 0.52, 0.53)]])
     targets = match(anchors, batch)
     assert len(targets.positives) == 1
-    overlap = geometry.iou(batch.boxes, geometry.to_corners(anchors))[0]
+    overlap = torch_boxes.iou(batch.boxes, torch_boxes.to_corners(anchors))[0]
     assert overlap[targets.positives].item() == pytest.approx(0.375, abs=1e-5)
     assert overlap.max() == overlap[targets.positives]
 
 
 GRID = torch.tensor([[0.25, 0.5, 0.3, 0.3], [0.75, 0.5, 0.3, 0.3]])
-"""two anchors side by side"""
+"""two adjacent anchors"""
 
 
 @pytest.mark.parametrize(
     ("boxes", "labels"),
     [
-        pytest.param([], [0, 0], id="nothing there"),
+        pytest.param([], [0, 0], id="no object"),
         pytest.param([(0.1, 0.35, 0.4, 0.65)], [1, 0], id="equal to an anchor"),
         pytest.param([(0.0, 0.0, 0.05, 0.05)], [0, 0], id="touches no anchor"),
         pytest.param([(0.3, 0.3, 0.3, 0.6)], [0, 0], id="no width"),
-        pytest.param([(0.39, 0.6, 0.6, 0.7)], [1, 0], id="hardly touches"),
-        pytest.param([(0.1, 0.35, 0.4, 0.65), (0.12, 0.35, 0.7, 0.65)], [1, 2], id="loser takes its next best"),
-        pytest.param([(0.2, 0.4, 0.3, 0.6), (0.1, 0.35, 0.4, 0.65)], [2, 0], id="loser has no next best"),
+        pytest.param([(0.39, 0.6, 0.6, 0.7)], [1, 0], id="small overlap"),
+        pytest.param([(0.1, 0.35, 0.4, 0.65), (0.12, 0.35, 0.7, 0.65)], [1, 2], id="second object takes its next best"),
+        pytest.param([(0.2, 0.4, 0.3, 0.6), (0.1, 0.35, 0.4, 0.65)], [2, 0], id="second object has no next best"),
     ],
 )
 def test_special_cases(boxes: list[tuple[float, ...]], labels: list[int]) -> None:
@@ -206,12 +206,12 @@ def test_positive_inside_a_crowd_stays_positive() -> None:
     assert match(GRID, batch).labels.tolist() == [[3, IGNORED]]
 
 
-def test_release_lets_the_first_object_win() -> None:
+def test_match_original_prefers_the_first_object() -> None:
     boxes: list[tuple[float, ...]] = [(0.2, 0.4, 0.3, 0.6), (0.1, 0.35, 0.4, 0.65), (0.0, 0.0, 0.05, 0.05)]
     batch = batch_of([boxes], labels=[0, 1, 2])
-    assert match(GRID, batch, release=True).labels.tolist() == [[1, 0]]
-    alone = batch_of([boxes[2:]], labels=[2])
-    assert match(GRID, alone, release=True).labels.tolist() == [[3, 0]]  # whatever the IoU
+    assert match(GRID, batch, match_original=True).labels.tolist() == [[1, 0]]
+    single = batch_of([boxes[2:]], labels=[2])
+    assert match(GRID, single, match_original=True).labels.tolist() == [[3, 0]]  # at any IoU
 
 
 def test_order_of_objects_and_images_does_not_matter() -> None:
@@ -219,29 +219,29 @@ def test_order_of_objects_and_images_does_not_matter() -> None:
     boxes = [random_boxes(rng, 6, spread=0.3), random_boxes(rng, 4, spread=0.3)]
     anchors = torch.from_numpy(rng.random((50, 4), np.float32)) + 0.05
     forward = match(anchors, batch_of(boxes, labels=[0] * 6 + [1] * 4)).labels
-    back = match(anchors, batch_of([own[::-1] for own in boxes[::-1]], labels=[1] * 4 + [0] * 6)).labels
-    assert torch.equal(forward, back.flip(0))
+    backward = match(anchors, batch_of([own[::-1] for own in boxes[::-1]], labels=[1] * 4 + [0] * 6)).labels
+    assert torch.equal(forward, backward.flip(0))
 
 
-def test_geometry_equals_numpy() -> None:
+def test_box_geometry_equals_numpy() -> None:
     rng = np.random.default_rng(0)
     a = rng.random((9, 4), np.float32)
     b = rng.random((7, 4), np.float32)
     a[0] = b[0] = 0  # both empty
-    np.testing.assert_allclose(geometry.iou(torch.from_numpy(a), torch.from_numpy(b)), plain.iou(a, b), atol=1e-6)
-    centre = rng.random((9, 4), np.float32) + np.float32(0.1)
-    np.testing.assert_allclose(geometry.to_corners(torch.from_numpy(centre)), plain.cxcywh_to_xyxy(centre), atol=1e-6)
+    np.testing.assert_allclose(torch_boxes.iou(torch.from_numpy(a), torch.from_numpy(b)), numpy_boxes.iou(a, b), atol=1e-6)
+    centers = rng.random((9, 4), np.float32) + np.float32(0.1)
+    np.testing.assert_allclose(torch_boxes.to_corners(torch.from_numpy(centers)), numpy_boxes.cxcywh_to_xyxy(centers), atol=1e-6)
     low = rng.random((9, 2), np.float32)
     boxes = np.concatenate([low, low + rng.random((9, 2), np.float32) + np.float32(0.01)], 1)
-    ours = geometry.encode(torch.from_numpy(boxes), torch.from_numpy(centre), VARIANCES)
-    np.testing.assert_allclose(ours, plain.encode(boxes, centre, VARIANCES), rtol=1e-4, atol=1e-5)
+    ours = torch_boxes.encode(torch.from_numpy(boxes), torch.from_numpy(centers), VARIANCES)
+    np.testing.assert_allclose(ours, numpy_boxes.encode(boxes, centers, VARIANCES), rtol=1e-4, atol=1e-5)
 
 
-def test_other_variances_and_threshold() -> None:
+def test_variances_and_threshold() -> None:
     batch = batch_of([[(0.1, 0.35, 0.4, 0.6)]])
-    one = match(GRID, batch)
+    single = match(GRID, batch)
     double = match(GRID, batch, variances=(0.2, 0.2, 0.4, 0.4))
-    torch.testing.assert_close(double.offsets * 2, one.offsets)
+    torch.testing.assert_close(double.offsets * 2, single.offsets)
     wide = batch_of([[(0.1, 0.35, 0.9, 0.65)]])
     assert match(GRID, wide).labels.tolist() == [[1, 0]]
     assert match(GRID, wide, threshold=0.3).labels.tolist() == [[1, 1]]

@@ -1,4 +1,4 @@
-"""Evaluation in the middle of a run: it leaves the network as it was, keeps the best, and draws."""
+"""validate: the network keeps its state, the best model is saved, predictions are drawn."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.model_files import load_model
 from blitznet.train.run_folder import RunFolder
-from blitznet.train.validate import PICTURES, chosen, modes_kept, validate
+from blitznet.train.validate import _NUM_IMAGES, select_samples, preserve_modes, validate
 from support import synthetic_data, tiny_models
 
 PAPER, _ = tiny_models.specs()
@@ -29,13 +29,13 @@ def datasets(tmp_path: Path) -> list[MappedDataset]:
     return open_sources(texts, synthetic_data.NAMES)
 
 
-def fresh(seed: int = 0) -> BlitzNet:
+def make_net(seed: int = 0) -> BlitzNet:
     torch.manual_seed(seed)
     return build(PAPER)
 
 
-def test_every_layer_gets_its_mode_back(datasets: list[MappedDataset], tmp_path: Path) -> None:
-    net = fresh().train()
+def test_layers_keep_their_modes(datasets: list[MappedDataset], tmp_path: Path) -> None:
+    net = make_net().train()
     frozen = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     for module in frozen[::2]:
         module.eval()
@@ -47,48 +47,48 @@ def test_every_layer_gets_its_mode_back(datasets: list[MappedDataset], tmp_path:
     assert all(torch.equal(value, statistics[name]) for name, value in net.named_buffers())
 
 
-def test_modes_come_back_after_an_interruption() -> None:
+def test_modes_are_restored_after_an_interrupt() -> None:
     def interrupted(net: nn.Module) -> None:
-        with modes_kept(net):
+        with preserve_modes(net):
             net.eval()
             raise KeyboardInterrupt
 
-    net = fresh().train()
+    net = make_net().train()
     with pytest.raises(KeyboardInterrupt):
         interrupted(net)
     assert all(module.training for module in net.modules())
 
 
-def test_scores_pictures_and_the_best(datasets: list[MappedDataset], tmp_path: Path) -> None:
+def test_scores_drawings_and_best_model(datasets: list[MappedDataset], tmp_path: Path) -> None:
     folder, calls = RunFolder(tmp_path), []
-    scores = validate(fresh(), PAPER, datasets, folder, 40, between=lambda: calls.append(1))
-    assert {"score/ap50", "score/miou"} <= {*scores} <= {"score/ap50", "score/ap50_pooled", "score/miou"}
+    scores = validate(make_net(), PAPER, datasets, folder, 40, after_image=lambda: calls.append(1))
+    assert {"score/ap50", "score/miou"} <= {*scores} <= {"score/ap50", "score/ap50_frequent", "score/miou"}
     assert len(calls) == 14
     assert float(folder.best_score.read_text()) == pytest.approx(sum(scores.values()))
-    with Pillow.open(folder.picture(40)) as picture:
-        assert picture.width < 4 * 450 + 60  # large images are made smaller
-    kept = folder.best.read_bytes()
+    with Pillow.open(folder.predictions(40)) as sheet:
+        assert sheet.width < 4 * 450 + 60  # large images are resized
+    best = folder.best.read_bytes()
     folder.best_score.write_text("9.9\n")
-    validate(fresh(1), PAPER, datasets, folder, 60)
-    assert folder.best.read_bytes() == kept
+    validate(make_net(1), PAPER, datasets, folder, 60)
+    assert folder.best.read_bytes() == best
     folder.best_score.write_text("-1\n")
-    validate(fresh(1), PAPER, datasets, folder, 80)
-    assert folder.best.read_bytes() != kept
+    validate(make_net(1), PAPER, datasets, folder, 80)
+    assert folder.best.read_bytes() != best
     net, spec = load_model(folder.best)
     assert spec == PAPER
-    assert torch.equal(net.state_dict()["encoder.stem.0.weight"], fresh(1).state_dict()["encoder.stem.0.weight"])
-    assert sorted(path.name for path in folder.picture(0).parent.iterdir()) == [f"00000{n}.jpg" for n in (40, 60, 80)]
+    assert torch.equal(net.state_dict()["encoder.stem.0.weight"], make_net(1).state_dict()["encoder.stem.0.weight"])
+    assert sorted(path.name for path in folder.predictions(0).parent.iterdir()) == [f"00000{n}.jpg" for n in (40, 60, 80)]
 
 
-def test_one_task_has_its_own_scores_only(datasets: list[MappedDataset], tmp_path: Path) -> None:
+def test_scores_of_one_task(datasets: list[MappedDataset], tmp_path: Path) -> None:
     spec = replace(PAPER, tasks=("segmentation",))
     torch.manual_seed(0)
     assert {*validate(build(spec), spec, datasets[:1], RunFolder(tmp_path), 1)} == {"score/miou"}
 
 
-def test_the_pictures_show_the_same_images_of_all_sets(datasets: list[MappedDataset]) -> None:
-    found = [sample.id for sample in chosen(datasets)]
-    assert found == [sample.id for sample in chosen(datasets)]
-    assert found == ["toy_0000", "toy_0003", "toy_0006", "toy_0010", "toy_0000", "toy_0001", "toy_0002"]
-    assert len(chosen(datasets[:1])) == PICTURES
-    assert len(chosen(datasets[1:])) == 3
+def test_drawn_samples_are_spread_over_all_sets(datasets: list[MappedDataset]) -> None:
+    ids = [sample.id for sample in select_samples(datasets)]
+    assert ids == [sample.id for sample in select_samples(datasets)]
+    assert ids == ["toy_0000", "toy_0003", "toy_0006", "toy_0010", "toy_0000", "toy_0001", "toy_0002"]
+    assert len(select_samples(datasets[:1])) == _NUM_IMAGES
+    assert len(select_samples(datasets[1:])) == 3

@@ -1,81 +1,79 @@
-"""`blitznet reproduce TABLE`: a table of the paper trained, scored and written beside the paper's figures."""
+"""`blitznet reproduce TABLE`: train and score a table of the paper, and write it with the paper's numbers."""
 
-import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from blitznet.cli.console import bars
+from blitznet.cli.console import notify, progress_bars
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
-from blitznet.paper.tables import Name, Plan, Protocol, Scale, table
+from blitznet.paper.tables import LeakProtocol, RunPlan, Scale, TableName, table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Train what a table of the paper takes, score it, and write our figures beside the paper's.
+    """Train the runs of a table of the paper, score them, and write our numbers beside the paper's.
 
-    The same call goes on where it was stopped, and reuses the runs that are finished.
+    The same command resumes an interrupted table and reuses finished runs.
+
+    Examples:
+        blitznet reproduce table3 --root DATA
+        blitznet reproduce table4 --root DATA --mask-fraction 0.25 --seeds 3
     """
 
-    table: Annotated[Name, tyro.conf.Positional]
-    """The table: table1, table3, table4, table5, table6 or table8. Of the others the command says why they are not."""
-    scale: Scale = "small"
-    """full: the paper's own runs, days on a GPU each. small: the light network at 192 px on a few images, ten minutes
-    each on two cores; table1, table3, table4 and table8."""
-    seeds: int = 1
-    """Runs of each row, with seeds 0, 1 ..."""
-    root: Path = Path("data")
-    """Folder that holds the data sets: VOCdevkit, coco."""
-    out: Path = Path("runs/tables")
-    """Folder for the runs and the table."""
-    protocol: Protocol = "clean"
-    """clean: images of the evaluation sets are left out of training. authors: they are learned from where they are in
-    the training sets."""
+    table: Annotated[TableName, tyro.conf.Positional]
+    """Table to reproduce: table1, table3, table4, table5, table6 or table8. An error states why the others are not."""
+    scale: Annotated[Scale, metavar("small|full")] = "small"
+    """small: the light network at 192 px on a few images, ten minutes per run on two cores (table1, table3, table4,
+    table8). full: the paper's runs, days on a GPU each. Default: small."""
+    seeds: Annotated[int, metavar("N")] = 1
+    """Runs per row, with seeds 0, 1 ... Default: 1."""
+    root: Annotated[Path, metavar("DIR")] = Path("data")
+    """Folder with the data sets VOCdevkit and coco. Default: data."""
+    out: Annotated[Path, metavar("DIR")] = Path("runs/tables")
+    """Folder for the runs and the table. Default: runs/tables."""
+    protocol: Annotated[LeakProtocol, metavar("clean|authors")] = "clean"
+    """clean: leave images of the evaluation sets out of training. authors: train on them. Default: clean."""
     encoder_weights: Annotated[Path | None, metavar("FILE")] = None
-    """For the full scale: the weights its ResNet-50 begins with, Caffe's, which the package does not bring."""
-    contrast: Annotated[float, metavar("SHARE")] = 1.0
-    """For table4 at the small scale: the share of the masks to learn from; the other images have boxes only, and the
-    row without masks is left out."""
+    """Weights of Caffe's ResNet-50, required by --scale full; the package does not include them. Default: none."""
+    mask_fraction: Annotated[float, metavar("FRACTION")] = 1.0
+    """Fraction of the masks to train on, for table4 at the small scale; the others have boxes only. Default: 1."""
 
 
 def run(options: Reproduce) -> int:
-    """Make the table, print it, and say where it is."""
+    """Reproduce the table, print it and its files."""
     from blitznet.paper.reproduce import reproduce
-    from blitznet.paper.table_files import markdown, write_table
+    from blitznet.paper.table_files import to_markdown, write_table
 
-    plan = plan_of(options)
+    plan = make_plan(options)
     make_folders(plan.folder)
-    with bars() as show:
-        made = reproduce(plan, show=show, tell=partial(print, file=sys.stderr))
-    paths = write_table(made)
-    print(markdown(made))
+    with progress_bars() as progress:
+        result = reproduce(plan, progress=progress, notify=notify)
+    paths = write_table(result)
+    print(to_markdown(result))
     print(f"written: {', '.join(map(str, paths))}")
     return 0
 
 
-def plan_of(options: Reproduce) -> Plan:
-    """What the flags ask for; each scale, protocol and contrast has a folder of its own."""
+def make_plan(options: Reproduce) -> RunPlan:
+    """The plan of the flags; every combination of scale, mask fraction and protocol has its own folder."""
     if options.seeds < 1:
-        raise UsageError(f"--seeds must be 1 or more, got {options.seeds}")
-    chosen = table(options.table, options.scale, contrast=options.contrast)
+        raise UsageError(f"--seeds: expected 1 or more, got {options.seeds}")
+    paper_table = table(options.table, options.scale, mask_fraction=options.mask_fraction)
     if options.encoder_weights is not None and options.scale == "small":
-        raise UsageError("--encoder-weights is for --scale full; the light network's are in the package")
+        raise UsageError("--encoder-weights: expected --scale full, got small, whose weights are in the package")
     if options.encoder_weights is None and options.scale == "full":
-        raise UsageError(
-            "--scale full begins with Caffe's ResNet-50, which is not in the package; give --encoder-weights"
-        )
+        raise UsageError("--scale full: expected Caffe's ResNet-50 weights, got none; add --encoder-weights FILE")
     parts: list[str] = [options.table, options.scale]
-    if options.contrast != 1:
-        parts.append(f"contrast{options.contrast:g}")
+    if options.mask_fraction != 1:
+        parts.append(f"masks{options.mask_fraction:g}")
     if options.protocol != "clean":
         parts.append(options.protocol)
-    return Plan(
-        chosen,
+    return RunPlan(
+        paper_table,
         options.out / "-".join(parts),
         options.root,
         seeds=options.seeds,

@@ -1,37 +1,208 @@
-"""`blitznet train [RECIPE] [--field value ...]`: a recipe, or the default model fine-tuned on own data."""
+"""`blitznet train [RECIPE] [--field value ...]`: fine-tune on own data, or run a recipe or a pipeline."""
 
+import ast
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from blitznet.cli.console import VERBOSITY, notify, progress_bars, stdout_console
+from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
 from blitznet.core.errors import UsageError
-from blitznet.train.config import TrainConfig
-from blitznet.train.recipes import RECIPES, finetune, recipe
+from blitznet.paper.recipes import PAPER_RECIPES
+from blitznet.pipelines.shipped import PIPELINES
+from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
+from blitznet.train.recipes import RECIPES, Recipe, finetune
+
+ALL_RECIPES: dict[str, Callable[[], Recipe]] = {**RECIPES, **PAPER_RECIPES}
+"""our recipes and those of the paper, by name"""
+
+_DESCRIPTION = (
+    "Fine-tune the default model on --data, or run a recipe or pipeline (`blitznet recipes` lists them). "
+    "The same command resumes an interrupted run."
+)
+_EXAMPLES = """
+examples:
+  blitznet train --data voc:mydata@train --val voc:mydata@val --out runs/mine
+  blitznet train table3-joint --root DATA --encoder-weights resnet50-caffe.pth
+  blitznet train blitznet300-lite --root DATA"""
+_SUMMARY_LOSSES = ("segmentation", "classification", "localization")
 
 
-def read(words: list[str]) -> TrainConfig:
-    """The recipe named first, or fine-tuning where the first word is a flag, with the flags' changes."""
-    named = bool(words) and not words[0].startswith("-")
-    if named and words[0] not in RECIPES:
-        near = get_close_matches(words[0], RECIPES, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else ""
-        raise UsageError(f"there is no recipe '{words[0]}'{hint} (`blitznet recipes` lists them)")
-    default = recipe(words[0]).config if named else finetune()
-    return tyro.cli(
-        TrainConfig,
-        default=default,
-        args=words[1:] if named else words,
-        prog="blitznet train [RECIPE]",
-        description="Train a recipe (`blitznet recipes` lists them); without one, fine-tune the default model on "
-        "--data to the data's own classes.",
+@dataclass(frozen=True, kw_only=True)
+class TrainPipeline:
+    """Run all stages of a released model: training, pseudo-masks, weight averaging, calibration, quantization.
+
+    The same command skips completed stages and resumes an interrupted one.
+    """
+
+    name: tyro.conf.Suppress[str] = ""
+    root: Annotated[Path, metavar("DIR")] = Path("data")
+    """Folder with the data sets. Default: data."""
+    out: Annotated[Path | None, metavar("DIR")] = None
+    """Folder for the stages and the model files. Default: runs/NAME."""
+    workers: Annotated[int, metavar("N")] = 1
+    """Data loader processes. Default: 1."""
+    threads: Annotated[int | None, metavar("N")] = None
+    """Threads of torch. Default: one per core."""
+    device: Annotated[str, metavar("NAME")] = "auto"
+    """cpu, cuda or auto. Default: auto."""
+
+
+def read(words: list[str]) -> TrainConfig | TrainPipeline:
+    """Parse the words of the command: a pipeline, a recipe with changed fields, or fine-tuning."""
+    is_named = bool(words) and not words[0].startswith("-")
+    if not is_named:
+        return _parse_config(finetune(), words, "blitznet train [RECIPE]")
+    name, flags = words[0], words[1:]
+    if name in PIPELINES:
+        prog = f"blitznet train {name}"
+        options = tyro.cli(TrainPipeline, args=flags, prog=prog)
+        return dataclasses.replace(options, name=name, out=options.out or Path("runs", name))
+    if name not in ALL_RECIPES:
+        near = get_close_matches(name, [*ALL_RECIPES, *PIPELINES], n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"unknown recipe '{name}'{hint} (`blitznet recipes` lists all)")
+    return _parse_config(ALL_RECIPES[name]().config, flags, f"blitznet train {name}")
+
+
+def run(options: TrainConfig | TrainPipeline) -> int:
+    """Train, with a progress bar."""
+    return _run_pipeline(options) if isinstance(options, TrainPipeline) else _run_config(options)
+
+
+def option_docs() -> dict[str, str]:
+    """The help of every field of TrainConfig: the string under it."""
+    tree = ast.parse(inspect.getsource(TrainConfig))
+    assert isinstance(tree.body[0], ast.ClassDef)
+    body, docs = tree.body[0].body, {}
+    for item, following in zip(body, body[1:], strict=False):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            assert isinstance(following, ast.Expr), item.target.id
+            assert isinstance(following.value, ast.Constant), item.target.id
+            docs[item.target.id] = " ".join(str(following.value.value).split())
+    return docs
+
+
+def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> TrainConfig:
+    """The default with the fields that flags change; `--help` shows the basic options, `--help-all` all."""
+    show_all, show_help = "--help-all" in words, any(word in ("-h", "--help") for word in words)
+    options_class = _grouped_options(default) if show_all else _flat_options(default, only_basic=show_help)
+    words = ["--help"] if show_all else list(words)
+    try:
+        options = tyro.cli(options_class, args=words, prog=prog, description=_DESCRIPTION)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            hidden = len(dataclasses.fields(TrainConfig)) - len(BASIC_OPTIONS)
+            print(_EXAMPLES if show_all else f"{_EXAMPLES}\n\n--help-all shows {hidden} more options")
+        raise
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    return TrainConfig(**{**values, "imgsz": parse_imgsz(values["imgsz"])})
+
+
+def _flat_options(default: TrainConfig, *, only_basic: bool) -> Any:
+    """A dataclass of all fields for tyro, the basic ones first; the help lists all or only the basic ones."""
+    names = dict.fromkeys([*BASIC_OPTIONS, *(name for names in OPTION_GROUPS.values() for name in names)])
+    fields = [_option(default, name, hidden=only_basic and name not in BASIC_OPTIONS) for name in names]
+    return dataclasses.make_dataclass("Options", fields, kw_only=True)
+
+
+def _grouped_options(default: TrainConfig) -> Any:
+    """A dataclass for tyro with a nested dataclass for each group, which the help shows in a box."""
+    groups = []
+    for group, names in OPTION_GROUPS.items():
+        options = dataclasses.make_dataclass(group, [_option(default, name) for name in names], kw_only=True)
+        options.__doc__ = " "
+        groups.append((group, tyro.conf.OmitArgPrefixes[options], dataclasses.field(default_factory=options)))
+    return dataclasses.make_dataclass("Options", groups, kw_only=True)
+
+
+def _option(default: TrainConfig, name: str, *, hidden: bool = False) -> tuple[str, Any, Any]:
+    """Name, annotated type and default of one field, as `make_dataclass` takes them."""
+    hint = Imgsz if name == "imgsz" else typing.get_type_hints(TrainConfig)[name]
+    argument = tyro.conf.arg(help=_help(default, name), metavar=_metavar(hint), help_behavior_hint="")
+    annotated: Any = Annotated[hint, argument]
+    return (
+        name,
+        tyro.conf.Suppress[annotated] if hidden else annotated,
+        dataclasses.field(default=getattr(default, name)),
     )
 
 
-def run(config: TrainConfig) -> int:
-    """Train, with a bar of what is done and what is left."""
+def _help(default: TrainConfig, name: str) -> str:
+    """The field's help, with the default of the recipe where it differs from that of TrainConfig."""
+    text, value = option_docs()[name], getattr(default, name)
+    if value == getattr(TrainConfig(), name):
+        return text
+    shown = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return f"{text[: text.rindex('Default:')]}Default: {shown}." if "Default:" in text else f"{text} Default: {shown}."
+
+
+def _metavar(hint: Any) -> str | None:
+    """How the help shows a field's value: PATH, N, {a,b} or X [X ...]; None for flags without a value."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return "N | H W"
+    if origin in (types.UnionType, typing.Union):
+        kinds = [kind for kind in arguments if kind is not type(None)]
+        return "|".join(_metavar(kind) or "" for kind in kinds)
+    if origin is Literal:
+        return "{" + ",".join(arguments) + "}" if len(arguments) > 1 else str(arguments[0])
+    if origin is tuple:
+        item = _metavar(arguments[0]) or ""
+        return f"{item} [{item} ...]" if Ellipsis in arguments else " ".join([item] * len(arguments))
+    return {bool: None, int: "N", float: "FLOAT", Path: "PATH", str: "TEXT"}[hint]
+
+
+def _run_config(config: TrainConfig) -> int:
     import os
 
+    from blitznet.train.loop import train
+
+    is_main_process = os.environ.get("RANK", "0") == "0"
+    with _training_bar(config, enabled=is_main_process) as on_step:
+        model = train(config, on_step=on_step, notify=notify if is_main_process else None)
+    if is_main_process:
+        print(f"model: {model}   log, plot and predictions: {config.out}")
+    return 0
+
+
+def _run_pipeline(options: TrainPipeline) -> int:
+    import os
+
+    from blitznet.pipelines.run import RunOptions, run_pipeline
+
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(f"{options.name}: expected one process, got torchrun; run a pipeline without torchrun")
+    assert options.out is not None, "set by read"
+    machine = {"workers": options.workers, "threads": options.threads, "device": options.device}
+    with progress_bars() as progress:
+        run_options = RunOptions(options.root, options.out, machine, progress, notify)
+        result = run_pipeline(PIPELINES[options.name](), run_options)
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("score, percent", "model", "expected", ""):
+        table.add_column(title, justify="left" if title.startswith("score") else "right")
+    for score in result.scores:
+        value = "-" if score.value is None else f"{100 * score.value:.1f}"
+        table.add_row(score.name, value, f"{100 * score.expected:.1f}", "" if score.is_reached else "too low")
+    stdout_console().print(table)
+    print(f"model: {result.model}   weights: {result.weights}   card: {result.card}")
+    return 0 if all(score.is_reached for score in result.scores) else 1
+
+
+@contextmanager
+def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A progress bar of the steps with speed and losses; yields the callback after each step."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -45,16 +216,12 @@ def run(config: TrainConfig) -> int:
     )
     from rich.text import Text
 
-    from blitznet.train.loop import train
-
-    class Rate(ProgressColumn):
-        """Images a second, over the last steps."""
+    class SpeedColumn(ProgressColumn):
+        """Images per second over the last steps."""
 
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed * config.batch:.1f} images/s" if task.speed else "")
 
-    console = Console(stderr=True)
-    leads = os.environ.get("RANK", "0") == "0"
     columns = (
         TextColumn("steps"),
         BarColumn(),
@@ -62,23 +229,14 @@ def run(config: TrainConfig) -> int:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        Rate(),
+        SpeedColumn(),
         TextColumn("{task.fields[losses]}"),
     )
-    with Progress(*columns, console=console, disable=not leads) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=VERBOSITY.quiet or not enabled) as progress:
         task = progress.add_task("train", total=config.steps, losses="")
 
-        def watch(step: int, losses: dict[str, float]) -> None:
-            progress.update(task, completed=step, losses=_short(losses))
+        def on_step(step: int, losses: dict[str, float]) -> None:
+            summary = "  ".join(f"{name} {losses[name]:.2f}" for name in _SUMMARY_LOSSES)
+            progress.update(task, completed=step, losses=summary)
 
-        def tell(line: str) -> None:
-            console.print(line, markup=False, highlight=False)
-
-        model = train(config, watch=watch, tell=tell)
-    if leads:
-        print(f"model: {model}   log, plot and pictures: {config.out}")
-    return 0
-
-
-def _short(losses: dict[str, Any]) -> str:
-    return "  ".join(f"{name} {losses[name]:.2f}" for name in ("segmentation", "classification", "localisation"))
+        yield on_step

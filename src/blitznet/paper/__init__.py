@@ -1,5 +1,5 @@
 """The paper's tables: recipes, runs, scores, comparison with the published numbers.
 
-May import: core, data, metrics, train.
-Never imports: argument parsing.
+May import: core, postprocess, drawing, data, metrics, runtime, nets, train, export, report, api.
+Never imports: argument parsing, serve, pipelines.
 """

@@ -1,136 +1,165 @@
-"""A table of the paper made again: its runs trained or reused, their predictions written down and scored.
+"""Reproduce a table of the paper: train its runs, store their predictions, score them.
 
-A run is a folder; what it predicts lies in it as a result file, from which the table is made again in seconds.
+Each run has a folder with a result file, from which the table is computed again within seconds.
 """
 
 import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 
+from blitznet.core.progress import Progress, no_progress
 from blitznet.data.sources import open_sources
-from blitznet.metrics.bootstrap import Difference, Drawn, drawn, over_runs
-from blitznet.metrics.evaluate import EvalConfig, evaluate, gather, score
-from blitznet.metrics.evidence import EvaluationState
+from blitznet.metrics.bootstrap import Difference, PairedBootstrap, mean_difference, paired_bootstrap
+from blitznet.metrics.evaluate import EvalConfig, accumulate, compute_scores, evaluate
 from blitznet.metrics.results import read_results
+from blitznet.metrics.state import EvaluationState
 from blitznet.nets.model_files import load_model
 from blitznet.nets.torch_engine import TorchEngine
-from blitznet.paper.tables import Figure, Plan, Row, Table
+from blitznet.paper.tables import MetricColumn, PaperTable, RunPlan, TableRow
 from blitznet.runtime.predictor import Predictor
 from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import init_distributed
-from blitznet.train.loop import Tell, train
+from blitznet.train.loop import train
 from blitznet.train.run_folder import RunFolder
 
-Show = Callable[[str, int, int], None]
-"""called with what is worked on, how much is done, and of how much"""
-Found = Mapping[str, EvaluationState]
-"""evidence of one run by the set's name in the table"""
+States = Mapping[str, EvaluationState]
+"""evaluation states of one run by the evaluation set's name in the table"""
 
 RESULTS = "results.jsonl"
-"""in a run's folder: what its last model predicts"""
+"""predictions of the last model, in the run's folder"""
 ROUNDS = 200
-"""draws of the images for each interval"""
+"""bootstrap rounds of each interval"""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A table as it came out: fractions 0..1 for each seed, by row and figure."""
+class TableResult:
+    """A reproduced table."""
 
-    plan: Plan
+    plan: RunPlan
     scores: Mapping[tuple[str, str], tuple[float, ...]]
-    leads: Mapping[tuple[str, str], Difference]
-    """over all seeds, how far the table's own row is ahead of a row in a figure; of AP, in AP50 by the area rule"""
+    """by row and column, fractions 0..1, one for each seed"""
+    differences: Mapping[tuple[str, str], Difference]
+    """reference row minus this row, by row and column, over all seeds; AP columns compare `ap50_area`"""
 
 
-def reproduce(plan: Plan, *, show: Show = lambda *_: None, tell: Tell | None = None) -> Made:
-    """Train what is not trained yet, predict, score. Stopped says which run to go on with: the same call does."""
+def reproduce(
+    plan: RunPlan, *, progress: Progress = no_progress, notify: Callable[[str], None] | None = None
+) -> TableResult:
+    """Train the runs that are not finished yet, predict, and score.
+
+    Args:
+        plan: The table, folders and seeds.
+        progress: Called after every training step and every scored image.
+        notify: Called with notices.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C or SIGTERM; the same call resumes.
+    """
     for seed in range(plan.seeds):
         for row in plan.table.rows:
-            finish(plan.config(row, seed), plan.table.sets, partial(show, f"{row.name}, seed {seed}"), tell=tell)
-    return scored(plan, show)
+            label = f"{row.name}, seed {seed}"
+            train_and_predict(
+                plan.config(row, seed), plan.table.eval_sets, label=label, progress=progress, notify=notify
+            )
+    return score_table(plan, progress)
 
 
-def finish(
-    config: TrainConfig, sets: tuple[str, ...], show: Callable[[int, int], None], *, tell: Tell | None = None
+def train_and_predict(
+    config: TrainConfig,
+    eval_sets: tuple[str, ...],
+    *,
+    label: str = "",
+    progress: Progress = no_progress,
+    notify: Callable[[str], None] | None = None,
 ) -> None:
-    """Train to the end and write down what the model predicts for the sets, unless that is done already."""
+    """Train a run and write its predictions for the evaluation sets, unless both are done already."""
     folder, results = RunFolder(config.out), config.out / RESULTS
-    folder.require_same(config)
-    if results.exists() and _was(folder, config):
+    folder.require_resumable(config)
+    if results.exists() and _is_same_run(folder, config):
         return
     results.unlink(missing_ok=True)
-    train(config, watch=lambda step, _: show(step, config.steps), tell=tell)
-    gc.collect()  # the run's workers end now, before the next run's are forked
+    train(config, on_step=lambda step, _: progress(label, step, config.steps), notify=notify)
+    gc.collect()  # ends the run's workers before those of the next run are forked
     net, spec = load_model(folder.last)
     with init_distributed(config.device) as group:
         predictor = Predictor(TorchEngine(net.to(group.device), spec))
-    evaluate(predictor, open_sources(config.sources(sets), spec.classes), EvalConfig(tasks=spec.tasks), results=results)
+    datasets = open_sources(config.resolve_root(eval_sets), spec.classes)
+    evaluate(predictor, datasets, EvalConfig(tasks=spec.tasks), results=results)
 
 
-def _was(folder: RunFolder, config: TrainConfig) -> bool:
-    """Whether what lies in the folder is this very run, as long and on the same images."""
+def _is_same_run(folder: RunFolder, config: TrainConfig) -> bool:
+    """Whether the folder contains this run, with the same steps and images."""
     try:
-        written = folder.config.read_text()
-        before, now = json.loads(written), json.loads(config.to_json())
+        stored = folder.config.read_text()
+        before, now = json.loads(stored), json.loads(config.to_json())
     except (OSError, json.JSONDecodeError):
         return False
-    return not config.conflicts(written) and all(before.get(name) == now[name] for name in ("steps", "root", "val"))
+    return not config.conflicts(stored) and all(before.get(name) == now[name] for name in ("steps", "root", "val"))
 
 
-def scored(plan: Plan, show: Show = lambda *_: None) -> Made:
-    """The table from the result files of its runs; every image is looked at once for each run."""
+def score_table(plan: RunPlan, progress: Progress = no_progress) -> TableResult:
+    """Compute the table from the result files of its runs."""
     table = plan.table
     scores: dict[tuple[str, str], list[float]] = {}
-    leads: dict[tuple[str, str], list[Drawn]] = {}
+    pairs: dict[tuple[str, str], list[PairedBootstrap]] = {}
     for seed in range(plan.seeds):
-        found = {row.name: _evidence(plan, row, seed, show) for row in table.rows}
+        states = {row.name: _load_states(plan, row, seed, progress) for row in table.rows}
         for row in table.rows:
-            for name, value in _scores(table, row, found[row.name]):
+            for name, value in _row_scores(table, row, states[row.name]):
                 scores.setdefault((row.name, name), []).append(value)
-            for name, lead in _leads(table, row, found[row.name], found[table.ours]):
-                leads.setdefault((row.name, name), []).append(lead)
-    each = {key: tuple(values) for key, values in scores.items()}
-    return Made(plan, each, {key: over_runs(runs) for key, runs in leads.items()})
+            for name, pair in _row_differences(table, row, states[row.name], states[table.reference]):
+                pairs.setdefault((row.name, name), []).append(pair)
+    return TableResult(
+        plan,
+        {key: tuple(values) for key, values in scores.items()},
+        {key: mean_difference(runs) for key, runs in pairs.items()},
+    )
 
 
-def _evidence(plan: Plan, row: Row, seed: int, show: Show) -> Found:
-    """What the predictions of a run and the truth say about each other."""
+def _load_states(plan: RunPlan, row: TableRow, seed: int, progress: Progress) -> States:
+    """Evaluation states of a run from its result file."""
     config = plan.config(row, seed)
     stored = read_results(config.out / RESULTS)
-    sets = open_sources(config.sources(plan.table.sets), stored.class_names)
-    watch = partial(show, f"{row.name}, seed {seed}: scores")
-    parts = gather(stored.answer, sets, EvalConfig(tasks=stored.tasks), watch=watch)
-    return dict(zip(plan.table.sets, parts, strict=True))
+    datasets = open_sources(config.resolve_root(plan.table.eval_sets), stored.class_names)
+    label = f"{row.name}, seed {seed}: scores"
+    states = accumulate(
+        stored.result_for,
+        datasets,
+        EvalConfig(tasks=stored.tasks),
+        progress=lambda _, done, total: progress(label, done, total),
+    )
+    return dict(zip(plan.table.eval_sets, states, strict=True))
 
 
-def _scores(table: Table, row: Row, found: Found) -> Iterator[tuple[str, float]]:
-    """This row's figures by name, those that could be measured."""
-    for data, evidence in found.items():
-        figures = [figure for figure in table.figures if figure.data == data and row.learns(figure)]
-        options = EvalConfig(coco=any(figure.measure.startswith("coco") for figure in figures))
-        scores = score(data, evidence, options)
-        for figure in figures:
-            part = scores.segmentation if figure.task == "segmentation" else scores.detection
-            value: float | None = getattr(part, figure.measure)
+def _row_scores(table: PaperTable, row: TableRow, states: States) -> Iterator[tuple[str, float]]:
+    """Column name and score of every column that could be measured for the row."""
+    for data, state in states.items():
+        columns = [column for column in table.columns if column.data == data and row.has(column)]
+        config = EvalConfig(coco=any(column.metric.startswith("coco") for column in columns))
+        scores = compute_scores(data, state, config)
+        for column in columns:
+            task_scores = scores.segmentation if column.task == "segmentation" else scores.detection
+            value: float | None = getattr(task_scores, column.metric)
             if value is not None:
-                yield figure.name, value
+                yield column.name, value
 
 
-def _leads(table: Table, row: Row, theirs: Found, mine: Found) -> Iterator[tuple[str, Drawn]]:
-    """How far the table's own row is ahead of this one, in every figure that both have."""
-    ours = table.row(table.ours)
-    if row.name == ours.name:
+def _row_differences(
+    table: PaperTable, row: TableRow, states: States, reference_states: States
+) -> Iterator[tuple[str, PairedBootstrap]]:
+    """Column name and difference, reference row minus this row, of the columns that both rows have."""
+    reference = table.row(table.reference)
+    if row.name == reference.name:
         return
-    for data, evidence in mine.items():
-        leads = drawn(theirs[data].statistics, evidence.statistics, evidence.images, ROUNDS)
-        for figure in table.figures:
-            both = row.learns(figure) and ours.learns(figure)
-            if figure.data == data and both and compared(figure) in leads:
-                yield figure.name, leads[compared(figure)]
+    for data, state in reference_states.items():
+        pairs = paired_bootstrap(states[data].statistics, state.statistics, state.num_images, ROUNDS)
+        for column in table.columns:
+            in_both = row.has(column) and reference.has(column)
+            if column.data == data and in_both and compared_metric(column) in pairs:
+                yield column.name, pairs[compared_metric(column)]
 
 
-def compared(figure: Figure) -> str:
-    """The figure in which rows are held against each other: AP is drawn by the area rule at 0.5."""
-    return figure.measure if figure.measure in ("miou", "ap50_pooled") else "ap50_area"
+def compared_metric(column: MetricColumn) -> str:
+    """The metric in which rows are compared: all kinds of AP are compared as AP50 by the area rule."""
+    return column.metric if column.metric in ("miou", "ap50_frequent") else "ap50_area"

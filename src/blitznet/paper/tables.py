@@ -1,7 +1,7 @@
-"""The paper's tables: which runs each takes, what is scored on which images, and what the paper says.
+"""The paper's tables: the runs, the metrics and evaluation sets, and the published numbers in percent.
 
-Full: the recipes. Small: the same questions to the light network at 192 px, on the few images that lie in {root}; all
-rows of a table learn as many steps from the same images in the same order. Figures are in percent.
+Scale full uses the recipes of the paper. Scale small repeats the experiments with the light network at 192 px, on the
+few images in {root}; all rows of a table train for the same number of steps on the same images in the same order.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,126 +11,127 @@ from typing import Literal
 
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import ALL_TASKS, Fusion, Task
+from blitznet.paper.recipes import paper_recipe
 from blitznet.train.config import TrainConfig
-from blitznet.train.recipes import VOC07, VOC12, lite, recipe
+from blitznet.train.recipes import VOC07, VOC12, lite
 
-Name = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure4"]
+TableName = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure4"]
 Scale = Literal["full", "small"]
-Protocol = Literal["clean", "authors"]
-Measure = Literal["ap50_area", "ap50_11point", "ap50_pooled", "coco_ap", "coco_ap50", "miou"]
+LeakProtocol = Literal["clean", "authors"]
+Metric = Literal["ap50_area", "ap50_11point", "ap50_frequent", "coco_ap", "coco_ap50", "miou"]
 
 SMALL_STEPS = 800
-"""of every small run: about ten minutes on two cores"""
-SMALL_SIZE = 192
-"""pixels, the side of the small runs' input"""
+"""steps of a small run, about ten minutes on two cores"""
+SMALL_IMGSZ = 192
+"""input height and width of a small run, pixels"""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A column: what is measured, and on which images."""
+class MetricColumn:
+    """A column of a table: a metric on an evaluation set."""
 
     name: str
-    """as the paper writes it"""
-    measure: Measure
+    """as in the paper"""
+    metric: Metric
     data: str
-    """the set, as a config names it"""
+    """the evaluation set, as in a config"""
 
     @property
     def task(self) -> Task:
-        """The task that a model must have learned to be measured so."""
-        return "segmentation" if self.measure == "miou" else "detection"
+        """The task that the metric measures."""
+        return "segmentation" if self.metric == "miou" else "detection"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A row: a run, and the paper's figures by name."""
+class TableRow:
+    """A row of a table: a run, and the paper's numbers by column."""
 
     name: str
     config: TrainConfig
     paper: Mapping[str, float] = field(default_factory=dict)
 
-    def learns(self, figure: Figure) -> bool:
-        """Whether this row has that figure."""
-        return figure.task in self.config.tasks
+    def has(self, column: MetricColumn) -> bool:
+        """Whether this row's model is trained for the column's task."""
+        return column.task in self.config.tasks
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PaperTable:
     """A table of the paper."""
 
-    name: Name
+    name: TableName
     scale: Scale
     title: str
-    figures: tuple[Figure, ...]
-    rows: tuple[Row, ...]
-    ours: str
-    """the row that is held against each of the others"""
+    columns: tuple[MetricColumn, ...]
+    rows: tuple[TableRow, ...]
+    reference: str
+    """name of the row that is compared with each other row"""
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> TableRow:
         """The row of this name."""
         return next(row for row in self.rows if row.name == name)
 
     @property
-    def sets(self) -> tuple[str, ...]:
-        """The sets that are predicted, each once."""
-        return tuple(dict.fromkeys(figure.data for figure in self.figures))
+    def eval_sets(self) -> tuple[str, ...]:
+        """The evaluation sets of all columns, without duplicates."""
+        return tuple(dict.fromkeys(column.data for column in self.columns))
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How a table is made: which, where, how often, from what."""
+class RunPlan:
+    """A table to reproduce, with the folders and the number of runs."""
 
-    table: Table
+    table: PaperTable
     folder: Path
-    """holds a folder for every run"""
+    """contains a folder for every run"""
     root: Path
-    """holds the data sets"""
+    """contains the data sets"""
     seeds: int = 1
     """runs of each row, with seeds 0, 1 ..."""
-    protocol: Protocol = "clean"
-    """clean: images of the evaluation sets are left out of training; authors: they are learned from"""
+    protocol: LeakProtocol = "clean"
+    """clean: images of the evaluation sets are left out of training; authors: they are trained on"""
     encoder_weights: Path | None = None
-    """the encoder's state dict, where the package brings none"""
+    """the encoder's state dict, for encoders without weights in the package"""
 
-    def config(self, row: Row, seed: int) -> TrainConfig:
-        """The run of a row with this seed."""
-        clean = self.protocol == "clean"
+    def config(self, row: TableRow, seed: int) -> TrainConfig:
+        """The run of a row with a seed."""
+        is_clean = self.protocol == "clean"
         return replace(
             row.config,
             root=self.root,
             seed=seed,
             out=self.folder / f"{row.name}-seed{seed}",
-            drop_leaks=clean,
-            allow_leaks=not clean,
+            drop_leaks=is_clean,
+            allow_leaks=not is_clean,
             encoder_weights=self.encoder_weights,
         )
 
 
 _TEST07, _VAL12, _MINIVAL = f"{VOC07}@test", f"{VOC12}@Segmentation/val", "coco:{root}/coco@val2017"
 _SMALL_VAL = f"{VOC12}@val"
-_FIGURES: dict[str, tuple[Figure, ...]] = {
-    "table1": (Figure("mAP", "ap50_11point", _TEST07),),
-    "table3": (Figure("mAP", "ap50_area", _VAL12), Figure("mIoU", "miou", _VAL12)),
-    "table4": (Figure("mAP", "ap50_area", _VAL12), Figure("mIoU", "miou", _VAL12)),
-    "table5": (Figure("AP", "coco_ap", _MINIVAL), Figure("mIoU", "miou", _MINIVAL)),
-    "table6": (Figure("AP", "coco_ap", _MINIVAL), Figure("AP50", "coco_ap50", _MINIVAL)),
-    "table8": (Figure("mAP", "ap50_11point", _TEST07), Figure("mIoU", "miou", _VAL12)),
+_COLUMNS: dict[str, tuple[MetricColumn, ...]] = {
+    "table1": (MetricColumn("mAP", "ap50_11point", _TEST07),),
+    "table3": (MetricColumn("mAP", "ap50_area", _VAL12), MetricColumn("mIoU", "miou", _VAL12)),
+    "table4": (MetricColumn("mAP", "ap50_area", _VAL12), MetricColumn("mIoU", "miou", _VAL12)),
+    "table5": (MetricColumn("AP", "coco_ap", _MINIVAL), MetricColumn("mIoU", "miou", _MINIVAL)),
+    "table6": (MetricColumn("AP", "coco_ap", _MINIVAL), MetricColumn("AP50", "coco_ap50", _MINIVAL)),
+    "table8": (MetricColumn("mAP", "ap50_11point", _TEST07), MetricColumn("mIoU", "miou", _VAL12)),
 }
-_SMALL_FIGURES = (
-    Figure("mAP", "ap50_area", _SMALL_VAL),
-    Figure("mAP of classes with 20 objects", "ap50_pooled", _SMALL_VAL),
-    Figure("mIoU", "miou", _SMALL_VAL),
+_SMALL_COLUMNS = (
+    MetricColumn("mAP", "ap50_area", _SMALL_VAL),
+    MetricColumn("mAP of classes with 20 objects", "ap50_frequent", _SMALL_VAL),
+    MetricColumn("mIoU", "miou", _SMALL_VAL),
 )
 
 _TITLES = {
-    "table1": "VOC07 test: the baseline, strides, and learning masks too",
+    "table1": "VOC07 test: the baseline, strides, and joint training",
     "table3": "one task or both, on the same images",
     "table4": "one task or both, with VOC07's boxes added",
     "table5": "COCO: one task or both",
     "table6": "COCO: both sizes",
     "table8": "fusion blocks",
 }
-_OURS = {
+_REFERENCES = {
     "table1": "300-s4-seg",
     "table3": "joint",
     "table4": "joint",
@@ -158,64 +159,75 @@ _PAPER: dict[str, dict[str, dict[str, float]]] = {
         "resskip": {"mAP": 79.1, "mIoU": 75.7},
     },
 }
-"""rows in the paper's order, each named as its recipe"""
+"""rows in the paper's order, named as their recipes"""
 
-_TIMES = "says how fast networks are, which is measured, not learned: `blitznet bench MODEL` on your machine"
-_NEVER: dict[str, str] = {
-    "table2": "is scored by VOC2012's test server alone; `blitznet train table2-300` makes what it would score",
-    "table7": _TIMES,
-    "figure4": _TIMES,
+_SPEED = "measures speed, not accuracy; run `blitznet bench MODEL`"
+_UNSUPPORTED: dict[str, str] = {
+    "table2": "is scored by the VOC2012 test server only; `blitznet train table2-300` trains its model",
+    "table7": _SPEED,
+    "figure4": _SPEED,
 }
 _NOT_SMALL: dict[str, str] = {
-    "table5": "needs COCO's 80 classes, which a few hundred images do not teach",
-    "table6": "needs COCO's 80 classes, which a few hundred images do not teach",
+    "table5": "needs more than a few hundred images for COCO's 80 classes",
+    "table6": "needs more than a few hundred images for COCO's 80 classes",
 }
 
 
-def table(name: str, scale: Scale, *, contrast: float = 1.0) -> Table:
-    """The table of this name; UsageError says why, where it cannot be reproduced.
+def table(name: str, scale: Scale, *, mask_fraction: float = 1.0) -> PaperTable:
+    """A table of the paper.
 
-    `contrast` is the share of the masks that are learned from, for Table 4 at the small scale: the fewer masks, the
-    more boxes can add. The row that learns no masks is then left out, for it would come out the same.
+    Args:
+        name: One of `TableName`.
+        scale: full or small.
+        mask_fraction: Fraction of the masks to train on, for table4 at the small scale; the row without masks is then
+            left out because it would not change.
+
+    Raises:
+        UsageError: The table cannot be reproduced; the message states why.
     """
-    if name in _NEVER:
-        raise UsageError(f"{name} {_NEVER[name]}")
+    if name in _UNSUPPORTED:
+        raise UsageError(f"{name} {_UNSUPPORTED[name]}")
     if scale == "small" and name in _NOT_SMALL:
-        raise UsageError(f"{name} at the small scale {_NOT_SMALL[name]}; give --scale full")
-    if not 0 < contrast <= 1:
-        raise UsageError(f"--contrast must be above 0 and at most 1, got {contrast:g}")
-    if contrast < 1 and (name, scale) != ("table4", "small"):
-        raise UsageError("--contrast is for table4 at the small scale; leave it out")
-    makers = _SMALL if scale == "small" else _FULL
-    if name not in makers:
-        raise UsageError(f"there is no table '{name}'; tables are {', '.join(_FULL)}")
-    return makers[name](contrast)
+        raise UsageError(f"{name} at the small scale {_NOT_SMALL[name]}; use --scale full")
+    if not 0 < mask_fraction <= 1:
+        raise UsageError(f"--mask-fraction: expected a number above 0 and at most 1, got {mask_fraction:g}")
+    if mask_fraction < 1 and (name, scale) != ("table4", "small"):
+        raise UsageError(f"--mask-fraction: expected table4 at the small scale, got {name} at the {scale} scale")
+    builders = _SMALL if scale == "small" else _FULL
+    if name not in builders:
+        raise UsageError(f"table '{name}': expected one of {', '.join(_FULL)}")
+    return builders[name](mask_fraction)
 
 
-def _full(name: Name) -> Callable[[float], Table]:
-    def make(_: float) -> Table:
-        rows = [Row(row, recipe(f"{name}-{row}").config, paper) for row, paper in _PAPER[name].items()]
-        return Table(name, "full", _TITLES[name], _FIGURES[name], tuple(rows), _OURS[name])
+def _full(name: TableName) -> Callable[[float], PaperTable]:
+    def build(_: float) -> PaperTable:
+        rows = [TableRow(row, paper_recipe(f"{name}-{row}").config, paper) for row, paper in _PAPER[name].items()]
+        return PaperTable(name, "full", _TITLES[name], _COLUMNS[name], tuple(rows), _REFERENCES[name])
 
-    return make
-
-
-def _small(name: Name, row: Callable[[str, float], TrainConfig]) -> Callable[[float], Table]:
-    def make(contrast: float) -> Table:
-        rows = [Row(each, row(each, contrast), paper) for each, paper in _PAPER[name].items()]
-        asked = [each for each in rows if contrast == 1 or "segmentation" in each.config.tasks]
-        return Table(name, "small", _TITLES[name], _SMALL_FIGURES, tuple(asked), _OURS[name])
-
-    return make
+    return build
 
 
-def _small_table1(_: float) -> Table:
-    """Boxes only, with and without an upscale stream: the light network has one stride and learns masks elsewhere."""
+def _small(name: TableName, config: Callable[[str, float], TrainConfig]) -> Callable[[float], PaperTable]:
+    def build(mask_fraction: float) -> PaperTable:
+        rows = [TableRow(row, config(row, mask_fraction), paper) for row, paper in _PAPER[name].items()]
+        if mask_fraction < 1:
+            rows = [row for row in rows if "segmentation" in row.config.tasks]
+        return PaperTable(name, "small", _TITLES[name], _SMALL_COLUMNS, tuple(rows), _REFERENCES[name])
+
+    return build
+
+
+def _small_table1(_: float) -> PaperTable:
+    """Boxes only, with and without an upscale stream; the light network has one stride."""
     rows = [
-        Row(name, replace(small(_masked(1), _BOXES, tasks=("detection",)), model=model), _PAPER["table1"][name])
+        TableRow(
+            name, replace(small_config(_masked(1), _BOXES, tasks=("detection",)), model=model), _PAPER["table1"][name]
+        )
         for name, model in (("ssd300", "ssd300-lite"), ("300-s8", "blitznet300-lite-plain"))
     ]
-    return Table("table1", "small", "SSD, and BlitzNet's upscale stream", _SMALL_FIGURES[:2], tuple(rows), "300-s8")
+    return PaperTable(
+        "table1", "small", "SSD, and BlitzNet's upscale stream", _SMALL_COLUMNS[:2], tuple(rows), "300-s8"
+    )
 
 
 _TASKS: dict[str, tuple[Task, ...]] = {"det": ("detection",), "joint": ALL_TASKS, "seg": ("segmentation",)}
@@ -227,29 +239,29 @@ _FUSIONS: dict[str, Fusion] = {
 }
 
 
-def small(*data: str, tasks: tuple[Task, ...] = ALL_TASKS, fusion: Fusion | None = None) -> TrainConfig:
-    """A small run: the light model's recipe, at a smaller input, shorter, and both losses weighing the same."""
+def small_config(*data: str, tasks: tuple[Task, ...] = ALL_TASKS, fusion: Fusion | None = None) -> TrainConfig:
+    """A small run: the recipe of the light model, shorter, at a smaller input, with equal loss weights."""
     return replace(
         lite(),
         data=data,
         val=(_SMALL_VAL,),
         tasks=tasks,
         fusion=fusion,
-        size=SMALL_SIZE,
+        imgsz=(SMALL_IMGSZ, SMALL_IMGSZ),
         steps=SMALL_STEPS,
-        repeat=0.0,
+        repeat_threshold=None,
         segmentation_weight=1.0,
         drop_leaks=True,
     )
 
 
-def _masked(contrast: float) -> str:
-    share = "" if contrast == 1 else f",masked={contrast:g}"
-    return f"{VOC12}@train{share}"
+def _masked(fraction: float) -> str:
+    option = "" if fraction == 1 else f",mask_fraction={fraction:g}"
+    return f"{VOC12}@train{option}"
 
 
 _BOXES = f"{VOC07}@trainval,masks=none"
-_FULL: dict[str, Callable[[float], Table]] = {
+_FULL: dict[str, Callable[[float], PaperTable]] = {
     "table1": _full("table1"),
     "table3": _full("table3"),
     "table4": _full("table4"),
@@ -257,9 +269,9 @@ _FULL: dict[str, Callable[[float], Table]] = {
     "table6": _full("table6"),
     "table8": _full("table8"),
 }
-_SMALL: dict[str, Callable[[float], Table]] = {
+_SMALL: dict[str, Callable[[float], PaperTable]] = {
     "table1": _small_table1,
-    "table3": _small("table3", lambda row, _: small(_masked(1), tasks=_TASKS[row])),
-    "table4": _small("table4", lambda row, contrast: small(_masked(contrast), _BOXES, tasks=_TASKS[row])),
-    "table8": _small("table8", lambda row, _: small(_masked(1), _BOXES, fusion=_FUSIONS[row])),
+    "table3": _small("table3", lambda row, _: small_config(_masked(1), tasks=_TASKS[row])),
+    "table4": _small("table4", lambda row, fraction: small_config(_masked(fraction), _BOXES, tasks=_TASKS[row])),
+    "table8": _small("table8", lambda row, _: small_config(_masked(1), _BOXES, fusion=_FUSIONS[row])),
 }

@@ -1,4 +1,5 @@
-"""Training: recipes, the stream of batches, matching, losses, the loop.
+"""Training: configs, recipes, data loading, matching, losses, the loop.
 
-May import: core, data, metrics, runtime, nets, view, torch. Never comes in: argument parsing, printing outside log.py.
+May import: core, postprocess, drawing, data, metrics, runtime, nets, torch, matplotlib.
+Never imports: argument parsing, export, other packages of the same layer.
 """

@@ -1,4 +1,4 @@
-"""Batch: what one step learns from, as tensors."""
+"""Batch: the images and labels of one step as tensors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +13,7 @@ from blitznet.data.train_sample import TrainSample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B examples of one size. The objects of all images stand in one list; `owner` says whose each is."""
+    """B images of one size. The objects of all images are in one list; `owner` is the image of each."""
 
     images: Tensor
     """(B, 3, h, w) uint8 RGB, channels last in memory"""
@@ -22,46 +22,46 @@ class Batch:
     labels: Tensor
     """(T,) int64 0..K-1"""
     owner: Tensor
-    """(T,) int64 0..B-1, rising"""
+    """(T,) int64 0..B-1, ascending"""
     crowd: Tensor
-    """(T,) bool, neither object nor background"""
+    """(T,) bool, regions that are neither object nor background"""
     class_map: Tensor
-    """(B, h, w) uint8 at the size of the head: 0 background, label + 1, 255 void"""
+    """(B, h, w) uint8 at the size of the segmentation logits: 0 background, label + 1, 255 ignored"""
     box_classes: Tensor
-    """(B, K) bool, of which classes every object has its box"""
+    """(B, K) bool, classes of which every object has a box"""
     mask_classes: Tensor
-    """(B, K) bool, of which classes every pixel is painted"""
+    """(B, K) bool, classes of which every pixel is labeled"""
     ids: tuple[str, ...]
-    """B names, for messages"""
+    """B image ids, for error messages"""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on `device`."""
-        return self._each(lambda value: value.to(device, non_blocking=True))
+        """The batch on `device`."""
+        return self._apply(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory, which the loader asks for when it feeds a GPU."""
-        return self._each(lambda value: value.pin_memory())
+        """The batch in page-locked memory; the data loader calls this if there is a GPU."""
+        return self._apply(lambda value: value.pin_memory())
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+    def _apply(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {name: function(value) for name, value in values.items() if isinstance(value, Tensor)}
         return replace(self, **moved)
 
 
-def collate(examples: Sequence[TrainSample]) -> Batch:
-    """Examples of one image size and one map size -> Batch."""
-    counts = torch.tensor([len(example.labels) for example in examples])
+def collate(samples: Sequence[TrainSample]) -> Batch:
+    """Stack samples of one image size and one map size to a batch."""
+    counts = torch.tensor([len(sample.labels) for sample in samples])
     return Batch(
-        images=torch.from_numpy(np.stack([example.image for example in examples])).permute(0, 3, 1, 2),
-        boxes=torch.from_numpy(np.concatenate([example.boxes for example in examples])),  # (T, 4)
-        labels=torch.from_numpy(np.concatenate([example.labels for example in examples])),
+        images=torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2),
+        boxes=torch.from_numpy(np.concatenate([sample.boxes for sample in samples])),  # (T, 4)
+        labels=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
         owner=torch.repeat_interleave(counts),
-        crowd=torch.from_numpy(np.concatenate([example.crowd for example in examples])),
-        class_map=torch.from_numpy(np.stack([example.class_map for example in examples])),
-        box_classes=torch.from_numpy(np.stack([example.box_classes for example in examples])),
-        mask_classes=torch.from_numpy(np.stack([example.mask_classes for example in examples])),
-        ids=tuple(example.id for example in examples),
+        crowd=torch.from_numpy(np.concatenate([sample.crowd for sample in samples])),
+        class_map=torch.from_numpy(np.stack([sample.class_map for sample in samples])),
+        box_classes=torch.from_numpy(np.stack([sample.annotated_box_classes for sample in samples])),
+        mask_classes=torch.from_numpy(np.stack([sample.annotated_mask_classes for sample in samples])),
+        ids=tuple(sample.id for sample in samples),
     )

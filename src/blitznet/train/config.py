@@ -1,7 +1,7 @@
-"""TrainConfig: everything a training run is told, in one frozen value.
+"""TrainConfig: all options of a training run in one frozen value.
 
-A recipe gives a complete one; the command line replaces fields; the run folder keeps what was used.
-The strings under the fields are the command line's help.
+A recipe returns a complete config, flags replace fields, and the run folder stores the config that was used.
+The strings under the fields are the help of `blitznet train`.
 """
 
 import dataclasses
@@ -12,205 +12,245 @@ from typing import Any, Literal
 
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Fusion, Task
+from blitznet.data.augment import PolicyName
 from blitznet.train.loggers import LoggerName
 
-Optimizer = Literal["adam", "adamw", "nesterov"]
-Schedule = Literal["drops", "cosine"]
-Precision = Literal["float32", "bfloat16"]
-PolicyName = Literal["ssd", "blitznet", "light", "strong", "plain"]
-Start = Literal["random", "encoder", "model"]
-Part = Literal["encoder", "downscale", "upscale", "detection", "ssd_head", "segmentation", "detection_prior"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["multistep", "cosine"]
+TrainPrecision = Literal["float32", "bfloat16"]
+Init = Literal["random", "encoder", "ssdlite", "model"]
+ModuleName = Literal["encoder", "downscale", "upscale", "detection", "ssd_head", "segmentation", "detection_prior"]
+OptionGroup = Literal["data", "model", "schedule", "augmentation", "loss", "logging", "advanced"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """Everything a training run is told."""
+    """All options of a training run."""
+
+    data: tuple[str, ...] = ()
+    """Training sets, FORMAT:ROOT@SPLIT,option=value+value."""
+    val: tuple[str, ...] = ()
+    """Evaluation sets, in the same form. Default: no evaluation."""
+    root: Path = Path("data")
+    """Folder that replaces {root} in the sets of a recipe. Default: data."""
+    class_names: tuple[str, ...] = ()
+    """Classes to train. Default: those of the model, or those of the data with --init model."""
+    pseudo_masks: Path | None = None
+    """Folder of pseudo-masks for images without a mask, written by `blitznet data pseudo-label`. Default: none."""
+    repeat_threshold: float | None = None
+    """Repeat images with classes that occur in less than this fraction of the images (repeat-factor sampling, LVIS).
+    Images with and without masks are counted separately. Default: no repetition."""
+    drop_leaks: bool = False
+    """Leave images of the evaluation sets out of the training sets. Default: stop with an error on such images."""
+    allow_leaks: bool = False
+    """Train on images of the evaluation sets. Default: stop with an error on such images."""
+    holdout: float = 0.0
+    """Fraction of the training images to leave out, chosen by a hash of the image id. Default: 0."""
 
     model: str = "blitznet300-lite"
-    """a named model to build, or a model file to go on from"""
-    start: Start = "encoder"
-    """weights to begin with: random; the encoder's published ones; the whole of `model`"""
-    encoder_weights: Path | None = None
-    """the encoder's state dict where the package brings none (torchvision, Caffe ResNet-50 ...)"""
-    data: tuple[str, ...] = ()
-    """training sets, FORMAT:ROOT@SPLIT,option=value+value"""
-    val: tuple[str, ...] = ()
-    """evaluation sets, same form"""
-    root: Path = Path("data")
-    """folder that {root} in the sets of a recipe stands for"""
-    classes: tuple[str, ...] = ()
-    """classes to learn; none: those of the model, or of the data when fine-tuning"""
+    """Model name, or a .safetensors file with --init model. Default: blitznet300-lite."""
+    init: Init = "encoder"
+    """Initial weights. random; encoder: pretrained encoder, and SSDLite heads if the model has an SSD head; ssdlite: as
+    encoder, with the output layers of the detection head at 0, so the model starts as SSDLite; model: all weights of
+    --model. Default: encoder."""
+    imgsz: tuple[int, int] | None = None
+    """Input size in pixels: one number for a square, or height and width. Default: the model's size."""
     tasks: tuple[Task, ...] = ("detection", "segmentation")
-    """what to learn"""
+    """Tasks to train. Default: detection segmentation."""
     encoder: str | None = None
-    """another encoder than the model's: efficientnet-lite0, efficientnet-lite2, resnet18, 34, 50, 50-caffe, 101"""
-    size: int = 0
-    """side of the network's input in pixels, 0: the model's"""
-    anchors: tuple[float, ...] = ()
-    """sides of the finest, the second and the last map's anchors, as shares of the image; none: the model's. At a
-    larger size smaller shares keep a thing as many pixels as its map was taught"""
-    side: bool = False
-    """add class logits from the downscale stream, begun with SSDLite's own predictors where its encoder is"""
-    ssdlite: bool = False
-    """predict on SSDLite's own maps and anchors and begin with its whole head, boxes and classes; what came from there
-    learns at the encoder's rate and keeps its batch norms' statistics"""
-    guide: bool = False
-    """let the class logits of boxes have a say in the class map"""
-    taps: int = 0
-    """width of what the class map takes straight from the encoder's two coarsest maps, in a network without; 0: as the
-    model has it"""
-    presence: float = 0.0
-    """how often a learned class map counts how likely boxes make each class anywhere; 0: as the model has it"""
-    learn: tuple[Part, ...] = ()
-    """parts that learn, the others stay as they are with their batch norms' statistics; none: all of them"""
-    recall: float = 0.0
-    """share of the encoder's published weights in what `--start model` begins with: what fine-tuning washed out"""
-    pseudo: Path | None = None
-    """folder of class maps that a teacher painted, for images without a mask"""
+    """Replace the model's encoder: efficientnet-lite0, efficientnet-lite2, resnet18, resnet34, resnet50,
+    resnet50-caffe or resnet101. Default: the model's encoder."""
+    encoder_weights: Path | None = None
+    """State dict of the encoder, for encoders without weights in the package. Default: the package's file."""
+    anchor_scales: tuple[float, float, float] | None = None
+    """Anchor sizes of the finest, second and coarsest map, as fractions of the image. Use smaller fractions with a
+    larger --imgsz. Default: the model's scales."""
     fusion: Fusion | None = None
-    """fusion block of the upscale stream, where it differs from the model's (Table 8)"""
-    allow_leaks: bool = False
-    """train even though images of the evaluation sets are among the training sets"""
-    drop_leaks: bool = False
-    """leave images of the evaluation sets out of the training sets"""
-    holdout: float = 0.0
-    """share of the training images kept back by a hash of their id"""
+    """Fusion block of the upscale stream (Table 8 of the paper). Default: the model's block."""
 
     steps: int = 2000
-    """updates of the weights"""
+    """Number of optimizer steps. Default: 2000."""
     batch: int = 16
-    """images an update"""
+    """Images per step, over all processes. Default: 16."""
     accumulate: int = 1
-    """parts a batch is cut into when memory is short"""
+    """Split a batch into this many forward passes to save memory. Default: 1."""
     optimizer: Optimizer = "adamw"
-    """adam: the paper's, decay coupled; adamw: decay on its own; nesterov: momentum 0.9"""
+    """adam: as the paper, with L2 regularization; adamw: with decoupled weight decay; sgd: Nesterov momentum 0.9.
+    Default: adamw."""
     lr: float = 1.2e-3
-    """highest learning rate"""
-    encoder_lr: float = 1.0
-    """the encoder's and downscale stream's learning rate as a share of `lr`; 0: they stay as they are, and a step
-    takes about half as long"""
-    weight_decay: float = 5e-4
-    """on convolution kernels only"""
+    """Peak learning rate. Default: 0.0012."""
+    encoder_lr_mult: float = 1.0
+    """Learning rate of the modules in --encoder-lr-modules, as a multiple of --lr. Default: 1."""
     schedule: Schedule = "cosine"
-    """drops: x0.1 after each of `drops`; cosine: one half wave down to `final_lr`"""
-    drops: tuple[int, ...] = ()
-    """steps after which the learning rate falls to a tenth"""
-    final_lr: float = 0.01
-    """share of `lr` at the end of the cosine"""
+    """multistep: multiply the learning rate by 0.1 after each of --milestones; cosine: decay to --final-lr-mult.
+    Default: cosine."""
+    milestones: tuple[int, ...] = ()
+    """Steps after which schedule multistep multiplies the learning rate by 0.1. Default: none."""
+    final_lr_mult: float = 0.01
+    """Learning rate at the end of schedule cosine, as a multiple of --lr. Default: 0.01."""
     warmup: int = 0
-    """steps of linear rise to `lr`"""
-    clip: float = 0.0
-    """largest norm of the gradient, 0: not clipped"""
-    ema: float = 0.0
-    """decay of the averaged weights that are evaluated and kept, 0: none"""
-    freeze_statistics: bool = False
-    """batch norms keep their running statistics"""
-    policy: PolicyName = "ssd"
-    """augmentation"""
-    repeat: float = 0.0
-    """repeat-factor sampling: classes in a smaller share of the images are shown more often, 0: off;
-    images with and without a mask are counted apart, for a class may be common in boxes and rare in masks"""
-    segmentation_weight: float = 1.0
-    """of the class map's loss in the sum; the paper's is 1"""
-    distillation: float = 0.0
-    """weight of the difference to what SSDLite's class predictors say of the same image, 0: off"""
-    release: bool = False
-    """as the authors' release did: negatives mined over the batch, the first object wins an anchor, maps resized by
-    TensorFlow 1's rule and by nearest neighbours"""
+    """Steps of linear warm-up. Default: 0."""
+    weight_decay: float = 5e-4
+    """Weight decay of convolution kernels; biases and norms have none. Default: 0.0005."""
+    clip_grad: float | None = None
+    """Clip gradients to this norm. Default: no clipping."""
+    ema: float | None = None
+    """Decay of the weights' moving average (EMA), which is then evaluated and saved. Default: no average."""
 
-    precision: Precision = "float32"
-    """of the forward and backward pass; weights stay float32"""
-    compile: bool = False
-    """torch.compile the network"""
-    workers: int = 1
-    """processes that prepare samples"""
-    threads: int = 0
-    """threads of torch, 0: one a core"""
-    device: str = "auto"
-    """cpu, cuda or auto"""
-    seed: int = 0
-    """of weights, order and augmentation"""
-    save_every: int = 250
-    """steps between resumable checkpoints"""
-    eval_every: int = 0
-    """steps between evaluations, 0: at the end only"""
-    log_every: int = 10
-    """steps between lines of the log"""
-    report: tuple[LoggerName, ...] = ("tensorboard",)
-    """who hears of losses and scores besides the run's own log: tensorboard, mlflow, wandb"""
+    policy: PolicyName = "ssd"
+    """Augmentation policy. Default: ssd."""
+
+    segmentation_weight: float = 1.0
+    """Weight of the segmentation loss. Default: 1."""
+    distillation: float | None = None
+    """Weight of the KL divergence from the class scores of the pretrained SSDLite. Default: no distillation."""
+
     out: Path = Path("runs/train")
-    """run folder; a run that is there goes on where it was"""
+    """Run folder; an interrupted run in it is resumed. Default: runs/train."""
+    loggers: tuple[LoggerName, ...] = ("tensorboard",)
+    """Experiment trackers besides log.jsonl: tensorboard, mlflow, wandb. Default: tensorboard."""
+    log_every: int = 10
+    """Steps between log lines. Default: 10."""
+    eval_every: int | None = None
+    """Steps between evaluations. Default: evaluate at the end only."""
+    save_every: int = 250
+    """Steps between resumable checkpoints. Default: 250."""
+
+    freeze: tuple[ModuleName, ...] = ()
+    """Modules to keep unchanged, with their batch norm statistics. Default: none."""
+    train_only: tuple[ModuleName, ...] = ()
+    """Modules to train; all others are frozen. Default: all."""
+    freeze_bn: tuple[ModuleName | Literal["all"], ...] = ()
+    """Modules whose batch norms keep their running statistics, or all. Default: none."""
+    encoder_lr_modules: tuple[ModuleName, ...] = ("encoder", "downscale")
+    """Modules that --encoder-lr-mult applies to. Default: encoder downscale."""
+    match_original: bool = False
+    """Match the original implementation: mine negatives over the batch, give a contested anchor to the first object,
+    resize maps as TensorFlow 1 and by nearest neighbor. Default: follow the paper."""
+    precision: TrainPrecision = "float32"
+    """Precision of the forward and backward pass; weights stay float32. Default: float32."""
+    compile: bool = False
+    """Compile the network with torch.compile. Default: no."""
+    workers: int = 1
+    """Data loader processes. Default: 1."""
+    threads: int | None = None
+    """Threads of torch. Default: one per core."""
+    device: str = "auto"
+    """cpu, cuda or auto. Default: auto."""
+    seed: int = 0
+    """Seed of weights, sample order and augmentation. Default: 0."""
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if not getattr(self, name) >= least:
-                raise UsageError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
+        for name, minimum in _MINIMUM.items():
+            value = getattr(self, name)
+            if value is not None and not value >= minimum:
+                raise UsageError(f"{_flag(name)}: expected {minimum} or more, got {value}")
+        for name in ("lr", "encoder_lr_mult", "repeat_threshold", "clip_grad", "distillation"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{_flag(name)}: expected a number above 0, got {value}{_HINTS.get(name, '')}")
+        if not 0 <= self.holdout < 1:
+            raise UsageError(f"--holdout: expected a fraction from 0 to below 1, got {self.holdout}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UsageError(f"--ema: expected a decay between 0 and 1, got {self.ema}")
         if self.batch % self.accumulate:
-            raise UsageError(f"--batch {self.batch} must be a multiple of --accumulate {self.accumulate}")
-        if not self.lr > 0:
-            raise UsageError(f"--lr must be above 0, got {self.lr}")
-        if self.anchors and not (
-            len(self.anchors) == _SIDES and 0 < self.anchors[0] < self.anchors[1] < self.anchors[2]
-        ):
-            actual = " ".join(map(str, self.anchors))
-            raise UsageError(f"--anchors must be three sides above 0 that grow, as 0.1 0.2 0.95, got {actual}")
-        for name in ("ema", "holdout", "recall"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"--{name} must lie in 0..1, got {getattr(self, name)}")
+            raise UsageError(f"--batch {self.batch}: expected a multiple of --accumulate {self.accumulate}")
+        if self.imgsz is not None and min(self.imgsz) < 1:
+            raise UsageError(f"--imgsz: expected sizes of 1 pixel or more, got {_words(self.imgsz)}")
+        scales = self.anchor_scales
+        if scales is not None and not (len(scales) == _SCALES and 0 < scales[0] < scales[1] < scales[2]):
+            raise UsageError(
+                f"--anchor-scales: expected three increasing fractions such as 0.1 0.2 0.95, got {_words(scales)}"
+            )
+        if self.freeze and self.train_only:
+            raise UsageError("--freeze and --train-only exclude each other; give one of them")
 
-    def sources(self, texts: tuple[str, ...]) -> tuple[str, ...]:
-        """Data-set texts with {root} replaced."""
+    def resolve_root(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """The texts of data sets with {root} replaced."""
         return tuple(text.replace("{root}", str(self.root)) for text in texts)
 
     def to_json(self) -> str:
-        """Readable JSON of every field."""
-        return json.dumps(self._plain(), indent=2)
-
-    def conflicts(self, written: str) -> tuple[str, ...]:
-        """Fields in which this config and the `written` one (JSON) would not train the same: `--lr 0.1, was 0.2`.
-
-        How long, how fast, where and how often watched may change. What the file does not name has its default.
-        """
-        before = {field.name: _plain(field.default) for field in dataclasses.fields(self)} | json.loads(written)
-        free = _FREE - {"val"} if self.drop_leaks else _FREE
-        return tuple(
-            f"--{name.replace('_', '-')} {json.dumps(value)}, was {json.dumps(before[name])}"
-            for name, value in json.loads(self.to_json()).items()
-            if name not in free and value != before[name]
+        """Indented JSON of all fields."""
+        return json.dumps(
+            {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}, indent=2
         )
 
-    def _plain(self) -> dict[str, Any]:
-        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+    def conflicts(self, stored: str) -> tuple[str, ...]:
+        """Fields in which this config would train differently from a stored one.
+
+        Length, speed, paths and reporting may change. Fields that the file lacks have their defaults.
+
+        Args:
+            stored: A config as written by `to_json`.
+
+        Returns:
+            Texts such as `--lr 0.1, was 0.2`.
+        """
+        before = {field.name: _plain(field.default) for field in dataclasses.fields(self)} | json.loads(stored)
+        ignored = _RESUMABLE - {"val"} if self.drop_leaks else _RESUMABLE
+        return tuple(
+            f"{_flag(name)} {json.dumps(value)}, was {json.dumps(before[name])}"
+            for name, value in json.loads(self.to_json()).items()
+            if name not in ignored and value != before[name]
+        )
 
 
-_SIDES = 3
-_LEAST = {
+OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
+    "data": (
+        *("data", "val", "root", "class_names", "pseudo_masks", "repeat_threshold"),
+        *("drop_leaks", "allow_leaks", "holdout"),
+    ),
+    "model": ("model", "init", "imgsz", "tasks", "encoder", "encoder_weights", "anchor_scales", "fusion"),
+    "schedule": (
+        *("steps", "batch", "accumulate", "optimizer", "lr", "encoder_lr_mult", "schedule", "milestones"),
+        *("final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
+    ),
+    "augmentation": ("policy",),
+    "loss": ("segmentation_weight", "distillation"),
+    "logging": ("out", "loggers", "log_every", "eval_every", "save_every"),
+    "advanced": (
+        *("freeze", "train_only", "freeze_bn", "encoder_lr_modules", "match_original", "precision", "compile"),
+        *("workers", "threads", "device", "seed"),
+    ),
+}
+"""all fields by the group that `blitznet train --help-all` shows them in"""
+
+BASIC_OPTIONS = ("data", "val", "root", "model", "init", "imgsz", "batch", "steps", "lr", "out")
+"""the fields that `blitznet train --help` shows"""
+
+_SCALES = 3
+_MINIMUM = {
     "steps": 1,
     "batch": 1,
     "accumulate": 1,
     "warmup": 0,
     "workers": 0,
-    "threads": 0,
-    "encoder_lr": 0,
+    "threads": 1,
     "save_every": 1,
-    "eval_every": 0,
-    "size": 0,
-    "taps": 0,
-    "presence": 0,
+    "eval_every": 1,
     "log_every": 1,
     "seed": 0,
 }
-"""the least value of each number that has one"""
+"""minimum values of integer fields"""
+_HINTS = {"encoder_lr_mult": "; to keep the encoder unchanged use --freeze encoder downscale"}
 
-_FREE = {
-    *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "report", "out", "device"),
+_RESUMABLE = {
+    *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "loggers", "out", "device"),
     *("root", "val", "allow_leaks"),
 }
-"""fields that may change when a run goes on: what was learned so far stays what it is"""
+"""fields that may change when a run is resumed"""
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _words(values: tuple[float, ...]) -> str:
+    return " ".join(map(str, values))
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
+    """A field's value as JSON returns it."""
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value

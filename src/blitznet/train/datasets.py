@@ -1,4 +1,4 @@
-"""The data sets of a run: opened, brought to the classes that are learned, kept apart, and shuffled."""
+"""The data sets of a run: opened, mapped to the trained classes, checked for leaks, and sampled."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,109 +9,129 @@ from numpy.typing import NDArray
 
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError, UsageError
-from blitznet.data.dataset import Dataset, require_no_errors
+from blitznet.core.sample import Dataset
+from blitznet.data.dataset import require_no_errors
 from blitznet.data.leaks import find_leaks, refuse_leaks
 from blitznet.data.mapping import MappedDataset, map_classes
 from blitznet.data.pseudo import PseudoMaskDataset, with_pseudo_masks
-from blitznet.data.sources import Source, open_dataset, parse_source
-from blitznet.data.statistics import class_presence
+from blitznet.data.sources import DatasetSource, open_dataset, parse_source
+from blitznet.data.statistics import class_occurrence
 from blitznet.train.config import TrainConfig
-from blitznet.train.sampler import EpochSampler, entries_of, repeat_factors
+from blitznet.train.sampler import EpochSampler, list_entries, repeat_factors
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A set as it was asked for, under its own names."""
+class OpenedSet:
+    """A data set with its own classes."""
 
-    source: Source
+    source: DatasetSource
     dataset: Dataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sets:
-    """The sets of a run under the classes that it learns."""
+class TrainData:
+    """The data sets of a run with the trained classes."""
 
     training: Sequence[MappedDataset | PseudoMaskDataset]
     evaluation: list[MappedDataset]
-    stream: EpochSampler
-    """the order in which the training images are seen"""
-    left_out: int
-    """training images that evaluation sets hold, and that are not seen therefore"""
+    sampler: EpochSampler
+    """order of the training images"""
+    num_leaks: int
+    """training images that are left out because evaluation sets contain them"""
 
 
-def open_all(texts: Sequence[str]) -> list[Opened]:
-    """Each set as it was asked for; refuses one with annotations that cannot be read."""
-    opened = [Opened(source, open_dataset(source)) for source in map(parse_source, texts)]
-    for one in opened:
-        require_no_errors(one.dataset)
+def open_all(texts: Sequence[str]) -> list[OpenedSet]:
+    """Open data sets.
+
+    Args:
+        texts: FORMAT:ROOT@SPLIT,option=value each.
+
+    Raises:
+        DataError: A set does not exist, or has annotations that cannot be read.
+    """
+    opened = [OpenedSet(source, open_dataset(source)) for source in map(parse_source, texts)]
+    for item in opened:
+        require_no_errors(item.dataset)
     return opened
 
 
-def own_classes(opened: Sequence[Opened]) -> tuple[str, ...]:
-    """The classes that the sets annotate, each once: in the first spelling that occurs, what is void left out."""
+def annotated_classes(opened: Sequence[OpenedSet]) -> tuple[str, ...]:
+    """The classes that the sets annotate, without duplicates and ignored classes, in their first spelling."""
     names: dict[str, str] = {}
-    for one in opened:
-        void = {canonical(name) for name in one.source.void}
-        for name in one.source.classes or one.dataset.class_names:
-            if canonical(name) not in void:
+    for item in opened:
+        ignored = {canonical(name) for name in item.source.ignore}
+        for name in item.source.annotated or item.dataset.class_names:
+            if canonical(name) not in ignored:
                 names.setdefault(canonical(name), name)
     return tuple(names.values())
 
 
-def map_sets(
-    training: Sequence[Opened], evaluation: Sequence[Opened], classes: tuple[str, ...], config: TrainConfig
-) -> Sets:
-    """Both kinds of sets under the `classes`, no image in both unless that is allowed."""
-    seen, judged = _taught(training, classes, config.pseudo), _mapped(evaluation, classes)
+def prepare_data(
+    training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], class_names: tuple[str, ...], config: TrainConfig
+) -> TrainData:
+    """Map all sets to the trained classes and plan the sampling.
+
+    Raises:
+        DataError: Training and evaluation sets share images and the config neither drops nor allows them, or the
+            folder of pseudo-masks has none for these sets.
+        UsageError: No training image is left.
+    """
+    train_sets, eval_sets = _with_masks(training, class_names, config.pseudo_masks), _mapped(evaluation, class_names)
+    leaks: set[tuple[str, str]] = set()
     if config.drop_leaks:
-        left_out = {(leak.titles[1], leak.evaluation) for leak in find_leaks(judged, seen)}
-    else:
-        left_out = set()
-        if not config.allow_leaks:
-            refuse_leaks(seen, judged)
-    weights = np.asarray([one.source.weight for one in training])
-    return Sets(seen, judged, _stream(seen, weights, left_out, config), len(left_out))
+        leaks = {(leak.titles[1], leak.evaluation) for leak in find_leaks(eval_sets, train_sets)}
+    elif not config.allow_leaks:
+        refuse_leaks(train_sets, eval_sets)
+    weights = np.asarray([item.source.sample_weight for item in training])
+    return TrainData(train_sets, eval_sets, _make_sampler(train_sets, weights, leaks, config), len(leaks))
 
 
-def _mapped(opened: Sequence[Opened], classes: tuple[str, ...]) -> list[MappedDataset]:
-    return [map_classes(one.dataset, classes, annotated=one.source.classes, void=one.source.void) for one in opened]
+def _mapped(opened: Sequence[OpenedSet], class_names: tuple[str, ...]) -> list[MappedDataset]:
+    return [
+        map_classes(item.dataset, class_names, annotated=item.source.annotated, ignore=item.source.ignore)
+        for item in opened
+    ]
 
 
-def _taught(
-    opened: Sequence[Opened], classes: tuple[str, ...], folder: Path | None
+def _with_masks(
+    opened: Sequence[OpenedSet], class_names: tuple[str, ...], folder: Path | None
 ) -> list[MappedDataset] | list[PseudoMaskDataset]:
-    mapped = _mapped(opened, classes)
+    """The mapped sets, with pseudo-masks if there is a folder of them."""
+    mapped = _mapped(opened, class_names)
     if folder is None:
         return mapped
-    taught = [with_pseudo_masks(dataset, one.source, folder) for dataset, one in zip(mapped, opened, strict=True)]
-    if not any(one.folder.is_dir() for one in taught):
-        expected = ", ".join(sorted(one.folder.name for one in taught))
-        raise DataError(f"--pseudo {folder}: holds class maps of none of the training sets, expected one of {expected}")
-    return taught
+    datasets = [with_pseudo_masks(dataset, item.source, folder) for dataset, item in zip(mapped, opened, strict=True)]
+    if not any(dataset.folder.is_dir() for dataset in datasets):
+        expected = ", ".join(sorted(dataset.folder.name for dataset in datasets))
+        raise DataError(f"--pseudo-masks {folder}: expected at least one of the folders {expected}, got none of them")
+    return datasets
 
 
-def _stream(
+def _make_sampler(
     datasets: Sequence[Dataset],
     weights: NDArray[np.float64],
     left_out: Collection[tuple[str, str]],
     config: TrainConfig,
 ) -> EpochSampler:
-    entries = entries_of(datasets, config.holdout, left_out)
+    entries = list_entries(datasets, config.holdout, left_out)
     if not len(entries):
-        raise UsageError("the training sets hold no image that may be learned from; look at --data and --holdout")
-    shares = weights[entries[:, 0]]
-    if config.repeat:
-        shares = shares * repeats(datasets, entries, config.repeat)
-    return EpochSampler(entries, shares, config.seed)
+        raise UsageError("--data: expected at least one image to train on, got none; check --data and --holdout")
+    frequencies = weights[entries[:, 0]]
+    if config.repeat_threshold is not None:
+        frequencies = frequencies * entry_repeat_factors(datasets, entries, config.repeat_threshold)
+    return EpochSampler(entries, frequencies, config.seed)
 
 
-def repeats(datasets: Sequence[Dataset], entries: NDArray[np.int64], threshold: float) -> NDArray[np.float64]:
-    """(N,) repeat factors of the entries (N, 2), images with and without a mask counted apart."""
-    firsts = np.cumsum([0, *(len(dataset) for dataset in datasets)])
-    presence = np.concatenate([class_presence(dataset) for dataset in datasets])[firsts[entries[:, 0]] + entries[:, 1]]
-    masked = np.array([datasets[number][index].mask is not None for number, index in entries])
+def entry_repeat_factors(
+    datasets: Sequence[Dataset], entries: NDArray[np.int64], threshold: float
+) -> NDArray[np.float64]:
+    """(N,) repeat factors of the entries (N, 2); images with and without a mask are counted separately."""
+    offsets = np.cumsum([0, *(len(dataset) for dataset in datasets)])
+    occurrence = np.concatenate([class_occurrence(dataset) for dataset in datasets])
+    occurrence = occurrence[offsets[entries[:, 0]] + entries[:, 1]]  # (N, K)
+    has_mask = np.array([datasets[number][index].mask is not None for number, index in entries])
     factors = np.ones(len(entries))
-    for group in (masked, ~masked):
-        if group.any():
-            factors[group] = repeat_factors(presence[group], threshold)
+    for selected in (has_mask, ~has_mask):
+        if selected.any():
+            factors[selected] = repeat_factors(occurrence[selected], threshold)
     return factors

@@ -1,4 +1,4 @@
-"""Being asked to stop: the step is ended and saved first."""
+"""Ctrl-C and SIGTERM: the run completes its step and saves its state before it stops."""
 
 import signal
 import threading
@@ -8,32 +8,32 @@ from typing import Any, Self
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(KeyboardInterrupt):
-    """The run was asked to end and has saved what it learned; says how to go on."""
+class TrainingInterrupted(KeyboardInterrupt):
+    """The run was interrupted and saved its state; the message states how to resume it."""
 
 
-class Interrupts:
-    """While open, the first Ctrl-C or SIGTERM is noted in `asked`, and the second acts at once.
+class InterruptHandler:
+    """While open, the first Ctrl-C or SIGTERM sets `requested`; the second raises KeyboardInterrupt at once.
 
-    Signals reach the main thread only: elsewhere nothing is changed.
+    Only the main thread receives signals; in other threads nothing changes.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[signal.Signals, Any] = {}
+        self.requested = False
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - what handlers are passed
-        if self.asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True

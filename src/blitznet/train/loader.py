@@ -1,4 +1,4 @@
-"""Batches from the stream: samples are read and augmented in workers, and arrive in the stream's order."""
+"""Data loading: workers read and augment samples; batches arrive in the sampler's order."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,20 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from blitznet.core.errors import BlitzNetError, UsageError
+from blitznet.core.sample import Dataset
 from blitznet.data.augment import Policy, augment
-from blitznet.data.dataset import Dataset
 from blitznet.data.train_sample import TrainSample
 from blitznet.train.batch import Batch, collate
 from blitznet.train.sampler import EpochSampler, SampleDraw
 
 
-class Augmented(TorchDataset[TrainSample]):
-    """Draws to augmented examples of the network's size."""
+class AugmentedDataset(TorchDataset[TrainSample]):
+    """Drawn samples, augmented and resized to the network's input size."""
 
     def __init__(
         self, datasets: Sequence[Dataset], policy: Policy, *, size: tuple[int, int], map_size: tuple[int, int]
     ) -> None:
+        """Sizes are (height, width) of the image and of the class map."""
         self.datasets, self.policy, self.size, self.map_size = datasets, policy, size, map_size
 
     def __getitem__(self, draw: SampleDraw) -> TrainSample:
@@ -33,79 +34,94 @@ class Augmented(TorchDataset[TrainSample]):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A user's error on its way to the run: in words, for not every error can be made again by its constructor."""
+class WorkerError:
+    """A user's error in a worker, as its type and message, because some errors have other constructors."""
 
     kind: type[BlitzNetError]
     message: str
 
-    def error(self) -> BlitzNetError:
-        """The error itself."""
+    def to_exception(self) -> BlitzNetError:
+        """The exception to raise in the main process."""
         return self.kind.__new__(self.kind, self.message)
 
 
-class _Told(TorchDataset[TrainSample | Failure]):
-    """Examples, and errors as values: the loader would wrap one that a worker raises in all of its traceback."""
+class _CatchErrors(TorchDataset[TrainSample | WorkerError]):
+    """Samples, or errors as values: the data loader would wrap a raised error in its traceback."""
 
-    def __init__(self, examples: Augmented) -> None:
-        self.examples = examples
+    def __init__(self, samples: AugmentedDataset) -> None:
+        self.samples = samples
 
-    def __getitem__(self, draw: SampleDraw) -> TrainSample | Failure:
+    def __getitem__(self, draw: SampleDraw) -> TrainSample | WorkerError:
         try:
-            return self.examples[draw]
+            return self.samples[draw]
         except BlitzNetError as error:
-            return Failure(type(error), str(error))
+            return WorkerError(type(error), str(error))
 
 
-def parts_of(
-    draws: Iterator[SampleDraw], *, batch: int, rank: int, world: int, accumulate: int
+def split_batches(
+    draws: Iterator[SampleDraw], *, batch: int, rank: int, world_size: int, accumulate: int
 ) -> Iterator[list[SampleDraw]]:
-    """Cut the stream into batches, each into a part for every process and every accumulated pass."""
+    """Cut the sequence into batches, and each batch into parts; yield the parts of this process."""
     while chunk := list(islice(draws, batch)):
-        for turn in range(accumulate):
-            yield chunk[rank * accumulate + turn :: world * accumulate]
+        for part in range(accumulate):
+            yield chunk[rank * accumulate + part :: world_size * accumulate]
 
 
 def make_loader(
-    examples: Augmented,
-    stream: EpochSampler,
+    samples: AugmentedDataset,
+    sampler: EpochSampler,
     *,
     batch: int,
     first: int,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     accumulate: int = 1,
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """This process's parts of endless batches, from batch number `first` on; `accumulate` parts a batch."""
-    if batch % (world * accumulate):
-        raise UsageError(f"--batch {batch} cannot be dealt to {world} processes x {accumulate} parts evenly")
-    draws = stream.draws(first * batch)
-    parts = parts_of(draws, batch=batch, rank=rank, world=world, accumulate=accumulate)
+    """This process's parts of endless batches, `accumulate` parts per batch.
+
+    Args:
+        samples: Reads and augments a drawn sample.
+        sampler: The order of the samples.
+        batch: Images per batch, over all processes.
+        first: Number of the first batch, counted from 0.
+        rank: Number of this process.
+        world_size: Number of processes.
+        accumulate: Parts that each process's share of a batch is cut into.
+        workers: Loader processes.
+
+    Raises:
+        UsageError: The batch cannot be split evenly.
+        BlitzNetError: A sample cannot be read; raised while iterating.
+    """
+    if batch % (world_size * accumulate):
+        raise UsageError(f"--batch {batch}: expected a multiple of {world_size} processes x {accumulate} parts")
+    draws = sampler.draws(first * batch)
+    parts = split_batches(draws, batch=batch, rank=rank, world_size=world_size, accumulate=accumulate)
     loader = DataLoader(
-        _Told(examples),
+        _CatchErrors(samples),
         batch_sampler=parts,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=_collate_or_error,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_leave_interrupts if workers else None,
+        worker_init_fn=_ignore_interrupts if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return map(_arrived, iter(loader))
+    return map(_raise_errors, iter(loader))
 
 
-def _collate(parts: Sequence[TrainSample | Failure]) -> Batch | Failure:
+def _collate_or_error(samples: Sequence[TrainSample | WorkerError]) -> Batch | WorkerError:
     """A batch, or the first error in it."""
-    failure = next((part for part in parts if isinstance(part, Failure)), None)
-    return failure or collate([part for part in parts if isinstance(part, TrainSample)])
+    error = next((sample for sample in samples if isinstance(sample, WorkerError)), None)
+    return error or collate([sample for sample in samples if isinstance(sample, TrainSample)])
 
 
-def _arrived(batch: Batch | Failure) -> Batch:
-    if isinstance(batch, Failure):
-        raise batch.error()
+def _raise_errors(batch: Batch | WorkerError) -> Batch:
+    if isinstance(batch, WorkerError):
+        raise batch.to_exception()
     return batch
 
 
-def _leave_interrupts(worker: int) -> None:  # noqa: ARG001 - the loader passes it
-    """Ctrl-C reaches every process of the terminal; the run ends its step first, and needs its workers for that."""
+def _ignore_interrupts(worker: int) -> None:  # noqa: ARG001 - the data loader passes it
+    """Ctrl-C reaches all processes of the terminal; the run still needs its workers to complete the step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

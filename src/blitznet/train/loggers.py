@@ -1,7 +1,7 @@
-"""Who hears of a run's numbers while it trains, besides its own log: TensorBoard, MLflow, Weights & Biases.
+"""Experiment trackers: TensorBoard, MLflow, Weights & Biases.
 
-A reporter hears every line of the log. Where a run is taken up again it goes on with the same record, whose name lies
-in the run folder.
+A logger receives every line of the run's log. A resumed run continues the same record; its id is stored in the run
+folder.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,119 +12,128 @@ from blitznet.core.errors import MissingExtra, UsageError
 
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 PROJECT = "blitznet"
-"""the experiment or project that runs belong to, unless their own variables of the environment say otherwise"""
+"""experiment or project of the runs, unless an environment variable of the tracker names another"""
 
 
 class ExperimentLogger(Protocol):
-    """Hears of a run."""
+    """Receives the numbers of a run."""
 
-    def report(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers by name, grouped by a slash: loss/total, score/miou."""
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record numbers by name; names are grouped by a slash, such as loss/total."""
         ...
 
     def close(self, *, failed: bool) -> None:
-        """The run has ended, or was stopped or broke off (`failed`)."""
+        """End the record; `failed` if the run was interrupted or raised an error."""
         ...
 
 
 def open_logger(name: LoggerName, folder: Path, *, after: int, settings: Mapping[str, Any]) -> ExperimentLogger:
-    """The reporter of this name for a run folder whose first `after` steps were told already.
+    """Open the logger of a run.
 
-    settings: what the run is trained with, told once. Raises MissingExtra where its package is not installed.
+    Args:
+        name: One of `LoggerName`.
+        folder: The run folder.
+        after: Steps that are recorded already; 0 for a new run.
+        settings: Hyperparameters of the run, recorded once.
+
+    Raises:
+        MissingExtra: The package of the tracker is not installed.
+        UsageError: There is no logger of this name.
     """
-    if name not in _REPORTERS:
-        raise UsageError(f"--report: expected some of {', '.join(get_args(LoggerName))}, got '{name}'")
+    if name not in _LOGGERS:
+        raise UsageError(f"--loggers: expected some of {', '.join(get_args(LoggerName))}, got '{name}'")
     try:
-        return _REPORTERS[name](folder, after, settings)
+        return _LOGGERS[name](folder, after, settings)
     except ImportError as error:
-        raise MissingExtra(f"--report {name}", "train" if name == "tensorboard" else name) from error
+        raise MissingExtra(f"--loggers {name}", "train" if name == "tensorboard" else name) from error
 
 
-class TensorBoard:
-    """Events in `tensorboard/` of the run folder."""
+class TensorBoardLogger:
+    """Writes events to `tensorboard/` in the run folder."""
 
     def __init__(self, folder: Path, after: int, settings: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._events: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
         if not after:
-            self._events.add_text("settings", "\n".join(f"    {name}: {value}" for name, value in settings.items()))
+            self._writer.add_text("settings", "\n".join(f"    {name}: {value}" for name, value in settings.items()))
 
-    def report(self, step: int, values: Mapping[str, float]) -> None:
-        """A scalar for each."""
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write a scalar for each number."""
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            self._writer.add_scalar(name, value, step)
 
-    def close(self, *, failed: bool) -> None:  # noqa: ARG002 - it has no word for that
-        """Write what waits."""
-        self._events.close()
+    def close(self, *, failed: bool) -> None:  # noqa: ARG002 - TensorBoard records no status
+        """Write buffered events."""
+        self._writer.close()
 
 
-class MlFlow:
-    """A run of MLflow's experiment `blitznet`, wherever MLFLOW_TRACKING_URI points."""
+class MlflowLogger:
+    """Logs to MLflow's experiment `blitznet`, on the server of MLFLOW_TRACKING_URI."""
 
     def __init__(self, folder: Path, after: int, settings: Mapping[str, Any]) -> None:
         from mlflow.entities import Metric, Param
         from mlflow.tracking import MlflowClient
 
         self._metric, self._client = Metric, MlflowClient()
-        note = folder / "mlflow-run.txt"
-        if after and note.exists():
-            self._run = note.read_text().strip()
-            self._client.set_terminated(self._run, "RUNNING")
+        id_file = folder / "mlflow-run.txt"
+        if after and id_file.exists():
+            self._run_id = id_file.read_text().strip()
+            self._client.set_terminated(self._run_id, "RUNNING")
             return
-        found = self._client.get_experiment_by_name(PROJECT)
-        experiment = found.experiment_id if found else self._client.create_experiment(PROJECT)
-        self._run = self._client.create_run(experiment, run_name=folder.name).info.run_id
-        note.write_text(self._run + "\n")
-        told = [Param(name, str(value)[:_LONGEST]) for name, value in settings.items()]
-        self._client.log_batch(self._run, params=told)
+        experiment = self._client.get_experiment_by_name(PROJECT)
+        experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(PROJECT)
+        self._run_id = self._client.create_run(experiment_id, run_name=folder.name).info.run_id
+        id_file.write_text(self._run_id + "\n")
+        params = [Param(name, str(value)[:_MAX_PARAM_LENGTH]) for name, value in settings.items()]
+        self._client.log_batch(self._run_id, params=params)
 
-    def report(self, step: int, values: Mapping[str, float]) -> None:
-        """A metric for each."""
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Log a metric for each number."""
         from time import time
 
         now = round(1000 * time())
-        self._client.log_batch(self._run, [self._metric(name, value, now, step) for name, value in values.items()])
+        metrics = [self._metric(name, value, now, step) for name, value in values.items()]
+        self._client.log_batch(self._run_id, metrics)
 
     def close(self, *, failed: bool) -> None:
-        """Finished, or killed."""
-        self._client.set_terminated(self._run, "KILLED" if failed else "FINISHED")
+        """Set the status to FINISHED or KILLED."""
+        self._client.set_terminated(self._run_id, "KILLED" if failed else "FINISHED")
 
 
-class WandB:
-    """A run of the Weights & Biases project `blitznet`, or of WANDB_PROJECT."""
+class WandbLogger:
+    """Logs to the Weights & Biases project `blitznet`, or that of WANDB_PROJECT."""
 
     def __init__(self, folder: Path, after: int, settings: Mapping[str, Any]) -> None:
         import os
 
         import wandb
 
-        note = folder / "wandb-run.txt"
-        identity = note.read_text().strip() if after and note.exists() else wandb.util.generate_id()
-        note.write_text(identity + "\n")
+        id_file = folder / "wandb-run.txt"
+        run_id = id_file.read_text().strip() if after and id_file.exists() else wandb.util.generate_id()
+        id_file.write_text(run_id + "\n")
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=folder.name,
-            id=identity,
+            id=run_id,
             resume="allow",
             dir=str(folder),
             config=dict(settings),
         )
 
-    def report(self, step: int, values: Mapping[str, float]) -> None:
-        """All of a step at once."""
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Log all numbers of a step."""
         self._run.log(dict(values), step=step)
 
     def close(self, *, failed: bool) -> None:
-        """Done, or not."""
+        """Finish the run with exit code 0 or 1."""
         self._run.finish(exit_code=int(failed))
 
 
-_LONGEST = 500
-"""characters of a setting that MLflow takes"""
-_REPORTERS: dict[str, Callable[[Path, int, Mapping[str, Any]], ExperimentLogger]] = {
-    "tensorboard": TensorBoard,
-    "mlflow": MlFlow,
-    "wandb": WandB,
+_MAX_PARAM_LENGTH = 500
+"""characters of a parameter's value in MLflow"""
+_LOGGERS: dict[str, Callable[[Path, int, Mapping[str, Any]], ExperimentLogger]] = {
+    "tensorboard": TensorBoardLogger,
+    "mlflow": MlflowLogger,
+    "wandb": WandbLogger,
 }

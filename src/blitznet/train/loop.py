@@ -1,278 +1,189 @@
-"""The run, top to bottom: sets, network, steps, evaluations, files.
+"""A training run from start to end: data sets, network, steps, evaluations, files.
 
-A run is a folder: config.json, log.jsonl, tensorboard/, state.safetensors (to go on), last.safetensors and
-best.safetensors (models), plot.png, pictures/. Resuming needs the folder and the same command; a run that was
-killed at any moment ends as if it had not been.
+The run folder holds config.json, log.jsonl, tensorboard/, state.safetensors (the resumable state), last.safetensors
+and best.safetensors (models), plot.png and predictions/. The same command resumes an interrupted run, and the result
+equals that of a run without interruption.
 """
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
-from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.errors import UsageError
-from blitznet.core.spec import Spec
-from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD, STRONG, Policy
-from blitznet.nets.blitznet import BlitzNet
-from blitznet.nets.model_files import save_model
-from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
-from blitznet.train.batch import Batch
-from blitznet.train.checkpoint import load_state, save_state
 from blitznet.train.config import TrainConfig
-from blitznet.train.datasets import Sets, map_sets, open_all, own_classes
-from blitznet.train.distributed import Group, init_distributed
-from blitznet.train.ema import ModelEma
+from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data
+from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.initialize import make_network, provenance
-from blitznet.train.interrupts import Interrupts, Stopped
-from blitznet.train.loader import Augmented, make_loader
-from blitznet.train.optimizer import freeze, make_optimizer, pretrained_parts, set_rate, still_parts
+from blitznet.train.interrupts import InterruptHandler, TrainingInterrupted
 from blitznet.train.run_folder import RunFolder
 from blitznet.train.run_log import RunLog, plot_log
-from blitznet.train.schedule import ema_decay, learning_rate
-from blitznet.train.step import update
+from blitznet.train.trainer import Trainer, make_batches, make_trainer
 from blitznet.train.validate import validate
 
-POLICIES: dict[str, Policy] = {"ssd": SSD, "blitznet": BLITZNET, "light": LIGHT, "strong": STRONG, "plain": PLAIN}
-
-Watch = Callable[[int, dict[str, float]], None]
+StepCallback = Callable[[int, dict[str, float]], None]
 """called after every step with its number and losses"""
-Tell = Callable[[str], None]
-"""called with a line that the user should know before the first step"""
+Notify = Callable[[str], None]
+"""called with each notice for the user"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """Everything that a run has once it is prepared."""
+    """A run that is ready for its next step."""
 
-    config: TrainConfig
-    group: Group
+    trainer: Trainer
     folder: RunFolder
-    sets: Sets
-    spec: Spec
-    net: BlitzNet
-    """what learns"""
-    learner: nn.Module
-    """the same as it is executed: compiled, shared among processes"""
-    average: ModelEma | None
-    optimizer: torch.optim.Optimizer
-    anchors: Tensor
-    """(A, 4)"""
-    done: int
-    """steps that were done before"""
-    teacher: SSDLiteTeacher | None = None
-
-    @property
-    def kept(self) -> nn.Module:
-        """What is evaluated and kept: the average where there is one."""
-        return self.net if self.average is None else self.average.net
+    data: TrainData
+    completed_steps: int
+    """steps before this run was resumed"""
 
 
 def train(
-    config: TrainConfig, *, watch: Watch | None = None, tell: Tell | None = None, stop_after: int | None = None
+    config: TrainConfig,
+    *,
+    on_step: StepCallback | None = None,
+    notify: Notify | None = None,
+    stop_after: int | None = None,
 ) -> Path:
-    """Train as told and give the path of the model; goes on where the run folder left off.
+    """Train a model, or resume the run in the config's folder.
 
-    `stop_after` ends the run early, as if killed after that step: for tests of resuming. Ctrl-C and SIGTERM end it
-    after the step that is under way, with a state to go on from, and raise Stopped.
+    Args:
+        config: All options.
+        on_step: Called after every step.
+        notify: Called with notices before the first step.
+        stop_after: Stop after this step as if killed, for tests of resuming.
+
+    Returns:
+        The trained model, a .safetensors file.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C or SIGTERM; the current step was completed and the state saved.
+        BlitzNetError: The config, the data or the run folder cannot be used.
     """
     if not config.data:
-        raise UsageError("nothing to learn from: give --data FORMAT:ROOT@SPLIT, or a recipe (`blitznet recipes`)")
-    if config.threads:
+        raise UsageError("--data: expected at least one training set FORMAT:ROOT@SPLIT, or a recipe, got none")
+    if config.threads is not None:
         torch.set_num_threads(config.threads)
     with init_distributed(config.device) as group:
-        run = prepare(config, group)
+        run = prepare_run(config, group)
         if group.is_main_process:
-            run.folder.begin(config)
-            if tell is not None:
-                for line in _notes(run):
-                    tell(line)
-        told = {"reporters": config.report, "settings": json.loads(config.to_json())}
-        with (
-            RunLog(run.folder.path, after=run.done, leads=group.is_main_process, **told) as log,
-            Interrupts() as interrupts,
-        ):
-            _go(run, log, interrupts, watch=watch, stop_after=stop_after)
+            run.folder.start(config)
+            if notify is not None:
+                for notice in _notices(run):
+                    notify(notice)
+        log = RunLog(
+            run.folder.path,
+            after=run.completed_steps,
+            is_main_process=group.is_main_process,
+            loggers=config.loggers,
+            settings=json.loads(config.to_json()),
+        )
+        with log, InterruptHandler() as interrupts:
+            _run_steps(run, log, interrupts, on_step=on_step, stop_after=stop_after)
         group.barrier()
     return run.folder.last
 
 
-def prepare(config: TrainConfig, group: Group) -> Run:
-    """Everything before the first step; nothing is written yet."""
+def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
+    """Open the data, build the network and load the state of an interrupted run; writes nothing."""
     folder = RunFolder(config.out)
-    folder.require_same(config)
-    _require_fit(config, group)
-    training, evaluation = open_all(config.sources(config.data)), open_all(config.sources(config.val))
-    fine_tuned = config.start == "model" and not config.classes
-    net, spec = make_network(config, own_classes(training) if fine_tuned else config.classes)
+    folder.require_resumable(config)
+    _require_valid_batch(config, group)
+    training, evaluation = open_all(config.resolve_root(config.data)), open_all(config.resolve_root(config.val))
+    uses_data_classes = config.init == "model" and not config.class_names
+    net, spec = make_network(config, annotated_classes(training) if uses_data_classes else config.class_names)
     spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
-    sets = map_sets(training, evaluation, spec.classes, config)
-    net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
-    freeze(net, config)
-    average = ModelEma(net) if config.ema else None
-    optimizer = make_optimizer(net, config)
-    done = 0
-    if folder.state.exists():
-        done = load_state(folder.state, net=net, optimizer=optimizer, average=average)
-    learner = _executed(net, config, group)
-    anchors = torch.from_numpy(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy()).to(
-        group.device
-    )
-    teacher = SSDLiteTeacher(spec).to(group.device) if config.distillation else None
-    return Run(config, group, folder, sets, spec, net, learner, average, optimizer, anchors, done, teacher)
+    data = prepare_data(training, evaluation, spec.classes, config)
+    trainer = make_trainer(net, spec, config, group)
+    completed_steps = trainer.load(folder.state) if folder.state.exists() else 0
+    return Run(trainer, folder, data, completed_steps)
 
 
-def _notes(run: Run) -> Iterator[str]:
+def _notices(run: Run) -> Iterator[str]:
     """What the user should know before the first step."""
-    for dataset in (*run.sets.training, *run.sets.evaluation):
+    for dataset in (*run.data.training, *run.data.evaluation):
         if dataset.unmapped:
-            yield f"{dataset.title}: {', '.join(dataset.unmapped)}: none of the classes learned, so background"
-    if run.sets.left_out:
-        yield f"{run.sets.left_out} training images are in the evaluation sets too and are left out"
-    if run.done:
-        yield f"{run.folder.path}: going on after step {run.done} of {run.config.steps}"
+            yield f"{dataset.title}: treated as background, not a trained class: {', '.join(dataset.unmapped)}"
+    if run.data.num_leaks:
+        yield f"{run.data.num_leaks} training images are left out because evaluation sets contain them"
+    if run.completed_steps:
+        yield f"{run.folder.path}: resuming after step {run.completed_steps} of {run.trainer.config.steps}"
 
 
-def _require_fit(config: TrainConfig, group: Group) -> None:
-    """Whether the batch can be dealt to the processes and passes, and is enough for batch statistics in each."""
-    parts = group.world * config.accumulate
-    if config.batch % parts:
+def _require_valid_batch(config: TrainConfig, group: ProcessGroup) -> None:
+    """Raise UsageError if the batch cannot be split evenly, or leaves too few images for batch norms."""
+    num_parts = group.world_size * config.accumulate
+    if config.batch % num_parts:
         raise UsageError(
-            f"--batch {config.batch} cannot be dealt to {group.world} processes x {config.accumulate} parts evenly"
+            f"--batch {config.batch}: expected a multiple of {group.world_size} processes x {config.accumulate} parts"
         )
-    if config.batch == parts and not config.freeze_statistics:
+    if config.batch == num_parts and "all" not in config.freeze_bn:
         raise UsageError(
-            f"--batch {config.batch} leaves one image to each of {group.world} processes x {config.accumulate} parts, "
-            "too few for batch norms to measure; give a larger --batch, or --freeze-statistics"
+            f"--batch {config.batch}: expected two images or more for each of {group.world_size} processes x "
+            f"{config.accumulate} parts, because of the batch norms; increase it, or add --freeze-bn all"
         )
 
 
-def _executed(net: BlitzNet, config: TrainConfig, group: Group) -> nn.Module:
-    """The network in training mode, as this run executes it."""
-    net.train()
-    for module in (module for part in _still(net, config) for module in part.modules()):
-        if isinstance(module, _BatchNorm):
-            module.eval()
-    learner: nn.Module = net
-    if group.world > 1:
-        if group.device.type == "cuda" and not config.freeze_statistics:
-            learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # type: ignore[no-untyped-call]
-        learner = DistributedDataParallel(learner, broadcast_buffers=False)
-    return torch.compile(learner) if config.compile else learner  # type: ignore[return-value] # a module
-
-
-def _still(net: BlitzNet, config: TrainConfig) -> Iterator[nn.Module]:
-    """The parts whose batch norms keep their statistics."""
-    if config.freeze_statistics:
-        yield net
-        return
-    kept = still_parts(net, config) | set(pretrained_parts(config) if config.ssdlite else ())
-    yield from (part for name, part in net.named_children() if name in kept)
-
-
-def _go(run: Run, log: RunLog, interrupts: Interrupts, *, watch: Watch | None, stop_after: int | None) -> None:
-    """All steps that are left."""
-    config, leads = run.config, run.group.is_main_process
-    if leads and _evaluation_due(run, run.done) and not log.scored(run.done):
-        _evaluate(run, log, run.done, interrupts)  # what it was killed at, or was not asked for then
-    batches = _batches(run)
-    for step in range(run.done + 1, config.steps + 1):
-        found, times = _advance(run, batches, step)
-        asked = run.group.all_reduce_any(interrupts.asked)
-        if leads:
+def _run_steps(
+    run: Run, log: RunLog, interrupts: InterruptHandler, *, on_step: StepCallback | None, stop_after: int | None
+) -> None:
+    """All remaining steps."""
+    trainer, config, group = run.trainer, run.trainer.config, run.trainer.group
+    if group.is_main_process and _evaluation_due(run, run.completed_steps) and not log.has_scores(run.completed_steps):
+        _evaluate(run, log, run.completed_steps, interrupts)  # the run was killed before, or had no evaluation set
+    batches = make_batches(
+        run.data.training, run.data.sampler, trainer.spec, config, group=group, first=run.completed_steps
+    )
+    for step in range(run.completed_steps + 1, config.steps + 1):
+        losses, timings = trainer.step(batches, step)
+        stopping = group.all_reduce_any(interrupts.requested)
+        if group.is_main_process:
             if step % config.log_every == 0 or step == 1:
-                log.write(step, **_named(found), **times)
-            if watch is not None:
-                watch(step, found)
+                log.write(step, **_log_names(losses), **timings)
+            if on_step is not None:
+                on_step(step, losses)
             evaluation_due = _evaluation_due(run, step)
-            if asked or evaluation_due or step % config.save_every == 0 or step == config.steps:
-                _save(run, step)
-            if evaluation_due and not asked:
+            if stopping or evaluation_due or step % config.save_every == 0 or step == config.steps:
+                trainer.save(run.folder, step)
+            if evaluation_due and not stopping:
                 _evaluate(run, log, step, interrupts)
-        if asked:
-            run.group.barrier()  # for the state to be saved
-            raise _stopped(run, step)
+        if stopping:
+            group.barrier()  # until the state is saved
+            raise _interrupted(run, step)
         if step == stop_after:
             break
-    if leads:
+    if group.is_main_process:
         plot_log(log.path, run.folder.plot)
 
 
-def _advance(run: Run, batches: Iterator[Batch], step: int) -> tuple[dict[str, float], dict[str, float]]:
-    """One update of weights and average; gives the losses, and the rate and speed."""
-    config, begun = run.config, time.perf_counter()
-    rate = learning_rate(config, step)
-    set_rate(run.optimizer, rate)
-    parts = [batch.to(run.group.device) for batch in islice(batches, config.accumulate)]
-    waited = time.perf_counter() - begun
-    found = update(
-        run.learner,
-        parts,
-        run.optimizer,
-        anchors=run.anchors,
-        spec=run.spec,
-        config=config,
-        group=run.group,
-        teacher=run.teacher,
-    )
-    if run.average is not None:
-        run.average.update(run.net, ema_decay(config, step))
-    speed = config.batch / (time.perf_counter() - begun)
-    return found, {"rate": rate, "images_per_second": speed, "waited": waited}
-
-
-def _named(found: dict[str, float]) -> dict[str, float]:
-    """The losses as the log groups them."""
-    return {name if name == "gradient" else f"loss/{name}": value for name, value in found.items()}
+def _log_names(losses: dict[str, float]) -> dict[str, float]:
+    """The losses under their names in the log."""
+    return {name if name == "grad_norm" else f"loss/{name}": value for name, value in losses.items()}
 
 
 def _evaluation_due(run: Run, step: int) -> bool:
-    every = run.config.eval_every
-    due = step == run.config.steps or (every > 0 and step % every == 0)
-    return due and step > 0 and bool(run.sets.evaluation)
+    config = run.trainer.config
+    due = step == config.steps or (config.eval_every is not None and step % config.eval_every == 0)
+    return due and step > 0 and bool(run.data.evaluation)
 
 
-def _evaluate(run: Run, log: RunLog, step: int, interrupts: Interrupts) -> None:
-    """Scores into the log, the best model, pictures, and the plot so far."""
+def _evaluate(run: Run, log: RunLog, step: int, interrupts: InterruptHandler) -> None:
+    """Log the scores, save the best model, draw predictions and the plot so far."""
 
-    def between_images() -> None:
-        if interrupts.asked:
-            raise _stopped(run, step)
+    def after_image() -> None:
+        if interrupts.requested:
+            raise _interrupted(run, step)
 
-    scores = validate(run.kept, run.spec, run.sets.evaluation, run.folder, step, between=between_images)
+    trainer = run.trainer
+    scores = validate(trainer.final_net, trainer.spec, run.data.evaluation, run.folder, step, after_image=after_image)
     log.write(step, **scores)
     plot_log(log.path, run.folder.plot)
 
 
-def _stopped(run: Run, step: int) -> Stopped:
-    return Stopped(f"stopped after step {step} of {run.config.steps}; the same command goes on from {run.folder.path}")
-
-
-def _save(run: Run, step: int) -> None:
-    """The model, then the state: a run killed between the two makes the model again."""
-    save_model(run.folder.last, run.kept, run.spec)
-    save_state(run.folder.state, step, net=run.net, optimizer=run.optimizer, average=run.average)
-
-
-def _batches(run: Run) -> Iterator[Batch]:
-    """This process's parts of the batches that are left."""
-    config, spec = run.config, run.spec
-    stride = spec.network.segmentation_stride
-    map_size = (-(-spec.size[0] // stride), -(-spec.size[1] // stride))
-    return make_loader(
-        Augmented(run.sets.training, POLICIES[config.policy], size=spec.size, map_size=map_size),
-        run.sets.stream,
-        batch=config.batch,
-        first=run.done,
-        rank=run.group.rank,
-        world=run.group.world,
-        accumulate=config.accumulate,
-        workers=config.workers,
+def _interrupted(run: Run, step: int) -> TrainingInterrupted:
+    return TrainingInterrupted(
+        f"stopped after step {step} of {run.trainer.config.steps}; "
+        f"run the same command to resume from {run.folder.path}"
     )

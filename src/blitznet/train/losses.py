@@ -1,7 +1,7 @@
-"""What a batch costs: class map, classes and places of boxes (paper 3.6), each only where truth is known.
+"""Losses of a batch: segmentation, classification and localization (paper 3.6), each only where labels exist.
 
-Where only some classes were annotated, background in the truth means "background or any class not
-annotated", and the network is asked for the sum of their probabilities: the marginal.
+Where only some classes are annotated, background in the labels means "background or any class that is not annotated".
+The loss is then the cross-entropy of the summed probability of those classes (the marginal).
 """
 
 from dataclasses import dataclass
@@ -11,203 +11,218 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blitznet.core.arrays import IGNORE_INDEX
-from blitznet.nets.parts import Heads
+from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
 from blitznet.train.matching import Targets
 
-_HARDLY = 0.02
-"""a teacher's probability of any object from which on it is listened to"""
+_MIN_TEACHER_OBJECTNESS = 0.02
+"""anchors whose probability of an object is lower, by the teacher, have no distillation loss"""
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """How the parts are counted."""
+    """Weights of the losses, and how negatives are mined."""
 
     negative_ratio: int = 3
-    """background anchors that learn for each positive"""
+    """background anchors with a loss for each positive"""
     segmentation: float = 1.0
     classification: float = 1.0
-    localisation: float = 1.0
+    localization: float = 1.0
     distillation: float = 0.0
     """weights in the sum"""
-    release: bool = False
-    """mine as the authors' code: over the whole batch, and no more than anchors of an image minus positives"""
+    match_original: bool = False
+    """mine negatives as the original implementation: over the batch, at most A minus all positives"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TeacherTargets:
-    """What a teacher says of a batch's anchors."""
+    """Class scores of a teacher for the anchors of a batch."""
 
     logits: Tensor
-    """(B, A', c) of the last A' anchors"""
+    """(B, A', c) for the last A' anchors"""
     channels: Tensor
-    """(c,) int64: which class logits of the network they are for, background first"""
+    """(c,) int64, the class logits of the network that they are targets of, background first"""
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What the sums are divided by."""
+class Normalizers:
+    """The counts that the sums are divided by."""
 
     positives: int
-    labelled_pixels: int
+    labeled_pixels: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Losses:
-    """The parts, unweighted, and their weighted sum; scalars with a graph."""
+    """The unweighted losses and their weighted sum, 0-d tensors with gradients."""
 
     segmentation: Tensor
     classification: Tensor
-    localisation: Tensor
+    localization: Tensor
     distillation: Tensor | None
     """None without a teacher"""
     total: Tensor
-    counts: Counts
+    normalizers: Normalizers
     """of this batch"""
 
-    def parts(self) -> dict[str, float]:
-        """The values as plain numbers, for logs."""
-        names = ("segmentation", "classification", "localisation", "distillation", "total")
-        found = {name: getattr(self, name) for name in names}
-        return {name: float(value.detach()) for name, value in found.items() if value is not None}
+    def to_floats(self) -> dict[str, float]:
+        """The losses by name as numbers, for logs."""
+        names = ("segmentation", "classification", "localization", "distillation", "total")
+        values = {name: getattr(self, name) for name in names}
+        return {name: float(value.detach()) for name, value in values.items() if value is not None}
 
 
-def count(batch: Batch, targets: Targets) -> Counts:
-    """Positives and labelled pixels of a batch."""
-    return Counts(len(targets.positives), int((batch.class_map != IGNORE_INDEX).sum()))
+def count_normalizers(batch: Batch, targets: Targets) -> Normalizers:
+    """Count positives and labeled pixels of a batch."""
+    return Normalizers(len(targets.positives), int((batch.class_map != IGNORE_INDEX).sum()))
 
 
 def losses(
-    heads: Heads,
+    outputs: HeadOutputs,
     batch: Batch,
     targets: Targets,
-    options: LossConfig | None = None,
+    config: LossConfig | None = None,
     *,
-    lesson: TeacherTargets | None = None,
-    whole: Counts | None = None,
-    shares: int = 1,
+    teacher_targets: TeacherTargets | None = None,
+    normalizers: Normalizers | None = None,
+    num_parts: int = 1,
 ) -> Losses:
-    """The losses of a batch; a task whose heads are None adds nothing.
+    """Compute the losses of a batch.
 
-    A step that is dealt out to `shares` batches (processes, or accumulated ones) passes what is counted
-    in the `whole` of it: the mean over the shares is then the loss of the undivided batch.
+    Args:
+        outputs: Outputs of the network; a task whose outputs are None has loss 0.
+        batch: Labels of the batch.
+        targets: The batch's objects matched to anchors.
+        config: Weights; all 1 by default.
+        teacher_targets: Targets of distillation.
+        normalizers: Counts over all parts of a batch that is split into parts; those of this batch by default.
+        num_parts: Number of those parts, over processes and accumulated passes. The mean of the parts' losses equals
+            the loss of the whole batch.
     """
-    options = options or LossConfig()
-    own = count(batch, targets)
-    norm = whole or own
-    boxes = max(1, norm.positives) / shares
-    nothing = torch.zeros((), device=batch.boxes.device)
-    classes = places = pixels = nothing
-    taught: Tensor | None = None
-    if heads.logits is not None:
-        classes = classification(heads.logits, targets, batch.box_classes, options) / boxes
-        if lesson is not None:
-            taught = distillation(heads.logits, lesson) / boxes
-    if heads.offsets is not None:
-        places = localisation(heads.offsets, targets) / boxes
-    if heads.segmentation_logits is not None:
-        pixels = segmentation(heads.segmentation_logits, batch) / (max(1, norm.labelled_pixels) / shares)
-    total = options.segmentation * pixels + options.classification * classes + options.localisation * places
-    if taught is not None:
-        total = total + options.distillation * taught
-    return Losses(pixels, classes, places, taught, total, own)
+    config = config or LossConfig()
+    own = count_normalizers(batch, targets)
+    shared = normalizers or own
+    num_boxes = max(1, shared.positives) / num_parts
+    zero = torch.zeros((), device=batch.boxes.device)
+    classes = locations = pixels = zero
+    distilled: Tensor | None = None
+    if outputs.logits is not None:
+        classes = classification(outputs.logits, targets, batch.box_classes, config) / num_boxes
+        if teacher_targets is not None:
+            distilled = distillation(outputs.logits, teacher_targets) / num_boxes
+    if outputs.offsets is not None:
+        locations = localization(outputs.offsets, targets) / num_boxes
+    if outputs.segmentation_logits is not None:
+        num_pixels = max(1, shared.labeled_pixels) / num_parts
+        pixels = segmentation(outputs.segmentation_logits, batch) / num_pixels
+    total = config.segmentation * pixels + config.classification * classes + config.localization * locations
+    if distilled is not None:
+        total = total + config.distillation * distilled
+    return Losses(pixels, classes, locations, distilled, total, own)
 
 
-def classification(logits: Tensor, targets: Targets, box_classes: Tensor, options: LossConfig) -> Tensor:
-    """Cross-entropy summed over the positives and the hard negatives; logits (B, A, C).
+def classification(logits: Tensor, targets: Targets, box_classes: Tensor, config: LossConfig) -> Tensor:
+    """Cross-entropy summed over the positives and the hard negatives.
 
-    Gradients flow through these few anchors only, so the full tensor is only read, to rank the background.
+    Gradients flow through these anchors only; the full tensor is only read to rank the background anchors.
+
+    Args:
+        logits: (B, A, C).
+        targets: Labels of the anchors.
+        box_classes: (B, K) bool, classes whose boxes are annotated.
+        config: How negatives are mined.
     """
-    negatives = hard_negatives(logits, targets, box_classes, options)
-    chosen = torch.cat([targets.positives, negatives])
-    rows = _precise(logits.flatten(0, 1)[chosen])  # (P + N, C)
-    labels = targets.labels.view(-1)[chosen]
+    negatives = hard_negatives(logits, targets, box_classes, config)
+    anchors = torch.cat([targets.positives, negatives])
+    selected = _to_float(logits.flatten(0, 1)[anchors])  # (P + N, C)
+    labels = targets.labels.view(-1)[anchors]
     accepted = F.one_hot(labels, logits.shape[2]).bool()
-    accepted |= (labels == 0)[:, None] & _background(box_classes)[chosen // logits.shape[1]]
-    return -_log_sum(rows.log_softmax(1), accepted).sum()
+    accepted |= (labels == 0)[:, None] & _background_classes(box_classes)[anchors // logits.shape[1]]
+    return -_log_marginal(selected.log_softmax(1), accepted).sum()
 
 
 @torch.no_grad()
-def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, options: LossConfig) -> Tensor:
-    """(N,) image * A + anchor of the background anchors with the highest loss.
+def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, config: LossConfig) -> Tensor:
+    """The background anchors with the highest loss, as (N,) indices image * A + anchor.
 
-    For each image `negative_ratio` times its positives, as if it had one where it has none.
+    Each image has `negative_ratio` negatives for each positive, or for one where it has none.
     """
-    anchors = logits.shape[1]
+    num_anchors = logits.shape[1]
     hardness = _background_loss(logits, box_classes)  # (B, A)
     hardness.masked_fill_(targets.labels != 0, -torch.inf)
     positives = (targets.labels > 0).sum(1)  # (B,)
-    if options.release:
+    if config.match_original:
         hardness = hardness.view(1, -1)
         total = positives.sum()[None]
-        expected = torch.minimum(options.negative_ratio * total, anchors - total).clamp(min=0)  # (1,)
+        counts = torch.minimum(config.negative_ratio * total, num_anchors - total).clamp(min=0)  # (1,)
     else:
-        expected = options.negative_ratio * positives.clamp(min=1)
-    found, index = hardness.topk(min(int(expected.max()), hardness.shape[1]), dim=1)
-    rank = torch.arange(found.shape[1], device=found.device)
-    kept = (rank < expected[:, None]) & (found != -torch.inf)
-    first = torch.arange(len(hardness), device=index.device)[:, None] * anchors
-    return (first + index)[kept]
+        counts = config.negative_ratio * positives.clamp(min=1)
+    values, indices = hardness.topk(min(int(counts.max()), hardness.shape[1]), dim=1)
+    rank = torch.arange(values.shape[1], device=values.device)
+    selected = (rank < counts[:, None]) & (values != -torch.inf)
+    first = torch.arange(len(hardness), device=indices.device)[:, None] * num_anchors
+    return (first + indices)[selected]
 
 
-def localisation(offsets: Tensor, targets: Targets) -> Tensor:
-    """Smooth L1 summed over the positives and their four coordinates; offsets (B, A, 4)."""
-    found = _precise(offsets.flatten(0, 1)[targets.positives])  # (P, 4)
-    return F.smooth_l1_loss(found, targets.offsets.to(found.dtype), reduction="sum")
+def localization(offsets: Tensor, targets: Targets) -> Tensor:
+    """Smooth L1 summed over the positives and their four offsets; offsets (B, A, 4)."""
+    predicted = _to_float(offsets.flatten(0, 1)[targets.positives])  # (P, 4)
+    return F.smooth_l1_loss(predicted, targets.offsets.to(predicted.dtype), reduction="sum")
 
 
-def distillation(logits: Tensor, lesson: TeacherTargets) -> Tensor:
-    """Kullback-Leibler divergence from a teacher's classes, summed over its anchors; logits (B, A, C).
+def distillation(logits: Tensor, targets: TeacherTargets) -> Tensor:
+    """Kullback-Leibler divergence from the teacher's class scores, summed over its anchors; logits (B, A, C).
 
-    An anchor counts as much as the teacher sees an object there, those where it hardly sees any not at all: background
-    is what the truth says best. Hinton et al., Distilling the knowledge in a neural network, 2015.
+    The weight of an anchor is the teacher's probability of an object. Anchors below `_MIN_TEACHER_OBJECTNESS` are left
+    out, because the labels describe background better than the teacher.
+    Source: Hinton et al., Distilling the knowledge in a neural network, 2015.
     """
-    expected = _precise(lesson.logits).log_softmax(2)  # (B, A', c)
-    objects = -expected[:, :, 0].expm1()  # (B, A')
-    image, anchor = (objects > _HARDLY).nonzero(as_tuple=True)  # (n,) each
+    expected = _to_float(targets.logits).log_softmax(2)  # (B, A', c)
+    objectness = -expected[:, :, 0].expm1()  # (B, A')
+    image, anchor = (objectness > _MIN_TEACHER_OBJECTNESS).nonzero(as_tuple=True)  # (n,) each
     first = logits.shape[1] - expected.shape[1]
-    found = _precise(logits[image, first + anchor])[:, lesson.channels].log_softmax(1)  # (n, c)
-    expected, objects = expected[image, anchor], objects[image, anchor]
-    return ((expected.exp() * (expected - found)).sum(1) * objects).sum()
+    predicted = _to_float(logits[image, first + anchor])[:, targets.channels].log_softmax(1)  # (n, c)
+    expected, objectness = expected[image, anchor], objectness[image, anchor]
+    return ((expected.exp() * (expected - predicted)).sum(1) * objectness).sum()
 
 
-def segmentation(class_map: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy summed over the labelled pixels; class_map (B, C, h, w).
+def segmentation(logits: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy summed over the labeled pixels; logits (B, C, h, w).
 
-    Without any the sum is of nothing: exactly 0, and so is every gradient.
+    Without labeled pixels the loss and all gradients are exactly 0.
     """
-    logp = _precise(class_map).log_softmax(1)
-    partly = ~batch.mask_classes.all(1) & (batch.class_map == 0).flatten(1).any(1)  # (B,)
-    truth = batch.class_map.masked_fill(partly[:, None, None], IGNORE_INDEX).long()
-    loss = F.nll_loss(logp, truth, ignore_index=IGNORE_INDEX, reduction="sum")
-    if not bool(partly.any()):
+    logp = _to_float(logits).log_softmax(1)
+    partial = ~batch.mask_classes.all(1) & (batch.class_map == 0).flatten(1).any(1)  # (B,)
+    labels = batch.class_map.masked_fill(partial[:, None, None], IGNORE_INDEX).long()
+    loss = F.nll_loss(logp, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+    if not bool(partial.any()):
         return loss
-    accepted = _background(batch.mask_classes)[partly][:, :, None, None]
-    background = _log_sum(logp[partly], accepted)[:, None]
-    merged = torch.cat([background, logp[partly][:, 1:]], 1)
-    return loss + F.nll_loss(merged, batch.class_map[partly].long(), ignore_index=IGNORE_INDEX, reduction="sum")
+    accepted = _background_classes(batch.mask_classes)[partial][:, :, None, None]
+    background = _log_marginal(logp[partial], accepted)[:, None]
+    merged = torch.cat([background, logp[partial][:, 1:]], 1)
+    return loss + F.nll_loss(merged, batch.class_map[partial].long(), ignore_index=IGNORE_INDEX, reduction="sum")
 
 
 def _background_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """(B, A) what each anchor of logits (B, A, C) would cost as background; classes (B, K) annotated."""
-    logp = _precise(logits).log_softmax(2)
+    """(B, A) loss of each anchor as background; logits (B, A, C), classes (B, K) annotated."""
+    logp = _to_float(logits).log_softmax(2)
     loss = -logp[:, :, 0]
-    partly = (classes.any(1) & ~classes.all(1)).nonzero().flatten()
-    if len(partly):
-        loss[partly] = -_log_sum(logp[partly].movedim(2, 1), _background(classes[partly])[:, :, None])
+    partial = (classes.any(1) & ~classes.all(1)).nonzero().flatten()
+    if len(partial):
+        loss[partial] = -_log_marginal(logp[partial].movedim(2, 1), _background_classes(classes[partial])[:, :, None])
     return loss
 
 
-def _background(classes: Tensor) -> Tensor:
-    """(B, C) bool: what background in the truth may be, where only `classes` (B, K) were annotated."""
+def _background_classes(classes: Tensor) -> Tensor:
+    """(B, C) bool, the classes that background in the labels may be if `classes` (B, K) are annotated."""
     return F.pad(~classes, (1, 0), value=True)
 
 
-def _log_sum(logp: Tensor, accepted: Tensor) -> Tensor:
-    """Logarithm of the summed probability of the accepted classes, which stand in dimension 1."""
+def _log_marginal(logp: Tensor, accepted: Tensor) -> Tensor:
+    """Log of the summed probability of the accepted classes, over dimension 1."""
     return logp.masked_fill(~accepted, -torch.inf).logsumexp(1)
 
 
-def _precise(values: Tensor) -> Tensor:
-    """Float32 where a half type came in: sums of exponentials need it."""
+def _to_float(values: Tensor) -> Tensor:
+    """The values in float32 or float64, which sums of exponentials need."""
     return values if values.dtype == torch.float64 else values.float()

@@ -1,4 +1,4 @@
-"""Which anchor learns which object (paper 3.6, SSD 2.2), for all images of a batch at once."""
+"""Match objects to anchors (paper 3.6, SSD 2.2), for all images of a batch at once."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from blitznet.train.batch import Batch
 from blitznet.train.boxes import area, encode, intersection, iou, to_corners
 
 IGNORED = -1
-"""the label of an anchor that learns nothing"""
+"""label of an anchor without a classification loss"""
 Variances = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """What every anchor of a batch learns. Positives are few, so all but the labels is kept for them alone."""
+    """Targets of the anchors of a batch: labels of all anchors, objects and offsets of the positives only."""
 
     labels: Tensor
     """(B, A) int64: 0 background, label + 1, -1 ignored"""
     positives: Tensor
-    """(P,) int64, rising: image * A + anchor"""
+    """(P,) int64, ascending: image * A + anchor"""
     objects: Tensor
-    """(P,) int64 index of each positive's object in the batch's list"""
+    """(P,) int64, index of each positive's object in the batch's list"""
     offsets: Tensor
-    """(P, 4) what carries the anchor onto its object"""
+    """(P, 4) encoded offsets from the anchor to its object"""
 
 
 @torch.no_grad()
@@ -34,75 +34,80 @@ def match(
     *,
     variances: Variances = (0.1, 0.1, 0.2, 0.2),
     threshold: float = 0.5,
-    release: bool = False,
+    match_original: bool = False,
 ) -> Targets:
-    """Deal the objects of a batch to anchors (A, 4; cx cy w h as fractions).
+    """Match the objects of a batch to anchors.
 
-    An anchor takes its best object from an IoU of `threshold` on; and every object gets its best anchor
-    with an IoU above 0, which overrides. Objects that want one anchor are settled by IoU, and the loser
-    takes its next best. Anchors with more than half of their area in a crowd region are ignored unless
-    positive, and so are all anchors of an image whose boxes were not annotated.
+    An anchor is matched to the object of its highest IoU, from `threshold` on. Each object is also matched to its best
+    anchor with an IoU above 0, which takes precedence; of several objects with the same best anchor the one with the
+    highest IoU gets it, and the others try their next best. Anchors with more than half of their area in a crowd
+    region are ignored unless positive. All anchors of an image without annotated boxes are ignored.
 
-    `release` deals as the authors' code: an object claims its best anchor whatever the IoU, the first
-    object of the list wins, and the loser goes without.
+    Args:
+        anchors: (A, 4) cx cy w h, fractions of the image.
+        batch: Objects of B images.
+        variances: Scales of the encoded offsets.
+        threshold: Minimum IoU of a positive.
+        match_original: Match as the original implementation: an object takes its best anchor at any IoU, the first
+            object of the list gets a contested anchor, and the others get none.
     """
-    count = len(anchors)
+    num_anchors = len(anchors)
     corners = to_corners(anchors)
     annotated = batch.box_classes.any(1)  # (B,)
-    expected = ~batch.crowd & annotated[batch.owner] & (area(batch.boxes) > 0)
-    objects = expected.nonzero().flatten()
-    start = batch.owner[objects] * count  # where the anchors of each object's image begin
+    usable = ~batch.crowd & annotated[batch.owner] & (area(batch.boxes) > 0)
+    objects = usable.nonzero().flatten()
+    first_anchor = batch.owner[objects] * num_anchors  # of each object's image
     overlap = iou(batch.boxes[objects], corners)  # (T, A)
 
-    assigned = overlap.new_full((len(batch) * count,), -1, dtype=torch.int64)
-    _take_best(overlap, start, threshold, assigned)
-    claimant, anchor = _claim_first(overlap, start) if release else _claim(overlap, start)
-    assigned[start[claimant] + anchor] = claimant
+    assigned = overlap.new_full((len(batch) * num_anchors,), -1, dtype=torch.int64)
+    _assign_best_objects(overlap, first_anchor, threshold, assigned)
+    row, anchor = (_best_anchors_original if match_original else _best_anchors)(overlap, first_anchor)
+    assigned[first_anchor[row] + anchor] = row
 
     positives = (assigned >= 0).nonzero().flatten()
     matched = objects[assigned[positives]]
-    labels = torch.where(annotated, 0, IGNORED)[:, None].repeat(1, count)  # (B, A)
+    labels = torch.where(annotated, 0, IGNORED)[:, None].repeat(1, num_anchors)  # (B, A)
     _ignore_crowds(labels, batch, corners)
     labels.view(-1)[positives] = batch.labels[matched] + 1
-    offsets = encode(batch.boxes[matched], anchors[positives % count], variances)
+    offsets = encode(batch.boxes[matched], anchors[positives % num_anchors], variances)
     return Targets(labels, positives, matched, offsets)
 
 
-def _take_best(overlap: Tensor, start: Tensor, threshold: float, assigned: Tensor) -> None:
-    """Write into `assigned` (B * A,) the best object of each anchor that has one."""
+def _assign_best_objects(overlap: Tensor, first_anchor: Tensor, threshold: float, assigned: Tensor) -> None:
+    """Write the best object of each anchor that has one into `assigned` (B * A,)."""
     row, anchor = (overlap >= threshold).nonzero(as_tuple=True)
-    slot = start[row] + anchor
-    best = _best_of_slot(slot, overlap[row, anchor])
+    slot = first_anchor[row] + anchor
+    best = _is_best_of_slot(slot, overlap[row, anchor])
     assigned[slot[best]] = row[best]
 
 
-def _claim(overlap: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Give every object one anchor of its own: objects and their anchors.
+def _best_anchors(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor, Tensor]:
+    """Match every object to an anchor of its own: rows of `overlap` (T, A), and their anchors.
 
-    Deferred acceptance: all objects ask for their best anchor, the anchor keeps the highest IoU, those
-    refused ask for their next. As both sides go by the same IoU, this is the greedy dealing of all
-    pairs by falling IoU. Refused pairs are wiped from `overlap`.
+    Deferred acceptance: each object proposes to its best anchor, the anchor accepts the highest IoU, rejected objects
+    propose to their next best. Both sides rank by IoU, so this equals greedy matching of all pairs by falling IoU.
+    Rejected pairs are set to 0 in `overlap`.
     """
     value, anchor = overlap.max(1)
     while True:
-        asking = value > 0
-        refused = (asking & ~_best_of_slot(start + anchor, value)).nonzero().flatten()
-        if not len(refused):
-            claimant = asking.nonzero().flatten()
-            return claimant, anchor[claimant]
-        overlap[refused, anchor[refused]] = 0
-        value[refused], anchor[refused] = overlap[refused].max(1)
+        active = value > 0
+        rejected = (active & ~_is_best_of_slot(first_anchor + anchor, value)).nonzero().flatten()
+        if not len(rejected):
+            row = active.nonzero().flatten()
+            return row, anchor[row]
+        overlap[rejected, anchor[rejected]] = 0
+        value[rejected], anchor[rejected] = overlap[rejected].max(1)
 
 
-def _claim_first(overlap: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Each object's best anchor; the first object of the list wins."""
+def _best_anchors_original(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor, Tensor]:
+    """Each object's best anchor; the first object of the list gets a contested one."""
     anchor = overlap.argmax(1)
-    claimant = _best_of_slot(start + anchor, torch.zeros_like(start)).nonzero().flatten()
-    return claimant, anchor[claimant]
+    row = _is_best_of_slot(first_anchor + anchor, torch.zeros_like(first_anchor)).nonzero().flatten()
+    return row, anchor[row]
 
 
-def _best_of_slot(slot: Tensor, value: Tensor) -> Tensor:
-    """(N,) bool: has this one the highest value of its slot? Among equals the first."""
+def _is_best_of_slot(slot: Tensor, value: Tensor) -> Tensor:
+    """(N,) bool, whether each item has the highest value of its slot; the first of equal ones has."""
     order = value.argsort(descending=True, stable=True)
     order = order[slot[order].argsort(stable=True)]
     ordered = slot[order]
@@ -112,8 +117,8 @@ def _best_of_slot(slot: Tensor, value: Tensor) -> Tensor:
 
 
 def _ignore_crowds(labels: Tensor, batch: Batch, corners: Tensor) -> None:
-    """Mark in `labels` (B, A) the anchors that lie mostly in a crowd region of their image."""
+    """Mark the anchors that lie mostly in a crowd region of their image in `labels` (B, A)."""
     regions = batch.crowd.nonzero().flatten()
-    mostly = intersection(batch.boxes[regions], corners) > area(corners) / 2
-    region, anchor = mostly.nonzero(as_tuple=True)
+    mostly_inside = intersection(batch.boxes[regions], corners) > area(corners) / 2
+    region, anchor = mostly_inside.nonzero(as_tuple=True)
     labels[batch.owner[regions[region]], anchor] = IGNORED

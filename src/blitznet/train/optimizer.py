@@ -1,4 +1,4 @@
-"""Parameter groups and the optimizer: decay on convolution kernels only, a rate of its own for the encoder."""
+"""Optimizer and parameter groups: weight decay on kernels only, a separate learning rate for the encoder."""
 
 from collections.abc import Iterator
 
@@ -10,62 +10,53 @@ from blitznet.train.config import TrainConfig
 
 
 def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
-    """Four groups: (encoder and downscale stream | the rest) x (kernels, decayed | biases and norms, not).
+    """Parameter groups of the trained parameters.
 
-    What does not learn is in none of them.
+    There are up to four: `encoder_lr_modules` or the rest, each with kernels (decayed) and biases and norms (not).
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((_pretrained(name, config), parameter.ndim > 1), []).append(parameter)
+            uses_encoder_lr = _module_name(name) in config.encoder_lr_modules
+            groups.setdefault((uses_encoder_lr, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
-            "weight_decay": config.weight_decay if kernel else 0.0,
-            "scale": config.encoder_lr if pretrained else 1.0,
+            "weight_decay": config.weight_decay if is_kernel else 0.0,
+            "lr_mult": config.encoder_lr_mult if uses_encoder_lr else 1.0,
         }
-        for (pretrained, kernel), parameters in groups.items()
+        for (uses_encoder_lr, is_kernel), parameters in groups.items()
     ]
 
 
 def freeze(net: nn.Module, config: TrainConfig) -> None:
-    """What does not learn wants no gradient: no step goes back through it, which spares half of a step."""
-    still = still_parts(net, config)
+    """Turn gradients off in the frozen modules, so the backward pass skips them."""
+    frozen = frozen_modules(net, config)
     for name, parameter in net.named_parameters():
-        if name.split(".", 1)[0] in still:
+        if _module_name(name) in frozen:
             parameter.requires_grad_(False)
 
 
-def still_parts(net: nn.Module, config: TrainConfig) -> frozenset[str]:
-    """The network's parts that stay as they are: at rate 0, or not among those that are to learn.
+def frozen_modules(net: nn.Module, config: TrainConfig) -> frozenset[str]:
+    """Names of the modules that `freeze` or `train_only` keeps unchanged.
 
-    Raises UsageError where a part is to learn that is not there, and where nothing is left that learns.
+    Raises:
+        UsageError: The network has no module of a given name, or all modules are frozen.
     """
-    parts = {name for name, part in net.named_children() if next(part.parameters(), None) is not None}
-    told = f"the network's parts are {', '.join(sorted(parts))}"
-    if missing := sorted(set(config.learn) - parts):
-        raise UsageError(f"--learn {' '.join(missing)}: there is no such part, {told}")
-    still = parts & set(pretrained_parts(config)) if config.encoder_lr == 0 else set()
-    if config.learn:
-        still |= parts - set(config.learn)
-    if still == parts:
-        raise UsageError(f"nothing is left to learn at --encoder-lr 0: {told}")
-    return frozenset(still)
-
-
-def pretrained_parts(config: TrainConfig) -> tuple[str, ...]:
-    """The network's parts that have the encoder's rate; a side that is SSDLite's whole head counts with it."""
-    return ("encoder", "downscale", "ssd_head") if config.ssdlite else ("encoder", "downscale")
-
-
-def _pretrained(name: str, config: TrainConfig) -> bool:
-    return name.split(".", 1)[0] in pretrained_parts(config)
+    modules = {name for name, module in net.named_children() if next(module.parameters(), None) is not None}
+    for flag, names in (("--freeze", config.freeze), ("--train-only", config.train_only)):
+        if unknown := sorted(set(names) - modules):
+            raise UsageError(f"{flag}: expected some of {', '.join(sorted(modules))}, got {', '.join(unknown)}")
+    frozen = modules - set(config.train_only) if config.train_only else set(config.freeze)
+    if frozen == modules:
+        raise UsageError(f"--freeze: expected at least one trained module, got all of {', '.join(sorted(modules))}")
+    return frozenset(frozen)
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer a run asks for; its rate is set at every step by `set_rate`.
+    """The optimizer of a run; `set_learning_rate` sets its rate before each step.
 
-    Fused: one pass over each parameter, a third of the time of the plain loop for the light network.
+    The fused implementation updates each parameter in one pass, three times as fast as the loop for the light network.
     """
     groups = parameter_groups(net, config)
     if config.optimizer == "adam":
@@ -75,40 +66,48 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
     return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True, fused=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its share of the learning rate."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every group, times the group's multiplier."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
+        group["lr"] = lr * group["lr_mult"]
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor the optimizer remembers, as ('3.exp_avg', tensor); numbers as 0-d tensors."""
+    """All state of the optimizer as pairs such as ('3.exp_avg', tensor); numbers are 0-d tensors."""
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             yield f"{index}.{key}", torch.as_tensor(value)
 
 
 def load_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Give back what `state_tensors` took; the groups stay as they were made."""
+    """Load what `state_tensors` returned; the parameter groups stay unchanged.
+
+    Raises:
+        ValueError: The state is of other parameters.
+    """
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
-    whole = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if len(parameters) <= max(state, default=0):
-        raise ValueError("the optimizer state is of more parameters")
-    laid_out = {
-        index: {key: _like(value, parameters[index]) for key, value in values.items()}
+        raise ValueError(f"expected the state of {len(parameters)} parameters, got more")
+    matched = {
+        index: {key: _with_layout_of(parameters[index], value) for key, value in values.items()}
         for index, values in state.items()
     }
-    optimizer.load_state_dict({"state": laid_out, "param_groups": whole["param_groups"]})
+    optimizer.load_state_dict({"state": matched, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """The value laid out in memory as its parameter, so that the arithmetic goes on bit for bit."""
+def _with_layout_of(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The value in its parameter's memory layout, which keeps the arithmetic identical bit for bit."""
     if not value.ndim:
         return value
     if value.shape != parameter.shape:
         raise ValueError(f"expected shape {tuple(parameter.shape)}, got {tuple(value.shape)}")
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
+def _module_name(parameter_name: str) -> str:
+    """`encoder` of `encoder.stem.conv.weight`."""
+    return parameter_name.split(".", 1)[0]

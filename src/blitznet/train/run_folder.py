@@ -1,4 +1,4 @@
-"""A run's folder: what lies where in it, and which run it belongs to."""
+"""The folder of a run: the paths of its files, and the check that it belongs to a config."""
 
 import json
 from dataclasses import dataclass, replace
@@ -11,33 +11,33 @@ from blitznet.train.config import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The files of one run; tensorboard/ and log.jsonl are the log's."""
+    """The files of one run; run_log.py writes log.jsonl and tensorboard/."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The TrainConfig of the run, as JSON."""
+        """The run's TrainConfig as JSON."""
         return self.path / "config.json"
 
     @property
     def state(self) -> Path:
-        """What the run goes on from."""
+        """The resumable state."""
         return self.path / "state.safetensors"
 
     @property
     def last(self) -> Path:
-        """The model at the last checkpoint."""
+        """The model of the last checkpoint."""
         return self.path / "last.safetensors"
 
     @property
     def best(self) -> Path:
-        """The model with the highest scores."""
+        """The model with the best scores."""
         return self.path / "best.safetensors"
 
     @property
     def best_score(self) -> Path:
-        """Those scores' sum."""
+        """The sum of the best model's scores."""
         return self.path / "best.txt"
 
     @property
@@ -45,45 +45,45 @@ class RunFolder:
         """Losses and scores over the steps."""
         return self.path / "plot.png"
 
-    def picture(self, step: int) -> Path:
-        """What the network saw in some images after this step."""
-        return self.path / "pictures" / f"{step:07d}.jpg"
+    def predictions(self, step: int) -> Path:
+        """Some evaluation images with the predictions after a step."""
+        return self.path / "predictions" / f"{step:07d}.jpg"
 
-    def require_same(self, config: TrainConfig) -> None:
-        """Refuse to go on with a run that was begun otherwise."""
+    def require_resumable(self, config: TrainConfig) -> None:
+        """Raise UsageError if the folder has the state of a run with other options."""
         if not self.state.exists() or not self.config.exists():
             return
         try:
             conflicts = config.conflicts(self.config.read_text())
         except json.JSONDecodeError as error:
-            raise UsageError(f"{self.config}: expected a config as JSON, got something else; remove it") from error
+            raise UsageError(f"{self.config}: expected a config as JSON, got other text; delete the file") from error
         if conflicts:
             raise UsageError(
-                f"{self.path}: the run there was begun otherwise: {'; '.join(conflicts)}; choose another --out, "
-                "or remove that folder"
+                f"{self.path}: expected a run with the same options, got another: {'; '.join(conflicts)}; "
+                "choose another --out, or delete the folder"
             )
 
-    def begin(self, config: TrainConfig) -> None:
-        """Make the folder this config's own; forget the best so far where other images judged it."""
+    def start(self, config: TrainConfig) -> None:
+        """Create the folder and store the config; delete the best model if the evaluation sets have changed."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if self._judged_otherwise(config):
-            # scores on other images do not compare, and without an evaluation nothing would ever replace that model
+        if self._has_other_evaluation_sets(config):
+            # scores on other images are not comparable, and a run without evaluation would never replace the model
             self.best_score.unlink(missing_ok=True)
             self.best.unlink(missing_ok=True)
         atomic_write(self.config, (config.to_json() + "\n").encode())
         if not self.state.exists():
             self.best_score.unlink(missing_ok=True)
 
-    def _judged_otherwise(self, config: TrainConfig) -> bool:
-        """Whether the config that lies there names other evaluation sets, wherever {root} has them."""
+    def _has_other_evaluation_sets(self, config: TrainConfig) -> bool:
+        """Whether the stored config has other evaluation sets, with {root} replaced."""
         if not self.config.exists():
             return False
         try:
-            written = json.loads(self.config.read_text())
+            stored = json.loads(self.config.read_text())
         except json.JSONDecodeError:
             return True
         default = TrainConfig()
         before = replace(
-            default, val=tuple(written.get("val", default.val)), root=Path(written.get("root", default.root))
+            default, val=tuple(stored.get("val", default.val)), root=Path(stored.get("root", default.root))
         )
-        return sorted(before.sources(before.val)) != sorted(config.sources(config.val))
+        return sorted(before.resolve_root(before.val)) != sorted(config.resolve_root(config.val))

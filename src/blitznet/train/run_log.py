@@ -1,4 +1,4 @@
-"""What a run writes beside its weights: a line of JSON for every report, which reporters hear too, and a plot."""
+"""The log of a run: JSON lines, which experiment loggers receive too, and a plot."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,32 @@ from blitznet.train.loggers import ExperimentLogger, LoggerName, open_logger
 
 
 class RunLog:
-    """`log.jsonl` of a run folder; on resuming, lines after the step are dropped."""
+    """`log.jsonl` in the run folder; a resumed run drops the lines after its checkpoint."""
 
     def __init__(
         self,
         folder: Path,
         *,
         after: int,
-        leads: bool = True,
-        reporters: Sequence[LoggerName] = ("tensorboard",),
+        is_main_process: bool = True,
+        loggers: Sequence[LoggerName] = ("tensorboard",),
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """reporters: who else hears; settings: what they are told of the run. Only the process that leads writes."""
+        """Open the log.
+
+        Args:
+            folder: The run folder.
+            after: Step of the checkpoint; 0 for a new run.
+            is_main_process: Only this process writes files and opens loggers.
+            loggers: Experiment trackers that receive the lines too.
+            settings: Hyperparameters for the loggers.
+        """
         self.path = folder / "log.jsonl"
         self._lines: list[dict[str, Any]] = []
-        self._reporters: list[ExperimentLogger] = []
-        if not leads:
+        self._loggers: list[ExperimentLogger] = []
+        if not is_main_process:
             return
-        self._reporters = [open_logger(name, folder, after=after, settings=settings or {}) for name in reporters]
+        self._loggers = [open_logger(name, folder, after=after, settings=settings or {}) for name in loggers]
         self._lines = [line for line in read_log(self.path) if line["step"] <= after]
         atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
 
@@ -38,23 +46,23 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for reporter in self._reporters:
-            reporter.close(failed=kind is not None)
+        for logger in self._loggers:
+            logger.close(failed=kind is not None)
 
-    def scored(self, step: int) -> bool:
-        """Whether the scores of this step were written before the run was taken up again."""
+    def has_scores(self, step: int) -> bool:
+        """Whether the scores of a step were written before the run was resumed."""
         return any(line["step"] == step and any(name.startswith("score/") for name in line) for line in self._lines)
 
     def write(self, step: int, **values: float) -> None:
-        """One report: numbers by name; names with a slash are grouped by who shows them."""
+        """Write one line of numbers by name; loggers group names by their slash."""
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
-        for reporter in self._reporters:
-            reporter.report(step, values)
+        for logger in self._loggers:
+            logger.log(step, values)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Every whole line of a log; a last line cut off by a crash is left out."""
+    """All complete lines of a log; a crash may have cut off the last one."""
     lines = []
     for text in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -64,8 +72,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def plot_log(path: Path, to: Path) -> None:
-    """Losses above, scores below, over the steps."""
+def plot_log(path: Path, out: Path) -> None:
+    """Plot the losses of a log, and below them the scores, over the steps."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -85,5 +93,5 @@ def plot_log(path: Path, to: Path) -> None:
     axes[0].set_yscale("log")
     axes[1].set_ylabel("score")
     axes[1].set_xlabel("step")
-    figure.savefig(to, dpi=120)
+    figure.savefig(out, dpi=120)
     plt.close(figure)

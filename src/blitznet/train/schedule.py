@@ -1,4 +1,4 @@
-"""Schedules as functions of the step: nothing to save, nothing to restore wrongly."""
+"""Schedules as functions of the step number; they have no state."""
 
 import math
 
@@ -6,16 +6,16 @@ from blitznet.train.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """The learning rate of update `step`, counted from 1 (a drop counts strictly after its step)."""
+    """Learning rate of a step, counted from 1; a milestone takes effect on the step after it."""
     if step <= config.warmup:
         return config.lr * step / config.warmup
-    if config.schedule == "drops":
-        return config.lr * 0.1 ** sum(step > drop for drop in config.drops)
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    wave = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    return config.lr * (config.final_lr + (1 - config.final_lr) * wave)
+    if config.schedule == "multistep":
+        return config.lr * 0.1 ** sum(step > milestone for milestone in config.milestones)
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return config.lr * (config.final_lr_mult + (1 - config.final_lr_mult) * cosine)
 
 
-def ema_decay(config: TrainConfig, step: int) -> float:
-    """How much of the average is kept at update `step`: short at first, so that the start is forgotten."""
-    return min(config.ema, (1 + step) / (10 + step))
+def ema_decay(decay: float, step: int) -> float:
+    """Decay of the weight average at a step: small at first, so the average forgets the initial weights."""
+    return min(decay, (1 + step) / (10 + step))

@@ -1,4 +1,4 @@
-"""One update of the weights."""
+"""One optimizer step."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,13 +12,13 @@ from blitznet.nets.deploy import normalize
 from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig
-from blitznet.train.distributed import Group
-from blitznet.train.losses import Counts, LossConfig, Losses, TeacherTargets, count, losses
+from blitznet.train.distributed import ProcessGroup
+from blitznet.train.losses import LossConfig, Losses, Normalizers, TeacherTargets, count_normalizers, losses
 from blitznet.train.matching import match
 
 
 class NonFiniteLossError(BlitzNetError):
-    """The loss is no number any more; says which part, and on which images."""
+    """The loss is infinite or not a number; the message names the loss and the images."""
 
 
 def update(
@@ -29,45 +29,77 @@ def update(
     anchors: Tensor,
     spec: Spec,
     config: TrainConfig,
-    group: Group,
+    group: ProcessGroup,
     teacher: SSDLiteTeacher | None = None,
 ) -> dict[str, float]:
-    """Learn from this process's share of a batch, cut into `config.accumulate` parts; gives the share's losses.
+    """Update the weights with this process's part of a batch.
 
-    What the losses are divided by is counted over all parts and processes first, so that the gradient is
-    that of the undivided batch. Raises NonFiniteLossError before anything is learned from a broken loss.
+    The normalizers of the losses are summed over all parts and processes first, so the gradient equals that of the
+    whole batch.
+
+    Args:
+        net: The network in training mode.
+        batches: The parts that `config.accumulate` cuts this process's batch into.
+        optimizer: Its learning rate is set already.
+        anchors: (A, 4) cx cy w h, fractions of the image.
+        spec: The network's spec.
+        config: The run's options.
+        group: The processes of the run.
+        teacher: Predicts the targets of distillation.
+
+    Returns:
+        This process's losses by name, and `grad_norm` if gradients are clipped.
+
+    Raises:
+        NonFiniteLossError: A loss is not finite; the weights are unchanged.
     """
-    targets = [match(anchors, batch, variances=spec.anchors.variances, release=config.release) for batch in batches]
-    counts = [count(batch, target) for batch, target in zip(batches, targets, strict=True)]
-    positives, pixels = group.all_reduce_sum(sum(c.positives for c in counts), sum(c.labelled_pixels for c in counts))
-    options = LossConfig(
-        segmentation=config.segmentation_weight, distillation=config.distillation, release=config.release
+    targets = [
+        match(anchors, batch, variances=spec.anchors.variances, match_original=config.match_original)
+        for batch in batches
+    ]
+    counts = [count_normalizers(batch, target) for batch, target in zip(batches, targets, strict=True)]
+    positives, pixels = group.all_reduce_sum(
+        sum(count.positives for count in counts), sum(count.labeled_pixels for count in counts)
     )
-    whole, shares = Counts(positives, pixels), group.world * len(batches)
+    loss_config = LossConfig(
+        segmentation=config.segmentation_weight,
+        distillation=config.distillation or 0.0,
+        match_original=config.match_original,
+    )
+    normalizers, num_parts = Normalizers(positives, pixels), group.world_size * len(batches)
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
     for batch, target in zip(batches, targets, strict=True):
-        last = batch is batches[-1]
-        with nullcontext() if last or group.world == 1 else net.no_sync():  # type: ignore[operator] # of DDP
+        is_last = batch is batches[-1]
+        with nullcontext() if is_last or group.world_size == 1 else net.no_sync():  # type: ignore[operator] # of DDP
             with torch.autocast(group.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 images = normalize(batch.images, spec)
-                heads = net(images)
-                lesson = None if teacher is None else TeacherTargets(teacher(images), teacher.known)
-            found = losses(heads, batch, target, options, lesson=lesson, whole=whole, shares=shares)
-            _require_finite(found, batch)
-            (found.total / len(batches)).backward()  # type: ignore[no-untyped-call]
-        for name, value in found.parts().items():
+                outputs = net(images)
+                teacher_targets = None if teacher is None else TeacherTargets(teacher(images), teacher.known)
+            result = losses(
+                outputs,
+                batch,
+                target,
+                loss_config,
+                teacher_targets=teacher_targets,
+                normalizers=normalizers,
+                num_parts=num_parts,
+            )
+            _require_finite(result, batch)
+            (result.total / len(batches)).backward()  # type: ignore[no-untyped-call]
+        for name, value in result.to_floats().items():
             sums[name] = sums.get(name, 0.0) + value / len(batches)
-    if config.clip:
-        sums["gradient"] = float(nn.utils.clip_grad_norm_(net.parameters(), config.clip))
+    if config.clip_grad is not None:
+        sums["grad_norm"] = float(nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad))
     optimizer.step()
     return sums
 
 
-def _require_finite(found: Losses, batch: Batch) -> None:
-    if bool(torch.isfinite(found.total)):
+def _require_finite(result: Losses, batch: Batch) -> None:
+    if bool(torch.isfinite(result.total)):
         return
-    parts = ", ".join(f"{name} {value:g}" for name, value in found.parts().items())
+    values = ", ".join(f"{name} {value:g}" for name, value in result.to_floats().items())
     raise NonFiniteLossError(
-        f"the loss is not finite ({parts}) on {', '.join(batch.ids)}; lower --lr, set --clip, or look at the images"
+        f"{', '.join(batch.ids)}: expected a finite loss, got {values}; "
+        "lower --lr, set --clip-grad, or check the images"
     )

@@ -1,4 +1,4 @@
-"""Scores and pictures while a run goes on: the same predictor and the same evaluation as the command's."""
+"""Evaluation during a run, with the predictor and the metrics of `blitznet eval`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ from blitznet.nets.torch_engine import TorchEngine
 from blitznet.runtime.predictor import Predictor
 from blitznet.train.run_folder import RunFolder
 
-PICTURES, COLUMNS = 8, 4
-SIDE = 420
-"""pixels, the longer side of a image in the pictures"""
-SCORE = 0.4
-"""detections drawn"""
+_NUM_IMAGES, _COLUMNS = 8, 4
+_MAX_SIZE = 420
+"""pixels, the longer side of an image on the contact sheet"""
+_MIN_SCORE = 0.4
+"""of the boxes on the contact sheet"""
 
 
 def validate(
@@ -34,29 +34,40 @@ def validate(
     folder: RunFolder,
     step: int,
     *,
-    between: Callable[[], None] = lambda: None,
+    after_image: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Score the network on the sets, keep it as the best if it is, and draw some images; `between` runs after each.
+    """Evaluate the network, save it if it is the best so far, and draw some predictions.
 
-    The network goes on afterwards in whatever mode each of its layers was.
+    Every layer keeps its training or evaluation mode.
+
+    Args:
+        net: The network.
+        spec: Its spec.
+        datasets: The evaluation sets.
+        folder: Receives the best model and the contact sheet.
+        step: The step of the network.
+        after_image: Called after each image; may raise to interrupt.
+
+    Returns:
+        Scores from 0 to 1 by name: score/ap50, score/ap50_frequent, score/miou.
     """
     predictor = Predictor(TorchEngine(net, spec))
-    with modes_kept(net):
-        total = evaluate(predictor, datasets, EvalConfig(tasks=spec.tasks), watch=lambda *_: between()).total
-        _draw(predictor, datasets, folder, step)
+    with preserve_modes(net):
+        total = evaluate(predictor, datasets, EvalConfig(tasks=spec.tasks), progress=lambda *_: after_image()).total
+        _draw_predictions(predictor, datasets, folder, step)
     scores = {
         "score/ap50": total.detection.ap50_area,
-        "score/ap50_pooled": total.detection.ap50_pooled,
+        "score/ap50_frequent": total.detection.ap50_frequent,
         "score/miou": total.segmentation.miou,
     }
-    known = {name: value for name, value in scores.items() if value is not None}
-    _keep_best(net, spec, folder, sum(known.values()))
-    return known
+    available = {name: value for name, value in scores.items() if value is not None}
+    _save_best(net, spec, folder, sum(available.values()))
+    return available
 
 
 @contextmanager
-def modes_kept(net: nn.Module) -> Iterator[None]:
-    """Give every layer back the mode it had: training or evaluation, for frozen batch norms are in the latter."""
+def preserve_modes(net: nn.Module) -> Iterator[None]:
+    """Restore the training or evaluation mode of every layer; frozen batch norms stay in evaluation mode."""
     modes = [(module, module.training) for module in net.modules()]
     try:
         yield
@@ -65,32 +76,32 @@ def modes_kept(net: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _keep_best(net: nn.Module, spec: Spec, folder: RunFolder, score: float) -> None:
-    note = folder.best_score
-    if note.exists() and float(note.read_text()) >= score:
+def _save_best(net: nn.Module, spec: Spec, folder: RunFolder, score: float) -> None:
+    best = folder.best_score
+    if best.exists() and float(best.read_text()) >= score:
         return
     save_model(folder.best, net, spec)
-    atomic_write(note, f"{score!r}\n".encode())
+    atomic_write(best, f"{score!r}\n".encode())
 
 
-def _draw(predictor: Predictor, datasets: Sequence[MappedDataset], folder: RunFolder, step: int) -> None:
+def _draw_predictions(predictor: Predictor, datasets: Sequence[MappedDataset], folder: RunFolder, step: int) -> None:
     tiles = []
-    for sample in chosen(datasets):
+    for sample in select_samples(datasets):
         height, width = sample.image.size()
-        scale = min(1.0, SIDE / max(height, width))
+        scale = min(1.0, _MAX_SIZE / max(height, width))
         image = sample.image.resize((max(1, round(height * scale)), max(1, round(width * scale))))
-        tiles.append((sample.id, annotate(image, predictor(ImageSource(image), min_score=SCORE))))
-    to = folder.picture(step)
-    to.parent.mkdir(exist_ok=True)
-    Pillow.fromarray(contact_sheet(tiles, COLUMNS)).save(to, quality=88)
+        tiles.append((sample.id, annotate(image, predictor(ImageSource(image), min_score=_MIN_SCORE))))
+    path = folder.predictions(step)
+    path.parent.mkdir(exist_ok=True)
+    Pillow.fromarray(contact_sheet(tiles, _COLUMNS)).save(path, quality=88)
 
 
-def chosen(datasets: Sequence[MappedDataset]) -> list[Sample]:
-    """The same images at every evaluation, from all over the sets."""
-    share = -(-PICTURES // len(datasets))
+def select_samples(datasets: Sequence[MappedDataset]) -> list[Sample]:
+    """The samples to draw: the same at every evaluation, evenly spaced over the sets."""
+    per_set = -(-_NUM_IMAGES // len(datasets))
     samples = [
         dataset[int(index)]
         for dataset in datasets
-        for index in np.unique(np.linspace(0, len(dataset) - 1, min(share, len(dataset))).astype(int))
+        for index in np.unique(np.linspace(0, len(dataset) - 1, min(per_set, len(dataset))).astype(int))
     ]
-    return samples[:PICTURES]
+    return samples[:_NUM_IMAGES]

@@ -1,4 +1,4 @@
-"""The log of a run: lines, events, a plot, and what is dropped on resuming."""
+"""RunLog: lines, events, a plot, and the lines that a resumed run drops."""
 
 import builtins
 from pathlib import Path
@@ -11,12 +11,12 @@ from blitznet.core.errors import MissingExtra
 from blitznet.train.run_log import RunLog, plot_log, read_log
 
 
-def test_lines_and_events(tmp_path: Path) -> None:
+def test_log_writes_lines_and_events(tmp_path: Path) -> None:
     with RunLog(tmp_path, after=0) as log:
-        log.write(1, **{"loss/total": 15.123456789, "rate": 1.23456789e-7})
+        log.write(1, **{"loss/total": 15.123456789, "lr": 1.23456789e-7})
         log.write(2, **{"loss/total": 14.0, "score/ap50": 0.5})
     assert read_log(tmp_path / "log.jsonl") == [
-        {"step": 1, "loss/total": 15.1235, "rate": 1.23457e-7},
+        {"step": 1, "loss/total": 15.1235, "lr": 1.23457e-7},
         {"step": 2, "loss/total": 14.0, "score/ap50": 0.5},
     ]
     events = list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
@@ -33,21 +33,21 @@ def test_resuming_drops_later_lines(tmp_path: Path) -> None:
         file.write('{"step": 6, "loss/to')  # killed while writing
     with RunLog(tmp_path, after=3) as log:
         assert [line["step"] for line in read_log(log.path)] == [1, 2, 3, 3]
-        assert log.scored(3)
-        assert not log.scored(2)
-        assert not log.scored(4)
+        assert log.has_scores(3)
+        assert not log.has_scores(2)
+        assert not log.has_scores(4)
         log.write(4, **{"loss/total": 4.5})
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 3, 4]
     assert [path.name for path in tmp_path.glob("*.tmp")] == []
 
 
-def test_only_the_first_process_writes(tmp_path: Path) -> None:
-    with RunLog(tmp_path, after=0, leads=False) as log:
-        assert not log.scored(0)
+def test_only_the_main_process_writes(tmp_path: Path) -> None:
+    with RunLog(tmp_path, after=0, is_main_process=False) as log:
+        assert not log.has_scores(0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def blocked(name: str, *rest: Any) -> Any:
@@ -56,14 +56,14 @@ def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", blocked)
-    with pytest.raises(MissingExtra, match=r"--report tensorboard needs `pip install 'blitznet\[train\]'`"):
+    with pytest.raises(MissingExtra, match=r"--loggers tensorboard needs `pip install 'blitznet\[train\]'`"):
         RunLog(tmp_path, after=0)
 
 
-def test_the_plot_shows_what_there_is(tmp_path: Path) -> None:
+def test_plot_of_an_empty_and_a_filled_log(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     plot_log(path, tmp_path / "empty.png")
-    path.write_text('{"step": 1, "loss/total": 9, "rate": 1}\n{"step": 2, "loss/total": 8, "score/ap50": 0.1}\n')
+    path.write_text('{"step": 1, "loss/total": 9, "lr": 1}\n{"step": 2, "loss/total": 8, "score/ap50": 0.1}\n')
     plot_log(path, tmp_path / "plot.png")
     with Pillow.open(tmp_path / "plot.png") as plot, Pillow.open(tmp_path / "empty.png") as empty:
         assert plot.size == empty.size

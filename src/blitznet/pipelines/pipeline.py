@@ -1,0 +1,124 @@
+"""Stages and Pipeline: declarations of how a released model is made. run.py executes them.
+
+Stages refer to earlier stages by name. In data sets and paths {root} is the folder of the data sets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from blitznet.core.errors import UsageError
+from blitznet.train.config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoMaskStage:
+    """Generate pseudo-masks for images that have boxes and no mask."""
+
+    name: str
+    teacher: str
+    """an earlier stage with a model, a model name, or a file"""
+    data: tuple[str, ...]
+    """data sets, FORMAT:ROOT@SPLIT"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStage:
+    """Train a model."""
+
+    name: str
+    config: TrainConfig
+    """all options; the runner sets the folders and the following two"""
+    init_from: str | None = None
+    """an earlier stage whose model has the initial weights; None for those of the config"""
+    pseudo_masks: str | None = None
+    """an earlier PseudoMaskStage"""
+
+
+@dataclass(frozen=True, slots=True)
+class SoupStage:
+    """Average the weights of models."""
+
+    name: str
+    models: tuple[str, ...]
+    """earlier stages with a model"""
+    weights: tuple[float, ...] = ()
+    """relative weight of each; equal by default"""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateStage:
+    """Calibrate scores and pixel confidences on images that the model was not trained on."""
+
+    name: str
+    model: str
+    """an earlier stage with a model"""
+    data: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeStage:
+    """Export a model to an int8 ONNX file."""
+
+    name: str
+    model: str
+    """an earlier stage with a model"""
+    data: tuple[str, ...]
+    """data sets whose images the ranges of activations are measured on"""
+    max_images: int = 300
+    """images to measure on, evenly spaced over all sets"""
+
+
+Stage = PseudoMaskStage | TrainStage | SoupStage | CalibrateStage | QuantizeStage
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The stages of a released model, and its expected scores."""
+
+    name: str
+    """of the model; its files are NAME.safetensors, NAME.onnx and NAME.md"""
+    stages: tuple[Stage, ...]
+    """in the order of execution; the last one is a QuantizeStage"""
+    data: tuple[str, ...]
+    """evaluation sets"""
+    expected: Mapping[str, float] = field(default_factory=dict)
+    """fractions 0..1 over all evaluation sets by name: ap50_area, ap50_frequent, miou"""
+    tolerance: float = 0.01
+    """of the expected scores"""
+    cost: str = ""
+    """hardware and time"""
+    notes: str = ""
+    """Markdown for the model card"""
+
+    def __post_init__(self) -> None:
+        before: dict[str, Stage] = {}
+        for stage in self.stages:
+            if stage.name in before:
+                raise UsageError(f"pipeline {self.name}: expected unique stage names, got {stage.name} twice")
+            for name in model_inputs(stage):
+                if name not in before or isinstance(before[name], PseudoMaskStage | QuantizeStage):
+                    raise UsageError(f"pipeline {self.name}, stage {stage.name}: expected an earlier model, got {name}")
+            masks = stage.pseudo_masks if isinstance(stage, TrainStage) else None
+            if masks is not None and not isinstance(before.get(masks), PseudoMaskStage):
+                raise UsageError(
+                    f"pipeline {self.name}, stage {stage.name}: expected earlier pseudo-masks, got {masks}"
+                )
+            before[stage.name] = stage
+        if not self.stages or not isinstance(self.stages[-1], QuantizeStage):
+            raise UsageError(f"pipeline {self.name}: expected a QuantizeStage as the last stage")
+
+    def stage(self, name: str) -> Stage:
+        """The stage of this name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def model_inputs(stage: Stage) -> tuple[str, ...]:
+    """The names of the earlier stages whose models a stage uses; a teacher may be another model instead."""
+    match stage:
+        case TrainStage(init_from=str(name)):
+            return (name,)
+        case SoupStage(models=names):
+            return names
+        case CalibrateStage(model=name) | QuantizeStage(model=name):
+            return (name,)
+    return ()

@@ -1,0 +1,372 @@
+"""Run a pipeline: execute its stages, skip completed ones, write the model files and compare the scores.
+
+Every stage has a folder with `stage.json`: the fingerprint of the stage and its input files, and whether it is
+complete. A completed stage with the same fingerprint is skipped. An interrupted stage continues: training resumes
+from its checkpoint, pseudo-masks that exist are not generated again, the others start anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from blitznet.api import load
+from blitznet.core.arrays import ClassMap, RGBArray
+from blitznet.core.errors import UsageError
+from blitznet.core.files import atomic_path, atomic_write
+from blitznet.core.image import ImageSource
+from blitznet.core.progress import Progress, no_progress
+from blitznet.data.pseudo import generate_pseudo_masks
+from blitznet.data.sources import open_mapped, open_sources, parse_source
+from blitznet.export.formats import export, export_spec
+from blitznet.export.rewrite import rewrite
+from blitznet.metrics.calibration.fit import RawPrediction, calibrate_spec, fit_calibration
+from blitznet.metrics.evaluate import EvalConfig, evaluate
+from blitznet.nets.model_files import load_model, save_model
+from blitznet.nets.soup import average_weights
+from blitznet.pipelines.pipeline import (
+    CalibrateStage,
+    Pipeline,
+    PseudoMaskStage,
+    QuantizeStage,
+    SoupStage,
+    Stage,
+    TrainStage,
+    model_inputs,
+)
+from blitznet.report.model_card import ModelCard, ModelFile, render_model_card
+from blitznet.runtime.predictor import Predictor
+from blitznet.train.config import TrainConfig
+from blitznet.train.loop import Notify, train
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """An evaluated score beside the expected one, fractions 0..1."""
+
+    name: str
+    value: float | None
+    """None if nothing could be measured"""
+    expected: float
+    tolerance: float
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the value is at least the expected one, within the tolerance."""
+        return self.value is not None and self.value >= self.expected - self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """The model files of a pipeline, and its scores."""
+
+    weights: Path
+    """.safetensors, to train further"""
+    model: Path
+    """.onnx, int8"""
+    card: Path
+    """.md"""
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where and on what machine a pipeline runs; none of these changes its result."""
+
+    root: Path
+    """contains the data sets"""
+    out: Path
+    """contains the folders of the stages and the model files"""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """TrainConfig fields such as workers, threads and device"""
+    progress: Progress = no_progress
+    notify: Notify = lambda _: None
+
+
+def run_pipeline(pipeline: Pipeline, options: RunOptions) -> PipelineResult:
+    """Run the stages that are not complete, and write the model files.
+
+    Args:
+        pipeline: What to run.
+        options: Folders, machine and callbacks.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C or SIGTERM while training; the same call resumes.
+        UsageError: A stage's folder is of other options or inputs, or a data set is missing.
+    """
+    for number, stage in enumerate(pipeline.stages, start=1):
+        label = f"{number}/{len(pipeline.stages)} {stage.name}"
+        folder = options.out / stage.name
+        stage_progress = partial(_progress, options.progress, label)
+        execute = partial(_execute, pipeline, stage, replace(options, progress=stage_progress))
+        _run_once(
+            folder, _describe(pipeline, stage, options), stage_output(stage, options.out), execute, label, options
+        )
+    return _release(pipeline, options)
+
+
+def stage_output(stage: Stage, out: Path) -> Path:
+    """The model file or the folder of pseudo-masks that a stage writes."""
+    folder = out / stage.name
+    match stage:
+        case PseudoMaskStage():
+            return folder / "masks"
+        case TrainStage():
+            return folder / "run" / "last.safetensors"
+        case SoupStage() | CalibrateStage():
+            return folder / "model.safetensors"
+        case QuantizeStage():
+            return folder / "model.onnx"
+
+
+def _progress(progress: Progress, stage: str, label: str, done: int, total: int) -> None:
+    progress(f"{stage}: {label}" if label else stage, done, total)
+
+
+def _run_once(
+    folder: Path,
+    description: Mapping[str, Any],
+    output: Path,
+    execute: Callable[[], None],
+    label: str,
+    options: RunOptions,
+) -> None:
+    """Run a stage unless its folder has the complete output of the same description.
+
+    Raises:
+        UsageError: The folder has a stage with another description.
+    """
+    record, fingerprint = folder / "stage.json", _digest(json.dumps(description, sort_keys=True).encode())
+    stored = _read_record(record)
+    if stored and stored.get("fingerprint") != fingerprint:
+        changed = [name for name, value in description.items() if stored.get("inputs", {}).get(name) != value]
+        raise UsageError(
+            f"{folder}: expected a stage with the same options and inputs, got other {', '.join(changed)}; "
+            "delete the folder and those of later stages, or choose another --out"
+        )
+    if stored.get("complete") and output.exists():
+        options.notify(f"{label}: complete, skipped")
+        return
+    content = {"inputs": description, "fingerprint": fingerprint}
+    atomic_write(record, _json_bytes({**content, "complete": False}))
+    execute()
+    atomic_write(record, _json_bytes({**content, "complete": True}))
+
+
+def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions) -> dict[str, Any]:
+    """What determines a stage's output: its options, and the hashes of its input files."""
+    files = {name: stage_output(pipeline.stage(name), options.out) for name in model_inputs(stage)}
+    description: dict[str, Any] = {"kind": type(stage).__name__, "name": stage.name}
+    match stage:
+        case PseudoMaskStage():
+            description |= {"data": stage.data, "teacher": stage.teacher}
+            if _is_stage(pipeline, stage.teacher):
+                files[stage.teacher] = stage_output(pipeline.stage(stage.teacher), options.out)
+            elif Path(stage.teacher).is_file():
+                files[stage.teacher] = Path(stage.teacher)
+        case TrainStage():
+            description |= _train_options(stage.config)
+            if stage.pseudo_masks is not None:
+                folder = stage_output(pipeline.stage(stage.pseudo_masks), options.out)
+                description["pseudo_masks"] = _digest_folder(folder)
+            if stage.config.init == "model" and Path(stage.config.model).is_file():
+                files["model"] = Path(stage.config.model)
+            if stage.config.encoder_weights is not None:
+                files["encoder_weights"] = stage.config.encoder_weights
+        case SoupStage():
+            description |= {"models": stage.models, "weights": stage.weights}
+        case CalibrateStage():
+            description |= {"data": stage.data}
+        case QuantizeStage():
+            description |= {"data": stage.data, "max_images": stage.max_images}
+    hashes = {f"model {name}": _digest(path.read_bytes()) for name, path in files.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(description | hashes))
+    return plain
+
+
+def _train_options(config: TrainConfig) -> dict[str, Any]:
+    """The options that change the trained weights."""
+    neutral = ("root", "out", "workers", "threads", "device", "loggers", "save_every", "log_every", "eval_every")
+    return {name: value for name, value in json.loads(config.to_json()).items() if name not in neutral}
+
+
+def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:
+    """Write a stage's output."""
+    output = stage_output(stage, options.out)
+    match stage:
+        case PseudoMaskStage():
+            _generate_pseudo_masks(pipeline, stage, output, options)
+        case TrainStage():
+            config = _train_config(pipeline, stage, options)
+            on_step = lambda step, _: options.progress("steps", step, config.steps)  # noqa: E731
+            train(config, on_step=on_step, notify=options.notify)
+        case SoupStage():
+            net, spec = average_weights([_model(pipeline, name, options) for name in stage.models], stage.weights)
+            save_model(output, net, spec)
+        case CalibrateStage():
+            _calibrate(_model(pipeline, stage.model, options), stage, output, options)
+        case QuantizeStage():
+            _quantize(_model(pipeline, stage.model, options), stage, output, options)
+
+
+def _train_config(pipeline: Pipeline, stage: TrainStage, options: RunOptions) -> TrainConfig:
+    config = replace(stage.config, root=options.root, out=options.out / stage.name / "run", **options.machine)
+    if stage.init_from is not None:
+        config = replace(config, init="model", model=str(_model(pipeline, stage.init_from, options)))
+    if stage.pseudo_masks is not None:
+        config = replace(config, pseudo_masks=stage_output(pipeline.stage(stage.pseudo_masks), options.out))
+    return config
+
+
+def _generate_pseudo_masks(pipeline: Pipeline, stage: PseudoMaskStage, folder: Path, options: RunOptions) -> None:
+    teacher = str(_model(pipeline, stage.teacher, options)) if _is_stage(pipeline, stage.teacher) else stage.teacher
+    predictor = load(teacher)
+
+    def predict(image: ImageSource) -> ClassMap:
+        class_map = predictor(image).class_map
+        if class_map is None:
+            raise UsageError(f"stage {stage.name}: expected a teacher that segments, got {stage.teacher}")
+        return class_map
+
+    for text in _resolve(stage.data, options):
+        source = parse_source(text)
+        dataset = open_mapped(source, predictor.spec.classes)
+        for done, _ in enumerate(generate_pseudo_masks(predict, dataset, source, folder), start=1):
+            options.progress(source.title, done, len(dataset))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _calibrate(model: Path, stage: CalibrateStage, output: Path, options: RunOptions) -> None:
+    predictor = load(model)
+    assert isinstance(predictor, Predictor), "a predictor without slices"
+
+    def predict(image: ImageSource) -> RawPrediction:
+        model_input = predictor.preprocess(image)
+        height, width = model_input.pixels.shape[:2]
+        outputs = predictor.engine.run(model_input.pixels[None])
+        return RawPrediction(outputs, size=model_input.original_size, input_size=(height, width))
+
+    datasets = open_sources(_resolve(stage.data, options), predictor.spec.classes)
+    fit = fit_calibration(predict, predictor.spec, datasets, options.progress)
+    rewrite(model, calibrate_spec(predictor.spec, fit), output)
+
+
+def _quantize(model: Path, stage: QuantizeStage, output: Path, options: RunOptions) -> None:
+    net, spec = load_model(model)
+    spec = export_spec(spec, precision="int8")
+    images = list(_calibration_images(stage, spec.size, spec.classes, options))
+    with atomic_path(output) as fresh:
+        export(net, spec, fresh, "onnx", images=images)
+
+
+def _calibration_images(
+    stage: QuantizeStage, size: tuple[int, int], class_names: tuple[str, ...], options: RunOptions
+) -> Iterator[RGBArray]:
+    """Up to `max_images` images of all sets, evenly spaced, at the network's input size."""
+    datasets = open_sources(_resolve(stage.data, options), class_names)
+    entries = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+    count = min(len(entries), stage.max_images)
+    for number in range(count):
+        dataset, index = entries[number * len(entries) // count]
+        yield dataset[index].image.resize(size)
+        options.progress("images", number + 1, count)
+
+
+def _release(pipeline: Pipeline, options: RunOptions) -> PipelineResult:
+    """Copy the model files, evaluate the int8 one, and write the model card."""
+    final = pipeline.stages[-1]
+    assert isinstance(final, QuantizeStage), "checked by Pipeline"
+    quantized, weights = stage_output(final, options.out), _model(pipeline, final.model, options)
+    folder, report = options.out / "evaluation", options.out / "evaluation" / "scores.json"
+    files = [options.out / f"{pipeline.name}{suffix}" for suffix in (".safetensors", ".onnx")]
+    description = {
+        "kind": "evaluation",
+        "data": list(pipeline.data),
+        "weights": _digest(weights.read_bytes()),
+        "quantized": _digest(quantized.read_bytes()),
+        "notes": pipeline.notes,
+    }
+    card = options.out / f"{pipeline.name}.md"
+
+    def execute() -> None:
+        for source, target in zip((weights, quantized), files, strict=True):
+            atomic_write(target, source.read_bytes())
+        atomic_write(report, _json_bytes(_evaluate(files[1], pipeline, options)))
+        atomic_write(card, _render_card(pipeline, files, json.loads(report.read_text())).encode())
+
+    _run_once(folder, description, card, execute, "evaluation", options)
+    return PipelineResult(files[0], files[1], card, tuple(_scores(pipeline, json.loads(report.read_text()))))
+
+
+def _evaluate(model: Path, pipeline: Pipeline, options: RunOptions) -> dict[str, Any]:
+    predictor = load(model)
+    datasets = open_sources(_resolve(pipeline.data, options), predictor.spec.classes)
+    progress = partial(_progress, options.progress, "evaluation")
+    return evaluate(predictor, datasets, EvalConfig(tasks=predictor.spec.tasks), progress=progress).to_dict()
+
+
+def _scores(pipeline: Pipeline, report: Mapping[str, Any]) -> Iterator[Score]:
+    for name, expected in pipeline.expected.items():
+        task = "segmentation" if name == "miou" else "detection"
+        yield Score(name, (report.get(task) or {}).get(name), expected, pipeline.tolerance)
+
+
+def _render_card(pipeline: Pipeline, files: list[Path], scores: dict[str, Any]) -> str:
+    net, spec = load_model(files[0])
+    model_files = []
+    for path, precision in zip(files, ("float32", "int8"), strict=True):
+        content = path.read_bytes()
+        model_files.append(ModelFile(path.name, len(content), _digest(content), precision))
+    return render_model_card(
+        ModelCard(
+            spec=spec,
+            files=tuple(model_files),
+            parameters=sum(parameter.numel() for parameter in net.parameters()),
+            notes=pipeline.notes,
+            scores=scores,
+        )
+    )
+
+
+def _model(pipeline: Pipeline, name: str, options: RunOptions) -> Path:
+    return stage_output(pipeline.stage(name), options.out)
+
+
+def _is_stage(pipeline: Pipeline, name: str) -> bool:
+    return any(stage.name == name for stage in pipeline.stages)
+
+
+def _resolve(texts: tuple[str, ...], options: RunOptions) -> tuple[str, ...]:
+    return tuple(text.replace("{root}", str(options.root)) for text in texts)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """A stage's record; empty if there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text())
+    except json.JSONDecodeError:
+        values = None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: expected the JSON record of a stage, got other text; delete the folder")
+    return values
+
+
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest_folder(folder: Path) -> str:
+    """A hash of the paths and contents of all files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)} {_digest(path.read_bytes())}\n".encode())
+    return digest.hexdigest()

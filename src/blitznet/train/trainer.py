@@ -1,0 +1,194 @@
+"""Trainer: the network, optimizer and weight average of a run, and one step with them.
+
+`fit` trains in memory; loop.py adds the run folder, the log, evaluation and resuming.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.sample import Dataset
+from blitznet.core.spec import Spec
+from blitznet.data.augment import POLICIES
+from blitznet.nets.blitznet import BlitzNet
+from blitznet.nets.model_files import save_model
+from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
+from blitznet.train.batch import Batch
+from blitznet.train.checkpoint import load_state, save_state
+from blitznet.train.config import TrainConfig
+from blitznet.train.distributed import ProcessGroup, init_distributed
+from blitznet.train.ema import ModelEma
+from blitznet.train.loader import AugmentedDataset, make_loader
+from blitznet.train.optimizer import freeze, frozen_modules, make_optimizer, set_learning_rate
+from blitznet.train.run_folder import RunFolder
+from blitznet.train.sampler import EpochSampler
+from blitznet.train.schedule import ema_decay, learning_rate
+from blitznet.train.step import update
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trainer:
+    """Everything that one step needs; made by `make_trainer`."""
+
+    config: TrainConfig
+    group: ProcessGroup
+    spec: Spec
+    net: BlitzNet
+    """the trained network"""
+    model: nn.Module
+    """the network as it is executed: wrapped for several processes, compiled"""
+    average: ModelEma | None
+    optimizer: torch.optim.Optimizer
+    anchors: Tensor
+    """(A, 4) cx cy w h, fractions of the image"""
+    teacher: SSDLiteTeacher | None
+
+    @property
+    def final_net(self) -> nn.Module:
+        """The network to evaluate and save: the weight average if there is one."""
+        return self.net if self.average is None else self.average.net
+
+    def load(self, path: Path) -> int:
+        """Load a saved state; returns its step."""
+        return load_state(path, net=self.net, optimizer=self.optimizer, average=self.average)
+
+    def save(self, folder: RunFolder, step: int) -> None:
+        """Save the model, then the state; a run that is killed in between saves the model again."""
+        save_model(folder.last, self.final_net, self.spec)
+        save_state(folder.state, step, net=self.net, optimizer=self.optimizer, average=self.average)
+
+    def step(self, batches: Iterator[Batch], step: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Train on the next `accumulate` batches and update the average.
+
+        Returns:
+            The losses by name, and lr, images_per_second and data_time (seconds spent waiting for data).
+        """
+        config, start = self.config, time.perf_counter()
+        lr = learning_rate(config, step)
+        set_learning_rate(self.optimizer, lr)
+        parts = [batch.to(self.group.device) for batch in islice(batches, config.accumulate)]
+        data_time = time.perf_counter() - start
+        losses = update(
+            self.model,
+            parts,
+            self.optimizer,
+            anchors=self.anchors,
+            spec=self.spec,
+            config=config,
+            group=self.group,
+            teacher=self.teacher,
+        )
+        if self.average is not None and config.ema is not None:
+            self.average.update(self.net, ema_decay(config.ema, step))
+        images_per_second = config.batch / (time.perf_counter() - start)
+        return losses, {"lr": lr, "images_per_second": images_per_second, "data_time": data_time}
+
+
+def make_trainer(net: BlitzNet, spec: Spec, config: TrainConfig, group: ProcessGroup) -> Trainer:
+    """Move the network to its device in training mode, and make the optimizer and the average."""
+    net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+    freeze(net, config)
+    average = ModelEma(net) if config.ema is not None else None
+    optimizer = make_optimizer(net, config)
+    model = wrap_model(net, config, group)
+    anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy()
+    teacher = SSDLiteTeacher(spec).to(group.device) if config.distillation is not None else None
+    return Trainer(
+        config, group, spec, net, model, average, optimizer, torch.from_numpy(anchors).to(group.device), teacher
+    )
+
+
+def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Module:
+    """The network in training mode, with frozen batch norms, wrapped for several processes and compiled."""
+    net.train()
+    frozen = frozen_modules(net, config) | set(config.freeze_bn)
+    for name, module in net.named_children():
+        if name in frozen or "all" in config.freeze_bn:
+            for layer in module.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+    model: nn.Module = net
+    if group.world_size > 1:
+        if group.device.type == "cuda" and "all" not in config.freeze_bn:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        model = DistributedDataParallel(model, broadcast_buffers=False)
+    return torch.compile(model) if config.compile else model  # type: ignore[return-value] # a module
+
+
+def make_batches(
+    datasets: Sequence[Dataset],
+    sampler: EpochSampler,
+    spec: Spec,
+    config: TrainConfig,
+    *,
+    group: ProcessGroup | None = None,
+    first: int = 0,
+) -> Iterator[Batch]:
+    """This process's parts of endless augmented batches.
+
+    Args:
+        datasets: Training sets with the spec's classes.
+        sampler: The order of their images.
+        spec: Has the input size and the stride of the class map.
+        config: Has batch, accumulate, workers and policy.
+        group: The processes; one by default.
+        first: Number of the first batch, counted from 0.
+    """
+    return make_loader(
+        augmented(datasets, spec, config),
+        sampler,
+        batch=config.batch,
+        first=first,
+        rank=0 if group is None else group.rank,
+        world_size=1 if group is None else group.world_size,
+        accumulate=config.accumulate,
+        workers=config.workers,
+    )
+
+
+def augmented(datasets: Sequence[Dataset], spec: Spec, config: TrainConfig) -> AugmentedDataset:
+    """The samples of data sets, augmented by the config's policy for the spec's network."""
+    stride = spec.network.segmentation_stride
+    map_size = (-(-spec.size[0] // stride), -(-spec.size[1] // stride))
+    return AugmentedDataset(datasets, POLICIES[config.policy], size=spec.size, map_size=map_size)
+
+
+def fit(
+    net: BlitzNet,
+    spec: Spec,
+    batches: Iterator[Batch],
+    config: TrainConfig,
+    *,
+    on_step: Callable[[int, dict[str, float]], bool | None] = lambda *_: None,
+) -> BlitzNet:
+    """Train a network in memory for `config.steps` steps, without run folder, log and evaluation.
+
+    Args:
+        net: The network; it is changed.
+        spec: Its spec.
+        batches: Training batches, such as from `make_batches`.
+        config: Options of the training.
+        on_step: Called after each step with its number and losses; True stops the training.
+
+    Returns:
+        The weight average if the config has one, else the network.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    with init_distributed(config.device) as group:
+        trainer = make_trainer(net, spec, config, group)
+        for step in range(1, config.steps + 1):
+            losses, _ = trainer.step(batches, step)
+            if on_step(step, losses):
+                break
+    final = trainer.final_net
+    assert isinstance(final, BlitzNet), "a copy of the network"
+    return final
