@@ -12,14 +12,13 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import synthetic_data
-
 from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Flags
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.data.pseudo import ignore_disagreements
 from blitznet.drawing.annotate import annotate_sample
 from blitznet.drawing.contact_sheet import contact_sheet
+from support import synthetic_data
 
 SCALE = 3
 """enlargement of the drawing"""

@@ -6,6 +6,7 @@ import inspect
 import re
 import warnings
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -77,7 +78,9 @@ def _flag(action: Any) -> tuple[str, str]:
     shown = re.search(default, action.help or "")
     if shown and shown[1] not in ("", "False") and "Default:" not in text:
         text = f"{text.rstrip()} Default: {shown[1]}."
-    return f"`{' '.join(filter(None, (name, metavar)))}`".replace("|", "\\|"), _cell(text.replace("(required)", "Required."))
+    return f"`{' '.join(filter(None, (name, metavar)))}`".replace("|", "\\|"), _cell(
+        text.replace("(required)", "Required.")
+    )
 
 
 def _extra(command: Command) -> str:
@@ -133,7 +136,7 @@ def _attribute_docstrings(cls: type) -> dict[str, str]:
     body = _class_body(cls)
     return {
         node.target.id: " ".join(text.value.value.split())
-        for node, text in zip(body, body[1:], strict=False)
+        for node, text in pairwise(body)
         if isinstance(node, ast.AnnAssign)
         and isinstance(node.target, ast.Name)
         and isinstance(text, ast.Expr)
@@ -142,5 +145,8 @@ def _attribute_docstrings(cls: type) -> dict[str, str]:
     }
 
 
-GENERATED = {"reference/cli": ("<!-- generated: commands -->", commands), "reference/config": ("<!-- generated: config -->", config)}
+GENERATED = {
+    "reference/cli": ("<!-- generated: commands -->", commands),
+    "reference/config": ("<!-- generated: config -->", config),
+}
 """page -> placeholder and the function whose text replaces it"""

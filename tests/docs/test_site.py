@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -86,6 +87,11 @@ def test_http_page_lists_every_route_and_parameter() -> None:
     assert not [path for path in paths if f"`{path}`" not in text and f" {path}`" not in text]
     parameters = {item["name"] for operation in paths["/v1/predict"].values() for item in operation["parameters"]}
     assert not [name for name in parameters if f"`{name}`" not in text]
+
+
+def test_speed_page_is_generated_from_its_figures() -> None:
+    script = runpy.run_path(str(ROOT / "tools" / "benchmark_page.py"))
+    assert (DOCS / "reference" / "speed.md").read_text() == script["render"](script["default_results"]())
 
 
 def test_every_page_is_within_two_clicks_of_the_index() -> None:
