@@ -1,4 +1,4 @@
-"""What the commands' tests work on: a model and data sets in the working folder."""
+"""A model and datasets in the working folder, for tests of commands."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +11,13 @@ TOY_SPEC = replace(SPEC, classes=synthetic_data.NAMES)
 
 
 def write_model(name: str = "small.onnx", *, spec: Spec = TOY_SPEC, seed: int = 0) -> str:
-    """A model that knows the toy's classes, and nothing of images."""
+    """Write a randomly initialized model for the synthetic classes."""
     write_onnx(Path(name), spec=spec, seed=seed)
     return name
 
 
 def write_voc(name: str = "voc", *, count: int = 4, seed: int = 0) -> str:
-    """A devkit of `count` images."""
+    """Write a VOC devkit of `count` synthetic images; the dataset string."""
     text = synthetic_data.write_voc(Path(name), synthetic_data.draw(count, seed=seed))
     Path(name, "classes.txt").write_text("\n".join(synthetic_data.NAMES))
     return text

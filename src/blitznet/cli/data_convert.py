@@ -1,4 +1,4 @@
-"""`blitznet data convert`: a data set of one format as files of another."""
+"""`blitznet data convert`: write a dataset in another format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,61 +6,61 @@ from typing import Annotated, Literal
 
 import tyro
 
-from blitznet.cli.console import bars
+from blitznet.cli.console import progress_bars
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 
-To = Literal["coco", "voc", "yolo", "folder"]
+DatasetFormat = Literal["coco", "voc", "yolo", "folder"]
 
 
 @dataclass(frozen=True)
 class DataConvert:
-    """Write a data set in another format: boxes, polygons, holes, runs, crowds and class maps stay what they are.
+    """Convert a dataset to another format. Boxes, polygons, run lengths, crowds and class maps are kept unchanged.
 
-    What the other format has no place for is told, and nothing is written, unless --lossy is given. Several splits
-    may go into one folder, one after the other.
+    If the format cannot represent something, nothing is written unless --lossy is passed. Several splits can be
+    written to one folder, one after the other.
+
+    Examples:
+        blitznet data convert coco:animals@train --to yolo --out animals-yolo
+        blitznet data convert voc:VOCdevkit/VOC2012@val --to folder --out masks --lossy --link
     """
 
-    dataset: Annotated[str, tyro.conf.Positional, metavar("SET")]
-    """FORMAT:ROOT@SPLIT; of options only VOC's masks and masked."""
-    to: To
-    """The format to write."""
-    out: Path
-    """Folder of the new set."""
-    split: str | None = None
-    """Its split's name. Not given: the same as the old one's, or train."""
-    lossy: bool = False
-    """Leave out what the format has no place for."""
-    link: bool = False
+    dataset: Annotated[str, tyro.conf.Positional, metavar("DATASET")]
+    """Dataset to convert, FORMAT:ROOT@SPLIT; of the options only VOC's masks= and mask_fraction= apply."""
+    to: DatasetFormat
+    """Format to write: coco, voc, yolo or folder."""
+    out: Annotated[Path, metavar("DIR")]
+    """Folder of the new dataset."""
+    split: Annotated[str | None, metavar("NAME")] = None
+    """Name of the new split. Default: the name of the converted one, or train."""
+    lossy: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Drop what the format cannot represent."""
+    link: tyro.conf.FlagCreatePairsOff[bool] = False
     """Link to the images instead of copying them."""
 
 
 def run(options: DataConvert) -> int:
-    """Write the set, and what was left out."""
-    from blitznet.data.convert import convert
+    """Write the dataset; print what was dropped."""
+    from blitznet.data.convert import convert_dataset
     from blitznet.data.sources import open_dataset, parse_source
 
     source = parse_source(options.dataset)
-    if source.classes is not None or source.void or source.weight != 1:
-        raise UsageError(f"'{options.dataset}': classes, void and weight are for training; leave them out")
-    lies = source.root.resolve()
-    if options.out.resolve() in (lies, lies.parent if lies.is_file() else lies):
-        raise UsageError(f"--out {options.out}: that is where the set lies; give another folder")
+    if source.annotated is not None or source.ignore or source.sample_weight != 1:
+        raise UsageError(
+            f"'{options.dataset}': options annotated, ignore and sample_weight are for training; remove them"
+        )
+    root = source.root.resolve()
+    if options.out.resolve() in (root, root.parent if root.is_file() else root):
+        raise UsageError(f"--out {options.out}: expected a new folder, got that of the dataset; choose another")
     split = options.split or (source.split or "train").rpartition("/")[2]
     dataset = open_dataset(source)
     make_folders(options.out)
-    with bars() as show:
-        lost = convert(
-            dataset,
-            options.to,
-            options.out,
-            split,
-            lossy=options.lossy,
-            link=options.link,
-            watch=lambda done, count: show(source.title, done, count),
+    with progress_bars() as progress:
+        lost = convert_dataset(
+            dataset, options.to, options.out, split, lossy=options.lossy, link=options.link, progress=progress
         )
-    for loss, count in lost.most_common():
-        print(f"left out of {count:,} images: {loss}")
+    for item, count in lost.most_common():
+        print(f"dropped from {count:,} images: {item}")
     print(f"{len(dataset):,} images: {options.to}:{options.out}@{split}")
     return 0

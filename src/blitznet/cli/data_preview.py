@@ -1,4 +1,4 @@
-"""`blitznet data show`: a contact sheet of what the network will be fed, with its truth drawn on."""
+"""`blitznet data preview`: a contact sheet of training images with their annotations."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,116 +9,123 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
-from blitznet.cli.console import bars
+from blitznet.cli.console import progress_bars
+from blitznet.cli.datasets import open_datasets
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import metavar, read_classes
-from blitznet.cli.sets import open_sets
+from blitznet.cli.flags import Imgsz, metavar, parse_imgsz, read_class_names
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import translate_write_errors
 from blitznet.core.models import DEFAULT, get_spec
+from blitznet.data.augment import POLICIES, PolicyName
 
 if TYPE_CHECKING:
     from blitznet.core.sample import Sample
-    from blitznet.data.augment import Policy
     from blitznet.data.mapping import MappedDataset
     from blitznet.drawing.contact_sheet import Tile
 
-PolicyName = Literal["none", "plain", "ssd", "blitznet", "light"]
-
-_BOUNDS = {"count": (1, 2000), "columns": (1, 100), "size": (32, 2048)}
+_LIMITS = {"count": (1, 2000), "columns": (1, 100)}
+_MIN_SIZE, _MAX_SIZE = 32, 2048
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _QUALITY = 90
 
 
 @dataclass(frozen=True)
 class DataPreview:
-    """Draw images of data sets as the network will be fed them, boxes and masks on them, on one contact sheet."""
+    """Draw augmented training images with their boxes and masks on one contact sheet.
 
-    datasets: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("SET [SET ...]")] = ()
-    """FORMAT:ROOT@SPLIT,option=value+value; the images are drawn from all of them alike."""
-    count: int = 24
-    """Images on the sheet."""
-    columns: int = 6
-    """Images side by side."""
-    policy: PolicyName = "plain"
-    """Augmentation; plain: only brought to the network's size; none: in the image's own shape, with its whole mask."""
-    size: int = 300
-    """Side of the network's image, pixels."""
-    classes: Annotated[str | None, metavar("voc|coco|FILE")] = None
-    """The classes to map the sets onto (FILE: one a line). Not given: each set's own."""
-    out: Path = Path("blitznet-data.jpg")
-    """The sheet: .jpg, .png or .webp."""
-    seed: int = 0
-    """Of the choice of images and of their augmentation."""
+    Examples:
+        blitznet data preview voc:VOCdevkit/VOC2012@train --policy ssd
+        blitznet data preview coco:animals@train yolo:birds@train --policy none --count 12 --out sheet.png
+    """
+
+    datasets: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("DATASET [DATASET ...]")] = ()
+    """Datasets, FORMAT:ROOT@SPLIT,option=value+value. Each contributes the same number of images."""
+    count: Annotated[int, metavar("INT")] = 24
+    """Number of images. Default: 24."""
+    columns: Annotated[int, metavar("INT")] = 6
+    """Images in a row. Default: 6."""
+    policy: Annotated[Literal["none"] | PolicyName, metavar("{none," + ",".join(POLICIES) + "}")] = "plain"
+    """Augmentation policy; plain only resizes, none keeps the aspect ratio. Default: plain."""
+    imgsz: Imgsz = None
+    """Size of the training images in pixels, as one number or height and width. Default: that of the default model."""
+    class_names: Annotated[str | None, metavar("voc|coco|FILE")] = None
+    """Class names to map the datasets to; FILE has one per line. Default: each dataset's own."""
+    out: Annotated[Path, metavar("FILE")] = Path("blitznet-data.jpg")
+    """Image file to write: .jpg, .png or .webp. Default: blitznet-data.jpg."""
+    seed: Annotated[int, metavar("INT")] = 0
+    """Seed of the choice of images and of the augmentation. Default: 0."""
 
 
 def run(options: DataPreview) -> int:
-    """Write the sheet; 1 if a image could not be shown, which keeps no other from it."""
+    """Write the sheet; 1 if an image cannot be read, which does not stop the others."""
     from PIL import Image
 
     from blitznet.drawing.contact_sheet import contact_sheet
 
-    _require_bounds(options)
+    size = _require_limits(options)
     prepare_files(options.out)
-    classes = None if options.classes is None else read_classes(options.classes)
-    chosen = list(_choose(open_sets(options.datasets, classes), options.count, options.seed))
+    class_names = None if options.class_names is None else read_class_names(options.class_names)
+    chosen = list(_choose(open_datasets(options.datasets, class_names), options.count, options.seed))
     tiles: list[Tile] = []
-    with bars() as show:
+    with progress_bars() as progress:
         for done, (dataset, index) in enumerate(chosen, 1):
             try:
-                tiles.append(_tile(dataset, index, options))
+                tiles.append(_draw_tile(dataset, index, options, size))
             except DataError as error:
                 print(f"blitznet: error: {error}", file=sys.stderr)
-            show("images", done, len(chosen))
+            progress("images", done, len(chosen))
     if not tiles:
-        raise DataError(f"{', '.join(options.datasets)}: there is no image to show")
+        raise DataError(f"{', '.join(options.datasets)}: expected an image to draw, got none")
     with translate_write_errors(options.out):
         Image.fromarray(contact_sheet(tiles, options.columns)).save(options.out, quality=_QUALITY)
     print(f"{len(tiles)} images: {options.out}")
     return 0 if len(tiles) == len(chosen) else 1
 
 
-def _require_bounds(options: DataPreview) -> None:
-    for name, (low, high) in _BOUNDS.items():
+def _require_limits(options: DataPreview) -> tuple[int, int]:
+    """Check the flags; (h, w) of the training images."""
+    for name, (low, high) in _LIMITS.items():
         if not low <= getattr(options, name) <= high:
             raise UsageError(f"--{name}: expected {low} to {high}, got {getattr(options, name)}")
+    height, width = parse_imgsz(options.imgsz) or get_spec(DEFAULT).size
+    if min(height, width) < _MIN_SIZE or max(height, width) > _MAX_SIZE:
+        raise UsageError(f"--imgsz: expected {_MIN_SIZE} to {_MAX_SIZE} pixels, got {height} {width}")
     if options.seed < 0:
         raise UsageError(f"--seed: expected 0 or more, got {options.seed}")
     if options.out.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"--out: expected a picture ({', '.join(_SUFFIXES)}), got {options.out}")
+        raise UsageError(f"--out: expected an image file ({', '.join(_SUFFIXES)}), got {options.out}")
+    return height, width
 
 
 def _choose(datasets: "Sequence[MappedDataset]", count: int, seed: int) -> "Iterator[tuple[MappedDataset, int]]":
-    """As many images of each set, drawn without repetition, in the set's order."""
+    """The same number of random samples from each dataset, without repetition, in the dataset's order."""
     for number, dataset in enumerate(datasets):
         share = count // len(datasets) + (number < count % len(datasets))
-        drawn = np.random.default_rng([seed, number]).permutation(len(dataset))[:share]
-        yield from ((dataset, int(index)) for index in sorted(drawn))
+        indices = np.random.default_rng([seed, number]).permutation(len(dataset))[:share]
+        yield from ((dataset, int(index)) for index in sorted(indices))
 
 
-def _tile(dataset: "MappedDataset", index: int, options: DataPreview) -> "Tile":
+def _draw_tile(dataset: "MappedDataset", index: int, options: DataPreview, size: tuple[int, int]) -> "Tile":
     from blitznet.data.augment import augment
     from blitznet.drawing.contact_sheet import example_tile
 
     sample = dataset[index]
-    size, map_size = _sizes(sample, options)
+    policy = POLICIES["plain" if options.policy == "none" else options.policy]
+    size, map_size = _keep_aspect(sample, size) if options.policy == "none" else (size, _map_size(size))
     rng = np.random.default_rng([options.seed, index])
-    example = augment(sample, rng, _policy(options.policy), size=size, map_size=map_size)
-    return example_tile(example, dataset.class_names)
+    train_sample = augment(sample, rng, policy, size=size, map_size=map_size)
+    return example_tile(train_sample, dataset.class_names)
 
 
-def _sizes(sample: "Sample", options: DataPreview) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(h, w) of the image, and (mh, mw) of the class map: at the default model's stride, unless nothing is squeezed."""
-    if options.policy == "none":
-        height, width = sample.image.size()
-        scale = options.size / max(height, width)
-        size = (max(round(height * scale), 1), max(round(width * scale), 1))
-        return size, size
-    side = -(-options.size // get_spec(DEFAULT).network.segmentation_stride)
-    return (options.size, options.size), (side, side)
+def _keep_aspect(sample: "Sample", size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The largest size inside (h, w) with the image's aspect ratio, for the image and for the class map."""
+    height, width = sample.image.size()
+    scale = min(size[0] / height, size[1] / width)
+    fitted = (max(round(height * scale), 1), max(round(width * scale), 1))
+    return fitted, fitted
 
 
-def _policy(name: PolicyName) -> "Policy":
-    from blitznet.data.augment import BLITZNET, LIGHT, PLAIN, SSD
-
-    return {"none": PLAIN, "plain": PLAIN, "ssd": SSD, "blitznet": BLITZNET, "light": LIGHT}[name]
+def _map_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(mh, mw) of the class map at the default model's stride, for images of (h, w)."""
+    stride = get_spec(DEFAULT).network.segmentation_stride
+    return -(-size[0] // stride), -(-size[1] // stride)

@@ -1,4 +1,4 @@
-"""`blitznet data paint`: class maps by a model, for images that have boxes and no mask."""
+"""`blitznet data pseudo-label`: generate pseudo-masks for images that have boxes and no mask."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,59 +6,63 @@ from typing import Annotated
 
 import tyro
 
-from blitznet.cli.console import bars
+from blitznet.cli.console import progress_bars
+from blitznet.cli.datasets import require_datasets
 from blitznet.cli.engines import EngineFlag
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import metavar
 from blitznet.core.arrays import ClassMap
-from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.errors import ModelError
 from blitznet.core.image import ImageSource
 from blitznet.core.models import DEFAULT
 
 
 @dataclass(frozen=True)
 class DataPseudoLabel:
-    """Let a model paint class maps for the images of data sets that have boxes and no mask, to train with --pseudo.
+    """Generate pseudo-masks with a teacher model for images that have boxes and no mask; train with --pseudo-masks.
 
-    It is believed inside the boxes of what it sees, and where there is neither; the rest counts for nothing. What is
-    there already stays, so a run that was stopped goes on.
+    Pixels of a class are kept inside boxes of that class, background is kept outside boxes, and all other pixels are
+    ignored. Existing files are kept, so an interrupted run can be resumed.
+
+    Examples:
+        blitznet data pseudo-label voc:birds@train --out pseudo-masks
+        blitznet data pseudo-label coco:animals@train --teacher runs/animals
     """
 
-    datasets: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("SET [SET ...]")] = ()
-    """FORMAT:ROOT@SPLIT,option=value+value"""
-    teacher: str = DEFAULT
-    """A model: a name, a file or a run's folder."""
-    out: Path = Path("painted")
-    """Folder for the class maps."""
+    datasets: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("DATASET [DATASET ...]")] = ()
+    """Datasets, FORMAT:ROOT@SPLIT,option=value+value."""
+    teacher: Annotated[str, metavar("MODEL")] = DEFAULT
+    """Model that predicts the class maps: a name, a file or a run folder. Default: blitznet300-lite."""
+    out: Annotated[Path, metavar("DIR")] = Path("pseudo-masks")
+    """Folder of the pseudo-masks. Default: pseudo-masks."""
     engine: EngineFlag = "auto"
-    """What computes. Not given: the fastest that is installed."""
+    """Inference engine. Default: the fastest one installed."""
 
 
 def run(options: DataPseudoLabel) -> int:
-    """Paint set after set."""
+    """Generate the pseudo-masks of one dataset after the other."""
     from blitznet.api import load
     from blitznet.data.pseudo import generate_pseudo_masks
-    from blitznet.data.sources import EXAMPLE, open_mapped, parse_source
+    from blitznet.data.sources import open_mapped, parse_source
 
-    if not options.datasets:
-        raise UsageError(f"expected at least one data set, for example {EXAMPLE}")
+    require_datasets(options.datasets)
     predictor = load(options.teacher, engine=options.engine)
     if "segmentation" not in predictor.spec.tasks:
-        raise ModelError(f"{options.teacher}: makes no class maps; wanted a teacher that does")
+        raise ModelError(f"{options.teacher}: expected a teacher with class maps, got a detection model")
     sources = [parse_source(text) for text in options.datasets]
-    sets = [open_mapped(source, predictor.spec.classes) for source in sources]
+    datasets = [open_mapped(source, predictor.spec.classes) for source in sources]
     make_folders(options.out)
 
     def teacher(image: ImageSource) -> ClassMap:
-        seen = predictor(image).class_map
-        assert seen is not None, "the model has that task"
-        return seen
+        class_map = predictor(image).class_map
+        assert class_map is not None, "the model has the segmentation task"
+        return class_map
 
-    painted = 0
-    with bars() as show:
-        for source, dataset in zip(sources, sets, strict=True):
-            for done, new in enumerate(generate_pseudo_masks(teacher, dataset, source, options.out), start=1):
-                painted += new
-                show(source.title, done, len(dataset))
-    print(f"class maps: {options.out}   {painted} new   train with --pseudo {options.out}")
+    written = 0
+    with progress_bars() as progress:
+        for source, dataset in zip(sources, datasets, strict=True):
+            for done, is_new in enumerate(generate_pseudo_masks(teacher, dataset, source, options.out), start=1):
+                written += is_new
+                progress(source.title, done, len(dataset))
+    print(f"pseudo-masks: {options.out}   {written} new   train with --pseudo-masks {options.out}")
     return 0
