@@ -1,5 +1,5 @@
-"""To other people's tools and back: one file for each library or format, which alone knows it.
+"""Conversion of results for other libraries and annotation tools: one file for each, named after it.
 
-May import: core, and in each file the library it is named after.
-Never comes in: torch, the network, printing.
+May import: core, postprocess, and in each file the library that it is named after.
+Never imports: runtime, train; torch only in `torchvision.py`. It does not print.
 """

@@ -1,6 +1,6 @@
-"""Results as COCO has them: a list for `loadRes`, with masks if asked for, and panoptic maps as pictures.
+"""Results in COCO's formats: detection results for `COCO.loadRes`, with masks, and panoptic segmentations.
 
-Runs are made by faster-coco-eval (extra `eval`); ids of categories are the caller's, by label.
+Masks are encoded by faster-coco-eval (extra `eval`).
 """
 
 from collections.abc import Sequence
@@ -14,50 +14,72 @@ from blitznet.postprocess.instances import Mask, Panoptic
 from blitznet.postprocess.result import Result
 
 
-def coco_results(result: Result, image: int, categories: Sequence[int], *, masks: bool = False) -> list[dict[str, Any]]:
-    """A image's detections: image_id, category_id, bbox as x y w h, score, and with `masks` segmentation in runs."""
-    found = result.instances() if masks and len(result) else None
-    told = []
+def to_coco_results(
+    result: Result, image_id: int, category_ids: Sequence[int], *, masks: bool = False
+) -> list[dict[str, Any]]:
+    """The detections of an image as COCO results.
+
+    Args:
+        result: N detections.
+        image_id: The image's id in the annotation file.
+        category_ids: Category id of each class id (K).
+        masks: Whether to add `segmentation`, the instance masks.
+
+    Returns:
+        N dicts of `image_id`, `category_id`, `bbox` (x y width height, pixels) and `score`.
+    """
+    instances = result.instances() if masks and len(result) else None
+    entries = []
     for index, (x1, y1, x2, y2) in enumerate(result.boxes.tolist()):
-        one: dict[str, Any] = {
-            "image_id": image,
-            "category_id": categories[result.labels[index]],
+        entry: dict[str, Any] = {
+            "image_id": image_id,
+            "category_id": category_ids[result.labels[index]],
             "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(float(result.scores[index]), 5),
         }
-        if found is not None:
-            one["segmentation"] = coco_runs(found.mask(index))
-        told.append(one)
-    return told
+        if instances is not None:
+            entry["segmentation"] = to_coco_rle(instances.mask(index))
+        entries.append(entry)
+    return entries
 
 
-def coco_runs(mask: Mask) -> dict[str, Any]:
-    """A mask (H, W) as COCO's compressed runs: size, counts."""
+def to_coco_rle(mask: Mask) -> dict[str, Any]:
+    """A mask (H, W) as COCO's compressed run lengths: `size` and `counts`."""
     encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(mask.shape), "counts": encoded["counts"].decode()}
 
 
-def coco_panoptic(
-    panoptic: Panoptic, image: int, categories: Sequence[int], *, file_name: str
+def to_coco_panoptic(
+    panoptic: Panoptic, image_id: int, category_ids: Sequence[int], *, file_name: str
 ) -> tuple[RGBArray, dict[str, Any]]:
-    """A image's panoptic map as COCO's picture (H, W, 3), ids in three bytes, and its entry in the list."""
+    """A panoptic segmentation in COCO's format.
+
+    Args:
+        panoptic: The segmentation of an image.
+        image_id: The image's id in the annotation file.
+        category_ids: Category id of each class id (K).
+        file_name: Name of the PNG that the returned array is saved to.
+
+    Returns:
+        The PNG's pixels (H, W, 3), the segment id as R + 256 G + 256² B, and the entry of `annotations`.
+    """
     ids = panoptic.segmentation.astype(np.uint32)
-    picture = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
-    segments = [
+    pixels = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
+    segments_info = [
         {
-            "id": one.id,
-            "category_id": categories[one.label],
-            "area": one.area,
+            "id": segment.id,
+            "category_id": category_ids[segment.label],
+            "area": segment.area,
             "iscrowd": 0,
-            "bbox": _box(ids == one.id),
+            "bbox": _bounding_box(ids == segment.id),
         }
-        for one in panoptic.segments_info
+        for segment in panoptic.segments_info
     ]
-    return picture, {"image_id": image, "file_name": file_name, "segments_info": segments}
+    return pixels, {"image_id": image_id, "file_name": file_name, "segments_info": segments_info}
 
 
-def _box(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> list[int]:
-    """X y w h around what is set."""
-    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+def _bounding_box(mask: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> list[int]:
+    """[x, y, width, height] of a mask's true pixels."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x, y = int(columns[0]), int(rows[0])
     return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]

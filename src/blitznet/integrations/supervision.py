@@ -1,4 +1,4 @@
-"""A Result as supervision's `Detections`, for its annotators, zones and counters (supervision is MIT licensed)."""
+"""Results as supervision's `Detections`, for its annotators, zones and counters."""
 
 import numpy as np
 import supervision
@@ -7,18 +7,26 @@ from blitznet.postprocess.result import Result
 
 
 def to_supervision(result: Result, *, masks: bool = False) -> "supervision.Detections":
-    """Boxes, scores, class ids (0..K-1) and names of a result; with `masks` also the pixels of each, (N, H, W) bool."""
-    names = np.array([result.class_names[label] for label in result.labels], dtype=np.str_)
-    pixels = None
+    """A result as `supervision.Detections`.
+
+    Args:
+        result: N detections.
+        masks: Whether to set `mask`, the instance masks (N, H, W) bool.
+
+    Returns:
+        `xyxy`, `confidence`, `class_id` (0..K-1) and `data["class_name"]`.
+    """
+    class_names = np.array([result.class_names[label] for label in result.labels], dtype=np.str_)
+    instance_masks = None
     if masks:
-        found = result.instances()
-        pixels = np.zeros((len(result), *result.size), np.bool_)
+        instances = result.instances()
+        instance_masks = np.zeros((len(result), *result.size), np.bool_)
         for index in range(len(result)):
-            pixels[index] = found.mask(index)
+            instance_masks[index] = instances.mask(index)
     return supervision.Detections(
         xyxy=result.boxes.reshape(-1, 4),
-        mask=pixels,
+        mask=instance_masks,
         confidence=result.scores,
         class_id=result.labels.astype(np.int64),
-        data={"class_name": names},
+        data={"class_name": class_names},
     )

@@ -1,4 +1,4 @@
-"""A Result as the dict that torchvision's detectors answer; torch is all it takes."""
+"""Results as the dict that torchvision's detection models return; needs torch only."""
 
 import numpy as np
 import torch
@@ -8,17 +8,25 @@ from blitznet.postprocess.result import Result
 
 
 def to_torchvision(result: Result, *, masks: bool = False) -> dict[str, Tensor]:
-    """Boxes (N, 4), labels (N,) from 1 as 0 is background there, scores (N,); `masks` adds masks (N, 1, H, W) 0..1."""
-    told = {
+    """A result as torchvision's detection output.
+
+    Args:
+        result: N detections.
+        masks: Whether to add `masks`, the instance masks (N, 1, H, W) float32 of 0 and 1.
+
+    Returns:
+        `boxes` (N, 4) in pixels, `labels` (N,) of class id + 1, since 0 is background there, and `scores` (N,).
+    """
+    output = {
         "boxes": torch.from_numpy(result.boxes.reshape(-1, 4).copy()),
         "labels": torch.from_numpy(result.labels.astype(np.int64) + 1),
         "scores": torch.from_numpy(result.scores.copy()),
     }
     if masks:
-        pixels = np.zeros((len(result), 1, *result.size), np.float32)
+        instance_masks = np.zeros((len(result), 1, *result.size), np.float32)
         if len(result):
-            found = result.instances()
+            instances = result.instances()
             for index in range(len(result)):
-                pixels[index, 0] = found.mask(index)
-        told["masks"] = torch.from_numpy(pixels)
-    return told
+                instance_masks[index, 0] = instances.mask(index)
+        output["masks"] = torch.from_numpy(instance_masks)
+    return output

@@ -1,6 +1,6 @@
-"""Which detection is which from frame to frame: ByteTrack (Zhang et al., 2022) of the library `trackers` (Apache-2.0).
+"""Multi-object tracking by ByteTrack (Zhang et al., 2022), as implemented in `trackers` (extra `track`).
 
-A thing keeps its class: each class is tracked by itself.
+Each class has its own tracker, so a track never changes its class.
 """
 
 from collections.abc import Iterable
@@ -12,56 +12,81 @@ from blitznet.core.arrays import Labels
 from blitznet.integrations.supervision import to_supervision
 from blitznet.postprocess.result import Result
 
-LEAST = 0.1
-"""score of the weakest detections, which may go on with a track and never begin one"""
-NOBODY = -1
-"""the id of a detection that is of no track"""
-_PLACE = "place"
+MIN_TRACK_SCORE = 0.1
+"""minimum score of detections for `Tracker.update`; low scores continue a track and never start one"""
+NO_TRACK = -1
+"""id of a detection without a track"""
+_BUFFER_FPS = 30
+"""frame rate that `trackers` scales its buffer length from"""
+_INDEX = "index"
 
 
 class Tracker:
-    """Gives detections of one video ids: 1, 2, ... in the order in which things were first seen for sure."""
+    """Assigns track ids 1, 2, ... to the detections of one video."""
 
-    def __init__(self, rate: float, *, sure: float = 0.5, patience: float = 1.0) -> None:
-        """`rate` frames a second; a score of `sure` begins a track, and one unseen for `patience` seconds is over."""
-        self._rate, self._sure, self._patience = rate, sure, patience
-        self._of_class: dict[int, ByteTrackTracker] = {}
-        self._numbers: dict[tuple[int, int], int] = {}
+    def __init__(self, fps: float, *, activation_threshold: float = 0.5, lost_seconds: float = 1.0) -> None:
+        """Start without tracks.
+
+        Args:
+            fps: Frames per second of the video.
+            activation_threshold: Minimum score of a detection that starts a track.
+            lost_seconds: Seconds without a detection after which a track ends.
+        """
+        self._fps, self._activation_threshold, self._lost_seconds = fps, activation_threshold, lost_seconds
+        self._trackers: dict[int, ByteTrackTracker] = {}
+        """tracker of each class id"""
+        self._ids: dict[tuple[int, int], int] = {}
+        """track id of each (class id, id within the class's tracker)"""
 
     def update(self, result: Result) -> Labels:
-        """The ids (N,) of the next frame's detections, those from LEAST up; NOBODY for one of no track (yet)."""
-        ids = np.full(len(result), NOBODY, np.int64)
-        for label in sorted({*self._of_class, *(int(label) for label in result.labels)}):
-            of_it = np.flatnonzero(result.labels == label)
-            given = to_supervision(result[result.labels == label])
-            given.data[_PLACE] = of_it  # they come back in another order
-            found = self._tracker(label).update(given)
-            own = np.zeros(0, np.int64) if found.tracker_id is None else found.tracker_id
-            for place, number in zip(found.data.get(_PLACE, ()), own, strict=True):
-                ids[place] = self._number(label, int(number))
+        """Track the next frame.
+
+        Args:
+            result: N detections of the frame, with scores from MIN_TRACK_SCORE on.
+
+        Returns:
+            (N,) track ids; NO_TRACK for a detection without a track so far.
+        """
+        ids = np.full(len(result), NO_TRACK, np.int64)
+        for label in sorted({*self._trackers, *(int(label) for label in result.labels)}):
+            of_class = result.labels == label
+            detections = to_supervision(result[of_class])
+            detections.data[_INDEX] = np.flatnonzero(of_class)  # the tracker changes the order
+            tracked = self._tracker(label).update(detections)
+            class_ids = np.zeros(0, np.int64) if tracked.tracker_id is None else tracked.tracker_id
+            for index, class_track_id in zip(tracked.data.get(_INDEX, ()), class_ids, strict=True):
+                ids[index] = self._track_id(label, int(class_track_id))
         return ids
 
     def _tracker(self, label: int) -> ByteTrackTracker:
-        if label not in self._of_class:
-            self._of_class[label] = ByteTrackTracker(
-                lost_track_buffer=max(1, round(30 * self._patience)),  # it scales this from 30 frames a second
-                frame_rate=self._rate,
-                track_activation_threshold=self._sure,
-                high_conf_det_threshold=self._sure,
+        if label not in self._trackers:
+            self._trackers[label] = ByteTrackTracker(
+                lost_track_buffer=max(1, round(_BUFFER_FPS * self._lost_seconds)),
+                frame_rate=self._fps,
+                track_activation_threshold=self._activation_threshold,
+                high_conf_det_threshold=self._activation_threshold,
             )
-        return self._of_class[label]
+        return self._trackers[label]
 
-    def _number(self, label: int, own: int) -> int:
-        if own < 0:
-            return NOBODY
-        return self._numbers.setdefault((label, own), len(self._numbers) + 1)
+    def _track_id(self, label: int, class_track_id: int) -> int:
+        if class_track_id < 0:
+            return NO_TRACK
+        return self._ids.setdefault((label, class_track_id), len(self._ids) + 1)
 
 
-def mot_lines(frame: int, result: Result, ids: Iterable[int]) -> str:
-    """A frame's lines of a MOTChallenge file: frame and id from 1, left, top, width, height, score, and -1 thrice."""
+def to_mot_lines(frame_index: int, result: Result, ids: Iterable[int]) -> str:
+    """A frame's lines of a MOTChallenge file: frame, id, left, top, width, height, score and three times -1.
+
+    Args:
+        frame_index: 0, 1, ...; the file counts from 1.
+        result: N detections.
+        ids: Track ids (N,); detections without a track are left out.
+    """
     lines = []
-    for box, score, number in zip(result.boxes, result.scores, ids, strict=True):
-        if number != NOBODY:
-            x1, y1, x2, y2 = (float(side) for side in box)
-            lines.append(f"{frame + 1},{number},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n")
+    for box, score, track_id in zip(result.boxes, result.scores, ids, strict=True):
+        if track_id != NO_TRACK:
+            x1, y1, x2, y2 = (float(coordinate) for coordinate in box)
+            lines.append(
+                f"{frame_index + 1},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n"
+            )
     return "".join(lines)
