@@ -110,6 +110,7 @@ CAPTIONS = {
     "cli": "one module per command",
     "serve": "HTTP server, web page",
     "paper": "tables of the paper",
+    "pipelines": "stages of the packaged models",
     "train": "recipes, matching, losses",
     "export": "files for other runtimes",
     "report": "HTML, Markdown, model cards",
@@ -126,7 +127,7 @@ CAPTIONS = {
     "core": "values, geometry, names, errors",
     "weights": "models and sample images, no code",
 }
-TORCH = {"train", "export", "nets", "paper"}
+TORCH = {"train", "export", "nets", "paper", "pipelines"}
 """packages that need torch"""
 STYLE = (
     "rect{fill:#eef2f7;stroke:#5b6b80}.torch{fill:#fdeee0;stroke:#b0703a}.ground{fill:#fff;stroke:none}"

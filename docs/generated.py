@@ -6,7 +6,6 @@ import inspect
 import re
 import warnings
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,6 +13,8 @@ import tyro
 
 import blitznet.train.config as train_config
 from blitznet.cli.main import COMMANDS, Command
+from blitznet.cli.train import _EXAMPLES as TRAIN_EXAMPLES
+from blitznet.cli.train import option_docs
 from blitznet.train.config import OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import finetune
 
@@ -30,7 +31,7 @@ def commands() -> str:
 
 def config() -> str:
     """A table for each group of `TrainConfig`, with the values that fine-tuning without a recipe uses."""
-    texts, types = _attribute_docstrings(TrainConfig), _annotations(TrainConfig)
+    texts, types = option_docs(), _annotations(TrainConfig)
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
     tuned = finetune()
     parts = []
@@ -56,6 +57,7 @@ def _section(name: str, command: Command) -> str:
     parts = [f"## blitznet {name}", description.strip()]
     if name == "train":
         parts = [f"## blitznet {name}", f"`blitznet train [RECIPE] [FLAG ...]`: {command.help}."]
+        examples = "\n".join(TRAIN_EXAMPLES.strip().splitlines()[1:])
         parts.append("[Training options](config.md) lists all flags: a field `batch` is the flag `--batch`.")
     else:
         with warnings.catch_warnings():
@@ -109,12 +111,6 @@ def _changed(default: Any, value: Any) -> str:
     return "" if value == default else _value(value)
 
 
-def _class_body(cls: type) -> list[ast.stmt]:
-    tree = ast.parse(inspect.getsource(cls))
-    assert isinstance(tree.body[0], ast.ClassDef)
-    return tree.body[0].body
-
-
 def _type(annotation: str) -> str:
     """An annotation, with the choices of literals in place of their alias."""
     alias = getattr(train_config, annotation, None)
@@ -126,22 +122,8 @@ def _annotations(cls: type) -> dict[str, str]:
     """Annotations of a dataclass as they are written."""
     return {
         node.target.id: ast.unparse(node.annotation)
-        for node in _class_body(cls)
+        for node in ast.walk(ast.parse(inspect.getsource(cls)))
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
-
-
-def _attribute_docstrings(cls: type) -> dict[str, str]:
-    """The string under each field of a dataclass."""
-    body = _class_body(cls)
-    return {
-        node.target.id: " ".join(text.value.value.split())
-        for node, text in pairwise(body)
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
     }
 
 

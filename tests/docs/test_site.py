@@ -104,8 +104,9 @@ def test_every_page_is_within_two_clicks_of_the_index() -> None:
 
 
 def page_targets(page: Path) -> set[Path]:
-    """Markdown pages that a page links to."""
-    targets = {(page.parent / link).resolve() for link in links(page) if link.endswith(".md")}
+    """Markdown pages that a page links to, in its text or its sidebar."""
+    sidebar = [f"{line}.md" for block in blocks(page, "{toctree}") for line in block.text.split()]
+    targets = {(page.parent / link).resolve() for link in [*links(page), *sidebar] if link.endswith(".md")}
     return {target for target in targets if target.is_relative_to(DOCS) and target.is_file()}
 
 
