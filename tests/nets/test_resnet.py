@@ -67,7 +67,7 @@ def test_maps_are_what_the_encoder_says(name: str, size: tuple[int, int]) -> Non
     encoder = meta(name)
     maps = encoder(torch.empty(1, 3, *size, device="meta"))
     shapes = [(x.shape[1], x.shape[2], x.shape[3]) for x in maps]
-    told = zip(encoder.channels, encoder.strides, strict=True)
+    told = zip(encoder.out_channels, encoder.strides, strict=True)
     assert shapes == [(wide, math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for wide, stride in told]
 
 

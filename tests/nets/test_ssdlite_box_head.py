@@ -19,9 +19,9 @@ from blitznet.core.image import ImageSource
 from blitznet.core.spec import Spec
 from blitznet.nets import ssdlite_box_head as box_predictors
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.heads import rows
+from blitznet.nets.heads import flatten_predictions
 from blitznet.nets.lite import LiteSsdHead
-from blitznet.nets.pretrained_encoder import load_trunk
+from blitznet.nets.pretrained_encoder import load_pretrained_encoder
 from blitznet.nets.ssdlite_box_head import (
     BOX_FILE,
     BOX_MAPS,
@@ -49,7 +49,7 @@ def whole() -> Spec:
 def net() -> BlitzNet:
     torch.manual_seed(0)
     net = build(whole()).eval()
-    load_trunk(net)
+    load_pretrained_encoder(net)
     load_head(net, whole(), share=1.0)
     return net
 
@@ -63,8 +63,8 @@ def said(net: BlitzNet, images: Tensor) -> tuple[Floats, Floats]:
     offsets, logits = net.ssd_head(down, net.upscale(down))
     finest, *_ = (h * w * 6 for h, w in feature_map_sizes(spec.anchors, spec.size))
     anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size))[finest:]
-    scores = rows(logits, spec.num_channels)[0, finest:, 1:].sigmoid().numpy()
-    return decoded(rows(offsets, 4)[0].numpy(), anchors), scores
+    scores = flatten_predictions(logits, spec.num_channels)[0, finest:, 1:].sigmoid().numpy()
+    return decoded(flatten_predictions(offsets, 4)[0].numpy(), anchors), scores
 
 
 def decoded(offsets: Floats, anchors: Floats) -> Floats:

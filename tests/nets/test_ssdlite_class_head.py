@@ -15,10 +15,10 @@ from blitznet.core.arrays import Floats
 from blitznet.core.classes import VOC, canonical
 from blitznet.core.errors import ModelError
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.heads import rows
+from blitznet.nets.heads import flatten_predictions
 from blitznet.nets.lite import LiteSsdHead
-from blitznet.nets.pretrained_encoder import load_trunk
-from blitznet.nets.ssdlite_class_head import FILE, MAPS, load_predictors, port_predictors, save_predictors
+from blitznet.nets.pretrained_encoder import load_pretrained_encoder
+from blitznet.nets.ssdlite_class_head import CLASS_FILE, CLASS_MAPS, load_predictors, port_predictors, save_predictors
 from nets.test_lite import lite
 from nets.test_pretrained_encoder import ORIGINAL, SHARED, drawn
 
@@ -29,7 +29,7 @@ SPEC = lite(side=True)
 def begun(share: float, classes: tuple[str, ...] = VOC) -> BlitzNet:
     torch.manual_seed(0)
     net = build(SPEC).eval()
-    load_trunk(net)
+    load_pretrained_encoder(net)
     assert isinstance(net.ssd_head, LiteSsdHead)
     load_predictors(net.ssd_head, classes, share=share)
     return net
@@ -40,7 +40,7 @@ def said(net: BlitzNet, images: Tensor) -> Tensor:
     with torch.inference_mode():
         down = net.downscale(net.encoder(images))
         assert net.ssd_head is not None
-        return rows(net.ssd_head(down, net.upscale(down))[1], SPEC.num_channels)[0]
+        return flatten_predictions(net.ssd_head(down, net.upscale(down))[1], SPEC.num_channels)[0]
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_a_network_of_other_maps() -> None:
 def test_porting_and_saving(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tensors: dict[str, Floats] = {}
-    for k in range(MAPS):
+    for k in range(CLASS_MAPS):
         root, anchors = f"BoxPredictor_{k}/ClassPredictor", 6 if k else 3
         tensors[f"{root}_depthwise/depthwise_weights"] = rng.normal(size=(3, 3, 4, 1)).astype(np.float32)
         for name in ("gamma", "beta", "moving_mean", "moving_variance"):
@@ -108,6 +108,6 @@ def test_porting_and_saving(tmp_path: Path) -> None:
 
 
 def test_the_file_is_small_and_licensed() -> None:
-    with safe_open(FILE, "pt") as file:
+    with safe_open(CLASS_FILE, "pt") as file:
         assert file.metadata()["licence"] == "Apache-2.0"
-    assert FILE.stat().st_size < 3_000_000
+    assert CLASS_FILE.stat().st_size < 3_000_000

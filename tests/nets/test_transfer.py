@@ -9,7 +9,7 @@ from torch import Tensor
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Network, Spec
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.parts import Heads
+from blitznet.nets.parts import HeadOutputs
 from blitznet.nets.transfer import class_layers, shared_rows, transfer
 from support import tiny_models
 
@@ -25,12 +25,12 @@ def of(spec: Spec, classes: tuple[str, ...], seed: int) -> tuple[BlitzNet, Spec]
 
 
 @torch.no_grad()
-def heads_of(net: BlitzNet) -> Heads:
-    heads: Heads = net(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
+def heads_of(net: BlitzNet) -> HeadOutputs:
+    heads: HeadOutputs = net(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
     return heads
 
 
-def parts_of(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+def parts_of(heads: HeadOutputs) -> tuple[Tensor, Tensor, Tensor]:
     assert heads.offsets is not None
     assert heads.logits is not None
     assert heads.segmentation_logits is not None

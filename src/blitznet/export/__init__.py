@@ -1,5 +1,5 @@
-"""Networks written for other runtimes, and the proof that they answer the same there.
+"""Files for other runtimes (ONNX, OpenVINO, torch.export), their quantization, and their verification.
 
-May import: core, runtime, nets, torch, onnx, openvino. Images to verify and calibrate on come as an argument.
-Never comes in: training, data sets, finishing of its own.
+May import: runtime, nets, metrics, bench, postprocess, core; onnx, onnxscript, openvino.
+Never imports: train, serve, cli.
 """

@@ -1,4 +1,4 @@
-"""What goes on inside a network while it looks at images."""
+"""Statistics of a network's activations on calibration images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,101 +8,120 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import Floats, RGBArray
+from blitznet.export.folding import LOG_ERRORS_ONLY
 from blitznet.runtime.engine import INPUT_NAME
-from blitznet.runtime.onnx_session import session_options
 from blitznet.runtime.threads import available_threads
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-INSIDE = 0.95
-"""share of the images whose least and greatest values a range holds; one odd image would make it too wide"""
-_MEASURES = ("Min", "Max", "Mean")
+RANGE_QUANTILE = 0.95
+"""fraction of the images whose minimum and maximum a range covers; a single unusual image would widen it too much"""
+_REDUCTIONS = ("Min", "Max", "Mean")
 Moments: TypeAlias = NDArray[np.float64]
 """(D, D) sums of products of channels"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Values of one tensor (1, D, h, w) over the images."""
+class TensorStats:
+    """Statistics of one tensor (1, D, h, w) over the images."""
 
     low: float
+    """lower end of its range, at most 0"""
     high: float
-    """the range, which has 0 in it"""
+    """upper end of its range, at least 0"""
     means: Floats
-    """(D,)"""
+    """(D,) mean of each channel"""
 
 
-def observe(model: "ModelProto", names: Iterable[str], images: Sequence[RGBArray]) -> dict[str, Seen]:
-    """The range and the channels' means of each of these tensors of a graph, over images (h, w, 3) uint8 RGB."""
+def collect_stats(model: "ModelProto", names: Iterable[str], images: Sequence[RGBArray]) -> dict[str, TensorStats]:
+    """Range and channel means of tensors.
+
+    Args:
+        model: The graph.
+        names: Names of its tensors (1, D, h, w).
+        images: Images (h, w, 3) uint8 RGB of the graph's input size.
+
+    Returns:
+        The statistics by name.
+    """
     tensors = list(names)
-    outputs = [f"{name}.{measure}" for name in tensors for measure in _MEASURES]
-    session = _session(_measuring(model, tensors))
+    outputs = [f"{name}.{reduction}" for name in tensors for reduction in _REDUCTIONS]
+    session = _open_session(_with_reductions(model, tensors))
     values = [session.run(outputs, {INPUT_NAME: image[None]}) for image in images]
-    seen = {}
-    for number, name in enumerate(tensors):
-        low, high, means = (np.stack([one[3 * number + place] for one in values]) for place in range(3))  # (n, D)
-        seen[name] = Seen(
-            low=min(0.0, float(np.quantile(low.min(1), 1 - INSIDE))),
-            high=max(0.0, float(np.quantile(high.max(1), INSIDE))),
+    stats = {}
+    for index, name in enumerate(tensors):
+        low, high, means = (np.stack([value[3 * index + offset] for value in values]) for offset in range(3))  # (n, D)
+        stats[name] = TensorStats(
+            low=min(0.0, float(np.quantile(low.min(1), 1 - RANGE_QUANTILE))),
+            high=max(0.0, float(np.quantile(high.max(1), RANGE_QUANTILE))),
             means=np.asarray(means.mean(0), np.float32),
         )
-    return seen
+    return stats
 
 
 def second_moments(model: "ModelProto", names: Iterable[str], images: Sequence[RGBArray]) -> dict[str, Moments]:
-    """How the channels (D, D) of each of these tensors (1, D, h, w) go together: sums of products over all places.
+    """Second moments of the channels of tensors.
 
-    Over images (h, w, 3) uint8 RGB.
+    Args:
+        model: The graph.
+        names: Names of its tensors (1, D, h, w).
+        images: Images (h, w, 3) uint8 RGB of the graph's input size.
+
+    Returns:
+        By name, the sums (D, D) of the products of two channels over all pixels of all images.
     """
     tensors = sorted(set(names))
     outputs = [f"{name}.moments" for name in tensors]
-    session = _session(_multiplying(model, tensors))
+    session = _open_session(_with_products(model, tensors))
     sums: list[Moments] = [np.zeros(())] * len(tensors)
     for image in images:
-        sums = [one + more for one, more in zip(sums, session.run(outputs, {INPUT_NAME: image[None]}), strict=True)]
+        products = session.run(outputs, {INPUT_NAME: image[None]})
+        sums = [total + product for total, product in zip(sums, products, strict=True)]
     return dict(zip(tensors, sums, strict=True))
 
 
-def _measuring(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
-    """The graph that answers each tensor's least, greatest and mean value of each channel."""
+def _with_reductions(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
+    """The graph with minimum, maximum and mean of each channel of the tensors as its outputs."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    measuring = onnx.ModelProto()
-    measuring.CopyFrom(model)
-    axes = numpy_helper.from_array(np.array([0, 2, 3]), "measured.axes")
-    measuring.graph.initializer.append(axes)
-    del measuring.graph.output[:]
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    axes = numpy_helper.from_array(np.array([0, 2, 3]), "reduction.axes")
+    extended.graph.initializer.append(axes)
+    del extended.graph.output[:]
     for name in names:
-        for measure in _MEASURES:
-            output = f"{name}.{measure}"
-            measuring.graph.node.append(helper.make_node(f"Reduce{measure}", [name, axes.name], [output], keepdims=0))
-            measuring.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
-    return measuring
+        for reduction in _REDUCTIONS:
+            output = f"{name}.{reduction}"
+            extended.graph.node.append(helper.make_node(f"Reduce{reduction}", [name, axes.name], [output], keepdims=0))
+            extended.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    return extended
 
 
-def _multiplying(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
-    """The graph that answers each tensor's sums of products of its channels."""
+def _with_products(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
+    """The graph with the second moments of the tensors' channels as its outputs."""
     import onnx
     from onnx import TensorProto, helper
 
-    multiplying = onnx.ModelProto()
-    multiplying.CopyFrom(model)
-    graph = multiplying.graph
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    graph = extended.graph
     del graph.output[:]
     for name in names:
-        channels_first, flat, turned, output = (f"{name}.{part}" for part in ("channels", "flat", "turned", "moments"))
-        graph.node.append(helper.make_node("Transpose", [name], [channels_first], perm=[1, 0, 2, 3]))
-        graph.node.append(helper.make_node("Flatten", [channels_first], [flat], axis=1))  # (D, places)
-        graph.node.append(helper.make_node("Transpose", [flat], [turned], perm=[1, 0]))
-        graph.node.append(helper.make_node("MatMul", [flat, turned], [output]))
+        first, flat, transposed, output = (f"{name}.{part}" for part in ("channels", "flat", "transposed", "moments"))
+        graph.node.append(helper.make_node("Transpose", [name], [first], perm=[1, 0, 2, 3]))
+        graph.node.append(helper.make_node("Flatten", [first], [flat], axis=1))  # (D, pixels)
+        graph.node.append(helper.make_node("Transpose", [flat], [transposed], perm=[1, 0]))
+        graph.node.append(helper.make_node("MatMul", [flat, transposed], [output]))
         graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
-    return multiplying
+    return extended
 
 
-def _session(model: "ModelProto") -> Any:
+def _open_session(model: "ModelProto") -> Any:
     import onnxruntime
 
-    options = session_options(available_threads())
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = LOG_ERRORS_ONLY
+    options.intra_op_num_threads = available_threads()  # a number, not 0: with 0 onnxruntime pins its threads
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

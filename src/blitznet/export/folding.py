@@ -1,31 +1,41 @@
-"""A graph with everything computed that does not depend on the image."""
+"""Constant folding of an ONNX graph."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from blitznet.runtime.onnx_session import session_options
-
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+LOG_ERRORS_ONLY = 3
+"""severity level of onnxruntime's logs"""
 
-def folded(source: Path) -> "ModelProto":
-    """The graph of a file, float16 kernels made float32, batch norms and padding put into the convolutions.
 
-    Every tensor's type is noted in it.
-    onnxruntime does the folding, as it does whenever it opens a file, and in standard operations only.
+def fold_constants(source: Path) -> "ModelProto":
+    """Fold an ONNX file's constants.
+
+    float16 kernels become float32, and batch norms and padding become part of the convolutions. onnxruntime folds, as
+    it does when it opens a file, and only into standard operators.
+
+    Args:
+        source: The file.
+
+    Returns:
+        The graph, with the inferred type of every tensor.
     """
     import onnx
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = LOG_ERRORS_ONLY
+    options.intra_op_num_threads = 1  # a number, not 0: with 0 onnxruntime pins its threads
     with TemporaryDirectory() as folder:
-        optimized = Path(folder, "folded.onnx")
-        options = session_options(1, basic_optimization=True, save_optimized=optimized)
+        options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
         onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        model = onnx.load(optimized)
+        model = onnx.load(options.optimized_model_filepath)
     used = {node.domain for node in model.graph.node}
-    sets = [one for one in model.opset_import if one.domain in used]  # it names all that onnxruntime knows
+    opsets = [opset for opset in model.opset_import if opset.domain in used]  # onnxruntime lists all that it knows
     del model.opset_import[:]
-    model.opset_import.extend(sets)
+    model.opset_import.extend(opsets)
     return onnx.shape_inference.infer_shapes(model)

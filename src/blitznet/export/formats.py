@@ -1,4 +1,4 @@
-"""The kinds of file a network can be written as, in one way each."""
+"""The file formats that a network can be exported to."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from torch import nn
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision, Spec
-from blitznet.export.onnx import raw_model, with_finishing, write_onnx
+from blitznet.export.onnx import append_postprocess, to_onnx, write_onnx
 from blitznet.export.openvino import write_openvino
 from blitznet.export.program import export_program
 
@@ -21,56 +21,76 @@ if TYPE_CHECKING:
 Format = Literal["onnx", "openvino", "torch"]
 
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".openvino", "torch": ".pt2"}
-"""what the files' names end in"""
-LEAST_SIDE = 32
-"""pixels"""
+"""suffix of the files of each format"""
+MIN_SIZE = 32
+"""smallest height and width of the input, pixels"""
 
 
 def export_spec(spec: Spec, *, precision: Precision = "float32", size: tuple[int, int] | None = None) -> Spec:
-    """The contract of a file: the network's, for a precision and, if given, for images of another (height, width).
+    """The spec of an exported file.
 
-    The network is fully convolutional and its anchors are fractions of the image, so any size does.
+    The network is fully convolutional and its anchors are fractions of the image, so its input size is free.
+
+    Args:
+        spec: The network's spec.
+        precision: Numeric precision of the file.
+        size: (height, width) of its input, pixels. Default: the network's.
+
+    Raises:
+        UsageError: The size is too small.
     """
-    if size is not None and min(size) < LEAST_SIDE:
-        raise UsageError(f"--size: expected {LEAST_SIDE} pixels or more a side, got {size[1]}x{size[0]}")
+    if size is not None and min(size) < MIN_SIZE:
+        raise UsageError(f"--imgsz: expected {MIN_SIZE} pixels or more, got {size[0]} {size[1]}")
     return replace(spec, precision=precision, size=size or spec.size)
 
 
-def require_possible(spec: Spec, to: Format, *, nms: bool, calibrated: bool) -> None:
-    """Raise UsageError for what cannot be written, before any work is done."""
+def require_exportable(spec: Spec, to: Format, *, nms: bool, calibrated: bool) -> None:
+    """Raise UsageError for options that exclude each other, before any work is done."""
     if nms and "detection" not in spec.tasks:
-        raise UsageError(f"--nms: {spec.name} finds no boxes, so there are none to suppress; leave it out")
+        raise UsageError(f"--nms: expected a model with the detection task, got {spec.name}; remove --nms")
     if spec.precision == "int8" and to == "torch":
-        raise UsageError("--precision: a torch program is float32 or bfloat16; for int8 choose --to onnx or openvino")
+        raise UsageError("--precision: expected float32 or bfloat16 for torch, got int8; add --to onnx or openvino")
     if (spec.precision == "int8") != calibrated:
-        expected = (
-            "images to measure ranges on" if spec.precision == "int8" else "no images for other precisions than int8"
-        )
-        raise UsageError(f"--calibrate: expected {expected}, got {'some' if calibrated else 'none'}")
+        expected = "images for int8" if spec.precision == "int8" else f"no images for {spec.precision}"
+        raise UsageError(f"--calibration-data: expected {expected}, got {'some' if calibrated else 'none'}")
 
 
 def export(
-    net: nn.Module, spec: Spec, path: Path, to: Format = "onnx", *, nms: bool = False, images: Sequence[RGBArray] = ()
+    net: nn.Module,
+    spec: Spec,
+    path: Path,
+    to: Format = "onnx",
+    *,
+    nms: bool = False,
+    calibration_images: Sequence[RGBArray] = (),
 ) -> None:
-    """Write the network as one file with its contract, in the contract's precision and for its size.
+    """Write a network as one file with its spec inside.
 
-    `nms` puts the post-processing inside. Images (h, w, 3) uint8 RGB of the contract's size are what int8 is
-    calibrated on. The network is left in evaluation mode, on the CPU.
-    Raises UsageError for what cannot be written or written to, MissingExtra where a package is missing.
+    Args:
+        net: The network. It is left in evaluation mode, on the CPU.
+        spec: The spec of the file, from `export_spec`.
+        path: The file to write.
+        to: Its format.
+        nms: Put post-processing inside.
+        calibration_images: Images (h, w, 3) uint8 RGB of the spec's size, for int8 only.
+
+    Raises:
+        UsageError: The options exclude each other, or the file cannot be written.
+        MissingExtra: A package is not installed.
     """
-    require_possible(spec, to, nms=nms, calibrated=bool(images))
+    require_exportable(spec, to, nms=nms, calibrated=bool(calibration_images))
     if to == "torch":
         export_program(net, spec, path, nms=nms)
         return
-    model = raw_model(net, spec)
+    model = to_onnx(net, spec)
     if spec.precision == "int8":
-        model = _quantised(model, spec, images)
+        model = _quantize(model, spec, calibration_images)
     if nms:
-        model = with_finishing(model, net, spec)
+        model = append_postprocess(model, net, spec)
     (write_onnx if to == "onnx" else write_openvino)(model, spec, path)
 
 
-def _quantised(model: "ModelProto", spec: Spec, images: Sequence[RGBArray]) -> "ModelProto":
+def _quantize(model: "ModelProto", spec: Spec, images: Sequence[RGBArray]) -> "ModelProto":
     import onnx
 
     from blitznet.export.quantize import quantize_onnx

@@ -1,4 +1,4 @@
-"""A network as one ONNX file that carries its contract."""
+"""A network as an ONNX graph, and its file with the spec in its metadata."""
 
 import logging
 import warnings
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from blitznet.core.errors import MissingExtra
 from blitznet.core.files import atomic_write
 from blitznet.core.spec import METADATA_KEY, Spec
-from blitznet.export.program import example
+from blitznet.export.program import example_images
 from blitznet.nets.deploy import Deployed, output_names
 from blitznet.nets.postprocess import PostprocessModule, nms_output_names
 from blitznet.runtime.engine import INPUT_NAME
@@ -22,65 +22,87 @@ from blitznet.runtime.engine import INPUT_NAME
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_WORTH_HALVING = 256
-"""numbers; a smaller tensor saves nothing beside its Cast"""
-_LARGEST_HALF = 65504
-_NETWORK = "network."
-"""what names of the network's part begin with in a graph with the post-processing"""
+_MIN_HALF_SIZE = 256
+"""numbers; below it float16 saves no more than its Cast costs"""
+_MAX_HALF = 65504
+_NETWORK_PREFIX, _POSTPROCESS_PREFIX = "network.", "postprocess."
+"""prefixes of names in a graph with post-processing inside"""
 OPSET = 18
-"""the first with all we need; onnxruntime reads it since 1.14"""
+"""the first with all operators that are needed; onnxruntime reads it since 1.14"""
 
 
-def export_onnx(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False) -> None:
-    """Write the network behind its normalisation: images (B, h, w, 3) uint8 RGB in, its tasks' raw answers out.
+def to_onnx(net: nn.Module, spec: Spec) -> "ModelProto":
+    """Trace a network with its normalization.
 
-    B is free, (h, w) is the contract's size. Names: `images`; `offsets`, `logits`, `class_map`, or with `nms`, which
-    puts the post-processing inside, `boxes`, `scores`, `labels`, `count`, `class_map`. One file, there whole or not
-    at all. The network is left in evaluation mode, on the CPU.
-    Raises MissingExtra without onnx, UsageError if the file cannot be written or there are no boxes to finish.
+    Args:
+        net: The network. It is left in evaluation mode, on the CPU.
+        spec: Its spec.
+
+    Returns:
+        A graph from `images` (B, h, w, 3) uint8 RGB to the raw outputs of its tasks; B is dynamic, (h, w) the spec's
+        size.
+
+    Raises:
+        MissingExtra: onnx or onnxscript is not installed.
     """
-    model = raw_model(net, spec)
-    write_onnx(with_finishing(model, net, spec) if nms else model, spec, path)
-
-
-def raw_model(net: nn.Module, spec: Spec) -> "ModelProto":
-    """The network and its normalisation as a graph that gives raw answers."""
-    model = _traced(Deployed(net, spec), (example(spec),), [INPUT_NAME], output_names(spec))
-    _halve_kernels(model)
+    model = _trace(Deployed(net, spec), (example_images(spec),), [INPUT_NAME], output_names(spec))
+    _store_kernels_as_half(model)
     return model
 
 
-def with_finishing(model: "ModelProto", net: nn.Module, spec: Spec) -> "ModelProto":
-    """The graph that gives raw answers, and after it the post-processing, in whatever precision the first part is."""
+def append_postprocess(model: "ModelProto", net: nn.Module, spec: Spec) -> "ModelProto":
+    """Append post-processing to a graph of raw outputs.
+
+    Args:
+        model: The graph, of any precision.
+        net: Its network, run once for the shapes of the outputs.
+        spec: Its spec.
+
+    Returns:
+        A graph with the outputs boxes, scores, labels, count and, with that task, class_map.
+
+    Raises:
+        UsageError: The spec has no detection task.
+    """
     from onnx import compose
 
     names = output_names(spec)
     with torch.inference_mode():
-        given = Deployed(net, spec).cpu().eval()(example(spec))
-    inputs = [f"{_NETWORK}{name}" for name in names]
-    after = _traced(PostprocessModule(spec), tuple(answer.clone() for answer in given), inputs, nms_output_names(spec))
-    after.ir_version = model.ir_version
-    del after.opset_import[:]  # those of the network's graph hold, where quantising has raised one
-    after.opset_import.extend(model.opset_import)
-    before = compose.add_prefix(model, _NETWORK, rename_inputs=False)  # both name things as they like
-    compose.add_prefix(after, "finish.", rename_inputs=False, rename_outputs=False, inplace=True)
-    return compose.merge_models(before, after, io_map=[(name, name) for name in inputs])
+        outputs = Deployed(net, spec).cpu().eval()(example_images(spec))
+    inputs = [f"{_NETWORK_PREFIX}{name}" for name in names]
+    example = tuple(output.clone() for output in outputs)
+    tail = _trace(PostprocessModule(spec), example, inputs, nms_output_names(spec))
+    tail.ir_version = model.ir_version
+    del tail.opset_import[:]  # those of the network apply: quantization may have raised one
+    tail.opset_import.extend(model.opset_import)
+    head = compose.add_prefix(model, _NETWORK_PREFIX, rename_inputs=False)  # both graphs use the same names inside
+    compose.add_prefix(tail, _POSTPROCESS_PREFIX, rename_inputs=False, rename_outputs=False, inplace=True)
+    return compose.merge_models(head, tail, io_map=[(name, name) for name in inputs])
 
 
 def write_onnx(model: "ModelProto", spec: Spec, path: Path) -> None:
-    """Write a graph of ours with its contract; the file is there whole or not at all."""
+    """Write a graph with its spec, atomically.
+
+    Args:
+        model: The graph; its metadata is set.
+        spec: The spec.
+        path: The file.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
     import onnx
 
-    describe(model, spec)
+    set_metadata(model, spec)
     onnx.checker.check_model(model)
     atomic_write(path, model.SerializeToString())
 
 
-def describe(model: "ModelProto", spec: Spec) -> None:
+def set_metadata(model: "ModelProto", spec: Spec) -> None:
     """Set the metadata: the spec, and its main fields as plain text for other tools."""
     model.producer_name = "blitznet"
     model.doc_string = f"{spec.name}: detection and semantic segmentation; images (B, h, w, 3) uint8 RGB"
-    notes = {
+    metadata = {
         METADATA_KEY: spec.to_json(),
         "name": spec.name,
         "class_names": ", ".join(spec.classes),
@@ -89,37 +111,37 @@ def describe(model: "ModelProto", spec: Spec) -> None:
         "provenance": spec.provenance,
     }
     del model.metadata_props[:]
-    for key, value in notes.items():
+    for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     for node in model.graph.node:  # source locations, which are half of the graph's size
         del node.metadata_props[:]
         node.doc_string = ""
 
 
-def _traced(
-    module: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
+def _trace(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
 ) -> "ModelProto":
-    """A module as a graph; the first axis of whatever goes in is free."""
+    """A module as a graph; the first axis of each input is dynamic."""
     try:
         from onnxscript import optimizer
     except ImportError as error:
         raise MissingExtra("export to ONNX", "train") from error
     batch = torch.export.Dim("B")
-    with _quiet():
+    with _suppress_messages():
         program = torch.onnx.export(
             module.cpu().eval(),
-            given,
+            example,
             input_names=list(inputs),
             output_names=list(outputs),
             opset_version=OPSET,
-            dynamic_shapes=tuple({0: batch} for _ in given),
+            dynamic_shapes=tuple({0: batch} for _ in example),
             custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
             dynamo=True,
             verbose=False,
             optimize=False,
         )
-    assert program is not None, "the exporter gives a program unless it writes the file itself"
-    # All of its clean-up but one: batch norms folded into the kernels here would cost the kernels' float16 form.
+    assert program is not None, "the exporter returns a program unless it writes the file itself"
+    # All passes of `optimize` but one: folding batch norms into the kernels would make them inexact in float16.
     # Engines fold them when they load the file.
     optimizer.inline(program.model)
     optimizer.fold_constants(program.model)
@@ -129,24 +151,24 @@ def _traced(
 
 
 def _stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001 - torch's
-    """The last axis sorted: ONNX's TopK keeps equal values in their order, which the exporter does not know."""
+    """The last axis sorted by ONNX's TopK, which keeps the order of equal values; the exporter has no stable sort."""
     from onnxscript import opset18 as op
 
     assert dim == -1
     return op.TopK(x, op.Shape(x, start=-1), axis=-1, largest=int(descending), sorted=1)
 
 
-def _halve_kernels(model: "ModelProto") -> None:
-    """Store kernels that float16 holds exactly as float16, behind a Cast: half the file, the same function.
+def _store_kernels_as_half(model: "ModelProto") -> None:
+    """Store kernels that are exact in float16 as float16 with a Cast: half the file size, the same function.
 
-    Shipped weights are rounded to float16 once, so theirs are; engines do the Cast when they load the file.
+    The weights of the package are rounded to float16. Engines fold the Cast when they load the file.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < _WORTH_HALVING or np.abs(values).max() > _LARGEST_HALF:
+        if values.dtype != np.float32 or values.size < _MIN_HALF_SIZE or np.abs(values).max() > _MAX_HALF:
             continue
         half = values.astype(np.float16)
         if np.array_equal(half.astype(np.float32), values):
@@ -159,8 +181,8 @@ def _halve_kernels(model: "ModelProto") -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks, which are about its own insides."""
+def _suppress_messages() -> Iterator[None]:
+    """Suppress warnings and log messages of the exporter, which concern its own implementation."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

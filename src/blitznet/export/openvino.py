@@ -1,4 +1,4 @@
-"""A graph as one file for OpenVINO: its two files and the contract in a zip."""
+"""A graph as one file for OpenVINO: a zip of its two files and the spec."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,15 +15,23 @@ if TYPE_CHECKING:
 
 
 def write_openvino(model: "ModelProto", spec: Spec, path: Path) -> None:
-    """Write an ONNX graph of ours as OpenVINO reads it; kernels stored in float16 or int8 stay so.
+    """Write an ONNX graph in OpenVINO's format. Kernels stored in float16 or int8 stay so.
 
-    Not compressed, so that reading is copying. Raises MissingExtra without openvino, UsageError if the file
-    cannot be written.
+    The zip is not compressed, so reading it is copying.
+
+    Args:
+        model: The graph.
+        spec: Its spec.
+        path: The file, `.openvino`.
+
+    Raises:
+        MissingExtra: openvino is not installed.
+        UsageError: The file cannot be written.
     """
     openvino = import_openvino()
     with TemporaryDirectory() as folder:
         graph = Path(folder, GRAPH)
-        # Read and written as it is: the converter would fold batch norms and Casts into kernels, twice as large then.
+        # Not through the converter: it folds batch norms and Casts into the kernels, which doubles their size.
         openvino.serialize(shared_core().read_model(model.SerializeToString(), b""), graph, Path(folder, WEIGHTS))
         parts = {
             SPEC: spec.to_json().encode(),

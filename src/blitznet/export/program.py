@@ -10,36 +10,42 @@ from blitznet.core.files import atomic_write
 from blitznet.core.spec import METADATA_KEY, Spec
 from blitznet.nets.deploy import Deployed, in_bfloat16
 from blitznet.nets.postprocess import EndToEnd
-from blitznet.nets.program_engine import FINISHED
+from blitznet.nets.program_engine import NMS_KEY
 
-_OF_OUR_SOURCES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
-"""notes on each node that name files and lines: nobody's business"""
+_SOURCE_METADATA = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
+"""metadata of nodes that contain source files and lines; they are removed"""
 
 
 def export_program(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False) -> None:
-    """Write the network as `torch.export` gives it: images (B, h, w, 3) uint8 RGB in, a tuple of answers out.
+    """Write a network with `torch.export`: images (B, h, w, 3) uint8 RGB in, a tuple of outputs out.
 
-    The contract is an extra file under `blitznet`. In bfloat16 the kernels are stored so. The network is left in
-    evaluation mode, on the CPU. Raises UsageError if the file cannot be written.
+    Args:
+        net: The network. It is left in evaluation mode, on the CPU.
+        spec: Its spec. In bfloat16 the kernels are stored in that precision.
+        path: The file, `.pt2`.
+        nms: Put post-processing inside.
+
+    Raises:
+        UsageError: The file cannot be written, or there is no detection task for `nms`.
     """
     net = net.cpu().eval()
     deployed = Deployed(in_bfloat16(net) if spec.precision == "bfloat16" else net, spec)
     program = torch.export.export(
         (EndToEnd(deployed, spec) if nms else deployed).eval(),
-        (example(spec),),
+        (example_images(spec),),
         dynamic_shapes=({0: torch.export.Dim("B")},),
     )
     for node in program.graph.nodes:
-        for note in _OF_OUR_SOURCES:
-            node.meta.pop(note, None)
+        for key in _SOURCE_METADATA:
+            node.meta.pop(key, None)
     content = BytesIO()
-    torch.export.save(program, content, extra_files={METADATA_KEY: spec.to_json(), FINISHED: str(nms)})
+    torch.export.save(program, content, extra_files={METADATA_KEY: spec.to_json(), NMS_KEY: str(nms)})
     atomic_write(path, content.getvalue())
 
 
-def example(spec: Spec) -> torch.Tensor:
-    """Images (2, h, w, 3) to trace a network with, of one number: programs store what they were traced with.
+def example_images(spec: Spec) -> torch.Tensor:
+    """Images (2, h, w, 3) to trace a network with; an expanded scalar, since programs store their example.
 
-    Two of them: a batch of 1 would be taken for a constant.
+    There are two because a batch of 1 would become a constant.
     """
     return torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(2, *spec.size, 3)

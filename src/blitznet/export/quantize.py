@@ -1,7 +1,7 @@
-"""A network in 8 bits: one QDQ file that onnxruntime and OpenVINO both run fast, and right on any processor.
+"""Static int8 quantization: one QDQ file that is fast on onnxruntime and OpenVINO, and correct on any processor.
 
-Activations are unsigned with one scale each, kernels signed with one for each channel: signed activations are
-slower than float32 on x86. Where the network meets pixels, and in what it answers, it stays in float.
+Activations are unsigned with one scale each, kernels signed with one scale per channel: signed activations are slower
+than float32 on x86. The first and last operations of the network stay in float.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,166 +15,177 @@ import numpy as np
 from blitznet.core.arrays import RGBArray, require_shape
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Spec
-from blitznet.export.activations import Moments, Seen, observe, second_moments
-from blitznet.export.folding import folded
-from blitznet.export.kernels import Kernel, correct_biases, kernels, set_kernels
+from blitznet.export.activations import Moments, TensorStats, collect_stats, second_moments
+from blitznet.export.folding import fold_constants
+from blitznet.export.kernels import Kernel, correct_biases, find_kernels, set_kernels
 from blitznet.export.onnx import write_onnx
-from blitznet.export.weight_rounding import compensated
+from blitznet.export.weight_rounding import round_with_compensation
 from blitznet.runtime.engine import INPUT_NAME
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-OPERATIONS = ("Conv", "Add", "Concat", "Resize", "Clip", "Relu", "MaxPool", "AveragePool")
-"""what is computed in 8 bits; all else is float, between its neighbours' 8 bits"""
-MOMENTS = 100
-"""images at most that 1x1 kernels are rounded for; each shows hundreds of places"""
+QUANTIZED_OPS = ("Conv", "Add", "Concat", "Resize", "Clip", "Relu", "MaxPool", "AveragePool")
+"""operators in 8 bits; all others stay in float"""
+MAX_MOMENT_IMAGES = 100
+"""images, at most, for the second moments of 1x1 kernels; each contributes hundreds of pixels"""
 
 
 @dataclass(frozen=True, slots=True)
-class InFloat:
-    """What of a graph stays in float."""
+class FloatParts:
+    """The parts of a graph that stay in float."""
 
     nodes: frozenset[str]
-    """names of nodes that are computed so"""
-    answers: frozenset[str]
-    """names of convolutions in 8 bits whose answers are not rounded to 8 bits"""
+    """names of nodes that are computed in float"""
+    outputs: frozenset[str]
+    """names of convolutions in 8 bits whose outputs are not quantized"""
 
 
 def quantize_onnx(source: Path, target: Path, images: Sequence[RGBArray], spec: Spec) -> None:
-    """Write the float32 network of `source`, as it is without post-processing, in 8 bits as `target`.
+    """Quantize a float32 file to int8. The same images result in the same file.
 
-    images: (h, w, 3) uint8 RGB of the contract's size, images such as it will see, 100 to 300 of them; what goes on
-    inside the network while it looks at them gives the scales. The same images give the same file.
-    Raises UsageError where there is no image or the file cannot be written.
+    Args:
+        source: The float32 network, without post-processing.
+        target: The file to write.
+        images: Calibration data, 100 to 300 images (h, w, 3) uint8 RGB of the spec's size, typical of later input.
+        spec: The spec of the source.
+
+    Raises:
+        UsageError: There are no images, or the file cannot be written.
     """
     if not images:
-        raise UsageError(f"{target}: expected images to calibrate on, 100 or more, got none")
+        raise UsageError(f"{target}: expected 100 or more calibration images, got none")
     for image in images:
-        require_shape(image, (*spec.size, 3), name="image to calibrate on")
-    model = folded(source)
-    spared = in_float(model)
-    seen = observe(model, _tensors(model, spared.nodes), images)
-    found = _compensated(model, kernels(model, spared.nodes), images)
-    correct_biases(model, found, {name: one.means for name, one in seen.items()})
-    set_kernels(model, found)
-    write_onnx(_quantized(model, spared, found, seen), replace(spec, precision="int8"), target)
+        require_shape(image, (*spec.size, 3), name="calibration image")
+    model = fold_constants(source)
+    floats = select_float_parts(model)
+    stats = collect_stats(model, _quantized_tensors(model, floats.nodes), images)
+    kernels = _round_kernels(model, find_kernels(model, floats.nodes), images)
+    correct_biases(model, kernels, {name: tensor.means for name, tensor in stats.items()})
+    set_kernels(model, kernels)
+    write_onnx(_insert_qdq(model, floats, kernels, stats), replace(spec, precision="int8"), target)
 
 
-def in_float(model: "ModelProto") -> InFloat:
-    """What is best left in float: where pixels come in, and where answers go out.
+def select_float_parts(model: "ModelProto") -> FloatParts:
+    """Choose what stays in float: the start of the graph, and its end.
 
-    That is all up to the first convolution, with a depthwise one right behind it, and all after the last
-    convolutions. 8 bits lose most there, and float costs little. The last convolutions themselves are in 8 bits;
-    where they are 1x1 their answers are not rounded again, which OpenVINO has for nothing (onnxruntime computes
-    them in float then, which for larger kernels would take too long).
+    That is everything up to the first convolution, a depthwise one directly after it, and everything after the last
+    convolutions. There, 8 bits cost the most accuracy and float the least time. The last convolutions are in 8 bits.
+    Where they are 1x1, their outputs are not quantized again. That is free on OpenVINO; onnxruntime then computes them
+    in float, which would be slow for larger kernels.
     """
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    used_by: dict[str, list[NodeProto]] = {}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    consumers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
-            used_by.setdefault(name, []).append(node)
+            consumers.setdefault(name, []).append(node)
 
-    def after(node: "NodeProto") -> "list[NodeProto]":
-        # a image's shape goes wherever something is resized or reshaped, which says nothing of its pixels
-        return [user for name in node.output for user in used_by.get(name, ()) if node.op_type != "Shape"]
+    def successors(node: "NodeProto") -> "list[NodeProto]":
+        # The shape of an image goes to every resize and reshape, and does not depend on its pixels.
+        return [user for name in node.output for user in consumers.get(name, ()) if node.op_type != "Shape"]
 
-    def before(node: "NodeProto") -> "list[NodeProto]":
-        return [made_by[name] for name in node.input if name in made_by]
+    def predecessors(node: "NodeProto") -> "list[NodeProto]":
+        return [producers[name] for name in node.input if name in producers]
 
-    dims = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}  # (O, I, kh, kw)
-    first = _until_convolution(used_by[INPUT_NAME], after)
-    second = _until_convolution([node for one in first if one.op_type == "Conv" for node in after(one)], after)
-    depthwise = [node for node in second if node.op_type == "Conv" and dims[node.input[1]][1] == 1]
-    last = _until_convolution([made_by[output.name] for output in model.graph.output], before)
-    after_them = [node for node in last if node.op_type != "Conv"]
-    pointwise = [node for node in last if node.op_type == "Conv" and dims[node.input[1]][2:] == (1, 1)]
-    return InFloat(
-        nodes=frozenset(node.name for node in (*first, *depthwise, *after_them)),
-        answers=frozenset(node.name for node in pointwise),
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}  # (O, I, kh, kw)
+    first = _until_convolution(consumers[INPUT_NAME], successors)
+    second = _until_convolution(
+        [user for node in first if node.op_type == "Conv" for user in successors(node)], successors
+    )
+    depthwise = [node for node in second if node.op_type == "Conv" and shapes[node.input[1]][1] == 1]
+    last = _until_convolution([producers[output.name] for output in model.graph.output], predecessors)
+    after_last = [node for node in last if node.op_type != "Conv"]
+    pointwise = [node for node in last if node.op_type == "Conv" and shapes[node.input[1]][2:] == (1, 1)]
+    return FloatParts(
+        nodes=frozenset(node.name for node in (*first, *depthwise, *after_last)),
+        outputs=frozenset(node.name for node in pointwise),
     )
 
 
 def _until_convolution(
-    start: "Iterable[NodeProto]", neighbours: "Callable[[NodeProto], list[NodeProto]]"
+    start: "Iterable[NodeProto]", neighbors: "Callable[[NodeProto], list[NodeProto]]"
 ) -> "list[NodeProto]":
-    """These nodes and all that are reached from them, no further than the first convolution on each way."""
+    """All nodes that are reached from `start`, up to and including the first convolution of each path."""
     reached: dict[str, NodeProto] = {}
-    open_ = list(start)
-    while open_:
-        node = open_.pop()
+    stack = list(start)
+    while stack:
+        node = stack.pop()
         if node.name not in reached and node.op_type != "Conv":
-            open_ += neighbours(node)
+            stack += neighbors(node)
         reached[node.name] = node
     return list(reached.values())
 
 
-def _tensors(model: "ModelProto", spared: AbstractSet[str]) -> list[str]:
-    """Names of the maps (1, D, h, w) that go into and come out of the operations in 8 bits."""
+def _quantized_tensors(model: "ModelProto", excluded: AbstractSet[str]) -> list[str]:
+    """Names of the maps (1, D, h, w) that are inputs or outputs of operations in 8 bits."""
     from onnx import TensorProto
 
-    types = {one.name: one.type.tensor_type for one in (*model.graph.value_info, *model.graph.output)}
+    types = {value.name: value.type.tensor_type for value in (*model.graph.value_info, *model.graph.output)}
     maps = {name for name, kind in types.items() if kind.elem_type == TensorProto.FLOAT and len(kind.shape.dim) == 4}
     maps -= {tensor.name for tensor in model.graph.initializer}
-    nodes = [node for node in model.graph.node if node.op_type in OPERATIONS and node.name not in spared]
+    nodes = [node for node in model.graph.node if node.op_type in QUANTIZED_OPS and node.name not in excluded]
     return sorted({name for node in nodes for name in (*node.input, *node.output)} & maps)
 
 
-def _compensated(model: "ModelProto", found: Sequence[Kernel], images: Sequence[RGBArray]) -> list[Kernel]:
-    """The kernels, the 1x1 ones rounded so that on these images their answers change least."""
+def _round_kernels(model: "ModelProto", kernels: Sequence[Kernel], images: Sequence[RGBArray]) -> list[Kernel]:
+    """The kernels, with the 1x1 ones rounded so that their outputs on the images change least."""
     inputs = {node.name: node.input[0] for node in model.graph.node}
-    matrices = [(kernel.name, inputs[kernel.node]) for kernel in found if kernel.pointwise]
-    moments = second_moments(model, [tensor for _, tensor in matrices], images[:: -(-len(images) // MOMENTS)])
-    total: dict[str, Moments] = {}
-    for name, tensor in matrices:  # a kernel may be used in several places
-        total[name] = total.get(name, np.zeros(())) + moments[tensor]
-    return compensated(found, total)
+    pointwise = [(kernel.name, inputs[kernel.node]) for kernel in kernels if kernel.pointwise]
+    step = -(-len(images) // MAX_MOMENT_IMAGES)
+    moments = second_moments(model, [tensor for _, tensor in pointwise], images[::step])
+    totals: dict[str, Moments] = {}
+    for name, tensor in pointwise:  # several convolutions may share a kernel
+        totals[name] = totals.get(name, np.zeros(())) + moments[tensor]
+    return round_with_compensation(kernels, totals)
 
 
-def _quantized(model: "ModelProto", spared: InFloat, found: Sequence[Kernel], seen: Mapping[str, Seen]) -> "ModelProto":
+def _insert_qdq(
+    model: "ModelProto", floats: FloatParts, kernels: Sequence[Kernel], stats: Mapping[str, TensorStats]
+) -> "ModelProto":
+    """The graph with QuantizeLinear and DequantizeLinear around everything that is computed in 8 bits."""
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
 
-    ranges = {name: (np.float32(one.low), np.float32(one.high)) for name, one in seen.items()}
+    ranges = {name: (np.float32(tensor.low), np.float32(tensor.high)) for name, tensor in stats.items()}
     scales = {
         kernel.name: [
             {"axis": 0, "quant_type": QuantType.QInt8, "scale": scale, "zero_point": 0} for scale in kernel.scales
         ]
-        for kernel in found
+        for kernel in kernels
     }
     quantizer = QDQQuantizer(
         model,
         per_channel=True,
-        reduce_range=False,  # the kernels' scales see to it
+        reduce_range=False,  # `kernel_scales` limits the range
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=[],
-        nodes_to_exclude=sorted(spared.nodes),
-        op_types_to_quantize=list(OPERATIONS),
+        nodes_to_exclude=sorted(floats.nodes),
+        op_types_to_quantize=list(QUANTIZED_OPS),
         extra_options={"TensorQuantOverrides": scales},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: ModelProto = quantizer.model.model
-    _leave_unrounded(quantized, spared.answers)
+    _remove_output_quantization(quantized, floats.outputs)
     return quantized
 
 
-def _leave_unrounded(model: "ModelProto", convolutions: AbstractSet[str]) -> None:
-    """Take out what rounds these convolutions' answers to 8 bits and back: their users are given them as they are."""
+def _remove_output_quantization(model: "ModelProto", convolutions: AbstractSet[str]) -> None:
+    """Remove QuantizeLinear and DequantizeLinear after these convolutions."""
     graph, outputs = model.graph, {output.name for output in model.graph.output}
-    answering = {node.output[0]: node for node in graph.node if node.name in convolutions}
-    rounding = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in answering]
-    rounded = {node.output[0]: node.input[0] for node in rounding}
-    back = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in rounded]
-    given = {node.output[0]: rounded[node.input[0]] for node in back}
-    for node in (*rounding, *back):
+    producers = {node.output[0]: node for node in graph.node if node.name in convolutions}
+    quantize = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in producers]
+    quantized = {node.output[0]: node.input[0] for node in quantize}
+    dequantize = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in quantized]
+    sources = {node.output[0]: quantized[node.input[0]] for node in dequantize}
+    for node in (*quantize, *dequantize):
         graph.node.remove(node)
-    called = {given[name]: name for name in given if name in outputs}  # an answer of the file keeps its name
-    for name, node in answering.items():
-        node.output[0] = called.get(name, name)
+    renamed = {sources[name]: name for name in sources if name in outputs}  # outputs of the file keep their names
+    for name, node in producers.items():
+        node.output[0] = renamed.get(name, name)
     for node in graph.node:
-        for place, name in enumerate(node.input):
-            source = given.get(name, name)
-            node.input[place] = called.get(source, source)
+        for index, name in enumerate(node.input):
+            source = sources.get(name, name)
+            node.input[index] = renamed.get(source, source)

@@ -45,11 +45,11 @@ def _safetensors(path: Path, spec: Spec, out: Path) -> None:
 def _onnx(path: Path, spec: Spec, out: Path) -> None:
     import onnx
 
-    from blitznet.export.onnx import describe
+    from blitznet.export.onnx import set_metadata
 
     model = onnx.load(path)
     _upgrade_v1_output(model)
-    describe(model, spec)
+    set_metadata(model, spec)
     atomic_write(out, model.SerializeToString())
 
 

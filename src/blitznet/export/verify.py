@@ -1,4 +1,4 @@
-"""Proof that a written file answers as the network does; a file that does not is not left behind."""
+"""Verification that an exported file computes what the network computes; a file that does not is deleted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,64 +16,64 @@ from blitznet.core.spec import Precision, Spec
 from blitznet.export.agreement import Agreement
 from blitznet.nets.deploy import Deployed, output_names
 from blitznet.nets.postprocess import EndToEnd, nms_output_names
-from blitznet.nets.program_engine import SUFFIX as PROGRAM
-from blitznet.nets.program_engine import ProgramEngine
+from blitznet.nets.program_engine import PROGRAM_SUFFIX, ProgramEngine
 from blitznet.postprocess.result import Result
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.onnx_engine import OnnxEngine
-from blitznet.runtime.openvino_engine import SUFFIX as OPENVINO
+from blitznet.runtime.openvino_engine import SUFFIX as OPENVINO_SUFFIX
 from blitznet.runtime.openvino_engine import OpenVinoEngine
 from blitznet.runtime.predictor import Predictor
 from blitznet.runtime.preprocess import preprocess_batch
 
-RAW = 1e-4
-"""largest difference of float32's raw answers, in standard deviations of the answer"""
-PIXELS, SCORE = 0.5, 1e-3
-"""largest differences of float32's detections"""
-MATCHED = 0.97
-"""of the detections, those that have their like in the other's, in lower precisions"""
-ALIKE: dict[Precision, float] = {"float32": 0.999, "bfloat16": 0.99, "int8": 0.98}
-"""of the class map's pixels, those of the same class"""
+MAX_RAW_DIFFERENCE = 1e-4
+"""of float32's raw outputs, in standard deviations of the output"""
+MAX_BOX_DIFFERENCE, MAX_SCORE_DIFFERENCE = 0.5, 1e-3
+"""of float32's detections, pixels and scores"""
+MIN_MATCHED_DETECTIONS = 0.97
+"""fraction of detections that must have a match"""
+MIN_EQUAL_PIXELS: dict[Precision, float] = {"float32": 0.999, "bfloat16": 0.99, "int8": 0.98}
+"""fraction of class-map pixels that must have the same class"""
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One measured agreement beside its bound."""
+class ParityCheck:
+    """One measured agreement and its limit."""
 
-    what: str
+    name: str
     value: float
-    bound: float | None = None
-    """None: told, not judged"""
-    least: bool = False
-    """whether the bound is the least that will do, a share of 1; else it is the most"""
+    limit: float | None = None
+    """None: reported only"""
+    is_minimum: bool = False
+    """whether the limit is a minimum fraction; otherwise it is a maximum difference"""
 
     @property
     def excess(self) -> float:
-        """How many times as far off as is allowed; above 1 is too far."""
-        if self.bound is None:
+        """Difference as a multiple of the allowed one; the check fails above 1."""
+        if self.limit is None:
             return 0.0
-        off = (1 - self.value) / (1 - self.bound) if self.least else self.value / self.bound
-        return off if np.isfinite(off) else np.inf  # not a number is as far as can be
+        excess = (1 - self.value) / (1 - self.limit) if self.is_minimum else self.value / self.limit
+        return excess if np.isfinite(excess) else np.inf  # not a number is a failure
 
     def __str__(self) -> str:
-        bound = "" if self.bound is None else f", expected {'at least' if self.least else 'at most'} {self.bound:.4g}"
-        return f"{self.what}: {self.value:.4g}{bound}"
+        kind = "at least" if self.is_minimum else "at most"
+        expected = "" if self.limit is None else f"expected {kind} {self.limit:.4g}, got "
+        return f"{self.name}: {expected}{self.value:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """How well two engines agree over some images."""
+class ParityReport:
+    """Agreement of two engines over some images."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[ParityCheck, ...]
 
-    def worst(self) -> Check | None:
-        """The check that fails by most; None if none does."""
+    def worst_failure(self) -> ParityCheck | None:
+        """The failed check with the largest excess; None if all passed."""
         worst = max(self.checks, key=lambda check: check.excess)
         return worst if worst.excess > 1 else None
 
 
-class Eager:
-    """The network as it is in memory, by torch, in float32: what every file is compared with."""
+class EagerEngine:
+    """Runs a network in memory by torch, in float32: the reference for every exported file."""
 
     name = "torch"
 
@@ -84,95 +84,128 @@ class Eager:
         self._names = nms_output_names(spec) if nms else output_names(spec)
 
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
-        """Answers to images (B, h, w, 3) uint8 RGB."""
+        """Outputs for images (B, h, w, 3) uint8 RGB."""
         with torch.inference_mode():
             arrays = (tensor.numpy() for tensor in self._module(torch.from_numpy(images)))
             return outputs_from(dict(zip(self._names, arrays, strict=True)), source=self.spec.name)
 
 
 def verify(
-    path: Path, net: nn.Module, spec: Spec, images: Sequence[ImageSource], *, nms: bool = False, forgive: bool = False
-) -> Parity:
-    """Compare the file, through the engine meant for it, with the network it was made from, over `images`.
+    path: Path,
+    net: nn.Module,
+    spec: Spec,
+    images: Sequence[ImageSource],
+    *,
+    nms: bool = False,
+    strict: bool = True,
+) -> ParityReport:
+    """Compare a file, on the engine that it is meant for, with the network that it was exported from.
 
-    float32: raw answers must agree within 1e-4 of their deviation, boxes within 0.5 pixels, scores within 1e-3,
-    class maps on 99.9 % of the pixels. Lower precisions: 97 % of the clear boxes must have their like among the
-    other's, and class maps agree on 99 % (bfloat16) or 98 % (int8).
-    Raises ModelError naming the largest difference where they do not, and deletes the file; with `forgive` only
-    what should be exact is judged so, float32.
+    In float32, raw outputs must agree to 1e-4 of their standard deviation, boxes to 0.5 pixels, scores to 1e-3 and
+    class maps on 99.9 % of the pixels. In lower precisions, 97 % of the detections with a score of at least 0.3 must
+    match, and class maps must agree on 99 % (bfloat16) or 98 % (int8) of the pixels.
+
+    Args:
+        path: The file. It is deleted if the verification fails.
+        net: The network.
+        spec: The spec of the file.
+        images: Images to compare on.
+        nms: Whether post-processing is inside the file.
+        strict: Whether a file of lower precision can fail. float32 always can.
+
+    Raises:
+        ModelError: The file differs from the network, has another spec or cannot be opened.
     """
     try:
-        written = engine_for(path, spec)
-        if written.spec != spec:
-            raise ModelError(f"{path}: the contract in the file is not the network's; the file was not kept")
-        parity = compare(Eager(net, spec, nms=nms), written, images)
-        worst = parity.worst()
-        if worst is not None and not (forgive and spec.precision != "float32"):
-            way_out = "" if spec.precision == "float32" else ", keep one with --allow-drop"
-            raise ModelError(f"{path}: does not answer as the network does, {worst}; the file was not kept{way_out}")
+        engine = engine_for(path, spec)
+        if engine.spec != spec:
+            raise ModelError(f"{path}: expected the network's spec in the file, got another; the file was deleted")
+        report = compare(EagerEngine(net, spec, nms=nms), engine, images)
+        failure = report.worst_failure()
+        exact = spec.precision == "float32"
+        if failure is not None and (strict or exact):
+            hint = "" if exact else "; keep such a file with --allow-accuracy-drop"
+            raise ModelError(f"{path}: outputs differ from the network's; {failure}; the file was deleted{hint}")
     except Exception:
         path.unlink(missing_ok=True)
         raise
-    return parity
+    return report
 
 
 def engine_for(path: Path, spec: Spec) -> Engine:
-    """The engine a file is meant for: it computes in the contract's precision."""
-    if path.suffix == PROGRAM:
+    """The engine that a file is meant for, which computes in the spec's precision."""
+    if path.suffix == PROGRAM_SUFFIX:
         return ProgramEngine(path)
-    if path.suffix == OPENVINO or spec.precision == "bfloat16":
+    if path.suffix == OPENVINO_SUFFIX or spec.precision == "bfloat16":
         return OpenVinoEngine(path)
     return OnnxEngine(path)
 
 
-def compare(one: Engine, other: Engine, image_sources: Sequence[ImageSource]) -> Parity:
-    """How well `other` agrees with `one`, judged as the precision of `other`'s contract allows."""
-    raw: dict[str, float] = {}
+def compare(reference: Engine, engine: Engine, image_sources: Sequence[ImageSource]) -> ParityReport:
+    """Compare the outputs of two engines.
+
+    Args:
+        reference: The engine to compare with.
+        engine: The engine to check; its precision selects the limits.
+        image_sources: Images to run both on.
+    """
+    raw_differences: dict[str, float] = {}
     agreement = Agreement()
     for image in image_sources:
-        images = preprocess_batch([image], one.spec)
-        a, b = one.run(images), other.run(images)
-        if isinstance(a, Outputs) and isinstance(b, Outputs):
-            for name in output_names(one.spec):
-                raw[name] = max(raw.get(name, 0.0), _raw_difference(a, b, name))
-        agreement.add(*(_result(engine.spec, given, image) for engine, given in ((one, a), (other, b))))
-    return Parity(_checks(raw, agreement, other.spec))
+        pixels = preprocess_batch([image], reference.spec)
+        expected, actual = reference.run(pixels), engine.run(pixels)
+        if isinstance(expected, Outputs) and isinstance(actual, Outputs):
+            for name in output_names(reference.spec):
+                difference = _raw_difference(expected, actual, name)
+                raw_differences[name] = max(raw_differences.get(name, 0.0), difference)
+        agreement.add(_to_result(reference.spec, expected, image), _to_result(engine.spec, actual, image))
+    return ParityReport(_checks(raw_differences, agreement, engine.spec))
 
 
-def _checks(raw: dict[str, float], agreement: Agreement, spec: Spec) -> tuple[Check, ...]:
+def _checks(raw_differences: dict[str, float], agreement: Agreement, spec: Spec) -> tuple[ParityCheck, ...]:
     exact = spec.precision == "float32"
-    checks = [Check(f"{name}, in deviations", apart, RAW if exact else None) for name, apart in raw.items()]
+    checks = [
+        ParityCheck(f"{name}: largest difference / standard deviation", value, MAX_RAW_DIFFERENCE if exact else None)
+        for name, value in raw_differences.items()
+    ]
     if "detection" in spec.tasks:
+        boxes, scores = agreement.max_box_difference, agreement.max_score_difference
         checks += [
-            Check("sides of boxes, pixels", agreement.pixels, PIXELS if exact else None),
-            Check("scores", agreement.score, SCORE if exact else None),
-            Check("share of boxes that have their like", agreement.matched, MATCHED, least=True),
+            ParityCheck("boxes: largest difference in pixels", boxes, MAX_BOX_DIFFERENCE if exact else None),
+            ParityCheck("scores: largest difference", scores, MAX_SCORE_DIFFERENCE if exact else None),
+            ParityCheck(
+                "detections: matched fraction", agreement.matched_detections, MIN_MATCHED_DETECTIONS, is_minimum=True
+            ),
         ]
     if "segmentation" in spec.tasks:
-        checks.append(Check("share of pixels of the same class", agreement.alike, ALIKE[spec.precision], least=True))
+        minimum = MIN_EQUAL_PIXELS[spec.precision]
+        checks.append(
+            ParityCheck("class map: fraction of equal pixels", agreement.equal_pixels, minimum, is_minimum=True)
+        )
     return tuple(checks)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
-    """An engine that has answered already, so that a predictor can make a Result of it."""
+class _RecordedEngine:
+    """An engine that returns given outputs, so that a predictor makes a Result of them."""
 
     spec: Spec
-    given: Outputs | NmsOutputs
+    outputs: Outputs | NmsOutputs
     name: str = "torch"
 
-    def run(self, images: RGBArray) -> Outputs | NmsOutputs:  # noqa: ARG002 - they have been seen
-        """The answer."""
-        return self.given
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:  # noqa: ARG002 - they were computed before
+        """The outputs."""
+        return self.outputs
 
 
-def _result(spec: Spec, given: Outputs | NmsOutputs, image: ImageSource) -> Result:
-    return Predictor(_Answered(spec, given))(image)
+def _to_result(spec: Spec, outputs: Outputs | NmsOutputs, image: ImageSource) -> Result:
+    return Predictor(_RecordedEngine(spec, outputs))(image)
 
 
-def _raw_difference(a: Outputs, b: Outputs, name: str) -> float:
-    one, other = getattr(a, name), getattr(b, name)
-    if one is None or other is None or one.shape != other.shape:
+def _raw_difference(expected: Outputs, actual: Outputs, name: str) -> float:
+    """Largest difference of an output in standard deviations; infinite if it is missing or not a number."""
+    a, b = getattr(expected, name), getattr(actual, name)
+    if a is None or b is None or a.shape != b.shape:
         return np.inf
-    apart = float(np.abs(one - other).max()) / max(float(one.std()), 1e-12)
-    return apart if np.isfinite(apart) else np.inf  # not a number is as far as can be
+    difference = float(np.abs(a - b).max()) / max(float(a.std()), 1e-12)
+    return difference if np.isfinite(difference) else np.inf

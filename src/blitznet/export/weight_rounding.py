@@ -1,7 +1,7 @@
-"""Which way each number of a 1x1 kernel is rounded: not to the nearest, but so that its answers change least.
+"""Rounding of 1x1 kernels that minimizes the change of their outputs, instead of rounding to nearest.
 
-What rounding one number adds to an answer, the numbers not yet rounded can take back as far as their inputs go up and
-down together. Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, 2023.
+The error of one rounded weight is compensated by the weights that are not rounded yet, as far as their inputs
+correlate. Frantar et al., GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, 2023.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,47 +14,52 @@ from blitznet.export.activations import Moments
 from blitznet.export.kernels import Kernel
 
 _DAMPING = 0.01
-"""of the mean second moment, added to each: what images did not show may still come"""
-_TOGETHER = 128
+"""fraction of the mean second moment that is added to each: other images will vary more than the calibration images"""
+_MAX_PAIR_SUM = 128
 
 
-def compensated(found: Sequence[Kernel], moments: Mapping[str, Moments]) -> list[Kernel]:
-    """The kernels, those of them with moments rounded with what they see in mind.
+def round_with_compensation(kernels: Sequence[Kernel], moments: Mapping[str, Moments]) -> list[Kernel]:
+    """Round kernels by GPTQ.
 
-    moments: by the name of a kernel that is 1x1 in one group, the second moments (I, I) of its input channels.
+    Args:
+        kernels: The kernels.
+        moments: By the name of a pointwise kernel, the second moments (I, I) of its input channels.
+
+    Returns:
+        The kernels; those without moments are unchanged.
     """
     return [
-        replace(kernel, rounded=_rounded(kernel, moments[kernel.name])) if kernel.name in moments else kernel
-        for kernel in found
+        replace(kernel, rounded=_round_kernel(kernel, moments[kernel.name])) if kernel.name in moments else kernel
+        for kernel in kernels
     ]
 
 
-def _rounded(kernel: Kernel, moments: Moments) -> Floats:
-    """(O, I, 1, 1): one input channel after the other, the strongest first, its error spread over those to come."""
-    strong = np.argsort(-np.diag(moments), kind="stable")
-    left = np.asarray(kernel.values[:, strong, 0, 0], np.float64)  # (O, I) what is still to be rounded
-    limits, scales = _limits(kernel)[:, strong], np.asarray(kernel.scales, np.float64)
-    spread = _spread(moments[np.ix_(strong, strong)])
-    whole = np.empty_like(left)
-    for place in range(left.shape[1]):
-        whole[:, place] = np.clip(np.round(left[:, place] / scales), -limits[:, place], limits[:, place])
-        error = left[:, place] - whole[:, place] * scales
-        left[:, place:] -= error[:, None] / spread[place, place] * spread[place, place:]
-    back = np.argsort(strong)
-    return np.asarray((whole * scales[:, None])[:, back, None, None], np.float32)
+def _round_kernel(kernel: Kernel, moments: Moments) -> Floats:
+    """(O, I, 1, 1): rounds channel after channel, the strongest first, and spreads its error over the rest."""
+    order = np.argsort(-np.diag(moments), kind="stable")
+    values = np.asarray(kernel.values[:, order, 0, 0], np.float64)  # (O, I) those from the current channel on change
+    limits, scales = _integer_limits(kernel)[:, order], np.asarray(kernel.scales, np.float64)
+    compensation = _compensation(moments[np.ix_(order, order)])
+    integers = np.empty_like(values)
+    for channel in range(values.shape[1]):
+        integers[:, channel] = np.clip(np.round(values[:, channel] / scales), -limits[:, channel], limits[:, channel])
+        error = values[:, channel] - integers[:, channel] * scales
+        values[:, channel:] -= error[:, None] / compensation[channel, channel] * compensation[channel, channel:]
+    inverse_order = np.argsort(order)
+    return np.asarray((integers * scales[:, None])[:, inverse_order, None, None], np.float32)
 
 
-def _limits(kernel: Kernel) -> Floats:
-    """(O, I) how far from 0 each number may go in steps, so that no two exceed 128 together (see `kernel_scales`)."""
-    steps = np.abs(np.round(kernel.values[:, :, 0, 0] / kernel.scales[:, None]))
-    largest = steps.argmax(1)[:, None]  # (O, 1)
-    most = np.take_along_axis(steps, largest, 1)
-    limits = np.repeat(_TOGETHER - most, steps.shape[1], axis=1)
-    np.put_along_axis(limits, largest, most, 1)
+def _integer_limits(kernel: Kernel) -> Floats:
+    """(O, I) largest absolute integer of each weight, so that no two exceed 128 together (see `kernel_scales`)."""
+    integers = np.abs(np.round(kernel.values[:, :, 0, 0] / kernel.scales[:, None]))
+    largest = integers.argmax(1)[:, None]  # (O, 1)
+    maximum = np.take_along_axis(integers, largest, 1)
+    limits = np.repeat(_MAX_PAIR_SUM - maximum, integers.shape[1], axis=1)
+    np.put_along_axis(limits, largest, maximum, 1)
     return limits
 
 
-def _spread(moments: Moments) -> Moments:
-    """(I, I) upper triangular: in row i, how the channels after the i-th make up for an error of it."""
+def _compensation(moments: Moments) -> Moments:
+    """(I, I) upper triangular: row i holds how the channels after the i-th compensate its error."""
     damped = moments + np.eye(len(moments)) * (_DAMPING * np.diag(moments).mean() + np.finfo(np.float32).tiny)
     return np.asarray(np.linalg.cholesky(np.linalg.inv(damped)).T)

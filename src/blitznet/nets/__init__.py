@@ -1,5 +1,5 @@
-"""Networks in torch: encoders, streams, heads, their files and the engine that runs them.
+"""Networks in torch: encoders, streams, heads, their files and the engines that run them.
 
-May import: core; torch, safetensors. Imports no other room of the house.
-Never comes in: data sets, losses, training, printing.
+May import: core; torch, safetensors.
+Never imports: other packages of blitznet: no data sets, losses, training or printing.
 """

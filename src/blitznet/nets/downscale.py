@@ -1,4 +1,4 @@
-"""The downscale stream: the encoder's maps, and ever coarser ones after them (paper 3.2)."""
+"""The downscale stream: the encoder's maps, then ever coarser ones (paper 3.2)."""
 
 from torch import nn
 
@@ -7,23 +7,24 @@ from blitznet.nets.resnet import Bottleneck, stage
 
 
 class DownscaleStream(Downscale):
-    """`extra` blocks of two bottlenecks, each halving the map and keeping the encoder's width.
+    """`extra_levels` blocks of two bottlenecks; each halves the map and keeps the encoder's channels.
 
-    The paper says 512 wide; the release is 2048 wide with 512 inside, and so is this on a ResNet-50.
+    The paper states 512 channels. The original implementation has 2048 with 512 hidden ones, and so has this stream
+    on a ResNet-50.
     """
 
-    def __init__(self, encoder: Encoder, extra: int) -> None:
+    def __init__(self, encoder: Encoder, extra_levels: int) -> None:
         super().__init__()
-        wide = encoder.channels[-1]
-        self.channels = encoder.channels + (wide,) * extra
-        self.strides = encoder.strides + tuple(encoder.strides[-1] * 2 ** (k + 1) for k in range(extra))
+        channels, stride = encoder.out_channels[-1], encoder.strides[-1]
+        self.out_channels = encoder.out_channels + (channels,) * extra_levels
+        self.strides = encoder.strides + tuple(stride * 2 ** (level + 1) for level in range(extra_levels))
         self.blocks = nn.ModuleList(
-            stage(Bottleneck, wide, wide // Bottleneck.expansion, depth=2, stride=2, layout="caffe")
-            for _ in range(extra)
+            stage(Bottleneck, channels, channels // Bottleneck.expansion, depth=2, stride=2, layout="caffe")
+            for _ in range(extra_levels)
         )
 
     def forward(self, maps: Maps) -> Maps:
-        """The encoder's maps and `extra` more."""
+        """The encoder's maps, then `extra_levels` coarser ones."""
         coarser = [maps[-1]]
         for block in self.blocks:
             coarser.append(block(coarser[-1]))

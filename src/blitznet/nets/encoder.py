@@ -1,4 +1,4 @@
-"""The paper family's encoders by name."""
+"""The encoders of the paper's family by name."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 
 
 def make_encoder(name: str) -> Encoder:
-    """The encoder of that name, with fresh weights. Raises ModelError if there is none."""
+    """The encoder of that name, randomly initialized. Raises ModelError for an unknown name."""
     if name not in ENCODERS:
         raise ModelError(f"encoder: expected one of {', '.join(ENCODERS)}, got '{name}'")
     return ENCODERS[name]()

@@ -1,30 +1,30 @@
 """MobileNetV2 as SSDLite uses it, and its downscale stream.
 
-Source: Sandler et al. 2018, sections 3 and 6.2, in TensorFlow's form: SAME padding, ReLU6, norms with
-epsilon 1e-3. Other light networks are built of the same pieces.
+Source: Sandler et al. 2018, sections 3 and 6.2, as TensorFlow implements it: SAME padding, ReLU6, batch norms with
+epsilon 1e-3. Other light networks use the same blocks.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blitznet.nets.blocks import init_normal_
+from blitznet.nets.blocks import init_trunc_normal_
 from blitznet.nets.parts import Downscale, Encoder, Maps
 
 EPSILON = 1e-3
-"""of every batch norm: TensorFlow's, which the weights were learned with"""
+"""of every batch norm: the value of TensorFlow, with which the pretrained weights were trained"""
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias whose output has ceil(side / stride) cells, padded as TensorFlow's SAME.
+    """Convolution without bias, padded as TensorFlow's SAME: h w become ceil(h / stride) ceil(w / stride).
 
-    At stride 2 an even side is padded by one less at its start than at its end, so the padding is a
-    matter of the input's size.
+    At stride 2 an even height or width is padded by one less at its start than at its end, so the padding depends on
+    the size of the input.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
-        super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        init_normal_(self, 2.0)
+        super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+        init_trunc_normal_(self, 2.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D, ceil(h / stride), ceil(w / stride))."""
@@ -36,12 +36,12 @@ class SameConv(nn.Conv2d):
 
 
 class LiteConv(nn.Module):
-    """SAME convolution, batch norm and an activation: ReLU6 unless another, or none, is wanted."""
+    """SAME convolution, batch norm and an activation, by default ReLU6."""
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
+        in_channels: int,
+        out_channels: int,
         kernel: int = 1,
         *,
         stride: int = 1,
@@ -49,8 +49,8 @@ class LiteConv(nn.Module):
         activation: type[nn.Module] = nn.ReLU6,
     ) -> None:
         super().__init__()
-        self.conv = SameConv(inputs, outputs, kernel, stride, groups)
-        self.norm = nn.BatchNorm2d(outputs, eps=EPSILON)
+        self.conv = SameConv(in_channels, out_channels, kernel, stride, groups)
+        self.norm = nn.BatchNorm2d(out_channels, eps=EPSILON)
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,21 +60,23 @@ class LiteConv(nn.Module):
 
 
 def depthwise(channels: int, kernel: int = 3, stride: int = 1) -> LiteConv:
-    """A convolution of each channel by itself, batch norm, ReLU6."""
+    """Depthwise convolution, batch norm, ReLU6."""
     return LiteConv(channels, channels, kernel, stride=stride, groups=channels)
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to more channels, depthwise, 1x1 to few without activation; plus the input where shapes allow."""
+    """1x1 to more channels, depthwise, 1x1 to fewer without activation; the input is added if shapes allow."""
 
-    def __init__(self, inputs: int, outputs: int, *, expansion: int = 6, kernel: int = 3, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, expansion: int = 6, kernel: int = 3, stride: int = 1
+    ) -> None:
         super().__init__()
-        inner = inputs * expansion
+        hidden = in_channels * expansion
         self.stride = stride
-        self.residual = stride == 1 and inputs == outputs
-        self.expand: nn.Module = LiteConv(inputs, inner) if expansion > 1 else nn.Identity()
-        self.depthwise = depthwise(inner, kernel, stride)
-        self.project = LiteConv(inner, outputs, activation=nn.Identity)
+        self.residual = stride == 1 and in_channels == out_channels
+        self.expand: nn.Module = LiteConv(in_channels, hidden) if expansion > 1 else nn.Identity()
+        self.depthwise = depthwise(hidden, kernel, stride)
+        self.project = LiteConv(hidden, out_channels, activation=nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D', h', w')."""
@@ -82,7 +84,7 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
     def reduce(self, expanded: Tensor) -> Tensor:
-        """The block's second half, for an encoder that taps the expansion."""
+        """The block after its expansion, for an encoder that also returns the expansion."""
         out: Tensor = self.project(self.depthwise(expanded))
         return out
 
@@ -94,11 +96,11 @@ _STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 
 class MobileNetV2(Encoder):
     """(B, 3, S, S) -> maps at strides 4, 8, 16, 32.
 
-    As in SSDLite the map at stride 16 is the expansion inside the block that goes on to stride 32, and
-    the last one comes after the final 1x1 convolution.
+    As in SSDLite the map at stride 16 is the expansion inside the block that reduces to stride 32, and the last map is
+    the output of the final 1x1 convolution.
     """
 
-    channels = (24, 32, 576, 1280)
+    out_channels = (24, 32, 576, 1280)
     strides = (4, 8, 16, 32)
 
     def __init__(self) -> None:
@@ -108,7 +110,7 @@ class MobileNetV2(Encoder):
         self.last = LiteConv(320, 1280)
 
     def forward(self, images: Tensor) -> Maps:
-        """The four maps, finest first; pixels are expected in -1..1."""
+        """The four maps, finest first, of images normalized to -1..1."""
         x, maps = self.stem(images), []
         for index, block in enumerate(self.blocks):
             assert isinstance(block, InvertedResidual)
@@ -123,24 +125,27 @@ class MobileNetV2(Encoder):
         return (*maps, self.last(x))
 
 
-def _blocks(inputs: int) -> list[InvertedResidual]:
+def _blocks(in_channels: int) -> list[InvertedResidual]:
     blocks = []
-    for index, (outputs, count, stride) in enumerate(_STAGES):
-        for number in range(count):
-            first = number == 0
-            blocks.append(InvertedResidual(inputs, outputs, expansion=6 if index else 1, stride=stride if first else 1))
-            inputs = outputs
+    for stage, (out_channels, count, stride) in enumerate(_STAGES):
+        for index in range(count):
+            blocks.append(
+                InvertedResidual(
+                    in_channels, out_channels, expansion=6 if stage else 1, stride=stride if index == 0 else 1
+                )
+            )
+            in_channels = out_channels
     return blocks
 
 
 class ExtraBlock(nn.Module):
     """One step of the downscale stream: 1x1 to fewer channels, depthwise at stride 2, 1x1 to more."""
 
-    def __init__(self, inputs: int, inner: int, outputs: int) -> None:
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.reduce = LiteConv(inputs, inner)
-        self.depthwise = depthwise(inner, stride=2)
-        self.project = LiteConv(inner, outputs)
+        self.reduce = LiteConv(in_channels, hidden_channels)
+        self.depthwise = depthwise(hidden_channels, stride=2)
+        self.project = LiteConv(hidden_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D', ceil(h / 2), ceil(w / 2))."""
@@ -149,20 +154,22 @@ class ExtraBlock(nn.Module):
 
 
 class LiteDownscale(Downscale):
-    """SSDLite's extra layers: up to four ever coarser maps of 512, 256, 256 and 128 channels after the encoder's."""
+    """SSDLite's extra layers: ever coarser maps of 512, 256, 256 and then 128 channels after the encoder's."""
 
-    def __init__(self, encoder: Encoder, extra: int) -> None:
+    def __init__(self, encoder: Encoder, extra_levels: int) -> None:
         super().__init__()
-        wide = (512, 256, 256, *(128,) * extra)[:extra]
-        self.channels = (*encoder.channels, *wide)
-        self.strides = encoder.strides + tuple(encoder.strides[-1] * 2 ** (k + 1) for k in range(extra))
-        sources = self.channels[len(encoder.channels) - 1 :]
+        own = (512, 256, 256, *(128,) * extra_levels)[:extra_levels]
+        self.out_channels = (*encoder.out_channels, *own)
+        stride = encoder.strides[-1]
+        self.strides = encoder.strides + tuple(stride * 2 ** (level + 1) for level in range(extra_levels))
+        sources = self.out_channels[len(encoder.out_channels) - 1 :]
         self.blocks = nn.ModuleList(
-            ExtraBlock(source, outputs // 2, outputs) for source, outputs in zip(sources, wide, strict=False)
+            ExtraBlock(source, out_channels // 2, out_channels)
+            for source, out_channels in zip(sources, own, strict=False)
         )
 
     def forward(self, maps: Maps) -> Maps:
-        """The encoder's maps and the stream's own after them."""
+        """The encoder's maps, then the stream's own."""
         for block in self.blocks:
             maps = (*maps, block(maps[-1]))
         return maps

@@ -1,7 +1,7 @@
-"""What every network of the house is put together from.
+"""The parts that every network consists of, as interfaces.
 
-The five parts of the paper's figure 2, and two beside them, as base classes that say what goes in and out. A family
-(`paper`, `ssd`, `lite`, `ssd_lite`) is a function that makes them; `BlitzNet` is the one class that runs them.
+Five parts are those of the paper's figure 2; the SSD head and the detection prior are additions of the light networks.
+A family (`paper`, `ssd`, `lite`, `ssd_lite`) is a function that builds the parts; `BlitzNet` runs them.
 """
 
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ Maps: TypeAlias = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
-    """What the network answers for a batch; a task that it does not have is None.
+class HeadOutputs:
+    """Raw outputs of a network for a batch; those of a task that the network does not have are None.
 
-    Rows of the first two follow the anchors: map, row, column, anchor; finest map first.
+    The A rows of `offsets` and `logits` follow the anchors: map (finest first), row, column, anchor of the cell.
     """
 
     offsets: Tensor | None
-    """(B, A, 4) corrections to the anchors"""
+    """box offsets (B, A, 4), relative to the anchors"""
     logits: Tensor | None
-    """(B, A, C) class logits, background first"""
+    """class logits (B, A, C), background first"""
     segmentation_logits: Tensor | None
-    """(B, C, h, w) segmentation logits, background first"""
+    """segmentation logits (B, C, h, w), background first"""
 
 
 class Encoder(nn.Module):
-    """images (B, 3, H, W), normalised -> Maps. It tells each map's width and stride, so heads never guess."""
+    """Normalized images (B, 3, H, W) -> one feature map per stride."""
 
-    channels: tuple[int, ...]
-    """D of each map, finest first"""
+    out_channels: tuple[int, ...]
+    """channels of each map, finest first"""
     strides: tuple[int, ...]
-    """pixels of the image per cell; a map's side is ceil(side / stride)"""
+    """pixels of the image per cell of each map; a map of an H W image has ceil(H / stride) x ceil(W / stride) cells"""
 
     def forward(self, images: Tensor) -> Maps:
         """Maps of the images, finest first, one for each of `strides`."""
@@ -45,109 +45,114 @@ class Encoder(nn.Module):
 
 
 class Downscale(nn.Module):
-    """Maps of the encoder -> the same maps and coarser ones after them."""
+    """Maps of the encoder -> the same maps, then ever coarser ones."""
 
-    channels: tuple[int, ...]
-    """D of each map given, the encoder's included"""
+    out_channels: tuple[int, ...]
+    """channels of each returned map, those of the encoder included"""
     strides: tuple[int, ...]
+    """pixels of the image per cell of each returned map"""
 
     def forward(self, maps: Maps) -> Maps:
-        """The maps that came in, and the stream's own after them."""
+        """The given maps, then the stream's own."""
         raise NotImplementedError
 
 
 class Upscale(nn.Module):
-    """Maps of the downscale stream -> the maps that predict: one for each anchor stride, then one of 1x1."""
+    """Maps of the downscale stream -> the maps that the heads read: one for each anchor stride, then one of 1x1."""
 
-    channels: tuple[int, ...]
-    """D of each map given, the pooled one included"""
+    out_channels: tuple[int, ...]
+    """channels of each returned map, the pooled one included"""
 
     def forward(self, maps: Maps) -> Maps:
-        """The maps that predict, finest first, the pooled one last."""
+        """The maps that the heads read, finest first, the pooled one last."""
         raise NotImplementedError
 
 
-class Detection(nn.Module):
-    """Maps that predict -> for each of them offsets (B, P * 4, h, w) and class logits (B, P * C, h, w)."""
+class DetectionHead(nn.Module):
+    """Maps of the upscale stream -> box offsets (B, P * 4, h, w) and class logits (B, P * C, h, w) of each map."""
 
-    classes: int
-    """C"""
+    num_classes: int
+    """C, background included"""
 
     def forward(self, maps: Maps) -> tuple[Maps, Maps]:
-        """Offsets and logits of the P anchors of each cell; channel = anchor * 4 + number, anchor * C + class."""
+        """Offsets and logits of the P anchors of each cell; channel = anchor * 4 + offset, anchor * C + class."""
         raise NotImplementedError
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
-        """The convolutions that give logits: channel = anchor * C + class."""
+        """The convolutions that return logits: channel = anchor * C + class."""
         raise NotImplementedError
 
 
 class SsdHead(nn.Module):
-    """Maps of the downscale stream -> offsets and class logits that are added to the detection head's.
+    """Maps of the downscale stream -> offsets and class logits that are added to those of the detection head.
 
     Those of the pooled map are (B, P * 4, 1, 1) and (B, P * C, 1, 1).
     """
 
     def forward(self, down: Maps, up: Maps) -> tuple[Maps, Maps]:
-        """Offsets of each map but the finest, or of none; logits of each; of the upscale stream only sizes are read."""
+        """Offsets of each map but the finest, or no offsets; logits of each map. Only the sizes of `up` are used."""
         raise NotImplementedError
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
-        """The convolutions that give logits: channel = anchor * C + class."""
+        """The convolutions that return logits: channel = anchor * C + class."""
         raise NotImplementedError
 
 
-class Segmentation(nn.Module):
-    """Maps that predict, and the encoder's for fine detail -> features, and segmentation logits (B, C, h, w)."""
+class SegmentationHead(nn.Module):
+    """Maps of the upscale stream, and the encoder's for fine detail -> features and segmentation logits."""
 
     classifier: nn.Conv2d
     """features -> logits"""
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:
-        """What the classes are told from (B, D, h, w), at the head's own stride."""
+        """The input of the classifier (B, D, h, w), at the head's stride."""
         raise NotImplementedError
 
     def forward(self, maps: Maps, encoded: Maps) -> tuple[Tensor, Tensor]:
-        """Features (B, D, h, w) and logits (B, C, h, w) at the head's own stride."""
+        """Features (B, D, h, w) and segmentation logits (B, C, h, w), at the head's stride."""
         features = self.features(maps, encoded)
         return features, self.classifier(features)
 
     def class_layers(self) -> tuple[nn.Conv2d, ...]:
-        """The convolutions that give logits: channel = class."""
+        """The convolutions that return logits: channel = class."""
         return (self.classifier,)
 
 
 class DetectionPrior(nn.Module):
-    """What the boxes' class logits say of the class map: (B, C, h, w), added to the segmentation logits."""
+    """Class logits of the boxes -> logits (B, C, h, w) that are added to the segmentation logits."""
 
     def forward(self, logits: Tensor, up: Maps, features: Tensor) -> Tensor:
-        """Of class logits (B, A, C), the maps they stand on, and the segmentation head's features."""
+        """Added logits from class logits (B, A, C), the maps of the anchors and the segmentation head's features."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkParts:
-    """The parts of one network; a task that it does not have is None."""
+    """The parts of one network; a part that it does not have is None."""
 
     encoder: Encoder
     downscale: Downscale
     upscale: Upscale
-    detection: Detection | None
-    segmentation: Segmentation | None
+    detection: DetectionHead | None
+    segmentation: SegmentationHead | None
     ssd_head: SsdHead | None = None
     detection_prior: DetectionPrior | None = None
 
 
 def require_strides(spec: Spec, strides: tuple[int, ...]) -> None:
-    """Raise ModelError unless the maps that predict have the anchors' strides."""
+    """Raise ModelError unless the maps that the heads read have the strides of the anchors."""
     if strides != spec.anchors.strides:
         raise ModelError(
-            f"{spec.name}: {spec.network.encoder} with {spec.network.extra_levels} extra blocks predicts at strides "
-            f"{strides}, the anchors are laid out for {spec.anchors.strides}; change `extra` or the anchors"
+            f"{spec.name}: expected maps of the anchors' strides {spec.anchors.strides}, got {strides} from "
+            f"{spec.network.encoder} with {spec.network.extra_levels} extra levels; "
+            "change `extra_levels` or the anchors"
         )
 
 
 def require_boxes_only(spec: Spec) -> None:
-    """Raise ModelError where a baseline without an upscale stream is asked for a class map."""
+    """Raise ModelError if a baseline without an upscale stream is to have a segmentation head."""
     if "segmentation" in spec.tasks:
-        raise ModelError(f"{spec.name}: the {spec.network.family} family has no class map; set tasks to detection only")
+        raise ModelError(
+            f"{spec.name}: expected tasks of the {spec.network.family} family, which has no class map, "
+            f"got {list(spec.tasks)}; set tasks to detection"
+        )

@@ -1,8 +1,8 @@
-"""The paper's post-processing (3.5) in torch: all images and classes abreast, every shape known beforehand.
+"""The paper's post-processing (3.5) in torch, for all images and classes at once, with static shapes.
 
-Nothing here asks what a tensor holds, so it never waits for the device: it can be exported, compiled and
-captured as a CUDA graph. The exact reference is the numpy finishing of `runtime`; answers are the same but for
-equal scores at the edge of a class's candidates.
+No step depends on the values of a tensor, so it never waits for the device and can be exported, compiled or captured as
+a CUDA graph. The numpy implementation in `blitznet.postprocess` is the reference. The results are equal, except where
+equal scores compete for the last of a class's candidates.
 """
 
 import torch
@@ -15,123 +15,148 @@ from blitznet.core.outputs import NMS_OUTPUT_NAMES
 from blitznet.core.spec import Spec
 from blitznet.nets.deploy import Deployed
 
-_OUT = -1.0
-"""below every score"""
-_NO_AREA = 1e-30
-"""of two boxes without an area, so that they overlap by 0: engines differ in whether not a number exceeds a number"""
+_PADDING_SCORE = -1.0
+"""of rows that hold no detection; below every score"""
+_MIN_UNION = 1e-30
+"""makes the IoU of two boxes without an area 0; engines differ in comparisons with not a number"""
 
 
 def nms_output_names(spec: Spec) -> tuple[str, ...]:
-    """Names of what `Finished` gives, in order."""
+    """Names of the outputs of `PostprocessModule`, in order."""
     return (*NMS_OUTPUT_NAMES, "class_map") if "segmentation" in spec.tasks else NMS_OUTPUT_NAMES
 
 
 class PostprocessModule(nn.Module):
-    """Raw answers of a network -> boxes, scores, labels, count and, with that task, the class map."""
+    """Raw outputs of a network -> boxes, scores, labels, count and, with that task, the class map."""
 
     anchors: Tensor
     variances: Tensor
 
     def __init__(self, spec: Spec) -> None:
-        """For networks of this contract, at its size and with its limits and temperature.
+        """For networks of this spec, at its input size, with its thresholds and score calibration.
 
-        Raises UsageError if it has no boxes to finish.
+        Raises:
+            UsageError: The spec has no detection task.
         """
         super().__init__()
         if "detection" not in spec.tasks:
-            raise UsageError(f"{spec.name}: finds no boxes, so there are none to suppress; leave --nms out")
+            raise UsageError(f"--nms: expected a model with the detection task, got {spec.name}; remove --nms")
         self.spec = spec
         anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size))
         self.register_buffer("anchors", torch.from_numpy(anchors.copy()), persistent=False)
         self.register_buffer("variances", torch.tensor(spec.anchors.variances), persistent=False)
 
-    def forward(self, offsets: Tensor, logits: Tensor, class_map: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Offsets (B, A, 4), logits (B, A, C), segmentation logits (B, C, h, w) -> what `Detections` holds.
+    def forward(self, offsets: Tensor, logits: Tensor, segmentation_logits: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Postprocess a batch.
 
-        boxes (B, N, 4) as fractions, scores (B, N) falling, labels (B, N) and count (B,) int64, class map
-        (B, H, W) uint8 at the contract's size. Zeros after `count`.
+        Args:
+            offsets: (B, A, 4).
+            logits: (B, A, C).
+            segmentation_logits: (B, C, h, w), or None without that task.
+
+        Returns:
+            Boxes (B, N, 4) as fractions of the image, scores (B, N) descending, labels (B, N) and count (B,) int64,
+            class map (B, H, W) uint8 at the spec's size. Rows from `count` on are 0.
         """
-        found = self.detections(offsets, logits)
-        return found if class_map is None else (*found, upsample_argmax_static(class_map, self.spec.size))
+        detections = self.detections(offsets, logits)
+        if segmentation_logits is None:
+            return detections
+        return (*detections, upsample_argmax_static(segmentation_logits, self.spec.size))
 
     def detections(self, offsets: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Boxes, scores, labels and count of raw answers."""
-        limits = self.spec.postprocess
-        least = self.spec.score_calibration.inverse(limits.score_threshold)
-        scores, anchor = best_of_each_class(logits, limits.topk_candidates)  # (B, K, n)
-        boxes = self._place(offsets, anchor)
-        pick, kept = nms_static(boxes, scores > least, iou=limits.nms_threshold, keep=limits.max_per_class)
-        placed, best, label, count = _best_of_all(boxes, scores, pick, kept, limits.max_detections)
-        return placed, self._told(best), label, count
+        """Boxes, scores, labels and count from raw outputs."""
+        config = self.spec.postprocess
+        threshold = self.spec.score_calibration.inverse(config.score_threshold)
+        scores, anchor_indices = top_k_per_class(logits, config.topk_candidates)  # (B, K, n)
+        boxes = self._decode(offsets, anchor_indices)
+        indices, valid = nms_static(
+            boxes, scores > threshold, iou_threshold=config.nms_threshold, max_boxes=config.max_per_class
+        )
+        boxes, scores, labels, count = _top_k_of_all(boxes, scores, indices, valid, config.max_detections)
+        return boxes, self._calibrate(scores), labels, count
 
-    def _told(self, scores: Tensor) -> Tensor:
-        """Scores (B, N) as the contract tells them; 0, which is nobody's, stays."""
-        line = self.spec.score_calibration
-        return scores if line.is_identity else ((scores / (1 - scores)).log() / line.temperature + line.bias).sigmoid()
+    def _calibrate(self, scores: Tensor) -> Tensor:
+        """Calibrated scores (B, N); 0, the padding, stays 0."""
+        scaling = self.spec.score_calibration
+        if scaling.is_identity:
+            return scores
+        return ((scores / (1 - scores)).log() / scaling.temperature + scaling.bias).sigmoid()
 
-    def _place(self, offsets: Tensor, anchor: Tensor) -> Tensor:
-        """Boxes (B, K, n, 4), fractions inside the image, of the anchors (B, K, n)."""
-        flat = anchor.flatten(1)
+    def _decode(self, offsets: Tensor, anchor_indices: Tensor) -> Tensor:
+        """Boxes (B, K, n, 4), clipped fractions of the image, of the anchors with these indices (B, K, n)."""
+        flat = anchor_indices.flatten(1)
         chosen = offsets.gather(1, flat.unsqueeze(-1).expand(-1, -1, 4)) * self.variances  # (B, K n, 4)
         anchors = self.anchors[flat]
-        centre = anchors[..., :2] + chosen[..., :2] * anchors[..., 2:]
+        center = anchors[..., :2] + chosen[..., :2] * anchors[..., 2:]
         half = anchors[..., 2:] * chosen[..., 2:].exp() / 2
-        return torch.cat([centre - half, centre + half], -1).clamp(0, 1).view(-1, *anchor.shape[1:], 4)
+        boxes = torch.cat([center - half, center + half], -1).clamp(0, 1)
+        return boxes.view(-1, *anchor_indices.shape[1:], 4)
 
 
 class EndToEnd(nn.Module):
-    """A network from pixels to detections: `Deployed` and `Finishing`, one after the other."""
+    """A network from pixels to detections: `Deployed`, then `PostprocessModule`."""
 
     def __init__(self, deployed: Deployed, spec: Spec) -> None:
         super().__init__()
         self.deployed = deployed
-        self.finishing = PostprocessModule(spec)
+        self.postprocess = PostprocessModule(spec)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, h, w, 3) uint8 RGB of the contract's size -> boxes, scores, labels, count, class map."""
-        finished: tuple[Tensor, ...] = self.finishing(*self.deployed(images))
-        return finished
+        """Images (B, h, w, 3) uint8 RGB of the spec's size -> boxes, scores, labels, count, class map."""
+        outputs: tuple[Tensor, ...] = self.postprocess(*self.deployed(images))
+        return outputs
 
 
 def upsample_argmax_static(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Segmentation logits (B, C, h, w) -> the best channel (B, H, W) uint8 at `size`; of equal ones the first."""
+    """Segmentation logits (B, C, h, w) -> class map (B, H, W) uint8 at `size`; of equal logits the first class."""
     return F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1).to(torch.uint8)
 
 
-def best_of_each_class(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` best scores (B, K, n) of each class and the anchors (B, K, n) they are of.
+def top_k_per_class(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` best scores of each class.
 
-    Logits (B, A, C), background first. Order: falling score; equal scores in the anchors' order.
+    Args:
+        logits: (B, A, C), background first.
+        k: Scores per class; all if there are fewer anchors.
+
+    Returns:
+        Scores (B, K, n) descending, equal ones in the order of the anchors, and their anchor indices (B, K, n).
     """
     scores = logits.softmax(-1)[..., 1:].transpose(1, 2).contiguous()  # (B, K, A)
-    anchor = scores.topk(min(count, scores.shape[-1]), sorted=False).indices.sort().values
-    scores, order = scores.gather(-1, anchor).sort(stable=True, descending=True)
-    return scores, anchor.gather(-1, order)
+    indices = scores.topk(min(k, scores.shape[-1]), sorted=False).indices.sort().values
+    scores, order = scores.gather(-1, indices).sort(stable=True, descending=True)
+    return scores, indices.gather(-1, order)
 
 
-def nms_static(boxes: Tensor, valid: Tensor, *, iou: float, keep: int) -> tuple[Tensor, Tensor]:
-    """Greedy suppression within each class: what stays, best first, as places (B, K, k) and whether they count.
+def nms_static(boxes: Tensor, valid: Tensor, *, iou_threshold: float, max_boxes: int) -> tuple[Tensor, Tensor]:
+    """Greedy non-maximum suppression within each class. Each pass selects one box of every class.
 
-    boxes (B, K, n, 4) x1 y1 x2 y2, best score first; valid (B, K, n) bool. A box goes when its IoU with a better
-    one that stays is greater than `iou`; at most `keep` stay. Every pass settles the best open box of each class.
+    Args:
+        boxes: (B, K, n, 4) x1 y1 x2 y2, best score first.
+        valid: (B, K, n) bool, boxes that take part.
+        iou_threshold: A box is removed if its IoU with a better selected one is greater.
+        max_boxes: Boxes per class, at most.
+
+    Returns:
+        Indices (B, K, k) of the selected boxes, best first, and whether each is a selection (B, K, k) bool.
     """
-    sides = boxes.transpose(-1, -2)  # (B, K, 4, n): a row is read in one go
-    low, high = sides[..., :2, :], sides[..., 2:, :]
+    coordinates = boxes.transpose(-1, -2)  # (B, K, 4, n): each coordinate is contiguous
+    low, high = coordinates[..., :2, :], coordinates[..., 2:, :]
     area = _product(high - low)  # (B, K, 1, n)
-    place = torch.arange(boxes.shape[-2], device=boxes.device)
-    described = torch.cat([sides, area], -2)  # (B, K, 5, n)
-    open_ = valid.unsqueeze(-2).to(boxes.dtype)  # (B, K, 1, n)
-    picks, kept = [], []
-    for _ in range(min(keep, boxes.shape[-2])):
-        best = open_.argmax(-1, keepdim=True)  # (B, K, 1, 1): of the open ones the first
-        picks.append(best)
-        kept.append(open_.gather(-1, best))
-        one = described.gather(-1, best.expand(-1, -1, 5, -1))  # (B, K, 5, 1)
-        inner = torch.minimum(one[..., 2:4, :], high) - torch.maximum(one[..., :2, :], low)
-        shared = _product(inner.clamp(min=0))
-        overlap = shared / (one[..., 4:, :] + area - shared).clamp(min=_NO_AREA)
-        open_ = open_.masked_fill((overlap > iou) | (place == best), 0)
-    return torch.cat(picks, -1).squeeze(-2), torch.cat(kept, -1).squeeze(-2) > 0
+    positions = torch.arange(boxes.shape[-2], device=boxes.device)
+    with_area = torch.cat([coordinates, area], -2)  # (B, K, 5, n)
+    remaining = valid.unsqueeze(-2).to(boxes.dtype)  # (B, K, 1, n)
+    indices, selected = [], []
+    for _ in range(min(max_boxes, boxes.shape[-2])):
+        best = remaining.argmax(-1, keepdim=True)  # (B, K, 1, 1): the first of the remaining ones
+        indices.append(best)
+        selected.append(remaining.gather(-1, best))
+        best_box = with_area.gather(-1, best.expand(-1, -1, 5, -1))  # (B, K, 5, 1)
+        overlap = torch.minimum(best_box[..., 2:4, :], high) - torch.maximum(best_box[..., :2, :], low)
+        intersection = _product(overlap.clamp(min=0))
+        iou = intersection / (best_box[..., 4:, :] + area - intersection).clamp(min=_MIN_UNION)
+        remaining = remaining.masked_fill((iou > iou_threshold) | (positions == best), 0)
+    return torch.cat(indices, -1).squeeze(-2), torch.cat(selected, -1).squeeze(-2) > 0
 
 
 def _product(pairs: Tensor) -> Tensor:
@@ -139,14 +164,19 @@ def _product(pairs: Tensor) -> Tensor:
     return pairs[..., :1, :] * pairs[..., 1:, :]
 
 
-def _best_of_all(
-    boxes: Tensor, scores: Tensor, pick: Tensor, kept: Tensor, count: int
+def _top_k_of_all(
+    boxes: Tensor, scores: Tensor, indices: Tensor, valid: Tensor, k: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The `count` best of what each class kept; equal scores by class, then by anchor."""
-    score = scores.gather(-1, pick).masked_fill(~kept, _OUT).flatten(1)  # (B, K k)
-    score, order = (value[:, :count] for value in score.sort(stable=True, descending=True))
-    there = score > _OUT
-    placed = boxes.gather(2, pick.unsqueeze(-1).expand(-1, -1, -1, 4)).flatten(1, 2)
-    placed = placed.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
-    label = torch.div(order, pick.shape[-1], rounding_mode="floor")
-    return placed * there.unsqueeze(-1), score * there, label * there, there.sum(-1)
+    """The `k` best of the selected boxes of all classes; equal scores by class, then by anchor."""
+    flat_scores = scores.gather(-1, indices).masked_fill(~valid, _PADDING_SCORE).flatten(1)  # (B, K k)
+    top_scores, order = (value[:, :k] for value in flat_scores.sort(stable=True, descending=True))
+    is_detection = top_scores > _PADDING_SCORE
+    selected = boxes.gather(2, indices.unsqueeze(-1).expand(-1, -1, -1, 4)).flatten(1, 2)
+    top_boxes = selected.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
+    labels = torch.div(order, indices.shape[-1], rounding_mode="floor")
+    return (
+        top_boxes * is_detection.unsqueeze(-1),
+        top_scores * is_detection,
+        labels * is_detection,
+        is_detection.sum(-1),
+    )

@@ -1,7 +1,7 @@
-"""The average of several trainings' weights: one network, as fast as each of them, that generalises better.
+"""Model soups: the mean of the weights of several trainings, as one network.
 
-Trainings that began from the same weights end in the same valley of the loss; their mean lies nearer its middle
-(Wortsman et al., "Model soups", ICML 2022).
+Trainings that start from the same weights tend to end in one basin of the loss, and the mean of their weights often
+generalizes better than each of them at the cost of one (Wortsman et al., "Model soups", ICML 2022).
 """
 
 from collections.abc import Sequence
@@ -17,48 +17,57 @@ from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.model_files import load_model, network_from
 
 
-def average_weights(paths: Sequence[Path], shares: Sequence[float] = ()) -> tuple[BlitzNet, Spec]:
-    """The mean of models' weights, by `shares` or evenly, and its contract: the first one's, with all provenances.
+def average_weights(paths: Sequence[Path], weights: Sequence[float] = ()) -> tuple[BlitzNet, Spec]:
+    """Average the weights of models.
 
-    Scores are told as they are again: what was measured was so on other weights. Models may have been trained at
-    different sizes. Raises UsageError for fewer than two models or shares that do not fit them, ModelError for models
-    that are not of one network and one list of classes.
+    Args:
+        paths: Two or more model files of one network with the same classes. Their input sizes may differ.
+        weights: A positive weight for each model, of any sum. Default: equal weights.
+
+    Returns:
+        The network, and the first model's spec with the provenance of all models. Score calibration is dropped: it was
+        fitted to other weights.
+
+    Raises:
+        UsageError: There are fewer than two models, or the weights do not fit them.
+        ModelError: The models are not of one network or not of the same classes.
     """
-    parts = _shares(len(paths), shares)
+    normalized = _normalize_weights(len(paths), weights)
     models = [load_model(path) for path in paths]
     first = models[0][1]
     for path, (_, spec) in zip(paths, models, strict=True):
-        _require_same(first, spec, first_path=paths[0], path=path)
+        _require_same_network(first, spec, first_path=paths[0], path=path)
     states = [net.state_dict() for net, _ in models]
-    weights = {name: _mean([state[name] for state in states], parts) for name in states[0]}
+    state = {name: _weighted_mean([state[name] for state in states], normalized) for name in states[0]}
     origins = "; ".join(
-        f"({share:.2g}) {spec.provenance or path.name}"
-        for path, (_, spec), share in zip(paths, models, parts, strict=True)
+        f"({weight:.2g}) {spec.provenance or path.name}"
+        for path, (_, spec), weight in zip(paths, models, normalized, strict=True)
     )
-    provenance = f"the weights' average of {len(paths)} models: {origins}"
+    provenance = f"weight average of {len(paths)} models: {origins}"
     spec = replace(first.uncalibrated(), provenance=provenance)
-    return network_from(spec, weights, source="average"), spec
+    return network_from(spec, state, source="soup"), spec
 
 
-def _shares(models: int, shares: Sequence[float]) -> list[float]:
-    if models < 2:
-        raise UsageError(f"an average wants two models or more, got {models}")
-    if not shares:
-        return [1 / models] * models
-    if len(shares) != models or min(shares) <= 0:
-        raise UsageError(f"expected a share above 0 for each of the {models} models, got {list(shares)}")
-    return [share / sum(shares) for share in shares]
+def _normalize_weights(count: int, weights: Sequence[float]) -> list[float]:
+    """One weight for each of `count` models, summing to 1."""
+    if count < 2:
+        raise UsageError(f"expected two or more models to average, got {count}")
+    if not weights:
+        return [1 / count] * count
+    if len(weights) != count or min(weights) <= 0:
+        raise UsageError(f"--weights: expected a number above 0 for each of the {count} models, got {list(weights)}")
+    return [weight / sum(weights) for weight in weights]
 
 
-def _require_same(first: Spec, spec: Spec, *, first_path: Path, path: Path) -> None:
+def _require_same_network(first: Spec, spec: Spec, *, first_path: Path, path: Path) -> None:
     for name in ("classes", "tasks", "network", "anchors", "mean", "std"):
         if getattr(first, name) != getattr(spec, name):
-            raise ModelError(f"{path}: its {name} differ from those of {first_path}; an average wants one network")
+            raise ModelError(f"{path}: expected the {name} of {first_path}, got others; average models of one network")
 
 
-def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    """Computed in float64; what is counted (batches a norm has seen) stays as it is in the first."""
+def _weighted_mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Computed in float64. Integers, such as the batch counts of norms, are taken from the first model."""
     if not values[0].is_floating_point():
         return values[0]
-    summed = sum((value.double() * share for value, share in zip(values, shares, strict=True)), torch.zeros(()))
-    return summed.to(values[0].dtype)
+    total = sum((value.double() * weight for value, weight in zip(values, weights, strict=True)), torch.zeros(()))
+    return total.to(values[0].dtype)

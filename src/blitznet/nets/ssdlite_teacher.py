@@ -1,4 +1,4 @@
-"""SSDLite's class scores of a image, as a teacher gives them: the published trunk and predictors, unchanged."""
+"""SSDLite as a teacher: the class logits of the published encoder and heads, unchanged."""
 
 from dataclasses import replace
 
@@ -9,42 +9,41 @@ from blitznet.core.classes import COCO, canonical
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
-from blitznet.nets.heads import rows
+from blitznet.nets.heads import flatten_predictions
 from blitznet.nets.lite import LiteSsdHead
-from blitznet.nets.pretrained_encoder import load_trunk
-from blitznet.nets.ssdlite_box_head import load_head
+from blitznet.nets.pretrained_encoder import load_pretrained_encoder
+from blitznet.nets.ssdlite_heads import load_ssdlite_heads
 
 
 class SSDLiteTeacher(nn.Module):
-    """Images -> class logits for the anchors of a network that has SSDLite's maps; nothing in it learns."""
+    """Images -> class logits for the anchors of a network that has SSDLite's maps. It is not trained."""
 
     known: Tensor
-    """(c,) int64: background and the channels of classes that COCO has; of others it says nothing"""
+    """(c,) int64: background and the channels of classes that COCO has; there are no logits of other classes"""
 
     def __init__(self, spec: Spec) -> None:
-        """For a network of this contract. Raises ModelError where its maps are others, or no class is COCO's."""
+        """Args: the spec of the student. Raises ModelError if it has other maps or no class of COCO."""
         super().__init__()
-        net = build(
-            replace(spec, tasks=("detection",), network=replace(spec.network, ssd_head=True, ssd_box_head=False))
-        )
+        network = replace(spec.network, ssd_head=True, ssd_box_head=False)
+        net = build(replace(spec, tasks=("detection",), network=network))
         if not isinstance(net.ssd_head, LiteSsdHead):
-            raise ModelError(f"{spec.name}: SSDLite can teach light networks only")
-        load_trunk(net)
-        load_head(net, spec, share=1.0)
-        self.encoder, self.downscale, self.side = net.encoder, net.downscale, net.ssd_head
-        theirs = {canonical(name) for name in COCO}
-        channels = [label for label, name in enumerate(spec.classes, start=1) if canonical(name) in theirs]
+            raise ModelError(f"{spec.name}: expected a light network to distill SSDLite, got {spec.network.family}")
+        load_pretrained_encoder(net)
+        load_ssdlite_heads(net, spec)
+        self.encoder, self.downscale, self.ssd_head = net.encoder, net.downscale, net.ssd_head
+        coco = {canonical(name) for name in COCO}
+        channels = [channel for channel, name in enumerate(spec.classes, start=1) if canonical(name) in coco]
         if not channels:
-            raise ModelError(f"{spec.name}: SSDLite knows none of the classes, so it has nothing to teach")
+            raise ModelError(f"{spec.name}: expected classes that COCO has, to distill SSDLite, got none of them")
         self.register_buffer("known", torch.tensor([0, *channels]))
         self.requires_grad_(requires_grad=False).eval()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, A', c) of `known` for images (B, 3, H, W), normalised; A' are the anchors after the finest map.
+        """Logits (B, A', c) of `known` for images (B, 3, H, W), normalized; A' are the anchors after the finest map.
 
-        On the finest map SSDLite predicts nothing, and what stands in for it is too rough to teach.
+        On the finest map SSDLite predicts nothing; the predictors that stand in for it are too inaccurate to distill.
         """
         down = self.downscale(self.encoder(images))
-        _, (_, *taught) = self.side(down, (down[-len(self.side.features) - 1],))
-        return rows(tuple(taught), self.side.classes)[..., self.known]
+        _, (_, *logits) = self.ssd_head(down, (down[-len(self.ssd_head.features) - 1],))
+        return flatten_predictions(tuple(logits), self.ssd_head.num_classes)[..., self.known]

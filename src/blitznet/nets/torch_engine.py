@@ -1,4 +1,4 @@
-"""The torch engine: a network from memory behind the same door as every exported one."""
+"""TorchEngine: runs a network in memory, with the interface of the engines for exported files."""
 
 from typing import Literal
 
@@ -14,20 +14,26 @@ from blitznet.nets.deploy import Deployed, in_bfloat16, output_names
 
 
 class TorchEngine:
-    """Runs a network in evaluation mode, on the device where its weights are when the engine is made.
+    """Runs a network in evaluation mode, on the device of its weights.
 
-    The network is put into evaluation mode at each run and left so; who trains it on calls `train()`.
-    One whose contract says bfloat16 is copied into that precision.
+    Each run puts the network into evaluation mode; to continue training, call `train()`. A network whose spec says
+    bfloat16 is copied into that precision.
     """
 
     def __init__(self, net: nn.Module, spec: Spec, *, compiled: bool = False) -> None:
-        """Look through `net`; `compiled` for each batch size, at its first run, which takes a minute.
+        """Wrap a network.
 
-        Raises ModelError for an int8 contract, which torch does not compute in.
+        Args:
+            net: The network. It is not copied in float32: later changes of its weights have effect.
+            spec: Its spec.
+            compiled: Use torch.compile. Each batch size is compiled at its first run, which takes a minute.
+
+        Raises:
+            ModelError: The spec says int8, in which torch does not compute.
         """
         if spec.precision == "int8":
             raise ModelError(
-                f"{spec.name}: is to be computed in int8, which torch does not do; export it and run the file"
+                f"{spec.name}: expected float32 or bfloat16 for torch, got int8; export it and run the file"
             )
         self.spec = spec
         self.name: Literal["torch", "torch-compiled"] = "torch-compiled" if compiled else "torch"
@@ -36,11 +42,11 @@ class TorchEngine:
         self._forward = torch.compile(self._deployed, dynamic=False) if compiled else self._deployed
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Raw answers, float32, for images (B, h, w, 3) uint8 RGB of any one size."""
+        """Raw outputs, float32, for images (B, h, w, 3) uint8 RGB of any one size."""
         self._deployed.eval()
-        given = torch.from_numpy(np.ascontiguousarray(images)).to(self._deployed.pixel_mean.device)
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._deployed.pixel_mean.device)
         with torch.inference_mode():
-            arrays = [answer.float().cpu().numpy() for answer in self._run(given)]
+            arrays = [tensor.float().cpu().numpy() for tensor in self._run(pixels)]
         named = dict(zip(output_names(self.spec), arrays, strict=True))
         return Outputs(
             offsets=named.get("offsets"),
@@ -50,16 +56,16 @@ class TorchEngine:
 
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
         if self.name == "torch":
-            given: tuple[Tensor, ...] = self._forward(images)
-            return given
+            outputs: tuple[Tensor, ...] = self._forward(images)
+            return outputs
         from torch._dynamo.exc import BackendCompilerFailed
         from torch._inductor.exc import InductorError
 
         try:
-            given = self._forward(images)
+            outputs = self._forward(images)
         except (BackendCompilerFailed, InductorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UsageError(
-                f"engine: torch-compiled needs a working C++ compiler ({reason}); take another engine"
+                f"engine: torch-compiled needs a working C++ compiler ({reason}); choose another engine"
             ) from error
-        return given
+        return outputs

@@ -1,4 +1,4 @@
-"""Weights from a model of some classes to one of others: what is named in both is kept."""
+"""Weights of a model of some classes for one of others: classes that both have keep their weights."""
 
 import torch
 from torch import Tensor
@@ -6,57 +6,59 @@ from torch import Tensor
 from blitznet.core.classes import canonical
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
-from blitznet.nets.deepen import deepened
 from blitznet.nets.model_files import require_fit
 
-Rows = list[tuple[int, int]]
-"""channels that carry over: in the old network, in the new one; background first"""
-
-_TAPPED = ("segmentation.laterals.", "segmentation.residual_block.")
-"""parts that say nothing at first"""
+ChannelPairs = list[tuple[int, int]]
+"""channels of a class in the old network and in the new one; background first"""
 
 
 def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tuple[str, ...]:
-    """Copy the weights of `old` into `new`; gives the new names of the classes that were carried over.
+    """Copy the weights of `old` into `new`.
 
-    Of the layers that answer logits, the channels of background and of every class that both know, under any of
-    its names, are copied; those of new classes keep their fresh weights. A head that only one of the two has is
-    left out; one coarser map, and what the class map taps, begin afresh where only the new one has them. Raises
-    ModelError where the networks differ in anything else.
+    Of layers that return logits, the channels of background and of every class that both models have, under any of its
+    names, are copied; those of new classes keep their initialization. A head that only one of them has is skipped.
+
+    Args:
+        old: The trained network.
+        old_spec: Its spec.
+        new: The network to change, of the same architecture.
+        new_spec: Its spec.
+
+    Returns:
+        The new names of the classes that were copied.
+
+    Raises:
+        ModelError: The networks differ in more than their classes and heads.
     """
-    rows = shared_rows(old_spec.classes, new_spec.classes)
-    counting = class_layers(new)
-    mine, theirs = _shared_weights(new, old), _shared_weights(old, new)
-    carried = {
-        name: _dealt(value, mine[name], rows, old_spec.num_channels, new_spec.num_channels)
-        if name in mine and name.rpartition(".")[0] in counting
+    pairs = match_classes(old_spec.classes, new_spec.classes)
+    layers = class_layers(new)
+    target, source = _shared_weights(new, old), _shared_weights(old, new)
+    copied = {
+        name: _remap_classes(value, target[name], pairs, old_spec.num_channels, new_spec.num_channels)
+        if name in target and name.rpartition(".")[0] in layers
         else value
-        for name, value in theirs.items()
+        for name, value in source.items()
     }
-    if len(new_spec.anchors.strides) == len(old_spec.anchors.strides) + 1:
-        carried = deepened(carried, mine, len(old_spec.anchors.strides))
-    if new_spec.network.lateral_channels and not old_spec.network.lateral_channels:
-        carried = {name: value for name, value in mine.items() if name.startswith(_TAPPED)} | carried
-    require_fit(mine, carried, source=f"{old_spec.name} as the start of {new_spec.name}")
+    require_fit(target, copied, source=f"{old_spec.name} as initialization of {new_spec.name}")
     with torch.no_grad():
-        for name, value in carried.items():
-            mine[name].copy_(value)
-    return tuple(new_spec.classes[to - 1] for _, to in rows if to)
+        for name, value in copied.items():
+            target[name].copy_(value)
+    return tuple(new_spec.classes[new_channel - 1] for _, new_channel in pairs if new_channel)
 
 
 def class_layers(net: BlitzNet) -> frozenset[str]:
-    """Names of the layers whose channels count classes, as the heads tell them."""
+    """Names of the layers with a channel for each class."""
     heads = (net.detection, net.segmentation, net.ssd_head)
     layers = {layer for head in heads if head is not None for layer in head.class_layers()}
     return frozenset(name for name, module in net.named_modules() if module in layers)
 
 
-def shared_rows(old: tuple[str, ...], new: tuple[str, ...]) -> Rows:
-    """Which class channel of the old network becomes which of the new; equal spelling goes before equal meaning."""
+def match_classes(old: tuple[str, ...], new: tuple[str, ...]) -> ChannelPairs:
+    """Which class channel of the old network becomes which of the new; the same spelling precedes a synonym."""
     exact = {name: channel for channel, name in enumerate(old, start=1)}
-    alike = {canonical(name): channel for channel, name in reversed(list(enumerate(old, start=1)))}
-    found = [exact.get(name, alike.get(canonical(name))) for name in new]
-    return [(0, 0), *((channel, to) for to, channel in enumerate(found, start=1) if channel is not None)]
+    synonyms = {canonical(name): channel for channel, name in reversed(list(enumerate(old, start=1)))}
+    sources = [exact.get(name, synonyms.get(canonical(name))) for name in new]
+    return [(0, 0), *((source, channel) for channel, source in enumerate(sources, start=1) if source is not None)]
 
 
 def _shared_weights(net: BlitzNet, other: BlitzNet) -> dict[str, Tensor]:
@@ -65,12 +67,13 @@ def _shared_weights(net: BlitzNet, other: BlitzNet) -> dict[str, Tensor]:
     return {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in parts}
 
 
-def _dealt(source: Tensor, fresh: Tensor, rows: Rows, before: int, after: int) -> Tensor:
-    """The fresh tensor with the rows of known classes put in; the source as it is where that cannot be done."""
-    old, new = source.reshape(-1, before, *source.shape[1:]), fresh.reshape(-1, after, *fresh.shape[1:])  # (P, C, ...)
+def _remap_classes(source: Tensor, target: Tensor, pairs: ChannelPairs, old_channels: int, new_channels: int) -> Tensor:
+    """The target with the source's rows of shared classes; the source itself if the shapes do not fit."""
+    old = source.reshape(-1, old_channels, *source.shape[1:])  # (P, C, ...)
+    new = target.reshape(-1, new_channels, *target.shape[1:])
     if old.shape[0] != new.shape[0] or old.shape[2:] != new.shape[2:]:
         return source
-    taken, put = (list(column) for column in zip(*rows, strict=True))
-    dealt = new.clone()
-    dealt[:, put] = old[:, taken]
-    return dealt.reshape(fresh.shape)
+    old_indices, new_indices = (list(column) for column in zip(*pairs, strict=True))
+    remapped = new.clone()
+    remapped[:, new_indices] = old[:, old_indices]
+    return remapped.reshape(target.shape)
