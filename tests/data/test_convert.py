@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError, UsageError
-from blitznet.data.convert import WRITERS, convert_dataset, count_unsupported
+from blitznet.data.convert import DATASET_WRITERS, convert_dataset, count_unsupported
 from support import synthetic_data
 from support.conversions import (
     CROWD,
@@ -64,7 +64,7 @@ def test_masks_without_boxes_do_not_become_empty_images(tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path / "a", synthetic_data.draw(2, seed=1))
     dataset = open_text(f"folder:{tmp_path / 'a'}")
     for to in ("coco", "yolo"):
-        unsupported = count_unsupported(dataset, WRITERS[to](tmp_path / "b", "train", dataset.class_names))
+        unsupported = count_unsupported(dataset, DATASET_WRITERS[to](tmp_path / "b", "train", dataset.class_names))
         assert [text.partition(",")[0] for text in unsupported] == ["class maps", "missing box annotations"]
 
 

@@ -153,8 +153,10 @@ def test_coverage_crop_keeps_the_canvas_if_no_try_succeeds(monkeypatch: pytest.M
 )
 def test_transform_boxes_computed_by_hand(box: list[float], crowd: bool, expected: list[float] | None) -> None:
     window = CropWindow(50, 0, 250, 100)
-    boxes, kept = transform_boxes(window, np.array([box], np.float32), np.array([crowd]), min_size=(2 / 300, 2 / 300))
-    assert kept.tolist() == ([] if expected is None else [0])
+    boxes, indices = transform_boxes(
+        window, np.array([box], np.float32), np.array([crowd]), min_size=(2 / 300, 2 / 300)
+    )
+    assert indices.tolist() == ([] if expected is None else [0])
     if expected is not None:
         assert boxes[0] == pytest.approx(expected, abs=1e-6)
 
@@ -163,8 +165,8 @@ def test_transform_boxes_computed_by_hand(box: list[float], crowd: bool, expecte
 def test_transformed_boxes_are_inside_the_window(window: CropWindow, seed: int) -> None:
     rng = np.random.default_rng(seed)
     corners = np.sort(rng.uniform(0, 300, (8, 2, 2)), axis=1).reshape(8, 4).astype(np.float32)
-    boxes, kept = transform_boxes(window, corners, rng.random(8) < 0.3, min_size=(0.01, 0.02))
-    assert len(boxes) == len(kept)
+    boxes, indices = transform_boxes(window, corners, rng.random(8) < 0.3, min_size=(0.01, 0.02))
+    assert len(boxes) == len(indices)
     assert (boxes >= 0).all()
     assert (boxes <= 1).all()
     assert (boxes[:, 2] - boxes[:, 0] >= 0.02).all()

@@ -18,7 +18,7 @@ from blitznet.data.masks import (
     RasterizedMask,
     RemappedMask,
     UnknownValueError,
-    decode_rle,
+    decode_coco_rle,
     mask_value,
     parse_compressed_rle,
     rasterize_polygons,
@@ -109,7 +109,7 @@ def test_polygons_far_outside_are_refused(value: float) -> None:
 def test_run_lengths_roundtrip(rows: list[list[bool]]) -> None:
     piece = np.asarray(rows, np.bool_)
     runs = synthetic_data.coco_counts(piece)
-    np.testing.assert_array_equal(decode_rle(np.asarray(runs), piece.shape[:2], name="x"), piece)
+    np.testing.assert_array_equal(decode_coco_rle(np.asarray(runs), piece.shape[:2], name="x"), piece)
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=20))
@@ -136,7 +136,7 @@ def test_broken_compressed_rle_is_refused(text: str, message: str) -> None:
 @pytest.mark.parametrize("runs", [[3], [1, -1, 4], [100]])
 def test_run_lengths_must_cover_the_image(runs: list[int]) -> None:
     with pytest.raises(DataError, match="expected run lengths of 2 x 2 pixels"):
-        decode_rle(np.asarray(runs), (2, 2), name="x")
+        decode_coco_rle(np.asarray(runs), (2, 2), name="x")
 
 
 def test_later_objects_win_and_crowds_are_ignored() -> None:

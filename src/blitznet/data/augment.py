@@ -97,13 +97,13 @@ def augment(
     window = draw_window(image_size, sample.boxes[~sample.crowd], rng, policy)
     steps = draw_color_steps(policy.color, rng)
     min_size = (MIN_OBJECT_SIZE / size[0], MIN_OBJECT_SIZE / size[1])
-    boxes, kept = transform_boxes(window, sample.boxes, sample.crowd, min_size=min_size)
+    boxes, indices = transform_boxes(window, sample.boxes, sample.crowd, min_size=min_size)
     return TrainSample(
         id=sample.id,
         image=_warp_image(sample.image, window, image_size, size, steps, policy.fill),
         boxes=boxes,
-        labels=sample.labels[kept],
-        crowd=sample.crowd[kept],
+        labels=sample.labels[indices],
+        crowd=sample.crowd[indices],
         class_map=_warp_class_map(sample, window, image_size, map_size),
         annotated_box_classes=sample.annotated_box_classes,
         annotated_mask_classes=sample.annotated_mask_classes,

@@ -18,7 +18,7 @@ class _WriterFactory(Protocol):
     def __call__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = ...) -> DatasetWriter: ...
 
 
-WRITERS: dict[str, _WriterFactory] = {
+DATASET_WRITERS: dict[str, _WriterFactory] = {
     "coco": CocoWriter,
     "voc": VocWriter,
     "yolo": YoloWriter,
@@ -61,10 +61,10 @@ def convert_dataset(
         UsageError: The format is unknown, or the folder cannot be written.
     """
     require_no_errors(dataset)
-    if to not in WRITERS:
-        raise UsageError(f"'{to}': expected a format of {', '.join(WRITERS)}")
+    if to not in DATASET_WRITERS:
+        raise UsageError(f"'{to}': expected a format of {', '.join(DATASET_WRITERS)}")
     _require_unique_names(dataset, to)
-    writer = WRITERS[to](out, split, dataset.class_names, link=link)
+    writer = DATASET_WRITERS[to](out, split, dataset.class_names, link=link)
     lost = count_unsupported(dataset, writer)
     if lost and not lossy:
         listed = "; ".join(f"{item} ({count:,} images)" for item, count in lost.most_common())

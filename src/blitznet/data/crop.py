@@ -143,14 +143,18 @@ def transform_boxes(
     inside = ((centers >= 0) & (centers <= 1)).all(1) | crowd
     clipped = fractions.clip(0, 1)
     sizes = clipped[:, 2:] - clipped[:, :2]
-    kept = np.flatnonzero(inside & (sizes[:, 0] >= min_size[1]) & (sizes[:, 1] >= min_size[0]))
-    return clipped[kept], kept
+    indices = np.flatnonzero(inside & (sizes[:, 0] >= min_size[1]) & (sizes[:, 1] >= min_size[0]))
+    return clipped[indices], indices
 
 
 def resample_class_map(class_map: ClassMap, window: CropWindow, size: tuple[int, int], *, fill: int) -> ClassMap:
-    """Crop and resize a class map (H, W) to `size` (h, w): each cell takes the pixel under its center.
+    """Crop and resize a class map; each cell of the result takes the pixel under its center.
 
-    Cells outside the image become `fill`.
+    Args:
+        class_map: (H, W) of the image.
+        window: The crop window.
+        size: (h, w) of the result.
+        fill: Value of cells outside the image.
     """
     rows = _source_indices(window.y1, window.y2, size[0])
     columns = _source_indices(window.x1, window.x2, size[1])

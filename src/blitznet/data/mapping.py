@@ -119,9 +119,12 @@ def map_classes(
 def _label_map(names: tuple[str, ...], class_names: tuple[str, ...], ignored: set[str]) -> NDArray[np.int64]:
     """The model's label of each of the dataset's names; an exact match precedes a canonical one."""
     exact = {name: label for label, name in enumerate(class_names)}
-    alike = {canonical(name): label for label, name in reversed(list(enumerate(class_names)))}
+    canonical_labels = {canonical(name): label for label, name in reversed(list(enumerate(class_names)))}
     return np.asarray(
-        [_IGNORED if name in ignored else exact.get(name, alike.get(canonical(name), _DROPPED)) for name in names],
+        [
+            _IGNORED if name in ignored else exact.get(name, canonical_labels.get(canonical(name), _DROPPED))
+            for name in names
+        ],
         np.int64,
     )
 

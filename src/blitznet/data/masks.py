@@ -76,9 +76,13 @@ def mask_value(label: int) -> int:
 
 
 def remap_mask(mask: MaskSource, table: NDArray[np.uint8]) -> MaskSource:
-    """Map a mask's values by a table (V,) of 256 entries, or more if the dataset has more classes.
+    """Map a mask's values.
 
     Rasterized masks write mapped values directly, so their dataset may have more classes than a class map has values.
+
+    Args:
+        mask: The mask to map.
+        table: (V,) new value of each value; 256 entries, or more if the dataset has more classes.
     """
     if isinstance(mask, RasterizedMask) and mask.table is None:
         return replace(mask, table=table)
@@ -129,7 +133,7 @@ class RasterizedMask:
                 canvas[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = IGNORE_INDEX
         for item in self.objects:
             if item.runs is not None:
-                pixels = decode_rle(item.runs, self.size, name=self.name)
+                pixels = decode_coco_rle(item.runs, self.size, name=self.name)
                 np.copyto(canvas, self._mapped(item.value), where=pixels)
             elif item.polygons:
                 region, pixels = rasterize_polygons(item.polygons, self.size, name=self.name)
@@ -186,7 +190,7 @@ def rasterize_polygons(
     return (slice(y1, y2), slice(x1, x2)), cast("NDArray[np.bool_]", pixels.astype(np.bool_, copy=False))
 
 
-def decode_rle(runs: NDArray[np.int64], size: tuple[int, int], *, name: str) -> NDArray[np.bool_]:
+def decode_coco_rle(runs: NDArray[np.int64], size: tuple[int, int], *, name: str) -> NDArray[np.bool_]:
     """Decode run lengths in column-major order, background first, to a mask (H, W)."""
     height, width = size
     if (runs < 0).any() or int(runs.sum()) != height * width:
@@ -199,6 +203,9 @@ def parse_compressed_rle(text: str) -> NDArray[np.int64]:
     """Parse run lengths from COCO's compressed RLE: 5 bits per character, differences from the third run on.
 
     This parser is in Python, not in a C library, so that a broken text is refused instead of read beyond its end.
+
+    Raises:
+        DataError: The text is broken or truncated.
     """
     runs: list[int] = []
     characters = iter([ord(character) for character in text])

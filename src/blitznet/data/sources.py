@@ -10,7 +10,7 @@ from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.mapping import MappedDataset, map_classes
 from blitznet.data.voc import LIST_FOLDERS, open_voc
 
-FORMATS = ("voc", "sbd", "coco", "yolo", "folder")
+DATASET_FORMATS = ("voc", "sbd", "coco", "yolo", "folder")
 OPTIONS = ("annotated", "ignore", "sample_weight", "masks", "mask_fraction")
 EXAMPLE = "voc:VOCdevkit/VOC2012@train,annotated=car+person,sample_weight=2"
 
@@ -52,8 +52,10 @@ def parse_source(text: str) -> DatasetSource:
     """
     head, *options = text.split(",")
     form, colon, location = head.partition(":")
-    if not colon or form not in FORMATS:
-        raise UsageError(f"'{text}': expected FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(FORMATS)}; {_example()}")
+    if not colon or form not in DATASET_FORMATS:
+        raise UsageError(
+            f"'{text}': expected FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(DATASET_FORMATS)}; {_example()}"
+        )
     root, at, split = location.rpartition("@")
     has_list_folder = form == "voc" and split.partition("/")[0] in LIST_FOLDERS and split.count("/") == 1
     if not at or ("/" in split and not has_list_folder) or "\\" in split:
@@ -105,7 +107,7 @@ def open_dataset(source: DatasetSource) -> IndexedDataset:
 
             return open_folder(root, split, title=title)
         case _:
-            raise UsageError(f"'{source.format}': expected a format of {', '.join(FORMATS)}; {_example()}")
+            raise UsageError(f"'{source.format}': expected a format of {', '.join(DATASET_FORMATS)}; {_example()}")
 
 
 def open_mapped(source: DatasetSource, class_names: tuple[str, ...]) -> MappedDataset:

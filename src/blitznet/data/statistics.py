@@ -8,9 +8,12 @@ from blitznet.core.sample import Dataset, Sample
 
 
 def class_occurrence(dataset: Dataset) -> NDArray[np.bool_]:
-    """(N, K) which classes each image contains.
+    """Which classes each image contains.
 
     Classes come from the boxes, without decoding; the mask is read only if no boxes are annotated.
+
+    Returns:
+        (N, K) one row per sample.
     """
     rows = [_image_classes(dataset[index], len(dataset.class_names)) for index in range(len(dataset))]
     return np.asarray(rows, np.bool_).reshape(len(dataset), len(dataset.class_names))

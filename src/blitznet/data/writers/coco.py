@@ -8,7 +8,7 @@ from typing import Any
 from blitznet.core.classes import COCO_BY_ID, canonical
 from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
-from blitznet.data.masks import MaskObject, RasterizedMask, decode_rle, rasterize_polygons
+from blitznet.data.masks import MaskObject, RasterizedMask, decode_coco_rle, rasterize_polygons
 from blitznet.data.writers.writer import copy_image, object_outlines
 
 _UNUSED = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
@@ -82,5 +82,5 @@ def _segmentation(outline: MaskObject, size: tuple[int, int]) -> Any:
 
 def _area(outline: MaskObject, size: tuple[int, int], name: str) -> int:
     if outline.runs is not None:
-        return int(decode_rle(outline.runs, size, name=name).sum())
+        return int(decode_coco_rle(outline.runs, size, name=name).sum())
     return int(rasterize_polygons(outline.polygons, size, name=name)[1].sum())
