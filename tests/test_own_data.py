@@ -19,5 +19,5 @@ def test_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {words[1] for words in COMMANDS} == {"data", "train", "predict", "eval", "export"}
     for words in COMMANDS:
         run_command(words, "--freeze-bn", "all")
-    for name in ("boxes.jpg", "masks.jpg", "predictions/image-mask.png", "animals.onnx"):
+    for name in ("boxes.jpg", "masks.jpg", "predictions/image-class-map.png", "animals.onnx"):
         assert Path(name).exists()

@@ -26,7 +26,7 @@ def test_commands_run_in_order(working_folder: Path) -> None:
     assert {words[1] for words in ours} == {"predict", "train", "eval", "export"}
     for words in ours:
         run_command(words)
-    assert (working_folder / "predictions" / "image-mask.png").exists()
+    assert (working_folder / "predictions" / "image-class-map.png").exists()
     assert (working_folder / "mine.onnx").exists()
 
 

@@ -4,39 +4,49 @@ from itertools import pairwise
 
 import pytest
 
-from blitznet.bench.interleaved import Job, run_interleaved
+from blitznet.bench.interleaved import TaskFactory, run_interleaved
 from blitznet.core.errors import BlitzNetError
-from support.bench_jobs import Span, open_broken, open_counter, open_mortal, open_nothing, open_sleeper, open_spinner
+from support.bench_jobs import (
+    Span,
+    open_broken,
+    open_counter,
+    open_exiting,
+    open_sleeper,
+    open_spinner,
+    open_without_extra,
+)
 
 
-def test_one_at_a_time_in_changing_order() -> None:
-    seen: list[tuple[int, int]] = []
-    jobs = [partial(open_sleeper, 0.01 * place) for place in range(3)]
-    spans = run_interleaved(jobs, 2, warmup=1, watch=lambda done, of: seen.append((done, of)))
-    assert [len(given) for given in spans] == [2, 2, 2]
-    assert len({process for given in spans for process, _, _ in given}) == 3
-    ordered = sorted((begun, ended, place) for place, given in enumerate(spans) for _, begun, ended in given)
-    assert all(ended <= begun for (_, ended, _), (begun, _, _) in pairwise(ordered))
-    assert [place for _, _, place in ordered] == [2, 1, 0, 0, 1, 2]
-    assert seen == [(done, 9) for done in range(1, 10)]
+def test_tasks_run_one_at_a_time_in_alternating_order() -> None:
+    calls: list[tuple[str, int, int]] = []
+    factories = [partial(open_sleeper, 0.01 * index) for index in range(3)]
+    spans = run_interleaved(
+        factories, 2, warmup=1, progress=lambda label, done, total: calls.append((label, done, total))
+    )
+    assert [len(task_spans) for task_spans in spans] == [2, 2, 2]
+    assert len({process for task_spans in spans for process, _, _ in task_spans}) == 3
+    ordered = sorted((start, end, index) for index, task_spans in enumerate(spans) for _, start, end in task_spans)
+    assert all(end <= start for (_, end, _), (start, _, _) in pairwise(ordered))
+    assert [index for _, _, index in ordered] == [2, 1, 0, 0, 1, 2]
+    assert calls == [("runs", done, 9) for done in range(1, 10)]
 
 
-def test_a_turn_ends_when_its_threads_are_quiet() -> None:
-    jobs: list[Job[Span]] = [open_spinner, partial(open_sleeper, 0)]
-    (_, (_, _, ended)), ((_, begun, _), _) = run_interleaved(jobs, 2, warmup=0)
-    assert 0 < ended <= begun
+def test_turn_ends_when_its_threads_are_idle() -> None:
+    factories: list[TaskFactory[Span]] = [open_spinner, partial(open_sleeper, 0)]
+    (_, (_, _, end)), ((_, start, _), _) = run_interleaved(factories, 2, warmup=0)
+    assert 0 < end <= start
 
 
-def test_warming_up_is_left_out() -> None:
+def test_warmup_rounds_are_dropped() -> None:
     assert run_interleaved([partial(open_counter, 0), partial(open_counter, 10)], 2, warmup=3) == [[4, 5], [14, 15]]
 
 
-def test_mistakes_and_failures_come_back() -> None:
-    two: list[Job[object]] = [partial(open_counter, 0), open_broken]
+def test_errors_are_raised_in_the_parent() -> None:
+    factories_with_failure: list[TaskFactory[object]] = [partial(open_counter, 0), open_broken]
     with pytest.raises(BlitzNetError, match=r"this needs `pip install 'blitznet\[that\]'`"):
-        run_interleaved([open_nothing], 1)
+        run_interleaved([open_without_extra], 1)
     with pytest.raises(RuntimeError, match=r"(?s)jobs\.py.*ZeroDivisionError: no number"):
-        run_interleaved(two, 1)
-    with pytest.raises(RuntimeError, match="ended by itself, exit code 3"):
-        run_interleaved([open_mortal], 1)
+        run_interleaved(factories_with_failure, 1)
+    with pytest.raises(RuntimeError, match="ended by itself with exit code 3"):
+        run_interleaved([open_exiting], 1)
     assert not multiprocessing.active_children()

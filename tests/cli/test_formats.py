@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from faster_coco_eval import COCO
 
-from blitznet.cli.formats import FORMS, Also
+from blitznet.cli.formats import FORMAT_NAMES, FormatWriter
 from blitznet.cli.main import main
 from blitznet.postprocess.result import Result, Segmentation
 from blitznet.runtime.image_paths import SAMPLES
 
 
-def test_every_tool_gets_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_format_has_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert (
-        main(["predict", "--engine", "onnxruntime", "--out", "out", "--also", "yolo", "labelme", "cvat", "coco"]) == 0
+        main(["predict", "--engine", "onnxruntime", "--out", "out", "--formats", "yolo", "labelme", "cvat", "coco"])
+        == 0
     )
     entries = json.loads(Path("out/predictions.json").read_text())
     counts = [len(entry["detections"]) for entry in entries]
@@ -25,18 +26,18 @@ def test_every_tool_gets_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyP
     names = [Path(entry["path"]).stem for entry in entries]
     assert [len(Path(f"out/yolo/{name}.txt").read_text().splitlines()) for name in names] == counts
     for name, count in zip(names, counts, strict=True):
-        told = json.loads(Path(f"out/labelme/{name}.json").read_text())
-        assert len(told["shapes"]) == count
-        assert Path(told["imagePath"]) == (SAMPLES / f"{name}.jpg").resolve()
+        labelme = json.loads(Path(f"out/labelme/{name}.json").read_text())
+        assert len(labelme["shapes"]) == count
+        assert Path(labelme["imagePath"]) == (SAMPLES / f"{name}.jpg").resolve()
     images = ElementTree.parse("out/cvat/annotations.xml").getroot().findall("image")
     assert [len(image) for image in images] == counts
-    found = COCO("out/coco/images.json").loadRes("out/coco/results.json")
-    assert [len(found.getAnnIds(imgIds=[number])) for number in range(1, len(counts) + 1)] == counts
+    coco = COCO("out/coco/images.json").loadRes("out/coco/results.json")
+    assert [len(coco.getAnnIds(imgIds=[image_id])) for image_id in range(1, len(counts) + 1)] == counts
 
 
-def test_results_are_not_kept_till_the_end(tmp_path: Path) -> None:
-    """Each holds a class map as large as its image: thousands would not fit in memory."""
-    also = Also(tmp_path, FORMS, ("cat", "dog"))
+def test_writer_keeps_no_results(tmp_path: Path) -> None:
+    """Each result contains a class map as large as its image; thousands would not fit in memory."""
+    writer = FormatWriter(tmp_path, FORMAT_NAMES, ("cat", "dog"))
     result = Result(
         boxes=np.array([[1, 1, 6, 7]], np.float32),
         scores=np.array([0.9], np.float32),
@@ -45,21 +46,21 @@ def test_results_are_not_kept_till_the_end(tmp_path: Path) -> None:
         class_names=("cat", "dog"),
         segmentation=Segmentation.from_class_map(np.full((8, 9), 2, np.uint8)),
     )
-    seen = weakref.ref(result)
-    also.add(tmp_path / "a.jpg", "a", result)
+    reference = weakref.ref(result)
+    writer.add(tmp_path / "a.jpg", "a", result)
     del result
-    assert seen() is None
-    also.end()
+    assert reference() is None
+    writer.close()
     assert len(ElementTree.parse(tmp_path / "cvat/annotations.xml").getroot().findall("image/mask")) == 1
     assert json.loads((tmp_path / "coco/images.json").read_text())["images"][0]["height"] == 8
 
 
-def test_a_package_that_is_missing(
+def test_missing_package_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "blitznet.integrations.coco", raising=False)
     for name in ("faster_coco_eval", "faster_coco_eval.core", "faster_coco_eval.core.mask"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert main(["predict", "--engine", "onnxruntime", "--also", "coco"]) == 2
-    assert "--also coco needs `pip install 'blitznet[eval]'`" in capsys.readouterr().err
+    assert main(["predict", "--engine", "onnxruntime", "--formats", "coco"]) == 2
+    assert "--formats coco needs `pip install 'blitznet[eval]'`" in capsys.readouterr().err

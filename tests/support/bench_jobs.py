@@ -1,4 +1,4 @@
-"""Jobs for processes that take turns: in a module of their own, so that those can import them."""
+"""Tasks for interleaved processes, which import this module."""
 
 import os
 import threading
@@ -9,16 +9,16 @@ from time import sleep, time
 from blitznet.core.errors import MissingExtra
 
 Span = tuple[int, float, float]
-"""process, begin and end of its work, seconds since the epoch"""
-HARD = 300_000
-"""rounds of a hash: some tenths of a second"""
+"""process id, start and end of the work, seconds since the epoch"""
+HASH_ROUNDS = 300_000
+"""some tenths of a second"""
 
 
 def open_sleeper(seconds: float) -> Callable[[], Span]:
     def work() -> Span:
-        begun = time()
+        start = time()
         sleep(seconds)
-        return os.getpid(), begun, time()
+        return os.getpid(), start, time()
 
     return work
 
@@ -34,22 +34,22 @@ def open_counter(start: int) -> Callable[[], int]:
 
 
 def open_spinner() -> Callable[[], Span]:
-    """A thread computes on after its work is done, as engines' do; gives when that of the last turn ended."""
-    ended = [0.0]
+    """A thread computes after the task returns, as engines' threads do; the span ends with that of the last turn."""
+    ends = [0.0]
 
     def spin() -> None:
-        pbkdf2_hmac("sha256", b"", b"", HARD)
-        ended.append(time())
+        pbkdf2_hmac("sha256", b"", b"", HASH_ROUNDS)
+        ends.append(time())
 
     def work() -> Span:
-        span = os.getpid(), time(), ended[-1]
+        span = os.getpid(), time(), ends[-1]
         threading.Thread(target=spin, daemon=True).start()
         return span
 
     return work
 
 
-def open_nothing() -> Callable[[], None]:
+def open_without_extra() -> Callable[[], None]:
     raise MissingExtra("this", "that")
 
 
@@ -60,7 +60,7 @@ def open_broken() -> Callable[[], None]:
     return work
 
 
-def open_mortal() -> Callable[[], None]:
+def open_exiting() -> Callable[[], None]:
     def work() -> None:
         os._exit(3)
 

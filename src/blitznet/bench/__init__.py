@@ -1,5 +1,5 @@
-"""Measure the speed of a model on this machine: latency by stage, throughput, memory.
+"""Benchmarks of a model on this machine: latency by stage, throughput, memory.
 
 May import: core, postprocess, runtime.
-Never imports: torch, argument parsing.
+Never imports: api (`load` is an argument), torch, argument parsing, printing.
 """

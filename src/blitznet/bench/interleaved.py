@@ -1,7 +1,8 @@
-"""Things to be timed, each in a process of its own, of which one computes at a time.
+"""Interleaved timing: tasks in processes of their own, of which one runs at a time.
 
-Round after round every process has its turn, in changing order, so that a machine that grows slower or faster does
-so for all of them. A turn ends when the process is quiet: engines' threads go on spinning for a while after a run.
+In each round every process runs its task once, in alternating order, so that a machine that slows down or speeds up
+does so for all of them (compare Google Benchmark's random interleaving). A turn ends when the process is idle,
+because the threads of an engine spin for a while after a run.
 """
 
 import signal
@@ -15,131 +16,147 @@ from time import perf_counter, process_time, sleep
 from typing import Any, Generic, TypeVar
 
 from blitznet.core.errors import BlitzNetError
+from blitznet.core.progress import Progress, no_progress
 
-Answer = TypeVar("Answer")
-Work = Callable[[], Answer]
-"""what is done in a turn"""
-Job = Callable[[], Work[Answer]]
-"""called in the new process, gives its work; must be picklable: a function of a module, or a partial of one"""
-Watch = Callable[[int, int], None]
-"""called with how many turns are over, and of how many"""
+Value = TypeVar("Value")
+Task = Callable[[], Value]
+"""runs once in each round and returns its measurement"""
+TaskFactory = Callable[[], Task[Value]]
+"""creates a task in its new process; picklable: a function of a module, or a partial of one"""
 
-_PAUSE, _QUIET, _PATIENCE = 0.02, 0.1, 10.0
-"""seconds that are looked at, the part of them that may be computed in, and how long to wait for that"""
+_SAMPLE_SECONDS = 0.02
+"""interval over which a process's computing time is measured"""
+_IDLE_FRACTION = 0.1
+"""of the interval; a process that computes less is idle"""
+_IDLE_TIMEOUT = 10.0
+"""seconds to wait until a process is idle"""
 
 
 def run_interleaved(
-    jobs: Sequence[Job[Answer]], rounds: int, *, warmup: int = 1, watch: Watch | None = None
-) -> list[list[Answer]]:
-    """Each job's answers, one for each round; those of `warmup` rounds before are left out.
+    factories: Sequence[TaskFactory[Value]], rounds: int, *, warmup: int = 1, progress: Progress = no_progress
+) -> list[list[Value]]:
+    """Run each task once per round, in its own process.
 
-    Raises BlitzNetError where a job raises one, with its message, and RuntimeError with the traceback of all else.
+    Args:
+        factories: One for each process.
+        rounds: Rounds to measure.
+        warmup: Rounds to run before.
+        progress: Called after each run.
+
+    Returns:
+        The values of each task, one for each measured round.
+
+    Raises:
+        BlitzNetError: A task raised one; with its message.
+        RuntimeError: A task failed otherwise, with its traceback, or its process ended.
     """
-    answers: list[list[Answer]] = [[] for _ in jobs]
-    with _opened(jobs) as workers:
-        for turn in range(warmup + rounds):
-            for place in _order(len(jobs), turn):
-                answers[place].append(workers[place].turn())
-                if watch is not None:
-                    watch(sum(map(len, answers)), len(jobs) * (warmup + rounds))
-    return [given[warmup:] for given in answers]
+    values: list[list[Value]] = [[] for _ in factories]
+    total = len(factories) * (warmup + rounds)
+    with _start_workers(factories) as workers:
+        for round_index in range(warmup + rounds):
+            for index in _order(len(factories), round_index):
+                values[index].append(workers[index].run())
+                progress("runs", sum(map(len, values)), total)
+    return [task_values[warmup:] for task_values in values]
 
 
-def _order(count: int, turn: int) -> Sequence[int]:
-    return range(count) if turn % 2 == 0 else range(count)[::-1]
+def _order(count: int, round_index: int) -> Sequence[int]:
+    return range(count) if round_index % 2 == 0 else range(count)[::-1]
 
 
 @contextmanager
-def _opened(jobs: Sequence[Job[Answer]]) -> Iterator[list["_Worker[Answer]"]]:
-    """A process for each job, opened one after the other, all gone at the end."""
-    workers: list[_Worker[Answer]] = []
+def _start_workers(factories: Sequence[TaskFactory[Value]]) -> Iterator[list["_Worker[Value]"]]:
+    """Start a process for each task, one after the other; end all of them on exit."""
+    workers: list[_Worker[Value]] = []
     try:
-        for job in jobs:
-            workers.append(_Worker(job))
-            workers[-1].answer()
+        for factory in factories:
+            workers.append(_Worker(factory))
+            workers[-1].receive()
         yield workers
     finally:
         for worker in workers:
             worker.close()
 
 
-class _Worker(Generic[Answer]):
-    """The parent's side of one process."""
+class _Worker(Generic[Value]):
+    """The parent's end of one process."""
 
-    def __init__(self, job: Job[Answer]) -> None:
-        context = get_context("spawn")  # a fork would take the parent's threads' locks along, and its memory
+    def __init__(self, factory: TaskFactory[Value]) -> None:
+        context = get_context("spawn")  # a fork would inherit the locks of the parent's threads, and its memory
         self._pipe, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, job), daemon=True)
+        self._process = context.Process(target=_serve, args=(child, factory), daemon=True)
         self._process.start()
         child.close()
 
-    def turn(self) -> Answer:
-        """Let it work once."""
+    def run(self) -> Value:
+        """Run the task once."""
         try:
             self._pipe.send(None)
         except OSError as error:
-            raise self._gone() from error
-        answer: Answer = self.answer()
-        return answer
+            raise self._ended() from error
+        value: Value = self.receive()
+        return value
 
-    def answer(self) -> Any:
-        """What it says next; its error, if that is what it says."""
+    def receive(self) -> Any:
+        """The next value of the process; its error is raised."""
         try:
-            answer, error = self._pipe.recv()
-        except (EOFError, OSError) as gone:
-            raise self._gone() from gone
+            value, error = self._pipe.recv()
+        except (EOFError, OSError) as ended:
+            raise self._ended() from ended
         if error is not None:
             raise error
-        return answer
+        return value
 
     def close(self) -> None:
-        """End it; it computes nothing now, or nothing that is still wanted."""
+        """End the process, idle or not."""
         self._pipe.close()
         self._process.join(1)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
-    def _gone(self) -> RuntimeError:
+    def _ended(self) -> RuntimeError:
         self._process.join(1)
-        return RuntimeError(f"a process that was to be timed ended by itself, exit code {self._process.exitcode}")
+        return RuntimeError(f"a benchmark process ended by itself with exit code {self._process.exitcode}")
 
 
-def _serve(pipe: Connection, job: Job[Any]) -> None:
-    """The process's side: works when told to, ends when the pipe does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which closes the pipe
+def _serve(pipe: Connection, factory: TaskFactory[Any]) -> None:
+    """Main function of a process: run the task for each message, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which closes the pipe
     try:
-        work = job()
-        _settle()
+        task = factory()
+        _wait_until_idle()
         pipe.send((None, None))
         while True:
             pipe.recv()
-            answer = work()
-            _settle()
-            pipe.send((answer, None))
+            value = task()
+            _wait_until_idle()
+            pipe.send((value, None))
     except (EOFError, BrokenPipeError):
         return
     except BlitzNetError as error:
-        pipe.send((None, BlitzNetError(str(error))))  # not every kind of it travels
+        pipe.send((None, BlitzNetError(str(error))))  # some subclasses cannot be pickled
     except Exception:
         pipe.send((None, RuntimeError(traceback.format_exc())))
 
 
-def _settle() -> None:
-    """Wait until no thread of this process computes, or would if it were let."""
+def _wait_until_idle() -> None:
+    """Wait until no thread of this process computes or is ready to run."""
     start = perf_counter()
-    while perf_counter() - start < _PATIENCE:
+    while perf_counter() - start < _IDLE_TIMEOUT:
         used = process_time()
-        sleep(_PAUSE)
-        if process_time() - used < _QUIET * _PAUSE and not _others_run():
+        sleep(_SAMPLE_SECONDS)
+        if process_time() - used < _IDLE_FRACTION * _SAMPLE_SECONDS and not _has_running_threads():
             return
-    raise BlitzNetError(f"threads of a process that was timed still compute {_PATIENCE:.0f} s after their work")
+    raise BlitzNetError(
+        f"expected the threads of a benchmark process to be idle within {_IDLE_TIMEOUT:.0f} s, but they still compute"
+    )
 
 
-def _others_run() -> bool:
-    """Whether another thread than this one is ready to run; unknown, so no, where there is no /proc."""
+def _has_running_threads() -> bool:
+    """Whether another thread than this one is ready to run; False where there is no /proc."""
     states = []
     for thread in Path("/proc/self/task").glob("*/stat"):
-        with suppress(OSError):  # it may be gone by now
+        with suppress(OSError):  # the thread has ended
             states.append(thread.read_text().rpartition(")")[2].split()[0])
     return states.count("R") > 1

@@ -1,4 +1,4 @@
-"""How long each stage from image to result takes, by the very functions that the predictor is made of."""
+"""Times of the stages from image to result, measured on the functions that `Predictor` consists of."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,133 +10,130 @@ from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image as Pillow
+from PIL import Image
 
-from blitznet.core.arrays import RGBArray
+from blitznet.core.arrays import RGBArray, Size
 from blitznet.core.errors import UsageError
 from blitznet.core.image import ImageSource
 from blitznet.postprocess.postprocess import postprocess
-from blitznet.postprocess.result import Result
-from blitznet.runtime.predictor import Predictor
+from blitznet.runtime.predictor import BasePredictor
 from blitznet.runtime.preprocess import as_image_source
-from blitznet.runtime.stream import StreamResult
 
-STAGES = ("decode", "resize", "network", "post-processing", "mask", "total")
-"""in order; total is from an array to a Result with its class map, measured by itself and without decode"""
+STAGES = ("decode", "resize", "network", "post-processing", "class map", "total")
+"""in order; `total` is one call, from an array to a Result with its class map, without decoding"""
 
-Answer = TypeVar("Answer")
+Returned = TypeVar("Returned")
 Times = dict[str, float]
-"""milliseconds by the stage's name; without `mask` where the model makes no class map"""
+"""stage -> milliseconds; without `class map` for a model that has none"""
 
-_QUALITY = 90
+_JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BenchImage:
-    """A image to time on."""
+    """An image to measure on."""
 
     pixels: RGBArray
     """(H, W, 3) uint8 RGB"""
     jpeg: bytes
-    """the same as a JPEG"""
+    """the same as a JPEG file"""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What many measurements come to, milliseconds."""
+    """Summary of many measurements, milliseconds."""
 
     median: float
     p95: float
+    """95th percentile"""
 
     @property
     def per_second(self) -> float:
-        """How often the median fits into a second."""
+        """Throughput at the median."""
         return 1000 / self.median
 
 
-def load_bench_image(path: Path, size: tuple[int, int] | None = None) -> BenchImage:
-    """The image in a file, brought to `size` (H, W) if that is given. Raises DataError if it cannot be read."""
+def load_bench_image(path: Path, size: Size | None = None) -> BenchImage:
+    """Read an image, and resize it to (H, W) if `size` is not None. Raises DataError if it cannot be read."""
     pixels = ImageSource(path).read() if size is None else ImageSource(path).resize(size)
     jpeg = BytesIO()
-    Pillow.fromarray(pixels).save(jpeg, "JPEG", quality=_QUALITY)
+    Image.fromarray(pixels).save(jpeg, "JPEG", quality=_JPEG_QUALITY)
     return BenchImage(pixels, jpeg.getvalue())
 
 
-def time_stages(predictor: Predictor, one: BenchImage) -> Times:
-    """Milliseconds of every stage for one image, each stage fed with what the one before it gave."""
-    engine, spec, image = predictor.engine, predictor.spec, as_image_source(one.pixels)
+def time_stages(predictor: BasePredictor, image: BenchImage) -> Times:
+    """Milliseconds of each stage for one image; the input of a stage is the output of the one before."""
+    engine, spec, image_source = predictor.engine, predictor.spec, as_image_source(image.pixels)
     times: Times = {}
-    _, times["decode"] = timed(partial(_decode, one.jpeg))
-    fed, times["resize"] = timed(partial(predictor.preprocess, image))
-    outputs, times["network"] = timed(partial(engine.run, fed.pixels[None]))
-    finishing = partial(postprocess, size=fed.original_size, input_size=fed.pixels.shape[:2], config=predictor.limits)
-    result, times["post-processing"] = timed(partial(finishing, outputs, 0, spec))
+    _, times["decode"] = timed(partial(_decode, image.jpeg))
+    model_input, times["resize"] = timed(partial(predictor.preprocess, image_source))
+    outputs, times["network"] = timed(partial(engine.run, model_input.pixels[None]))
+    input_size = model_input.pixels.shape[:2]
+    size, config = model_input.original_size, predictor.config
+    result, times["post-processing"] = timed(
+        partial(postprocess, outputs, 0, spec, size=size, input_size=input_size, config=config)
+    )
     if "segmentation" in spec.tasks:
-        _, times["mask"] = timed(partial(_class_map, result))
-    _, times["total"] = timed(partial(_whole, predictor, one.pixels))
+        _, times["class map"] = timed(lambda: result.class_map)
+    _, times["total"] = timed(lambda: predictor(image.pixels).class_map)
     return times
 
 
-def time_stream(predictor: Predictor, images: Sequence[RGBArray]) -> float:
-    """Milliseconds an image of a stream that looks at several at once, from its array to boxes and class map."""
+def time_stream(predictor: BasePredictor, images: Sequence[RGBArray]) -> float:
+    """Milliseconds per image of a stream with a replica on each thread, from an array to boxes and class map.
+
+    Raises:
+        UsageError: There are no images.
+    """
     if not images:
-        raise UsageError("a stream of no images takes no time")
-    _, milliseconds = timed(lambda: [_class_map_of(seen) for seen in predictor.stream(images, throughput=True)])
+        raise UsageError("images: expected at least 1 to time a stream, got 0")
+
+    def predict_all() -> None:
+        for item in predictor.stream(images, throughput=True):
+            assert item.result is not None, "arrays can be read"
+            _ = item.result.class_map
+
+    _, milliseconds = timed(predict_all)
     return milliseconds / len(images)
 
 
-def timed(work: Callable[[], Answer]) -> tuple[Answer, float]:
-    """What a call answers, and its milliseconds."""
+def timed(function: Callable[[], Returned]) -> tuple[Returned, float]:
+    """The returned value of a call, and its milliseconds."""
     start = perf_counter()
-    answer = work()
-    return answer, 1e3 * (perf_counter() - start)
+    value = function()
+    return value, 1e3 * (perf_counter() - start)
 
 
-def latency(values: Sequence[float]) -> Latency:
-    """Median and 95th percentile."""
-    return Latency(float(np.median(values)), float(np.percentile(values, 95)))
+def latency(milliseconds: Sequence[float]) -> Latency:
+    """Median and 95th percentile of measurements."""
+    return Latency(float(np.median(milliseconds)), float(np.percentile(milliseconds, 95)))
 
 
 def latencies(times: Sequence[Times]) -> dict[str, Latency]:
     """Median and 95th percentile of each stage that was measured."""
-    return {stage: latency([one[stage] for one in times]) for stage in STAGES if stage in times[0]}
+    return {stage: latency([item[stage] for item in times]) for stage in STAGES if stage in times[0]}
 
 
 def peak_memory() -> int:
-    """Bytes of the most memory this process ever held.
-
-    The kernel's own line where there is one: what getrusage tells of a process on Linux counts its parent's too.
-    """
+    """Peak resident memory of this process, bytes."""
+    # From the kernel where possible: on Linux getrusage counts the memory of the parent before the fork as well.
     status = Path("/proc/self/status")
     if status.exists():
         lines = [line.split() for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
         if lines:
             return int(lines[0][1]) * 1024
-    import resource  # not on Windows, where there is no such figure
+    import resource  # does not exist on Windows
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def library_version(engine: str) -> str:
-    """Version of the library that an open engine computes with, by the engine's name; empty if it names none."""
+    """Version of the library of an engine that is open, by the engine's name; empty if unknown."""
     library = sys.modules.get(engine.partition("-")[0])
     return str(getattr(library, "__version__", "")).partition("-")[0]
 
 
 def _decode(jpeg: bytes) -> RGBArray:
-    with Pillow.open(BytesIO(jpeg)) as image:
+    with Image.open(BytesIO(jpeg)) as image:
         return ImageSource(image).read()
-
-
-def _class_map(result: Result) -> object:
-    return result.class_map
-
-
-def _class_map_of(seen: StreamResult) -> object:
-    assert seen.result is not None, "arrays can be read"
-    return seen.result.class_map
-
-
-def _whole(predictor: Predictor, image: RGBArray) -> object:
-    return predictor(image).class_map

@@ -1,4 +1,4 @@
-"""The engine that a command computes with: how the help tells of it, and what the last line says."""
+"""Flags of the inference engine, and how commands report it."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from blitznet.runtime.predictor import BasePredictor
 
 EngineFlag = Annotated[EngineName, metavar("ENGINE")]
-ThreadsFlag = Annotated[int | None, metavar("INT")]
+ThreadsFlag = Annotated[int | None, metavar("N")]
 
 
-def ran(predictor: "BasePredictor", threads: int | None) -> str:
-    """`engine: openvino, bfloat16, 2 threads`."""
+def engine_summary(predictor: "BasePredictor", threads: int | None) -> str:
+    """The engine in one line: `engine: openvino, bfloat16, 2 threads`."""
     from blitznet.runtime.threads import resolve_threads
 
     count = resolve_threads(threads)

@@ -1,4 +1,4 @@
-"""What `blitznet predict --also` writes beside pictures and JSON: the same results for other tools."""
+"""`blitznet predict --formats`: the same predictions in the formats of other tools."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,62 +14,71 @@ if TYPE_CHECKING:
 
     from blitznet.postprocess.result import Result
 
-Form = Literal["yolo", "labelme", "cvat", "coco"]
-FORMS: tuple[Form, ...] = get_args(Form)
+FormatName = Literal["yolo", "labelme", "cvat", "coco"]
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 
-class Also:
-    """Collects results, and writes them in each of the forms."""
+class FormatWriter:
+    """Writes results in several formats, each into its own folder."""
 
-    def __init__(self, folder: Path, forms: Sequence[Form], names: Sequence[str]) -> None:
-        """Into folders of `folder` that are called as the forms; `names` are those of the model's classes."""
-        self._folder, self._forms, self._names = folder, forms, tuple(names)
-        self._images: list[dict[str, object]] = []  # not the results: each holds a class map of its image's size
-        self._cvat: list[Element] = []
-        self._results: list[dict[str, object]] = []
-        self._coco = _coco_results() if "coco" in forms else None  # a package that is missing is told before the work
-        make_folders(*(folder / form for form in forms))
+    def __init__(self, folder: Path, formats: Sequence[FormatName], class_names: Sequence[str]) -> None:
+        """Create the folders.
+
+        Args:
+            folder: Parent of the folders, which have the formats' names.
+            formats: Formats to write.
+            class_names: The model's classes.
+
+        Raises:
+            MissingExtra: A format needs a package that is not installed.
+        """
+        self._folder, self._formats, self._class_names = folder, formats, tuple(class_names)
+        self._coco_images: list[dict[str, object]] = []  # not the results: each keeps a class map in memory
+        self._coco_results: list[dict[str, object]] = []
+        self._cvat_images: list[Element] = []
+        self._to_coco = _import_to_coco_results() if "coco" in formats else None  # an error before the first image
+        make_folders(*(folder / name for name in formats))
 
     def add(self, image: Path, name: str, result: "Result") -> None:
-        """A image's result; `name` is what its files are called."""
+        """Write the result of one image; `name` is the stem of its files."""
         masks = result.class_map is not None
-        if "yolo" in self._forms:
+        if "yolo" in self._formats:
             from blitznet.integrations.yolo import to_yolo_lines
 
             self._write(f"yolo/{name}.txt", to_yolo_lines(result))
-        if "labelme" in self._forms:
+        if "labelme" in self._formats:
             from blitznet.integrations.labelme import to_labelme
 
-            told = to_labelme(result, str(image.resolve()), masks=masks)
-            self._write(f"labelme/{name}.json", json.dumps(told, indent=1) + "\n")
-        if "cvat" in self._forms:
-            from blitznet.integrations.cvat import cvat_image
+            labelme = to_labelme(result, str(image.resolve()), masks=masks)
+            self._write(f"labelme/{name}.json", json.dumps(labelme, indent=1) + "\n")
+        if "cvat" in self._formats:
+            from blitznet.integrations.cvat import to_cvat_image
 
-            self._cvat.append(cvat_image(len(self._cvat), image.name, result, masks=True))
-        if self._coco is not None:
-            number = len(self._images) + 1
+            self._cvat_images.append(to_cvat_image(len(self._cvat_images), image.name, result, masks=True))
+        if self._to_coco is not None:
+            image_id = len(self._coco_images) + 1
             height, width = result.size
-            self._images.append({"id": number, "file_name": image.name, "height": height, "width": width})
-            self._results += self._coco(result, number, range(1, len(self._names) + 1), masks=masks)
+            self._coco_images.append({"id": image_id, "file_name": image.name, "height": height, "width": width})
+            self._coco_results += self._to_coco(result, image_id, range(1, len(self._class_names) + 1), masks=masks)
 
-    def end(self) -> None:
-        """Write what is one file for all images."""
-        if "yolo" in self._forms:
-            from blitznet.integrations.yolo import yolo_names
+    def close(self) -> None:
+        """Write the files that contain all images."""
+        if "yolo" in self._formats:
+            from blitznet.integrations.yolo import to_yolo_data_yaml
 
-            self._write("yolo/data.yaml", yolo_names(self._names))
-        if "cvat" in self._forms:
-            from blitznet.integrations.cvat import cvat_page
+            self._write("yolo/data.yaml", to_yolo_data_yaml(self._class_names))
+        if "cvat" in self._formats:
+            from blitznet.integrations.cvat import assemble_cvat_xml
 
-            self._write("cvat/annotations.xml", cvat_page(self._cvat))
-        if "coco" in self._forms:
-            write_json(self._folder / "coco" / "results.json", self._results)
-            write_json(self._folder / "coco" / "images.json", self._index())
+            self._write("cvat/annotations.xml", assemble_cvat_xml(self._cvat_images))
+        if "coco" in self._formats:
+            write_json(self._folder / "coco" / "results.json", self._coco_results)
+            write_json(self._folder / "coco" / "images.json", self._coco_ground_truth())
 
-    def _index(self) -> dict[str, object]:
-        """What the numbers in the results mean."""
-        categories = [{"id": number, "name": name} for number, name in enumerate(self._names, start=1)]
-        return {"images": self._images, "annotations": [], "categories": categories}
+    def _coco_ground_truth(self) -> dict[str, object]:
+        """A COCO file without annotations, for the ids in the results."""
+        categories = [{"id": category_id, "name": name} for category_id, name in enumerate(self._class_names, start=1)]
+        return {"images": self._coco_images, "annotations": [], "categories": categories}
 
     def _write(self, name: str, text: str) -> None:
         path = self._folder / name
@@ -77,9 +86,9 @@ class Also:
             path.write_text(text, encoding="utf-8")
 
 
-def _coco_results() -> Callable[..., list[dict[str, Any]]]:
+def _import_to_coco_results() -> Callable[..., list[dict[str, Any]]]:
     try:
-        from blitznet.integrations.coco import coco_results
+        from blitznet.integrations.coco import to_coco_results
     except ModuleNotFoundError as error:
-        raise MissingExtra("--also coco", "eval") from error
-    return coco_results
+        raise MissingExtra("--formats coco", "eval") from error
+    return to_coco_results
