@@ -12,12 +12,14 @@ import pytest
 from websockets.sync.client import connect
 
 from blitznet.cli.main import main
-from serve.test_app import picture
 from support.cli_datasets import write_model
+from support.images import encode_random_image
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a model."""
     monkeypatch.chdir(tmp_path)
     write_model()
@@ -25,9 +27,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def serving(*more: str) -> Iterator[str]:
-    """The address of a server of its own, which ends when it is told to."""
-    words = ["serve", "--model", "small.onnx", "--engine", "onnxruntime", "--port", "0", *more]
+def run_server(*flags: str) -> Iterator[str]:
+    """The address of a server in a process of its own, which a signal ends."""
+    words = ["serve", "--model", "small.onnx", "--engine", "onnxruntime", "--port", "0", *flags]
     with subprocess.Popen([sys.executable, "-m", "blitznet", *words], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -39,48 +41,53 @@ def serving(*more: str) -> Iterator[str]:
             assert process.wait(20) in (0, -signal.SIGTERM)
 
 
-def test_it_serves_until_it_is_told_to_end(place: Path) -> None:
+def test_serve_predicts_until_a_signal() -> None:
     with (
-        serving() as address,
-        urllib.request.urlopen(f"{address}/v1/predict", data=picture(), timeout=20) as answer,
+        run_server() as address,
+        urllib.request.urlopen(f"{address}/v1/predict", data=encode_random_image(), timeout=20) as response,
     ):
-        assert b'"detections"' in answer.read()
+        assert b'"detections"' in response.read()
 
 
-def test_a_websockets_message_is_as_long_as_a_request_may_be(place: Path) -> None:
+def test_max_body_bytes_applies_to_websocket_messages() -> None:
     with (
-        serving("--max-body", "18000000") as address,
-        connect(address.replace("http", "ws") + "/v1/stream") as line,
+        run_server("--max-body-bytes", "18000000") as address,
+        connect(address.replace("http", "ws") + "/v1/stream") as websocket,
     ):
         for size, status in ((18_000_000, 415), (18_000_001, 413)):
-            line.send(bytes(size))
-            assert json.loads(line.recv(20))["status"] == status
+            websocket.send(bytes(size))
+            assert json.loads(websocket.recv(20))["status"] == status
 
 
-def test_a_short_queue_alone_shortens_a_request_of_several(place: Path) -> None:
-    with serving("--queue", "4") as address, urllib.request.urlopen(f"{address}/v1/model", timeout=20) as answer:
-        limits = json.load(answer)["limits"]
-    assert (limits["queue"], limits["images"]) == (4, 4)
+def test_a_short_queue_shortens_batch_requests() -> None:
+    with (
+        run_server("--max-queue", "4") as address,
+        urllib.request.urlopen(f"{address}/v1/model", timeout=20) as response,
+    ):
+        limits = json.load(response)["limits"]
+    assert (limits["max_queue"], limits["max_images"]) == (4, 4)
 
 
-def test_a_port_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         assert main(["serve", "--model", "small.onnx", "--port", str(port)]) == 2
     assert f"127.0.0.1:{port}: cannot listen there (Address already in use)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--port", "70000"), "--port: expected 0 to 65535, got 70000"),
         (("--batch", "0"), "--batch: expected 1 or more, got 0"),
-        (("--queue", "0"), "limits: queue: expected more than 0, got 0"),
-        (("--max-images", "65"), "limits: images: expected at most the 64 that may wait, got 65"),
-        (("--max-images", "0"), "limits: images: expected more than 0, got 0"),
-        (("--max-body", "-1"), "limits: body: expected more than 0, got -1"),
+        (("--max-queue", "0"), "max_queue: expected more than 0, got 0"),
+        (("--max-images", "65"), "max_images: expected at most max_queue (64), got 65"),
+        (("--max-images", "0"), "max_images: expected more than 0, got 0"),
+        (("--max-body-bytes", "-1"), "max_body_bytes: expected more than 0, got -1"),
+        (("--max-pixels", "0"), "max_pixels: expected more than 0, got 0"),
+        (("--timeout", "0"), "timeout: expected more than 0, got 0.0"),
     ],
 )
-def test_misuse_is_one_line(words: tuple[str, ...], said: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_error_is_one_line(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "small.onnx", *words]) == 2
-    assert capsys.readouterr().err == f"blitznet: error: {said}\n"
+    assert capsys.readouterr().err == f"blitznet: error: {message}\n"

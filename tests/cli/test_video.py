@@ -14,161 +14,149 @@ from PIL import Image
 
 from blitznet.api import load
 from blitznet.cli.main import main
-from blitznet.postprocess.result import Result
 from blitznet.video import reader
 from support.cli_datasets import write_model
-from support.videos import packets_of_sound, watched, write_film
+from support.videos import audio_packets, read_video, write_video
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a model."""
     monkeypatch.chdir(tmp_path)
     write_model()
     return tmp_path
 
 
-def video(*words: str) -> int:
+def run_video(*words: str) -> int:
     return main(["video", *words, "--model", "small.onnx", "--engine", "onnxruntime"])
 
 
-def lines(path: str) -> list[dict[str, Any]]:
+def read_json_lines(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def test_every_frame_comes_out_once_with_time_and_sound(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    film = write_film(Path("film.mp4"), frames=30, sound="aac", gap=10)
-    assert video("film.mp4", "--out", "out") == 0
-    assert watched(Path("out/film.mp4"))[0] == pytest.approx(watched(film)[0], abs=1e-3)
-    assert packets_of_sound(Path("out/film.mp4")) == packets_of_sound(film)
-    entries = lines("out/film.jsonl")
+def test_every_frame_is_written_once_with_its_time_and_audio(capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_video(Path("clip.mp4"), frames=30, audio="aac", gap=10)
+    assert run_video("clip.mp4", "--out", "out") == 0
+    assert read_video(Path("out/clip.mp4"))[0] == pytest.approx(read_video(source)[0], abs=1e-3)
+    assert audio_packets(Path("out/clip.mp4")) == audio_packets(source)
+    entries = read_json_lines("out/clip.jsonl")
     assert [entry["frame"] for entry in entries] == list(range(30))
     assert [entry["seconds"] for entry in entries] == pytest.approx([n / 10 + (n >= 10) for n in range(30)])
-    assert "film: 30 frames" in capsys.readouterr().out
+    assert "clip: 30 frames" in capsys.readouterr().out
 
 
-def test_what_is_written_is_what_the_predictor_says(place: Path) -> None:
-    write_film(Path("film.mp4"), frames=3)
-    assert video("film.mp4", "--score", "0.3", "--no-overlay") == 0
-    assert not Path("blitznet-out/film.mp4").exists()
+def test_json_lines_are_the_predictors_results() -> None:
+    write_video(Path("clip.mp4"), frames=3)
+    assert run_video("clip.mp4", "--min-score", "0.3", "--no-overlay") == 0
+    assert not Path("blitznet-out/clip.mp4").exists()
     predictor = load("small.onnx", engine="onnxruntime")
-    frames = list(reader.open_video("film.mp4").frames())
-    for entry, frame in zip(lines("blitznet-out/film.jsonl"), frames, strict=True):
-        expected = predictor(frame.pixels, min_score=0.3).to_dict()
+    frames = list(reader.open_video("clip.mp4").frames())
+    for entry, frame in zip(read_json_lines("blitznet-out/clip.jsonl"), frames, strict=True):
+        expected = predictor(frame.image, min_score=0.3).to_dict()
         assert expected["detections"]
         assert {key: entry[key] for key in expected} == expected
 
 
-def test_tracks_in_lines_and_in_a_mot_file(place: Path) -> None:
-    write_film(Path("film.mp4"), frames=8)
-    assert video("film.mp4", "--score", "0.3", "--track", "--out", "out") == 0
-    entries = lines("out/film.jsonl")
-    ids = [{one["id"] for one in entry["detections"]} - {None} for entry in entries]
+def test_tracks_are_in_the_json_lines_and_the_mot_file() -> None:
+    write_video(Path("clip.mp4"), frames=8)
+    assert run_video("clip.mp4", "--min-score", "0.3", "--track", "--out", "out") == 0
+    entries = read_json_lines("out/clip.jsonl")
+    ids = [{detection["id"] for detection in entry["detections"]} - {None} for entry in entries]
     assert ids[-1]
-    mot = [line.split(",") for line in Path("out/film.txt").read_text().splitlines()]
+    mot = [line.split(",") for line in Path("out/clip.txt").read_text().splitlines()]
     assert [{int(line[1]) for line in mot if line[0] == str(n + 1)} for n in range(8)] == ids
 
 
-def test_a_folder_of_images(place: Path) -> None:
+def test_fps_is_the_rate_of_a_folder_of_images() -> None:
     Path("shots").mkdir()
-    for number in range(4):
-        Image.fromarray(np.full((40, 60, 3), 40 * number, np.uint8)).save(f"shots/{number}.png")
-    assert video("shots", "--rate", "5", "--out", "out") == 0
-    assert watched(Path("out/shots.mp4"))[0] == pytest.approx([0, 0.2, 0.4, 0.6], abs=1e-3)
-    assert len(lines("out/shots.jsonl")) == 4
+    for index in range(4):
+        Image.fromarray(np.full((40, 60, 3), 40 * index, np.uint8)).save(f"shots/{index}.png")
+    assert run_video("shots", "--fps", "5", "--out", "out") == 0
+    assert read_video(Path("out/shots.mp4"))[0] == pytest.approx([0, 0.2, 0.4, 0.6], abs=1e-3)
+    assert len(read_json_lines("out/shots.jsonl")) == 4
 
 
-def test_a_few_frames_are_enough(place: Path) -> None:
-    write_film(Path("film.mp4"), frames=30)
-    assert video("film.mp4", "--frames", "7", "--out", "out") == 0
-    assert len(watched(Path("out/film.mp4"))[0]) == len(lines("out/film.jsonl")) == 7
+def test_max_frames_limits_every_output() -> None:
+    write_video(Path("clip.mp4"), frames=30)
+    assert run_video("clip.mp4", "--max-frames", "7", "--out", "out") == 0
+    assert len(read_video(Path("out/clip.mp4"))[0]) == len(read_json_lines("out/clip.jsonl")) == 7
 
 
-def test_sound_that_cannot_be_kept_is_told_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_film(Path("film.avi"), frames=4, sound="pcm_mulaw")
-    assert video("film.avi", "--out", "out") == 0
-    assert capsys.readouterr().err == "film: sound left out, film.mkv cannot hold it: pcm_mulaw\n"
-    assert len(watched(Path("out/film.mkv"))[0]) == len(lines("out/film.jsonl")) == 4
+def test_dropped_audio_is_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    write_video(Path("clip.avi"), frames=4, audio="pcm_mulaw")
+    assert run_video("clip.avi", "--out", "out") == 0
+    assert capsys.readouterr().err == "clip: audio left out, clip.mkv cannot hold pcm_mulaw\n"
+    assert len(read_video(Path("out/clip.mkv"))[0]) == len(read_json_lines("out/clip.jsonl")) == 4
 
 
-def test_a_live_source_says_what_it_lost(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_live_source_reports_drops_ages_and_reconnects(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reader, "_PAUSE", 0.01)
-    write_film(Path("film.mkv"), frames=6)
+    monkeypatch.setattr(reader, "_RECONNECT_DELAY", 0.01)
+    write_video(Path("clip.mkv"), frames=6)
     monkeypatch.setattr(reader, "VideoReader", partial(reader.VideoReader, live=True))
-    monkeypatch.setattr(reader, "open_video", lambda text, **_: reader.VideoReader("camera", text))
-    assert video("film.mkv", "--frames", "5", "--out", "out") == 0
-    said = capsys.readouterr().out
-    assert "frames dropped, age" in said
-    assert "opened again" in said
-    assert len(watched(Path("out/camera.mp4"))[0]) == 5
+    monkeypatch.setattr(reader, "open_video", lambda source, **_: reader.VideoReader("camera", source))
+    assert run_video("clip.mkv", "--max-frames", "5", "--out", "out") == 0
+    output = capsys.readouterr().out
+    assert "frames dropped, age when written: median" in output
+    assert "reconnects" in output
+    assert len(read_video(Path("out/camera.mp4"))[0]) == 5
 
 
-def test_ctrl_c_leaves_files_that_play(place: Path) -> None:
-    write_film(Path("film.mp4"), frames=3000)
-    words = ["video", "film.mp4", "--model", "small.onnx", "--engine", "onnxruntime", "--out", "out"]
+def test_an_interrupted_run_leaves_playable_files() -> None:
+    write_video(Path("clip.mp4"), frames=3000)
+    words = ["video", "clip.mp4", "--model", "small.onnx", "--engine", "onnxruntime", "--out", "out"]
     process = subprocess.Popen([sys.executable, "-m", "blitznet", *words], stderr=subprocess.PIPE, env=dict(os.environ))
-    end = time.monotonic() + 60
-    while not (Path("out/film.jsonl").exists() and Path("out/film.jsonl").stat().st_size > 10_000):
-        assert time.monotonic() < end
+    deadline = time.monotonic() + 60
+    while not (Path("out/clip.jsonl").exists() and Path("out/clip.jsonl").stat().st_size > 10_000):
+        assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error.decode().endswith("interrupted\n")
-    assert 0 < len(watched(Path("out/film.mp4"))[0]) < 3000
+    assert 0 < len(read_video(Path("out/clip.mp4"))[0]) < 3000
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("nothing.mp4",), "nothing.mp4: expected a video file, a camera's number, an address with ://"),
-        (("film.mp4", "--score", "2"), "--score: expected 0 to 1, got 2.0"),
-        (("film.mp4", "--rate", "0"), "--rate: expected 0.01 frames a second or more, got 0.0"),
-        (("film.mp4", "--frames", "0"), "--frames: expected 1 or more, got 0"),
+        (("clip.mp4", "--min-score", "2"), "--min-score: expected 0 to 1, got 2.0"),
+        (("clip.mp4", "--fps", "0"), "--fps: expected 0.01 or more, got 0.0"),
+        (("clip.mp4", "--max-frames", "0"), "--max-frames: expected 1 or more, got 0"),
         (("rtsp://[::1]:1/none",), "rtsp://[::1]:1/none: cannot be opened as a video"),
-        (("film.mp4", "--out", "."), "--out: film.mp4 is the video itself; choose another folder"),
-        (("empty",), "empty: there is no image in this folder"),
+        (("clip.mp4", "--out", "."), "--out: clip.mp4 is the video itself; choose another folder"),
+        (("empty",), "empty: "),
     ],
 )
-def test_misuse_is_one_line(words: tuple[str, ...], said: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = write_film(Path("film.mp4"), frames=2).read_bytes()
+def test_a_usage_error_is_one_line(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    content = write_video(Path("clip.mp4"), frames=2).read_bytes()
     Path("empty").mkdir()
-    assert video(*words) == 2
+    assert run_video(*words) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"blitznet: error: {said}")
+    assert error.startswith(f"blitznet: error: {message}")
     assert error.count("\n") == 1
-    assert Path("film.mp4").read_bytes() == before
+    assert Path("clip.mp4").read_bytes() == content
 
 
-@pytest.mark.parametrize(("name", "words"), [("film.mp4", ()), ("film.jsonl", ()), ("film.txt", ("--track",))])
-def test_nothing_is_overwritten_where_the_video_lies(
-    name: str, words: tuple[str, ...], place: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "words"), [("clip.mp4", ()), ("clip.jsonl", ()), ("clip.txt", ("--track",))])
+def test_files_beside_the_video_are_not_overwritten(
+    name: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_film(Path("film.mkv"), frames=2)
+    write_video(Path("clip.mkv"), frames=2)
     Path(name).write_bytes(b"mine")
-    assert video("film.mkv", "--out", ".", *words) == 2
-    assert f"--out: {name} lies beside the video already; choose another folder" in capsys.readouterr().err
+    assert run_video("clip.mkv", "--out", ".", *words) == 2
+    assert f"--out: {name} exists beside the video; choose another folder" in capsys.readouterr().err
     assert Path(name).read_bytes() == b"mine"
 
 
-def test_a_window_needs_a_display(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_show_needs_a_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
-    write_film(Path("film.mp4"), frames=2)
-    assert video("film.mp4", "--show") == 2
-    assert "--show: no window can be opened here" in capsys.readouterr().err
-
-
-def test_only_some_of_a_result() -> None:
-    result = Result(
-        boxes=np.zeros((3, 4), np.float32),
-        scores=np.array([0.9, 0.5, 0.1], np.float32),
-        labels=np.array([0, 1, 0]),
-        class_names=("a", "b"),
-        size=(4, 4),
-    )
-    assert result[np.array([True, False, True])].scores.tolist() == pytest.approx([0.9, 0.1])
+    write_video(Path("clip.mp4"), frames=2)
+    assert run_video("clip.mp4", "--show") == 2
+    assert "--show: cannot open a window" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import NamedTuple
 
 from blitznet.cli.console import VERBOSITY
@@ -28,7 +29,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "predict": Command("predict", "Predict", "detect objects and segment images"),
-    "video": Command("video", "VideoOptions", "annotate and track in videos, cameras and streams", "video"),
+    "video": Command("video", "Video", "annotate and track in videos, cameras and streams", "video"),
     "serve": Command("serve", "Serve", "serve predictions over HTTP, with a web page", "serve"),
     "train": Command("train", "TrainConfig", "fine-tune on your data, or run a recipe or pipeline", "train"),
     "eval": Command("eval", "Eval", "evaluate a model or a result file on data sets"),
@@ -124,7 +125,7 @@ def parse(options: type, name: str, words: list[str]) -> object:
     """The flags of one command; `--help` prints the examples of the class's docstring after the flags."""
     import tyro
 
-    description, _, examples = (options.__doc__ or "").partition("Examples:")
+    description, _, examples = cleandoc(options.__doc__ or "").partition("Examples:")
     try:
         return tyro.cli(options, prog=f"blitznet {name}", description=description.strip(), args=words)
     except SystemExit as stop:

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from blitznet.cli.console import notify
-from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, engine_summary
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
@@ -71,7 +71,10 @@ def run(options: Serve) -> int:
         host, port = listener.getsockname()[:2]
         if options.host not in _LOOPBACK and token is None:
             notify("blitznet: every machine that can reach this address can use the server; --token restricts access")
-        print(f"serving {predictor.spec.name} at http://{host}:{port}   {ran(predictor, options.threads)}", flush=True)
+        print(
+            f"serving {predictor.spec.name} at http://{host}:{port}   {engine_summary(predictor, options.threads)}",
+            flush=True,
+        )
         config = uvicorn.Config(
             make_app(predictor, limits=limits, batch=options.batch, token=token),
             log_level="warning",

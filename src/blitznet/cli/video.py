@@ -1,7 +1,6 @@
-"""`blitznet video`: a video, a camera or a stream in; an annotated video, JSON lines and tracks out."""
+"""`blitznet video`: annotate, track and export detections of a video, a camera or a stream."""
 
 import json
-import sys
 import time
 from collections import deque
 from collections.abc import Generator
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import tyro
 
-from blitznet.cli.console import progress_bars, stdout_console
-from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
+from blitznet.cli.console import notify, progress_bars, stdout_console
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, engine_summary
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import MissingExtra, UsageError
@@ -25,262 +24,268 @@ if TYPE_CHECKING:
     from blitznet.core.arrays import Labels, RGBArray
     from blitznet.integrations.tracking import Tracker
     from blitznet.postprocess.result import Result
-    from blitznet.runtime.predictor import Predictor
+    from blitznet.runtime.predictor import BasePredictor
     from blitznet.video.frame import Frame
-    from blitznet.video.reader import Video, VideoInfo
+    from blitznet.video.reader import VideoInfo, VideoSource
     from blitznet.video.writer import VideoWriter
 
-    Seen = Generator[tuple[Frame, Result], None, None]
-    """frames, and what is in them"""
+    FrameResults = Generator[tuple[Frame, Result], None, None]
 
-_SLOWEST = 0.01
-"""frames a second of a folder of images"""
-_AGES = 1000
-"""frames of a live source of which the median age is told"""
+_MIN_FPS = 0.01
+_MAX_AGES = 1000
+"""last frames of a live source whose median age is printed"""
 
 
 @dataclass(frozen=True)
-class VideoOptions:
-    """Find objects and a class for every pixel in every frame of a video.
+class Video:
+    """Detect objects and segment every frame of a video.
 
-    Writes the video with everything drawn on it, its times and sound as they were, and a line of JSON for each frame.
-    Of a camera or a stream the newest frame is looked at each time, and those that nobody had time for are counted;
-    Ctrl-C ends it, and the files are whole.
+    Writes the annotated video with the original frame times and audio, and a line of JSON per frame. For a camera or a
+    stream, each prediction is of the newest frame; the frames between are dropped and counted. Ctrl-C stops it, and
+    all files are complete.
+
+    Examples:
+        blitznet video clip.mp4 --track
+        blitznet video 0 --show --no-overlay
+        blitznet video rtsp://camera.local/stream --max-frames 1000 --out camera
     """
 
     source: Annotated[str, tyro.conf.Positional, metavar("SOURCE")]
-    """A video file, a camera's number (0), an address (rtsp://, http://), a folder of images or a quoted glob."""
+    """Video file, camera number (0), address (rtsp://, http://), folder of images, or quoted glob."""
     out: Path = Path("blitznet-out")
-    """Folder for the video and the JSON lines; made if it is not there."""
+    """Folder for the video and the JSON lines; created if it does not exist."""
     model: str = DEFAULT
-    """Name of a model of the package, a model's file or a run folder."""
-    score: float = 0.5
-    """Leave out detections below this, 0 to 1."""
+    """Name of a model of the package, a model file or a run folder."""
+    min_score: float = 0.5
+    """Minimum score of detections to keep, 0 to 1."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Number things from frame to frame, and write a MOTChallenge file too (needs the extra `track`)."""
+    """Assign track ids to objects, and write a MOTChallenge file (needs the extra `track`)."""
     show: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Show what is seen in a window; q ends it."""
+    """Show the annotated video in a window; q closes it."""
     overlay: bool = True
-    """Write the annotated video; without it the JSON lines alone."""
-    rate: Annotated[float, metavar("FPS")] = 25.0
-    """Frames a second of a folder of images."""
-    frames: Annotated[int | None, metavar("INT")] = None
-    """Stop after so many."""
+    """Write the annotated video."""
+    fps: float = 25.0
+    """Frames per second of a folder of images."""
+    max_frames: Annotated[int | None, metavar("N")] = None
+    """Stop after this number of frames. Default: the whole video."""
     engine: EngineFlag = "auto"
-    """What computes. Not given: the fastest that is installed."""
+    """Inference engine. Default: the fastest one that is installed."""
     threads: ThreadsFlag = None
-    """Threads of computing. Not given: one for each processor."""
+    """Number of threads. Default: one per processor."""
 
 
 @dataclass(eq=False)
-class Tally:
-    """What happened."""
+class Stats:
+    """Counts of a run."""
 
     frames: int = 0
     dropped: int = 0
-    ages: deque[float] = field(default_factory=lambda: deque(maxlen=_AGES))
+    """frames of a live source that were not predicted"""
+    ages: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_AGES))
     """seconds from decoding to written, of live frames"""
-    begun: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=time.monotonic)
 
     @property
-    def rate(self) -> float:
-        """Frames a second, from the first question to now."""
-        return self.frames / max(time.monotonic() - self.begun, 1e-9)
+    def fps(self) -> float:
+        """Processed frames per second."""
+        return self.frames / max(time.monotonic() - self.start, 1e-9)
 
 
 @dataclass(frozen=True, eq=False)
-class Sinks:
-    """Where frames go."""
+class OutputFiles:
+    """Open files, and the tracker."""
 
-    lines: TextIO
+    json_lines: TextIO
     writer: "VideoWriter | None" = None
     tracker: "Tracker | None" = None
     tracks: TextIO | None = None
+    """the MOTChallenge file"""
 
 
-def run(options: VideoOptions) -> int:
-    """Look at every frame; Ctrl-C ends a live source well."""
-    if not 0 <= options.score <= 1:
-        raise UsageError(f"--score: expected 0 to 1, got {options.score}")
-    if options.frames is not None and options.frames < 1:
-        raise UsageError(f"--frames: expected 1 or more, got {options.frames}")
+def run(options: Video) -> int:
+    """Process every frame; Ctrl-C on a live source is success."""
+    if not 0 <= options.min_score <= 1:
+        raise UsageError(f"--min-score: expected 0 to 1, got {options.min_score}")
+    if options.max_frames is not None and options.max_frames < 1:
+        raise UsageError(f"--max-frames: expected 1 or more, got {options.max_frames}")
     from blitznet.api import load
 
     predictor = load(options.model, engine=options.engine, threads=options.threads)
-    with closing(_opened(options)) as video:
+    with closing(_open_source(options)) as video:
         make_folders(options.out)
-        tally = Tally()
+        stats = Stats()
         try:
-            _work(options, video, predictor, tally)
+            _process(options, video, predictor, stats)
         except KeyboardInterrupt:
-            if not video.about.live:
+            if not video.info.live:
                 raise
-        _tell(options, video, tally)
-        print(ran(predictor, options.threads))
+        _print_summary(options, video, stats)
+        print(engine_summary(predictor, options.threads))
     return 0
 
 
-def _opened(options: VideoOptions) -> "Video":
+def _open_source(options: Video) -> "VideoSource":
     from blitznet.runtime.image_paths import find_images
     from blitznet.video.reader import open_video
 
-    if not _SLOWEST <= options.rate < float("inf"):
-        raise UsageError(f"--rate: expected {_SLOWEST} frames a second or more, got {options.rate}")
-    pictures = "://" not in options.source and any(sign in options.source for sign in "*[")
-    pictures = Path(options.source).is_dir() or (pictures and not Path(options.source).is_file())
-    images = find_images([options.source]) if pictures else ()
-    return open_video(options.source, rate=Fraction(options.rate).limit_denominator(1001), images=images)
+    if not _MIN_FPS <= options.fps < float("inf"):
+        raise UsageError(f"--fps: expected {_MIN_FPS} or more, got {options.fps}")
+    path = Path(options.source)
+    is_glob = "://" not in options.source and any(character in options.source for character in "*[")
+    images = find_images([options.source]) if path.is_dir() or (is_glob and not path.is_file()) else ()
+    return open_video(options.source, fps=Fraction(options.fps).limit_denominator(1001), images=images)
 
 
-def _work(options: VideoOptions, video: "Video", predictor: "Predictor", tally: Tally) -> None:
+def _process(options: Video, video: "VideoSource", predictor: "BasePredictor", stats: Stats) -> None:
+    """Predict and write frames until the source ends, the limit is reached or the window is closed."""
     from blitznet.cli.window import Window
 
     with ExitStack() as stack:
-        sinks = _sinks(options, video, stack)
+        outputs = _open_outputs(options, video.info, stack)
         window = stack.enter_context(closing(Window(options.source))) if options.show else None
-        show = stack.enter_context(progress_bars())
-        least = _least(options)
-        ways = _live(video, predictor, tally, least) if video.about.live else _every(video, predictor, least)
-        seen = stack.enter_context(closing(ways))
-        for frame, result in seen:
+        progress = stack.enter_context(progress_bars())
+        min_score = _requested_min_score(options)
+        if video.info.live:
+            results = _predict_latest(video, predictor, stats, min_score)
+        else:
+            results = _predict_all(video, predictor, min_score)
+        for frame, result in stack.enter_context(closing(results)):
             with translate_write_errors(options.out):
-                picture = _write(frame, result, options, sinks, shown=window is not None)
-            tally.frames += 1
-            if video.about.live:
-                tally.ages.append(time.monotonic() - frame.taken)
-            if video.about.count:
-                show("Frames", tally.frames, video.about.count)
-            if window is not None and picture is not None:
-                window.show(picture)
-            if tally.frames == options.frames or (window is not None and not window.open):
+                annotated = _write_frame(frame, result, options, outputs, show=window is not None)
+            stats.frames += 1
+            if video.info.live:
+                stats.ages.append(time.monotonic() - frame.decoded_at)
+            if video.info.frame_count:
+                progress("Frames", stats.frames, video.info.frame_count)
+            if window is not None and annotated is not None:
+                window.show(annotated)
+            if stats.frames == options.max_frames or (window is not None and not window.open):
                 break
         else:
-            if sinks.writer is not None:
-                sinks.writer.add_sound(video.rest)
+            if outputs.writer is not None:
+                outputs.writer.write_audio(video.trailing_audio)
 
 
-def _least(options: VideoOptions) -> float:
-    """The lowest score that is asked for: weak detections go on with a track."""
+def _requested_min_score(options: Video) -> float:
+    """The minimum score of predicted detections; tracking also uses low scores."""
     if not options.track:
-        return options.score
-    from blitznet.integrations.tracking import LEAST
+        return options.min_score
+    from blitznet.integrations.tracking import MIN_TRACK_SCORE
 
-    return min(options.score, LEAST)
+    return min(options.min_score, MIN_TRACK_SCORE)
 
 
-def _sinks(options: VideoOptions, video: "Video", stack: ExitStack) -> Sinks:
-    """Open what is written; the stack closes it, however the work ends."""
-    about = video.about
-    _require_nothing_lost(options, about)
-    tracker, tracks = None, None
-    if options.track:
-        tracker, tracks = (
-            _tracker(options, float(about.rate)),
-            stack.enter_context(_text(options.out / f"{about.name}.txt")),
-        )
-    lines = stack.enter_context(_text(options.out / f"{about.name}.jsonl"))
+def _open_outputs(options: Video, info: "VideoInfo", stack: ExitStack) -> OutputFiles:
+    """Open the files; the stack closes them."""
+    _require_no_overwrite(options, info)
+    tracker = _make_tracker(options, float(info.fps)) if options.track else None
+    tracks = stack.enter_context(_open_text(options.out / f"{info.name}.txt")) if options.track else None
+    json_lines = stack.enter_context(_open_text(options.out / f"{info.name}.jsonl"))
     if not options.overlay:
-        return Sinks(lines, None, tracker, tracks)
-    from blitznet.video.writer import VideoWriter, suffix
+        return OutputFiles(json_lines, None, tracker, tracks)
+    from blitznet.video.writer import VideoWriter, container_suffix
 
-    target = options.out / f"{about.name}{suffix(about)}"
-    writer = stack.enter_context(VideoWriter(target, about))
-    if writer.unheard:
-        left = ", ".join(writer.unheard)
-        print(f"{about.name}: sound left out, {target.name} cannot hold it: {left}", file=sys.stderr)
-    return Sinks(lines, writer, tracker, tracks)
+    path = options.out / f"{info.name}{container_suffix(info)}"
+    writer = stack.enter_context(VideoWriter(path, info))
+    if writer.dropped_audio:
+        notify(f"{info.name}: audio left out, {path.name} cannot hold {', '.join(writer.dropped_audio)}")
+    return OutputFiles(json_lines, writer, tracker, tracks)
 
 
-def _require_nothing_lost(options: VideoOptions, about: "VideoInfo") -> None:
-    """Raise UsageError where a file beside the video would be overwritten: the user's own, or the video itself."""
-    if not Path(options.source).exists() or Path(options.source).parent.resolve() != options.out.resolve():
+def _require_no_overwrite(options: Video, info: "VideoInfo") -> None:
+    """Raise UsageError if the output folder is the video's own and a file there would be overwritten."""
+    source = Path(options.source)
+    if not source.exists() or source.parent.resolve() != options.out.resolve():
         return
-    from blitznet.video.writer import suffix
+    from blitznet.video.writer import container_suffix
 
-    endings = [".jsonl", *([".txt"] if options.track else []), *([suffix(about)] if options.overlay else [])]
-    for path in (options.out / f"{about.name}{ending}" for ending in endings):
+    suffixes = [".jsonl", *([".txt"] if options.track else []), *([container_suffix(info)] if options.overlay else [])]
+    for path in (options.out / f"{info.name}{suffix}" for suffix in suffixes):
         if path.exists():
-            itself = "is the video itself" if path.samefile(options.source) else "lies beside the video already"
-            raise UsageError(f"--out: {path} {itself}; choose another folder")
+            problem = "is the video itself" if path.samefile(options.source) else "exists beside the video"
+            raise UsageError(f"--out: {path} {problem}; choose another folder")
 
 
-def _text(path: Path) -> TextIO:
+def _open_text(path: Path) -> TextIO:
     with translate_write_errors(path):
         return path.open("w", encoding="utf-8")
 
 
-def _tracker(options: VideoOptions, rate: float) -> "Tracker":
+def _make_tracker(options: Video, fps: float) -> "Tracker":
     try:
         from blitznet.integrations.tracking import Tracker
     except ModuleNotFoundError as error:
         raise MissingExtra("--track", "track") from error
-    return Tracker(rate, sure=options.score)
+    return Tracker(fps, activation_threshold=options.min_score)
 
 
-def _every(video: "Video", predictor: "Predictor", least: float) -> "Seen":
-    """Every frame and what is in it; decoding, network and drawing overlap."""
-    under_way: deque[Frame] = deque()
+def _predict_all(video: "VideoSource", predictor: "BasePredictor", min_score: float) -> "FrameResults":
+    """Every frame and its result; decoding, inference and drawing overlap."""
+    pending: deque[Frame] = deque()
 
-    def pictures() -> "Generator[RGBArray, None, None]":
+    def images() -> "Generator[RGBArray, None, None]":
         with closing(video.frames()) as frames:
             for frame in frames:
-                under_way.append(frame)
-                yield frame.pixels
+                pending.append(frame)
+                yield frame.image
 
-    with closing(predictor.stream(pictures(), min_score=least)) as stream:
-        for seen in stream:
-            if seen.result is None:
-                raise seen.error or AssertionError("neither a result nor an error")
-            yield under_way.popleft(), seen.result
+    with closing(predictor.stream(images(), min_score=min_score)) as stream:
+        for item in stream:
+            if item.result is None:
+                raise item.error or AssertionError("neither a result nor an error")
+            yield pending.popleft(), item.result
 
 
-def _live(video: "Video", predictor: "Predictor", tally: Tally, least: float) -> "Seen":
-    """The newest frame each time, looked at with all processors, so that it is told soon."""
+def _predict_latest(video: "VideoSource", predictor: "BasePredictor", stats: Stats, min_score: float) -> "FrameResults":
+    """The newest frame each time and its result, one at a time on all threads, for a short delay."""
     from blitznet.video.latest import LatestFrameReader
 
-    newest = LatestFrameReader(video)
-    with closing(newest.frames()) as frames:
+    reader = LatestFrameReader(video)
+    with closing(reader.frames()) as frames:
         for frame in frames:
-            yield frame, predictor(frame.pixels, min_score=least)
-            tally.dropped = newest.dropped
+            yield frame, predictor(frame.image, min_score=min_score)
+            stats.dropped = reader.dropped
 
 
-def _write(frame: "Frame", result: "Result", options: VideoOptions, sinks: Sinks, *, shown: bool) -> "RGBArray | None":
-    """Write a frame everywhere; the picture, if one was made."""
+def _write_frame(
+    frame: "Frame", result: "Result", options: Video, outputs: OutputFiles, *, show: bool
+) -> "RGBArray | None":
+    """Write a frame to every output; the annotated image if it was drawn."""
     from blitznet.drawing.annotate import annotate
 
-    ids: Labels | None = None
-    if sinks.tracker is not None:
-        from blitznet.integrations.tracking import mot_lines
+    track_ids: Labels | None = None
+    if outputs.tracker is not None:
+        from blitznet.integrations.tracking import to_mot_lines
 
-        ids = sinks.tracker.update(result)
-        if sinks.tracks is not None:
-            sinks.tracks.write(mot_lines(frame.number, result, ids))
-        kept = (result.scores >= options.score) | (ids > 0)
-        result, ids = result[kept], ids[kept]
-    entry = {"frame": frame.number, "seconds": round(frame.seconds, 6), **result.to_dict()}
-    if ids is not None:
-        for one, number in zip(entry["detections"], ids, strict=True):
-            one["id"] = int(number) if number > 0 else None
-    sinks.lines.write(json.dumps(entry) + "\n")
-    if sinks.writer is None and not shown:
+        track_ids = outputs.tracker.update(result)
+        if outputs.tracks is not None:
+            outputs.tracks.write(to_mot_lines(frame.index, result, track_ids))
+        visible = (result.scores >= options.min_score) | (track_ids > 0)
+        result, track_ids = result[visible], track_ids[visible]
+    entry = {"frame": frame.index, "seconds": round(frame.seconds, 6), **result.to_dict()}
+    if track_ids is not None:
+        for detection, track_id in zip(entry["detections"], track_ids, strict=True):
+            detection["id"] = int(track_id) if track_id > 0 else None
+    outputs.json_lines.write(json.dumps(entry) + "\n")
+    if outputs.writer is None and not show:
         return None
-    picture = annotate(frame.pixels, result, () if ids is None else ids.tolist())
-    if sinks.writer is not None:
-        sinks.writer.write(picture, frame.pts, frame.sound)
-    return picture
+    annotated = annotate(frame.image, result, () if track_ids is None else track_ids.tolist())
+    if outputs.writer is not None:
+        outputs.writer.write(annotated, frame.pts, frame.audio)
+    return annotated
 
 
-def _tell(options: VideoOptions, video: "Video", tally: Tally) -> None:
-    """One line of what came out, and one of what a live source lost."""
-    about = video.about
-    out = f"video and JSON lines: {options.out}" if options.overlay else f"JSON lines: {options.out}"
-    stdout_console().print(f"{about.name}: {tally.frames} frames, {tally.rate:.1f} a second   {out}", soft_wrap=True)
-    if video.broken:
-        print(f"{about.name}: {video.broken} packets could not be decoded", file=sys.stderr)
-    if about.live and tally.ages:
-        ages = sorted(tally.ages)
+def _print_summary(options: Video, video: "VideoSource", stats: Stats) -> None:
+    name = video.info.name
+    files = "video and JSON lines" if options.overlay else "JSON lines"
+    summary = f"{name}: {stats.frames} frames, {stats.fps:.1f} per second   {files}: {options.out}"
+    stdout_console().print(summary, soft_wrap=True)
+    if video.decode_errors:
+        notify(f"{name}: {video.decode_errors} packets could not be decoded")
+    if video.info.live and stats.ages:
+        ages = sorted(stats.ages)
+        median, maximum = 1000 * ages[len(ages) // 2], 1000 * ages[-1]
         print(
-            f"{about.name}: {tally.dropped} frames dropped, age {1000 * ages[len(ages) // 2]:.0f} ms at the median, "
-            f"{1000 * ages[-1]:.0f} at most; opened again {video.lost} times"
+            f"{name}: {stats.dropped} frames dropped, age when written: median {median:.0f} ms, "
+            f"maximum {maximum:.0f} ms; {video.reconnects} reconnects"
         )

@@ -1,7 +1,5 @@
-"""A window that shows what is seen now, by Tk, which comes with Python; where there is no display, none."""
+"""The window of `blitznet video --show`, by Tk, which comes with Python."""
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 from blitznet.core.errors import UsageError
@@ -10,44 +8,40 @@ if TYPE_CHECKING:
     from blitznet.core.arrays import RGBArray
 
 
-def display() -> bool:
-    """Whether there is a screen to show something on."""
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 class Window:
-    """One picture after the other, until somebody closes it or presses q or Escape."""
+    """Shows one image at a time, until the user closes it or presses q or Escape."""
 
     def __init__(self, title: str) -> None:
-        """Raises UsageError where no window can be opened."""
+        """Open the window. Raises UsageError if that is not possible."""
         try:
             import tkinter
 
             self._root = tkinter.Tk()
-        except Exception as error:  # no Tk in this Python, or no display: each says it in its own way
-            raise UsageError(f"--show: no window can be opened here ({error}); leave it out") from error
+        except Exception as error:  # without Tk or a display, the exception's type depends on the platform
+            raise UsageError(f"--show: cannot open a window ({error}); remove the flag") from error
         self._root.title(title)
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
         self.open = True
-        self._root.protocol("WM_DELETE_WINDOW", self._end)
+        """whether the user has not closed it"""
+        self._root.protocol("WM_DELETE_WINDOW", self._on_close)
         for key in ("q", "<Escape>"):
-            self._root.bind(key, lambda _: self._end())
+            self._root.bind(key, lambda _: self._on_close())
 
-    def show(self, pixels: "RGBArray") -> None:
-        """Show this picture (H, W, 3)."""
+    def show(self, image: "RGBArray") -> None:
+        """Show an image (H, W, 3) uint8 RGB in place of the last one."""
         from PIL import Image as Pillow
         from PIL import ImageTk
 
         if self.open:
-            picture = ImageTk.PhotoImage(Pillow.fromarray(pixels), master=self._root)
-            self._label.configure(image=picture)
-            self._picture = picture  # Tk holds no reference
+            tk_image = ImageTk.PhotoImage(Pillow.fromarray(image), master=self._root)
+            self._label.configure(image=tk_image)
+            self._tk_image = tk_image  # Tk holds no reference
             self._root.update()
 
     def close(self) -> None:
-        """Take it away."""
+        """Destroy the window."""
         self._root.destroy()
 
-    def _end(self) -> None:
+    def _on_close(self) -> None:
         self.open = False
