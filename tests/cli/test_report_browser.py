@@ -1,4 +1,4 @@
-"""The report of `blitznet eval`, looked at in a real browser."""
+"""The HTML report of `blitznet eval` in a real browser."""
 
 import io
 from pathlib import Path
@@ -18,19 +18,19 @@ TARGETS = "() => [...document.querySelectorAll('nav a')].every(a => document.que
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a model that knows nothing."""
+    """The page of an untrained model."""
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         model, data = write_model(), write_voc()
-        words = ["eval", model, "--data", data, "--report", "page", "--bootstrap", "5", "--calibration"]
+        words = ["eval", model, "--data", data, "--html-report", "page", "--bootstrap", "5", "--calibration"]
         assert main(words) == 0
     return folder / "page" / "index.html"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_it_fits_the_window_and_is_all_there(report: Path, size: tuple[int, int], dark: bool) -> None:
+def test_page_fits_the_window_and_is_complete(report: Path, size: tuple[int, int], dark: bool) -> None:
     with browser_page(size, dark=dark) as page:
         page.goto(report.as_uri())
         assert page.title()
@@ -40,15 +40,15 @@ def test_it_fits_the_window_and_is_all_there(report: Path, size: tuple[int, int]
         assert page.locator("nav a").count() >= 5
         assert page.locator(".pair img").count() >= 2
         assert page.locator("svg").count() >= 2
-        shot = np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("L"))
-    assert shot.shape[1] == size[0]
-    assert shot.shape[0] > size[1]
-    paper = np.bincount(shot.ravel(), minlength=256).argmax()
-    assert (paper < 60) == dark
-    assert (np.abs(shot.astype(int) - paper) > 80).mean() > 0.01, "there is something to read"
+        screenshot = np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("L"))
+    assert screenshot.shape[1] == size[0]
+    assert screenshot.shape[0] > size[1]
+    background = np.bincount(screenshot.ravel(), minlength=256).argmax()
+    assert (background < 60) == dark
+    assert (np.abs(screenshot.astype(int) - background) > 80).mean() > 0.01, "the page has no text"
 
 
-def test_the_keyboard_reaches_the_sections(report: Path) -> None:
+def test_keyboard_reaches_the_sections(report: Path) -> None:
     with browser_page() as page:
         page.goto(report.as_uri())
         page.keyboard.press("Tab")

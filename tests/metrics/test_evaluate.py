@@ -117,9 +117,9 @@ def test_compare_subtracts_the_first_from_the_second(tmp_path: Path) -> None:
 def test_invalid_sets_are_refused() -> None:
     predict, samples = random_cases(2)
     dataset = MemoryDataset("a", tuple(samples))
-    with pytest.raises(UsageError, match="expected at least one data set, got none"):
+    with pytest.raises(UsageError, match="expected at least one dataset, got none"):
         evaluate(predict, [])
-    with pytest.raises(UsageError, match="a: expected each data set once"):
+    with pytest.raises(UsageError, match="a: expected each dataset once"):
         evaluate(predict, [dataset, dataset])
     with pytest.raises(UsageError, match="b: expected the classes of a, got others"):
         evaluate(predict, [dataset, MemoryDataset("b", (), class_names=("x",))])

@@ -11,7 +11,10 @@ def test_image_scores_counted_by_hand() -> None:
     mask, class_map = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
     mask[:50], class_map[:25] = 1, 1
     pairs = [
-        (result([A, CLEAR, B], [0, 0, 0], [0.9, 0.8, 0.2], class_map=class_map), sample("1", [A, B], [0, 0], mask=mask)),
+        (
+            result([A, CLEAR, B], [0, 0, 0], [0.9, 0.8, 0.2], class_map=class_map),
+            sample("1", [A, B], [0, 0], mask=mask),
+        ),
         (result([A], [0], [0.9]), sample("2", [A, B], [0, 0], difficult=[False, True])),
         (result(), sample("3")),
         (result([A], [0], [0.9]), sample("4")),

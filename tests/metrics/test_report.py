@@ -1,8 +1,8 @@
 import json
 
-from blitznet.metrics.report import ClassScore, DetectionScores, Report, Scores, SegmentationScores
+from blitznet.metrics.report import ClassScore, DetectionScores, Report, SegmentationScores, SetScores
 
-FIRST = Scores(
+FIRST = SetScores(
     title="voc:a@val",
     images=3,
     detection=DetectionScores(
@@ -15,7 +15,7 @@ FIRST = Scores(
     segmentation=SegmentationScores(miou=0.4, per_class={"background": ClassScore(score=0.4, count=3)}),
     intervals={"ap50_area": (0.5, 0.7)},
 )
-SECOND = Scores(title="voc:b@val", images=1)
+SECOND = SetScores(title="voc:b@val", images=1)
 
 
 def test_json_of_one_set() -> None:

@@ -69,9 +69,7 @@ def test_images_without_objects() -> None:
         ([A, B], [CAT, CAT], "background", 0),
     ],
 )
-def test_gain_of_fixing_an_error_type(
-    boxes: list[tuple[int, ...]], labels: list[int], name: str, gain: float
-) -> None:
+def test_gain_of_fixing_an_error_type(boxes: list[tuple[int, ...]], labels: list[int], name: str, gain: float) -> None:
     scores = np.linspace(0.9, 0.5, len(boxes))
     impacts = error_impacts(state_of([(result(boxes, labels, scores), sample("a", [A, B], [CAT, CAT]))]))
     assert impacts[name].dap50 == pytest.approx(gain)

@@ -23,17 +23,13 @@ from support.metric_cases import random_case, result, sample
 A, B, FAR = (10, 10, 30, 30), (40, 40, 80, 80), (80, 5, 95, 20)
 
 
-def curves_of(
-    pairs: list[tuple[Result, Sample]], rule: MatchRule = "devkit"
-) -> tuple[PrecisionRecallCurve, ...]:
+def curves_of(pairs: list[tuple[Result, Sample]], rule: MatchRule = "devkit") -> tuple[PrecisionRecallCurve, ...]:
     predictions = concatenate_predictions((0, prediction_table(n, *pair)) for n, pair in enumerate(pairs))
     objects = concatenate_objects((0, object_table(n, pair[1])) for n, pair in enumerate(pairs))
     return precision_recall_curves(predictions, objects, 3, rule)
 
 
-def scores_of(
-    pairs: list[tuple[Result, Sample]], rule: MatchRule = "devkit"
-) -> tuple[list[float], list[float]]:
+def scores_of(pairs: list[tuple[Result, Sample]], rule: MatchRule = "devkit") -> tuple[list[float], list[float]]:
     """AP of each class, area under the curve and 11-point."""
     curves, weights = curves_of(pairs, rule), unit_weights(len(pairs))
     areas = [float(average_precision(curve, weights)[0]) for curve in curves]

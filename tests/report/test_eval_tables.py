@@ -2,19 +2,17 @@ from rich.console import Console
 from rich.table import Table
 
 from blitznet.metrics.bootstrap import Difference
-from blitznet.metrics.report import ClassScore, DetectionScores, Report, Scores, SegmentationScores
+from blitznet.metrics.report import ClassScore, DetectionScores, Report, SegmentationScores, SetScores
 from blitznet.report.eval_tables import render_class_table, render_difference_table, render_score_table
 
-FIRST = Scores(
+FIRST = SetScores(
     title="voc:a@val",
     images=3,
-    detection=DetectionScores(
-        ap50_area=0.6, calibration_error=0.05, per_class={"cat": ClassScore(score=0.6, count=2)}
-    ),
+    detection=DetectionScores(ap50_area=0.6, calibration_error=0.05, per_class={"cat": ClassScore(score=0.6, count=2)}),
     segmentation=SegmentationScores(miou=0.4, per_class={"background": ClassScore(score=0.4, count=3)}),
     intervals={"ap50_area": (0.5, 0.7)},
 )
-SECOND = Scores(title="voc:b@val", images=1)
+SECOND = SetScores(title="voc:b@val", images=1)
 
 
 def lines(table: Table) -> list[str]:

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import BlitzNetError
-from blitznet.report.blocks import Bar, BarChart, Details, HtmlTable, HeatMap, HtmlBlock, ImagePair, ImagePairs, data_url
+from blitznet.report.blocks import (
+    Bar,
+    BarChart,
+    Details,
+    HeatMap,
+    HtmlBlock,
+    HtmlTable,
+    ImagePair,
+    ImagePairs,
+    data_url,
+)
 from blitznet.report.charts import Chart, ChartGrid, HistogramBar, Point
 from blitznet.report.html import Section, html_page
 

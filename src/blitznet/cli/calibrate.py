@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from blitznet.cli.console import progress_bars, stdout_console
+from blitznet.cli.datasets import open_datasets
 from blitznet.cli.engines import EngineFlag
 from blitznet.cli.files import prepare_files
 from blitznet.cli.flags import metavar
-from blitznet.cli.sets import open_sets
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT, MODELS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blitznet.metrics.calibration.fit import CalibrationFit, RawPrediction
     from blitznet.metrics.calibration.platt import PlattFit
     from blitznet.metrics.calibration.temperature import TemperatureFit
-    from blitznet.runtime.predictor import Predictor
+    from blitznet.runtime.predictor import BasePredictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Calibrate:
     """Name of a model of the package, a .safetensors, .onnx or .openvino file, or a run folder. Default:
     blitznet300-lite."""
     data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
-    """Data sets with labels, FORMAT:ROOT@SPLIT,option=value+value."""
+    """Datasets with labels, FORMAT:ROOT@SPLIT,option=value+value."""
     out: Annotated[Path | None, metavar("FILE")] = None
     """Write the calibrated model to this file. Default: the model's name with -calibrated, in the model's folder, or in
     the working folder for a model of the package."""
@@ -65,14 +65,14 @@ def run(options: Calibrate) -> int:
         raise UsageError(f"--out: expected a file that ends in {path.suffix}, got {out}")
     prepare_files(out)
     predictor = load(path, engine=options.engine)
-    fit = fit_predictor(predictor, open_sets(options.data, predictor.spec.classes))
+    fit = fit_predictor(predictor, open_datasets(options.data, predictor.spec.classes))
     rewrite(path, calibrate_spec(predictor.spec, fit), out)
     stdout_console().print(_table(fit))
     print(f"model: {out}")
     return 0
 
 
-def fit_predictor(predictor: "Predictor", datasets: "Sequence[Dataset]") -> "CalibrationFit":
+def fit_predictor(predictor: "BasePredictor", datasets: "Sequence[Dataset]") -> "CalibrationFit":
     """Fit the calibration of a predictor's model, with progress bars."""
     from blitznet.metrics.calibration.fit import RawPrediction, fit_calibration
 

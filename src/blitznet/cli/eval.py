@@ -1,4 +1,4 @@
-"""`blitznet eval`: scores of a model or of a result file on data sets."""
+"""`blitznet eval`: scores of a model or of a result file on datasets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from blitznet.cli.console import progress_bars, stdout_console
-from blitznet.cli.engines import EngineFlag, ThreadsFlag, ran
+from blitznet.cli.datasets import open_datasets
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, engine_summary
 from blitznet.cli.files import prepare_files, write_json
 from blitznet.cli.flags import metavar, parse_grid
-from blitznet.cli.sets import open_sets
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
 from blitznet.core.spec import ALL_TASKS
@@ -30,7 +30,7 @@ COMPARE_ROUNDS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Eval:
-    """Evaluate a model, or a result file, on data sets: each set, and all sets as one.
+    """Evaluate a model, or a result file, on datasets: each set, and all sets as one.
 
     Computes the average precision of boxes by the rules of the VOC devkit, and the mean IoU of class maps at the
     original image size.
@@ -46,13 +46,13 @@ class Eval:
     """Name of a model of the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
     extra `train`), or a .jsonl file of --results, which needs no model. Default: blitznet300-lite."""
     data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
-    """Data sets to evaluate on, FORMAT:ROOT@SPLIT,option=value+value."""
+    """Datasets to evaluate on, FORMAT:ROOT@SPLIT,option=value+value."""
     json: Annotated[Path | None, metavar("FILE")] = None
     """Write the scores to this JSON file. Default: print the table only."""
     results: Annotated[Path | None, metavar("FILE.jsonl")] = None
     """Store the predictions in this file, for another evaluation or a comparison. Default: do not store them."""
     html_report: Annotated[Path | None, metavar("DIR")] = None
-    """Write an HTML page to this folder: curves, confusion matrices, error types, the worst images. Default: no page."""
+    """Write an HTML page to this folder: curves, confusion matrices, error types, worst images. Default: no page."""
     compare: Annotated[tuple[Path, Path] | None, metavar("A B")] = None
     """Compare result file B with A on the same bootstrap samples, instead of evaluating a model. Default: no
     comparison."""
@@ -114,14 +114,14 @@ def _evaluate_model(options: Eval) -> "Evaluation":
         tta=options.tta,
         slices=parse_grid(options.slices),
     )
-    datasets = open_sets(options.data, predictor.spec.classes)
+    datasets = open_datasets(options.data, predictor.spec.classes)
     config = _with_available_tasks(options.scoring, predictor.spec.tasks)
     predict_image = partial(predictor, class_map="segmentation" in config.tasks)
 
     def predict(title: str, sample: "Sample") -> "Result":  # noqa: ARG001 - a model needs the image only
         return predict_image(sample.image)
 
-    return _evaluate(predict, datasets, config, results=options.results, engine=ran(predictor, options.threads))
+    return _evaluate(predict, datasets, config, results=options.results, engine=engine_summary(predictor, options.threads))
 
 
 def _evaluate_results(options: Eval) -> "Evaluation":
@@ -130,7 +130,7 @@ def _evaluate_results(options: Eval) -> "Evaluation":
     if options.results is not None:
         raise UsageError("--results: expected a model, got a result file; leave --results out")
     stored = read_results(Path(options.model or ""))
-    datasets = open_sets(options.data, stored.class_names)
+    datasets = open_datasets(options.data, stored.class_names)
     return _evaluate(stored.result_for, datasets, _with_available_tasks(options.scoring, stored.tasks))
 
 
@@ -167,7 +167,7 @@ def _compare(options: Eval, first: Path, second: Path) -> int:
 
     if options.model is not None or options.results is not None or options.html_report is not None:
         raise UsageError("--compare: expected two result files only; leave out MODEL, --results and --html-report")
-    datasets = open_sets(options.data, read_results(first).class_names)
+    datasets = open_datasets(options.data, read_results(first).class_names)
     rounds = COMPARE_ROUNDS if options.scoring.bootstrap is None else options.scoring.bootstrap
     differences = compare(first, second, datasets, options.scoring, rounds=rounds)
     if options.json is not None:

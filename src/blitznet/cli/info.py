@@ -17,7 +17,7 @@ from blitznet.core.models import DEFAULT
 
 if TYPE_CHECKING:
     from blitznet.report.model_card import ModelFile
-    from blitznet.runtime.predictor import Predictor
+    from blitznet.runtime.predictor import BasePredictor
 
 _MIN_SCORE = 0.5
 """minimum score of the boxes drawn for the card"""
@@ -64,16 +64,19 @@ def run(options: Info) -> int:
     prepare_files(options.card)
     path = find_model(options.model)
     predictor = load(path)
-    file, parameters = _model_file(path), _num_parameters(path)
-    rows = [("file", f"{path.name}, {file.size / 1e6:.1f} MB, {file.precision}"), ("sha256", file.sha256)]
+    model_file, parameters = _model_file(path), _num_parameters(path)
+    rows = [
+        ("file", f"{path.name}, {model_file.size / 1e6:.1f} MB, {model_file.precision}"),
+        ("sha256", model_file.sha256),
+    ]
     _print(predictor.spec.name, [*rows, *spec_rows(predictor.spec, parameters)])
     if options.card is None:
         return 0
-    others = [other for other in options.files if other.resolve() != path.resolve()]
-    counts = [parameters, *map(_num_parameters, others)]
+    more_files = [file for file in options.files if file.resolve() != path.resolve()]
+    counts = [parameters, *map(_num_parameters, more_files)]
     card = ModelCard(
         spec=predictor.spec,
-        files=(file, *map(_model_file, others)),
+        files=(model_file, *map(_model_file, more_files)),
         parameters=next((count for count in counts if count is not None), None),
         notes="" if options.notes is None else _read_text(options.notes),
         scores=None if options.scores is None else _read_json(options.scores, "eval", ("images", "detection")),
@@ -128,7 +131,9 @@ def _read_json(path: Path, command: str, keys: tuple[str, ...]) -> dict[str, Any
     try:
         values = json.loads(_read_text(path))
     except ValueError as error:
-        raise UsageError(f"{path}: expected the JSON of `blitznet {command} --json`, got other text ({error})") from error
+        raise UsageError(
+            f"{path}: expected the JSON of `blitznet {command} --json`, got other text ({error})"
+        ) from error
     if not isinstance(values, dict) or not set(keys) <= values.keys():
         raise UsageError(f"{path}: expected the JSON of `blitznet {command} --json` with {', '.join(keys)}, got other")
     return values
@@ -141,7 +146,7 @@ def _read_speed(path: Path) -> dict[str, Any]:
     return values
 
 
-def _write_images(predictor: "Predictor", sources: tuple[str, ...], card: Path) -> list[str]:
+def _write_images(predictor: "BasePredictor", sources: tuple[str, ...], card: Path) -> list[str]:
     """Draw predictions into files beside the card, and return their names."""
     if not sources:
         return []

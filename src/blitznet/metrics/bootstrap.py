@@ -131,6 +131,10 @@ def mean_difference(runs: Sequence[PairedBootstrap], seed: int = 0) -> Differenc
     """Mean difference of runs with different seeds that share their resampling.
 
     The interval resamples the runs too, so it covers the variance between training runs as well as between images.
+
+    Args:
+        runs: At least one run.
+        seed: Seed of the resampling of runs.
     """
     differences = np.stack([run.differences for run in runs])  # (runs, rounds)
     drawn = np.random.default_rng(seed).integers(len(runs), size=differences.shape)

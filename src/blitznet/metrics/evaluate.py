@@ -1,4 +1,4 @@
-"""Evaluation of a predictor or of a result file on data sets: accumulate a state for each set, then compute scores."""
+"""Evaluation of a predictor or of a result file on datasets: accumulate a state for each set, then compute scores."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from blitznet.metrics.bootstrap import Difference, confidence_intervals, paired_
 from blitznet.metrics.calibration.ece import box_bins, expected_calibration_error
 from blitznet.metrics.coco_ap import coco_ap
 from blitznet.metrics.nanmath import mean, none_if_nan
-from blitznet.metrics.report import ALL_SETS, ClassScore, DetectionScores, Report, Scores, SegmentationScores
+from blitznet.metrics.report import ALL_SETS, ClassScore, DetectionScores, Report, SegmentationScores, SetScores
 from blitznet.metrics.results import open_results_writer, read_results
 from blitznet.metrics.state import Accumulator, EvaluationState, concatenate
 from blitznet.postprocess.result import Result
@@ -59,11 +59,11 @@ def evaluate(
     results: Path | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Run a predictor on data sets and score each set, and all sets as one.
+    """Run a predictor on datasets and score each set, and all sets as one.
 
     Args:
         predict: Predictor of images; its class names are those of the sets.
-        datasets: At least one data set; `blitznet.data.sources.open_sources` opens them.
+        datasets: At least one dataset; `blitznet.data.sources.open_sources` opens them.
         config: Rule, tasks and optional metrics.
         results: File to store the predictions in.
         progress: Called after each image.
@@ -76,9 +76,7 @@ def evaluate(
         DataError: The predictor has other classes than the sets, or an image cannot be read.
     """
     titles = _unique_titles(datasets)
-    states = accumulate(
-        lambda _, sample: predict(sample.image), datasets, config, results=results, progress=progress
-    )
+    states = accumulate(lambda _, sample: predict(sample.image), datasets, config, results=results, progress=progress)
     return compute_report(titles, states, config)
 
 
@@ -94,7 +92,7 @@ def accumulate(
 
     Args:
         predict: Predictor of samples.
-        datasets: Data sets with equal class names.
+        datasets: Datasets with equal class names.
         config: Rule, tasks and optional metrics.
         results: File to store the predictions in.
         progress: Called after each image.
@@ -139,7 +137,7 @@ def compare(
     Args:
         first: Result file of the baseline.
         second: Result file that is compared with it.
-        datasets: Data sets, named as when the files were written.
+        datasets: Datasets, named as when the files were written.
         config: Rule, tasks and seed.
         rounds: Bootstrap rounds.
 
@@ -154,9 +152,7 @@ def compare(
     return paired_differences(states[0].statistics, states[1].statistics, states[0].num_images, rounds, config.seed)
 
 
-def compute_report(
-    titles: Sequence[str], states: Sequence[EvaluationState], config: EvalConfig = DEFAULTS
-) -> Report:
+def compute_report(titles: Sequence[str], states: Sequence[EvaluationState], config: EvalConfig = DEFAULTS) -> Report:
     """The report on sets from their states."""
     sets = tuple(compute_scores(title, state, config) for title, state in zip(titles, states, strict=True))
     if len(sets) == 1:
@@ -164,14 +160,14 @@ def compute_report(
     return Report(total=compute_scores(ALL_SETS, concatenate(states), config), sets=sets)
 
 
-def compute_scores(title: str, state: EvaluationState, config: EvalConfig = DEFAULTS) -> Scores:
+def compute_scores(title: str, state: EvaluationState, config: EvalConfig = DEFAULTS) -> SetScores:
     """All scores of one set from its state."""
     intervals = (
         confidence_intervals(state.statistics, state.num_images, config.bootstrap, config.seed)
         if config.bootstrap is not None
         else {}
     )
-    return Scores(
+    return SetScores(
         title=title,
         images=state.num_images,
         detection=_detection_scores(state, config),
@@ -224,7 +220,7 @@ def _mean(values: Float64Array) -> float | None:
 
 def _common_class_names(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     if not datasets:
-        raise UsageError("evaluation: expected at least one data set, got none")
+        raise UsageError("evaluation: expected at least one dataset, got none")
     class_names = tuple(datasets[0].class_names)
     for dataset in datasets[1:]:
         if tuple(dataset.class_names) != class_names:
@@ -239,5 +235,5 @@ def _unique_titles(datasets: Sequence[Dataset]) -> list[str]:
     titles = [dataset.title for dataset in datasets]
     repeated = [title for title, count in Counter(titles).items() if count > 1]
     if repeated:
-        raise UsageError(f"{repeated[0]}: expected each data set once, got it repeatedly; name each once")
+        raise UsageError(f"{repeated[0]}: expected each dataset once, got it twice; remove one")
     return titles

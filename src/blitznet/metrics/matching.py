@@ -115,9 +115,12 @@ def candidate_pairs(predictions: PredictionTable, objects: ObjectTable) -> tuple
 def best_objects(
     predictions: PredictionTable, objects: ObjectTable, overlap: Overlap
 ) -> tuple[Int64Array, Float64Array]:
-    """For every detection the object of most overlap (Q,) and the overlap (Q,); -1 and 0 without a candidate.
+    """Find the object of most overlap for every detection.
 
     Of objects with equal overlap the first is taken, as in the VOC devkit.
+
+    Returns:
+        Object (Q,), -1 without a candidate, and overlap (Q,), 0 without a candidate.
     """
     detection, target = candidate_pairs(predictions, objects)
     overlaps = overlap(predictions.boxes[detection], objects.boxes[target])  # (P,)
@@ -127,13 +130,16 @@ def best_objects(
 def best_pairs(
     detection: Int64Array, target: Int64Array, overlaps: Float64Array, num_detections: int
 ) -> tuple[Int64Array, Float64Array]:
-    """For each of Q detections its pair of most overlap: the object (Q,) and the overlap (Q,); -1 and 0 without a pair.
+    """Find the pair of most overlap for each of Q detections.
 
     Args:
         detection: (P,) detection of each pair, ascending.
         target: (P,) object of each pair.
         overlaps: (P,) overlap of each pair.
         num_detections: Q.
+
+    Returns:
+        Object (Q,), -1 without a pair, and overlap (Q,), 0 without a pair.
     """
     best, most = np.full(num_detections, -1, np.int64), np.zeros(num_detections)
     order = np.lexsort((target, -overlaps, detection))

@@ -29,9 +29,13 @@ class ImageScores:
 
 
 def image_scores(state: EvaluationState, min_score: float = CONFUSION_MIN_SCORE) -> ImageScores:
-    """Scores of every image, with detections of at least `min_score`.
+    """Scores of every image.
 
-    An image without objects and without such detections has no F1 score.
+    An image without objects and without detections has no F1 score.
+
+    Args:
+        state: State of a set.
+        min_score: Minimum score of the detections.
     """
     match = voc_ap.match_by_rule(state.predictions, state.objects, state.rule)
     counted = (match != IGNORED) & (state.predictions.score >= np.float32(min_score))

@@ -8,7 +8,7 @@ Interval = tuple[float, float]
 """lower and upper end of a 95 % bootstrap interval"""
 
 ALL_SETS = "all sets"
-"""title of the scores of several data sets as one"""
+"""title of the scores of several datasets as one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class SegmentationScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores of one data set, or of several as one."""
+class SetScores:
+    """Scores of one dataset, or of several as one."""
 
     title: str
     """the set as the user named it, or ALL_SETS"""
@@ -105,8 +105,8 @@ class Scores:
 class Report:
     """Result of an evaluation: scores of all sets as one, and of each set."""
 
-    total: Scores
-    sets: tuple[Scores, ...]
+    total: SetScores
+    sets: tuple[SetScores, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: those of `total`; with several sets also `sets`, by title."""

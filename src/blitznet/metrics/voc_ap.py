@@ -152,6 +152,10 @@ def eleven_point_ap(curve: PrecisionRecallCurve, weights: Int64Array) -> Float64
     """Mean (R,) of the highest precision at recall >= 0, 0.1, ... 1 (VOC2007); nan without objects.
 
     Recall is compared in whole numbers, so that 3 of 10 objects reach 0.3.
+
+    Args:
+        curve: Curve of one class.
+        weights: (R, N) number of times that image n is repeated.
     """
     true_positives, precision, total = curve.points(weights)
     highest = [

@@ -89,8 +89,8 @@ def _worst_images(whole: EvaluationState, evaluation: Evaluation, progress: Prog
         return Section("The worst images", "None of the scored images has an error.", [])
     note = (
         "Sorted by the mean of two scores, or the one that was measured: F1 of the boxes with a score of at least "
-        f"{CONFUSION_MIN_SCORE} (overlap 0.5), and mean IoU over the classes in the image. Ground truth on the left, "
-        "prediction on the right."
+        f"{CONFUSION_MIN_SCORE} (overlap 0.5), and mean IoU over the classes in the image. Ground truth first, "
+        "then the prediction."
     )
     return Section("The worst images", note, [ImagePairs(pairs)])
 

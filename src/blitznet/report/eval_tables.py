@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from blitznet.metrics.bootstrap import Difference
-from blitznet.metrics.report import ClassScore, Report, Scores
+from blitznet.metrics.report import ClassScore, Report, SetScores
 from blitznet.report.percent import percent, percent_with_margin
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def render_score_table(report: Report) -> "Table":
     return table
 
 
-def _score_row(scores: Scores) -> list[str]:
+def _score_row(scores: SetScores) -> list[str]:
     boxes, pixels, intervals = scores.detection, scores.segmentation, scores.intervals
     return [
         scores.title,
@@ -56,7 +56,7 @@ def _score_row(scores: Scores) -> list[str]:
     ]
 
 
-def render_class_table(scores: Scores) -> "Table":
+def render_class_table(scores: SetScores) -> "Table":
     """One row for each class that occurs, in percent; background is first if class maps were scored."""
     from rich.table import Table
     from rich.text import Text

@@ -119,8 +119,8 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
         )
     yield "## Scores\n\n" + markdown_table(columns, rows)
     yield (
-        "AP50 by the rules of the VOC devkit, area under the curve; frequent: macro mean over the classes with at least "
-        "20 objects. ECE: expected calibration error, of boxes with a score of at least 0.3, and of pixels not "
+        "AP50 by the rules of the VOC devkit, area under the curve; frequent: macro mean over the classes with at "
+        "least 20 objects. ECE: expected calibration error, of boxes with a score of at least 0.3, and of pixels not "
         "predicted as background. In brackets: 95 % bootstrap intervals over images."
     )
     yield _class_scores(sets)

@@ -42,7 +42,7 @@ def test_calibrate_spec_of_one_task_keeps_the_other() -> None:
 
 
 def test_calibrate_spec_without_a_fit() -> None:
-    with pytest.raises(UsageError, match="expected data sets with boxes or masks, got none"):
+    with pytest.raises(UsageError, match="expected datasets with boxes or masks, got none"):
         calibrate_spec(SPEC, CalibrationFit(None, None))
 
 

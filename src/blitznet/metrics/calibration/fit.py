@@ -110,7 +110,7 @@ def calibrate_spec(spec: Spec, fit: CalibrationFit) -> Spec:
         UsageError: No task has a fit.
     """
     if fit.boxes is None and fit.pixels is None:
-        raise UsageError("calibration: expected data sets with boxes or masks, got none; name others with --data")
+        raise UsageError("calibration: expected datasets with boxes or masks, got none; name others with --data")
     temperature = spec.segmentation_temperature if fit.pixels is None else fit.pixels.temperature
     if fit.boxes is None:
         return replace(spec, segmentation_temperature=temperature)
