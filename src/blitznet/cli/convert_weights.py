@@ -1,4 +1,4 @@
-"""`blitznet convert-weights`: the authors' checkpoint as a model of ours."""
+"""`blitznet convert-weights`: convert a checkpoint of the original implementation."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,44 +18,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertWeights:
-    """Turn a checkpoint of the authors' TensorFlow code into a model.
+    """Convert a checkpoint of the original TensorFlow implementation to a model file.
 
-    The checkpoint's variables are read from an .npz or .safetensors file, by their TensorFlow names and in
-    their TensorFlow shapes; an optimizer's are passed over.
+    The checkpoint is an .npz or .safetensors file of the variables by their TensorFlow names, in TensorFlow's layout.
+    The state of an optimizer is ignored.
+
+    Examples:
+        blitznet convert-weights checkpoint.npz --model blitznet300-s4
+        blitznet convert-weights coco.npz --model blitznet512-s8 --classes coco --out coco.safetensors
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional, metavar("CHECKPOINT")]
-    """The variables, .npz or .safetensors."""
-    model: str
-    """Which network it is of: blitznet300-s4, blitznet300-s8, blitznet512-s8 or blitznet512-s4."""
-    classes: Annotated[str, tyro.conf.arg(metavar="voc|coco|FILE")] = "voc"
-    """The classes it knows, in its order (FILE: one a line)."""
-    tasks: tuple[Task, ...] = ALL_TASKS
-    """What it was trained for."""
-    release: bool = True
-    """Resize inside the network as the release does, since these weights were trained with it."""
-    out: Annotated[Path | None, metavar("FILE.safetensors")] = None
-    """Not given: the model's name with .safetensors, in the working folder."""
+    """Variables of the checkpoint, .npz or .safetensors."""
+    model: Annotated[str, metavar("MODEL")]
+    """Network of the checkpoint: blitznet300-s4, blitznet300-s8, blitznet512-s8 or blitznet512-s4."""
+    classes: Annotated[str, metavar("voc|coco|FILE")] = "voc"
+    """Classes in the checkpoint's order: voc, coco, or a file with one name per line. Default: voc."""
+    tasks: Annotated[tuple[Task, ...], metavar("TASK [TASK]")] = ALL_TASKS
+    """Tasks that it was trained for. Default: detection segmentation."""
+    match_original: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
+    """Resize feature maps as the original implementation, with which these weights were trained. Default: yes."""
+    out: Annotated[Path | None, metavar("FILE")] = None
+    """File to write. Default: the model's name with .safetensors, in the working folder."""
 
 
 def run(options: ConvertWeights) -> int:
-    """Convert, and say what was written."""
-    from blitznet.nets.convert import convert_weights, read_variables
+    """Convert and print the file that was written."""
+    from blitznet.nets.convert_weights import convert_weights, read_variables
     from blitznet.nets.model_files import network_from, save_model
 
-    spec = _contract(options)
+    spec = _checkpoint_spec(options)
     out = options.out or Path(f"{spec.name}.safetensors")
     if out.suffix != ".safetensors":
         raise UsageError(f"--out: expected a file that ends in .safetensors, got {out}")
     prepare_files(out)
     state = convert_weights(read_variables(options.checkpoint), spec)
     save_model(out, network_from(spec, state, source=str(options.checkpoint)), spec)
-    how = "the release's resizing" if options.release else "our own resizing"
-    print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   {spec.name}, {len(spec.classes)} classes, {how}")
+    resizing = "resizing as the original" if options.match_original else "resizing as in this package"
+    print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   {spec.name}, {len(spec.classes)} classes, {resizing}")
     return 0
 
 
-def _contract(options: ConvertWeights) -> "Spec":
+def _checkpoint_spec(options: ConvertWeights) -> "Spec":
+    from blitznet.nets.convert_weights import match_original
+
     spec = replace(
         get_spec(options.model),
         classes=read_class_names(options.classes),
@@ -63,7 +69,4 @@ def _contract(options: ConvertWeights) -> "Spec":
         license="that of the checkpoint",
         provenance=f"converted from the checkpoint {options.checkpoint.name}",
     )
-    if not options.release:
-        return spec
-    # TensorFlow 1's bilinear in the fusion blocks, nearest before the class map (reference 2)
-    return replace(spec, network=replace(spec.network, fusion_resize="legacy", segmentation_resize="nearest"))
+    return match_original(spec) if options.match_original else spec

@@ -1,4 +1,4 @@
-"""`blitznet export`: a trained model as one file for another runtime, and the proof that it answers the same."""
+"""`blitznet export`: write a trained model as one file for another runtime, and verify it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from blitznet.cli.console import stdout
+from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import metavar, weights_file
+from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import atomic_path
+from blitznet.core.model_paths import find_weights
 from blitznet.core.models import MODELS
+from blitznet.core.selection import evenly_spaced
 from blitznet.core.spec import Precision
 
 if TYPE_CHECKING:
@@ -20,127 +22,136 @@ if TYPE_CHECKING:
     from torch import nn
 
     from blitznet.core.image import ImageSource
+    from blitznet.core.sample import Dataset
     from blitznet.core.spec import Spec
-    from blitznet.export.verify import Parity
-    from blitznet.metrics.evaluate import Dataset
+    from blitznet.export.accuracy import AccuracyChange
+    from blitznet.export.verify import ParityReport
 
-TO_VERIFY, TO_VERIFY_ROUNDED, TO_CALIBRATE, TO_SCORE = 20, 100, 300, 200
-"""images of a data set, or of a list, that are compared (those of lower precisions), calibrated or scored on"""
+MAX_VERIFY_IMAGES, MAX_VERIFY_IMAGES_ROUNDED = 20, 100
+"""images that a float32 file, and one of lower precision, is compared on"""
+MAX_CALIBRATION_IMAGES, MAX_EVAL_IMAGES = 300, 200
+"""images of each dataset that int8 ranges are measured on, and that an int8 file is evaluated on"""
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a trained model as one file for `predict`, `eval`, `bench`, or any other runtime.
+    """Export a trained model to ONNX, OpenVINO or torch.export.
 
-    The file takes uint8 RGB images, carries its whole contract, and is kept only if it answers as the network does.
+    The file takes uint8 RGB images and contains its spec. It is kept only if its outputs agree with the network's.
+
+    Examples:
+        blitznet export blitznet300-lite
+        blitznet export runs/mine --to openvino --precision bfloat16 --imgsz 416
+        blitznet export runs/mine --precision int8 --calibration-data voc:VOCdevkit/VOC2012@train --nms
     """
 
     model: Annotated[str, tyro.conf.Positional, metavar("MODEL")]
-    """A .safetensors file, a run folder, or the name of a model of the package."""
-    to: Literal["onnx", "openvino", "torch"] = "onnx"
-    """.onnx runs on onnxruntime and OpenVINO, .openvino on OpenVINO alone, .pt2 (torch.export) on torch."""
-    precision: Precision = "float32"
-    """What the file is computed in. bfloat16 is for OpenVINO and torch; int8 wants --calibrate."""
-    calibrate: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
-    """What to measure int8's ranges on: images, folders, globs, or sets FORMAT:ROOT@SPLIT, of which 300 are taken."""
-    accuracy: Annotated[tuple[str, ...], metavar("FORMAT:ROOT@SPLIT [...]")] = ()
-    """Sets to score an int8 file on, beside float32. Not given: 200 images of each set of --calibrate that were not
-    calibrated on."""
-    allow_drop: bool = False
-    """Keep a bfloat16 or int8 file even if it answers too differently or loses more than a point of pooled AP50 or
-    mean IoU."""
-    nms: bool = False
-    """Put the post-processing into the file, which then answers boxes, scores, labels, count and class map."""
-    size: Annotated[str, metavar("WxH")] = ""
-    """Pixels the network is fed. Not given: what it was trained at."""
+    """Name of a model in the package, a .safetensors file, or the folder of a training run."""
+    to: Annotated[Literal["onnx", "openvino", "torch"], metavar("FORMAT")] = "onnx"
+    """Format: onnx (.onnx, for onnxruntime and OpenVINO), openvino (.openvino) or torch (.pt2, torch.export). Default:
+    onnx."""
+    precision: Annotated[Precision, metavar("PRECISION")] = "float32"
+    """Numeric precision: float32, bfloat16 (OpenVINO and torch) or int8 (onnx and openvino; needs --calibration-data).
+    Default: float32."""
+    calibration_data: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
+    """Measure int8 ranges on these images: files, folders, globs, or datasets FORMAT:ROOT@SPLIT, of which 300 images
+    are used. Default: none."""
+    eval_data: Annotated[tuple[str, ...], metavar("FORMAT:ROOT@SPLIT [...]")] = ()
+    """Evaluate an int8 file on these datasets, and float32 for comparison. Default: 200 images of each dataset of
+    --calibration-data that are not used for calibration."""
+    allow_accuracy_drop: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Keep a bfloat16 or int8 file even if its outputs differ too much, or AP50 or mean IoU drop by more than a point.
+    Default: delete it."""
+    nms: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Put decoding, NMS and the argmax of the class map into the file. Default: raw outputs."""
+    imgsz: Imgsz = None
+    """Input size in pixels: one number for a square, or height and width. Default: the model's."""
     out: Annotated[Path | None, metavar("FILE")] = None
-    """Not given: the model's name, beside it; that of a model of the package in the working folder."""
-    verify: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
-    """What to compare on, as for --calibrate, of which 20 are taken, 100 for bfloat16 and int8. Not given: what it was
-    calibrated on, or else the sample images of the package."""
+    """File to write. Default: the model's name, in its folder; for a model in the package, in the working folder."""
+    verify_images: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
+    """Compare file and network on these images, given as for --calibration-data; 20 are used, or 100 for bfloat16 and
+    int8. Default: those of --calibration-data, or the sample images in the package."""
 
 
 def run(options: Export) -> int:
-    """Export, verify, and say how close the two are."""
-    from blitznet.export.formats import export, export_spec, require_possible
+    """Export, verify and evaluate; print the measured differences."""
+    from blitznet.export.formats import export, export_spec, require_exportable
     from blitznet.export.verify import verify
     from blitznet.nets.model_files import load_model
 
-    weights = weights_file(options.model)
-    out = _out(options, weights)
+    weights = find_weights(options.model)
+    size = parse_imgsz(options.imgsz)
+    out = _output_path(options, weights, size)
     prepare_files(out)
-    size = _size(options.size) if options.size else None
     net, spec = load_model(weights)
     spec = export_spec(spec, precision=options.precision, size=size)
-    require_possible(spec, options.to, nms=options.nms, calibrated=bool(options.calibrate))
-    exact = options.precision == "float32"
-    image_sources = _images(options.verify or options.calibrate, TO_VERIFY if exact else TO_VERIFY_ROUNDED)
-    calibration = _images(options.calibrate, TO_CALIBRATE) if options.calibrate else []
-    images = [image.resize(spec.size) for image in calibration]
-    judges = _judges(options, spec) if options.precision == "int8" else []
-    with atomic_path(out) as fresh:
-        export(net, spec, fresh, options.to, nms=options.nms, images=images)
-        parity = verify(fresh, net, spec, image_sources, nms=options.nms, forgive=options.allow_drop)
-        stdout().print(_parity_table(parity))
-        if judges:
-            _judge(net, spec, fresh, options, judges)
-    if options.precision == "int8" and not judges:
-        print("accuracy: not measured, name labelled sets with --accuracy")
-    print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   compared on {len(images)} images")
+    require_exportable(spec, options.to, nms=options.nms, calibrated=bool(options.calibration_data))
+    max_images = MAX_VERIFY_IMAGES if options.precision == "float32" else MAX_VERIFY_IMAGES_ROUNDED
+    verify_images = _open_images(options.verify_images or options.calibration_data, max_images)
+    sources = _open_images(options.calibration_data, MAX_CALIBRATION_IMAGES) if options.calibration_data else []
+    calibration_images = [image.resize(spec.size) for image in sources]
+    datasets = _open_eval_sets(options, spec) if options.precision == "int8" else []
+    with atomic_path(out) as temporary:
+        export(net, spec, temporary, options.to, nms=options.nms, calibration_images=calibration_images)
+        strict = not options.allow_accuracy_drop
+        report = verify(temporary, net, spec, verify_images, nms=options.nms, strict=strict)
+        stdout_console().print(_parity_table(report))
+        if datasets:
+            _evaluate(net, spec, temporary, options, datasets)
+    if options.precision == "int8" and not datasets:
+        print("accuracy: not measured, add labeled datasets with --eval-data")
+    print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   compared on {len(verify_images)} images")
     return 0
 
 
-def _judges(options: Export, spec: "Spec") -> "list[Dataset]":
-    """Labelled images that an int8 file is scored on: none that it was calibrated on."""
+def _open_eval_sets(options: Export, spec: "Spec") -> "list[Dataset]":
+    """Labeled images for the evaluation of an int8 file; calibration images are excluded."""
     from blitznet.data.sources import open_sources
-    from blitznet.export.accuracy import without
+    from blitznet.export.accuracy import subset_without
 
-    if options.accuracy:
-        return list(open_sources(options.accuracy, spec.classes))
-    sets = open_sources(tuple(source for source in options.calibrate if _is_set(source)), spec.classes)
-    return [without(one, _evenly(len(one), TO_CALIBRATE), TO_SCORE) for one in sets]
+    if options.eval_data:
+        return list(open_sources(options.eval_data, spec.classes))
+    datasets = open_sources(tuple(source for source in options.calibration_data if _is_dataset(source)), spec.classes)
+    return [
+        subset_without(dataset, evenly_spaced(len(dataset), MAX_CALIBRATION_IMAGES), MAX_EVAL_IMAGES)
+        for dataset in datasets
+    ]
 
 
-def _judge(net: "nn.Module", spec: "Spec", out: Path, options: Export, sets: "list[Dataset]") -> None:
-    """Print what the file loses and gains beside float32; refuse it if it loses too much."""
-    from blitznet.export.accuracy import accuracy_change, accuracy_table, require_accuracy
+def _evaluate(net: "nn.Module", spec: "Spec", path: Path, options: Export, datasets: "list[Dataset]") -> None:
+    """Print the change of accuracy and speed from float32; raise ModelError if accuracy drops too much."""
+    from blitznet.export.accuracy import accuracy_change, require_accuracy
     from blitznet.export.formats import export, export_spec
     from blitznet.export.verify import engine_for
 
-    with TemporaryDirectory() as folder:
-        floats = Path(folder, "float32").with_suffix(out.suffix)
-        plain = export_spec(spec, precision="float32")
-        export(net, plain, floats, options.to, nms=options.nms)
-        change = accuracy_change(engine_for(floats, plain), engine_for(out, spec), sets)
-    stdout().print(accuracy_table(change, "float32", "int8"))
-    if not options.allow_drop:
-        require_accuracy(change, out)
+    with TemporaryDirectory() as folder, progress_bars() as progress:
+        reference_path = Path(folder, "float32").with_suffix(path.suffix)
+        reference_spec = export_spec(spec, precision="float32")
+        export(net, reference_spec, reference_path, options.to, nms=options.nms)
+        reference = engine_for(reference_path, reference_spec)
+        change = accuracy_change(reference, engine_for(path, spec), datasets, progress)
+    stdout_console().print(_accuracy_table(change, "float32", "int8"))
+    if not options.allow_accuracy_drop:
+        require_accuracy(change, path)
 
 
-def _out(options: Export, weights: Path) -> Path:
-    """The file to write: what sets it apart from the plain one is in its name."""
+def _output_path(options: Export, weights: Path, size: tuple[int, int] | None) -> Path:
+    """The file to write; precision, size and NMS are part of the default name."""
     from blitznet.export.formats import SUFFIXES
 
     suffix = SUFFIXES[options.to]
     if options.out is None:
-        marks = [options.precision if options.precision != "float32" else "", options.size, "nms" * options.nms]
-        name = "-".join([weights.stem, *filter(None, marks)]) + suffix
+        precision = options.precision if options.precision != "float32" else ""
+        resolution = "" if size is None else f"{size[0]}x{size[1]}"
+        name = "-".join(filter(None, [weights.stem, precision, resolution, "nms" * options.nms])) + suffix
         return Path(name) if options.model in MODELS else weights.with_name(name)
     if options.out.suffix != suffix:
         raise UsageError(f"--out: expected a file that ends in {suffix}, got {options.out}")
     return options.out
 
 
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) of WxH."""
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"--size: expected WxH such as 320x240, got '{text}'")
-    return int(height), int(width)
-
-
-def _images(sources: tuple[str, ...], most: int) -> "list[ImageSource]":
-    """The images of each source, at most so many of each set, the samples if there are none."""
+def _open_images(sources: tuple[str, ...], max_images: int) -> "list[ImageSource]":
+    """The images of all sources, evenly spaced; the sample images if there are no sources."""
     from blitznet.core.image import ImageSource
     from blitznet.runtime.image_paths import find_images
 
@@ -148,44 +159,54 @@ def _images(sources: tuple[str, ...], most: int) -> "list[ImageSource]":
         return [ImageSource(path) for path in find_images()]
     images: list[ImageSource] = []
     for source in sources:
-        images += (
-            _images_of_set(source, most) if _is_set(source) else [ImageSource(path) for path in find_images([source])]
-        )
-    return [images[number] for number in _evenly(len(images), most)]
+        if _is_dataset(source):
+            images += _dataset_images(source, max_images)
+        else:
+            images += [ImageSource(path) for path in find_images([source])]
+    return [images[index] for index in evenly_spaced(len(images), max_images)]
 
 
-def _is_set(source: str) -> bool:
-    """What is no file and begins with a format's name is a data set."""
+def _is_dataset(source: str) -> bool:
+    """Whether a source is a dataset string: it starts with the name of a format and is not a file."""
     from blitznet.data.sources import FORMATS
 
-    form, colon, _ = source.partition(":")
-    return bool(colon) and form in FORMATS and not Path(source).exists()
+    name, colon, _ = source.partition(":")
+    return bool(colon) and name in FORMATS and not Path(source).exists()
 
 
-def _images_of_set(text: str, most: int) -> "list[ImageSource]":
+def _dataset_images(text: str, max_images: int) -> "list[ImageSource]":
     from blitznet.data.sources import open_dataset, parse_source
 
     dataset = open_dataset(parse_source(text))
     if not len(dataset):
-        raise DataError(f"{text}: there is no image in this set")
-    return [dataset[number].image for number in _evenly(len(dataset), most)]
+        raise DataError(f"{text}: expected images in this dataset, got none")
+    return [dataset[index].image for index in evenly_spaced(len(dataset), max_images)]
 
 
-def _evenly(length: int, most: int) -> list[int]:
-    """Up to `most` of so many places, evenly over all of them."""
-    count = min(length, most)
-    return [number * length // count for number in range(count)]
-
-
-def _parity_table(parity: "Parity") -> "Table":
-    """What was measured, each beside what is allowed."""
+def _parity_table(report: "ParityReport") -> "Table":
+    """Each measured difference and its limit."""
     from rich.table import Table
 
-    table = Table("file against network", box=None, pad_edge=False)
+    table = Table("file compared with network", box=None, pad_edge=False)
     table.add_column("measured", justify="right")
     table.add_column("allowed", justify="right")
-    for check in parity.checks:
-        bound = "" if check.bound is None else f"{'>=' if check.least else '<='} {check.bound:.4g}"
-        bound += ", missed" * (check.excess > 1)
-        table.add_row(check.what, f"{check.value:.4f}" if check.least else f"{check.value:.1e}", bound)
+    for check in report.checks:
+        limit = "" if check.limit is None else f"{'>=' if check.is_minimum else '<='} {check.limit:.4g}"
+        limit += ", failed" * (check.excess > 1)
+        table.add_row(check.name, f"{check.value:.4f}" if check.is_minimum else f"{check.value:.1e}", limit)
+    return table
+
+
+def _accuracy_table(change: "AccuracyChange", before: str, after: str) -> "Table":
+    """Scores in percent and milliseconds of two engines, under their names."""
+    from rich.table import Table
+
+    table = Table(f"on {change.num_images} images", box=None, pad_edge=False)
+    for title in (before, after, "change"):
+        table.add_column(title, justify="right")
+    for name, drop in change.drops().items():
+        scores = (change.before.scores[name], change.after.scores[name], -drop)
+        table.add_row(f"{name}, percent", f"{100 * scores[0]:.1f}", f"{100 * scores[1]:.1f}", f"{100 * scores[2]:+.1f}")
+    times = (change.before.milliseconds, change.after.milliseconds)
+    table.add_row("network, ms", f"{times[0]:.1f}", f"{times[1]:.1f}", f"x {times[1] / times[0]:.2f}")
     return table

@@ -1,4 +1,4 @@
-"""`blitznet average`: several trainings of one network as one model."""
+"""`blitznet soup`: average the weights of several trainings of one network."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +14,28 @@ from blitznet.core.model_paths import find_weights
 
 @dataclass(frozen=True)
 class Soup:
-    """Average the weights of trainings that began from the same model: as fast as one of them, and better than each.
+    """Average the weights of models that were fine-tuned from the same model (model soup).
 
-    The contract is the first one's; the provenances of all are kept.
+    The average is as fast as one of the models, and often more accurate. Its spec is the first model's without score
+    calibration, with the provenance of all models.
+
+    Examples:
+        blitznet soup runs/a runs/b
+        blitznet soup runs/a runs/b runs/c --weights 2 1 1 --out soup.safetensors
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("MODEL [MODEL ...]")]
-    """Two or more .safetensors files or run folders, of one network and one list of classes."""
-    shares: Annotated[tuple[float, ...], metavar("FLOAT [FLOAT ...]")] = ()
-    """How much each counts, of whatever sum. Not given: all the same."""
-    half: bool = False
-    """Store kernels as float16: half the size."""
-    out: Path = Path("average.safetensors")
-    """The file to write."""
+    """Two or more .safetensors files or training run folders, of one network with the same classes."""
+    weights: Annotated[tuple[float, ...], metavar("WEIGHT [WEIGHT ...]")] = ()
+    """Weight of each model, of any sum. Default: equal weights."""
+    half: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Store kernels as float16, in half the size. Default: float32."""
+    out: Annotated[Path, metavar("FILE")] = Path("soup.safetensors")
+    """File to write. Default: soup.safetensors."""
 
 
 def run(options: Soup) -> int:
-    """Average, and say what was written."""
+    """Average the weights and print the file that was written."""
     import torch
 
     from blitznet.nets.model_files import save_model
@@ -40,9 +45,9 @@ def run(options: Soup) -> int:
         raise UsageError(f"--out: expected a file that ends in .safetensors, got {options.out}")
     paths = [find_weights(model) for model in options.models]
     if options.out.resolve() in {path.resolve() for path in paths}:
-        raise UsageError(f"--out {options.out}: is one of the models that are averaged; choose another")
+        raise UsageError(f"--out {options.out}: expected a new file, got one of the models; choose another")
     prepare_files(options.out)
-    net, spec = average_weights(paths, options.shares)
+    net, spec = average_weights(paths, options.weights)
     save_model(options.out, net, spec, dtype=torch.float16 if options.half else torch.float32)
     size = options.out.stat().st_size / 1e6
     print(f"model: {options.out} ({size:.1f} MB)   {spec.name}, average of {len(paths)} models")

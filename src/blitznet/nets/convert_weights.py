@@ -7,6 +7,7 @@ input is 255 * std times ours in another channel order. So its first kernel is r
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -79,6 +80,14 @@ def convert_weights(variables: Variables, spec: Spec) -> dict[str, Tensor]:
         _require_shape(name, variables[name], expected[key], spec)
     state = {key: torch.zeros((), dtype=torch.long) for key in expected if key not in names}
     return state | {key: _convert(name, variables[name], spec) for key, name in names.items()}
+
+
+def match_original(spec: Spec) -> Spec:
+    """The spec with feature maps resized as in the original implementation.
+
+    That is TensorFlow 1's bilinear resizing in the fusion blocks, and nearest in the segmentation head.
+    """
+    return replace(spec, network=replace(spec.network, fusion_resize="legacy", segmentation_resize="nearest"))
 
 
 def variable_name(key: str, spec: Spec) -> str:

@@ -20,7 +20,7 @@ from blitznet.core.models import MODELS, get_spec, with_encoder
 from blitznet.core.spec import Spec
 from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
-from blitznet.nets.convert_weights import load_resnet
+from blitznet.nets.convert_weights import load_resnet, match_original
 from blitznet.nets.efficientnet import EfficientNetLite, load_efficientnet
 from blitznet.nets.lite import LiteSsdHead
 from blitznet.nets.mobilenet import MobileNetV2
@@ -80,13 +80,11 @@ def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -
     if config.encoder and config.encoder != spec.network.encoder:
         spec = with_encoder(spec, config.encoder)
     network = replace(spec.network, fusion=config.fusion) if config.fusion else spec.network
-    if config.match_original:
-        network = replace(network, fusion_resize="legacy", segmentation_resize="nearest")
     anchors = spec.anchors
     if config.anchor_scales is not None:
         smallest, second, largest = config.anchor_scales
         anchors = replace(anchors, min_scale=smallest, second_scale=second, max_scale=largest)
-    return replace(
+    spec = replace(
         spec,
         classes=class_names or spec.classes,
         tasks=tasks,
@@ -94,6 +92,7 @@ def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -
         anchors=anchors,
         size=config.imgsz or spec.size,
     )
+    return match_original(spec) if config.match_original else spec
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:
