@@ -11,6 +11,7 @@ from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.image import ImageSource
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.sample import Dataset, Subset
+from blitznet.core.selection import evenly_spaced
 from blitznet.metrics.evaluate import EvalConfig, evaluate
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.predictor import Predictor
@@ -71,8 +72,7 @@ def subset_without(dataset: Dataset, used: Iterable[int], max_samples: int) -> S
     unused = sorted(set(range(len(dataset))) - set(used))
     if not unused:
         raise UsageError(f"{dataset.title}: expected images that are not calibration data, got none; add --eval-data")
-    count = min(max_samples, len(unused))
-    return Subset(dataset, tuple(unused[index * len(unused) // count] for index in range(count)))
+    return Subset(dataset, tuple(unused[index] for index in evenly_spaced(len(unused), max_samples)))
 
 
 def accuracy_change(
