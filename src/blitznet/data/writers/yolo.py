@@ -65,7 +65,7 @@ class YoloWriter:
 
 
 def _polygon(outline: MaskObject | None) -> list[float] | None:
-    """X y x y ... of an outline that is one polygon; None for any other."""
+    """Coordinates x y x y ... of an outline that is one polygon; None for any other."""
     if outline is None or outline.runs is not None or len(outline.polygons) != 1:
         return None
     points: list[float] = outline.polygons[0].tolist()
