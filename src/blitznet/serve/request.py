@@ -13,11 +13,11 @@ from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
 from blitznet.serve.limits import ServeLimits
 
-Format = Literal["json", "overlay", "class_map"]
+ResponseFormat = Literal["json", "overlay", "class_map"]
 """form of a response: JSON, the annotated image as PNG, or the class map as palette PNG"""
-Value = TypeVar("Value")
+_Value = TypeVar("_Value")
 
-_FORMATS: tuple[Format, ...] = get_args(Format)
+_FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
 _JSON, _PNG = "application/json", "image/png"
 
 
@@ -25,7 +25,7 @@ _JSON, _PNG = "application/json", "image/png"
 class PredictRequest:
     """What a client requests for an image; each field is a query parameter."""
 
-    format: Format
+    format: ResponseFormat
     min_score: float
     """minimum score of the returned detections, 0 to 1"""
     class_map: bool
@@ -45,21 +45,21 @@ class PredictRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter(Generic[Value]):
+class Parameter(Generic[_Value]):
     """A query parameter, declared once for HTTP, WebSocket, KServe and the OpenAPI document."""
 
     name: str
     description: str
     schema: Mapping[str, Any]
     """JSON schema of the value, without the default"""
-    parse: Callable[[str], Value]
+    parse: Callable[[str], _Value]
     """text to value; ValueError for an invalid text"""
     expected: str
     """valid values, for error messages"""
-    default: Value
+    default: _Value
     """value without the parameter"""
 
-    def read(self, query: Mapping[str, str]) -> Value:
+    def read(self, query: Mapping[str, str]) -> _Value:
         """The value in the query, or the default. Raises HTTPException 400 if it is invalid."""
         text = query.get(self.name)
         if text is None:
@@ -83,7 +83,7 @@ def _parse_bool(text: str) -> bool:
     return text in ("1", "true")
 
 
-def _parse_format(text: str) -> Format:
+def _parse_format(text: str) -> ResponseFormat:
     for name in _FORMATS:
         if text == name:
             return name
@@ -91,26 +91,36 @@ def _parse_format(text: str) -> Format:
 
 
 MIN_SCORE = Parameter(
-    "min_score",
-    "minimum score of the returned detections",
-    {"type": "number", "minimum": 0, "maximum": 1},
-    _parse_score,
-    "0 to 1",
-    0.5,
+    name="min_score",
+    description="minimum score of the returned detections",
+    schema={"type": "number", "minimum": 0, "maximum": 1},
+    parse=_parse_score,
+    expected="0 to 1",
+    default=0.5,
 )
 CLASS_MAP = Parameter(
-    "class_map", "return the class map in the JSON", {"type": "boolean"}, _parse_bool, "0 or 1", False
+    name="class_map",
+    description="return the class map in the JSON",
+    schema={"type": "boolean"},
+    parse=_parse_bool,
+    expected="0 or 1",
+    default=False,
 )
 PANOPTIC = Parameter(
-    "panoptic", "return the panoptic segmentation in the JSON", {"type": "boolean"}, _parse_bool, "0 or 1", False
+    name="panoptic",
+    description="return the panoptic segmentation in the JSON",
+    schema={"type": "boolean"},
+    parse=_parse_bool,
+    expected="0 or 1",
+    default=False,
 )
-FORMAT: Parameter[Format | None] = Parameter(
-    "format",
-    "form of the response, instead of the Accept header",
-    {"type": "string", "enum": list(_FORMATS)},
-    _parse_format,
-    "json, overlay or class_map",
-    None,
+FORMAT: Parameter[ResponseFormat | None] = Parameter(
+    name="format",
+    description="form of the response, instead of the Accept header",
+    schema={"type": "string", "enum": list(_FORMATS)},
+    parse=_parse_format,
+    expected="json, overlay or class_map",
+    default=None,
 )
 JSON_PARAMETERS: tuple[Parameter[Any], ...] = (MIN_SCORE, CLASS_MAP, PANOPTIC)
 """parameters of the endpoints that return JSON only"""
@@ -135,7 +145,7 @@ def parse_request(query: Mapping[str, str], accept: str = "*/*") -> PredictReque
     )
 
 
-def _negotiate_format(accept: str) -> Format:
+def _negotiate_format(accept: str) -> ResponseFormat:
     """The format of the first supported type in an Accept header."""
     for media_range in accept.split(","):
         name, *options = (part.strip() for part in media_range.split(";"))
@@ -166,10 +176,13 @@ async def read_body(request: Request, limits: ServeLimits) -> bytes:
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError or RecursionError if it is invalid.
+    """The value of a JSON text, parsed so that other threads run meanwhile.
 
-    Call it in a thread. A parser in C holds the interpreter lock to its end; one that calls Python for each number
-    releases it, so the event loop keeps running.
+    The parser in C holds the interpreter lock until the end, unless it calls Python for each number.
+
+    Raises:
+        ValueError: The text is not JSON.
+        RecursionError: It is nested too deeply.
     """
     return json.loads(content, parse_int=_parse_int, parse_float=_parse_float)
 
