@@ -158,7 +158,7 @@ async def _receive_bytes(socket: WebSocket) -> bytes | None:
 
 
 async def _reply(content: bytes, options: PredictRequest, service: Service) -> bytes:
-    """JSON of a WebSocket message: its result, or its error, after which the client can go on."""
+    """JSON of a WebSocket message: its result, or its error, which keeps the socket open."""
     try:
         if len(content) > service.limits.max_body_bytes:
             raise HTTPException(413, f"expected at most {service.limits.max_body_bytes:,} bytes, got {len(content):,}")

@@ -98,7 +98,7 @@ class Service:
                 raise
             except ClientDisconnect:
                 status = 499
-                return Response(status_code=400)  # the client is gone, nobody reads it
+                return Response(status_code=400)  # discarded: the client has disconnected
             finally:
                 self.metrics.requests.labels(path, str(status)).inc()
                 self.metrics.seconds.labels(path).observe(time.perf_counter() - start)
