@@ -27,7 +27,7 @@ measured.
 """
 FIGURE = """![Frames per second against accuracy](../images/speed.png)
 
-*Frames per second against accuracy. `python benchmarks/competitors/run.py` draws this figure.*
+*Frames per second against accuracy. `python -m benchmarks.competitors.run` draws this figure.*
 """
 
 
@@ -54,7 +54,7 @@ def default_results() -> tuple[Path, ...]:
 def render(paths: Sequence[Path]) -> str:
     """The page as Markdown."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    sections = [bench_section(result) if "rows" in result else benchmark_section(result) for result in results]
+    sections = [benchmark_section(result) if "tables" in result else bench_section(result) for result in results]
     return "\n".join([HEAD, *sections, FIGURE])
 
 

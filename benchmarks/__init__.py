@@ -1,0 +1,1 @@
+"""Benchmarks: speed, competitors, learning and training; README.md lists the commands."""

@@ -1,0 +1,1 @@
+"""Scripts that make files of the documentation and of the package."""
