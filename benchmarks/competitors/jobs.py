@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Literal
 
 from benchmarks.competitors.networks import PEERS, SEGMENTER, Competitor, CompetitorPredictor, Runtime, Setup
-from blitznet.bench.interleaved import TaskFactory
+from blitznet.bench.interleaved import BenchTaskFactory
 from blitznet.bench.timing import Latency, peak_memory, time_stream, timed
 from blitznet.core.arrays import RGBArray
 from blitznet.core.image import ImageSource
@@ -45,7 +45,7 @@ class Entry:
     kind: Kind
     engine: str
     precision: str
-    job: TaskFactory[Measurement]
+    job: BenchTaskFactory[Measurement]
     parts: tuple[tuple[Competitor, Setup], ...] = ()
     """competitors it consists of; empty for blitznet"""
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import tyro
 
 from benchmarks._lib.results import Goal, Table, at_least, at_most, notify, print_results, write_json
-from blitznet.bench.interleaved import TaskFactory, run_interleaved
+from blitznet.bench.interleaved import BenchTaskFactory, run_interleaved
 from blitznet.bench.timing import Latency, latency, timed
 from blitznet.core.models import DEFAULT, get_spec
 from blitznet.core.spec import Spec
@@ -107,7 +107,7 @@ def at_twice_the_size(spec: Spec) -> Spec:
     return replace(spec, size=(2 * spec.size[0], 2 * spec.size[1]))
 
 
-def networks_of(spec: Spec, folder: Path, options: Options) -> list[TaskFactory[Times]]:
+def networks_of(spec: Spec, folder: Path, options: Options) -> list[BenchTaskFactory[Times]]:
     """Jobs of a model: the joint network, the two separate ones, the joint network at twice the input size."""
     from blitznet.export.onnx import to_onnx, write_onnx
     from blitznet.nets.blitznet import build
@@ -126,10 +126,10 @@ def networks_of(spec: Spec, folder: Path, options: Options) -> list[TaskFactory[
 
 
 def measure(
-    specs: Sequence[Spec], networks: Sequence[Sequence[TaskFactory[Times]]], options: Options
+    specs: Sequence[Spec], networks: Sequence[Sequence[BenchTaskFactory[Times]]], options: Options
 ) -> tuple[list[Peak], list[Row]]:
     """All peaks and all models, interleaved."""
-    products: dict[str, TaskFactory[Times]] = {
+    products: dict[str, BenchTaskFactory[Times]] = {
         f"torch, {kind}": partial(open_torch, kind, options.matrix_size, options.threads, options.repeats)
         for kind in ("bfloat16", "float32")
     }

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from blitznet.bench.interleaved import TaskFactory, run_interleaved
+from blitznet.bench.interleaved import BenchTaskFactory, run_interleaved
 from blitznet.core.errors import BlitzNetError
 from support.bench_jobs import (
     Span,
@@ -32,7 +32,7 @@ def test_tasks_run_one_at_a_time_in_alternating_order() -> None:
 
 
 def test_turn_ends_when_its_threads_are_idle() -> None:
-    factories: list[TaskFactory[Span]] = [open_spinner, partial(open_sleeper, 0)]
+    factories: list[BenchTaskFactory[Span]] = [open_spinner, partial(open_sleeper, 0)]
     (_, (_, _, end)), ((_, start, _), _) = run_interleaved(factories, 2, warmup=0)
     assert 0 < end <= start
 
@@ -42,7 +42,7 @@ def test_warmup_rounds_are_dropped() -> None:
 
 
 def test_errors_are_raised_in_the_parent() -> None:
-    factories_with_failure: list[TaskFactory[object]] = [partial(open_counter, 0), open_broken]
+    factories_with_failure: list[BenchTaskFactory[object]] = [partial(open_counter, 0), open_broken]
     with pytest.raises(BlitzNetError, match=r"this needs `pip install 'blitznet\[that\]'`"):
         run_interleaved([open_without_extra], 1)
     with pytest.raises(RuntimeError, match=r"(?s)jobs\.py.*ZeroDivisionError: no number"):

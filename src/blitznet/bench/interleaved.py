@@ -19,9 +19,9 @@ from blitznet.core.errors import BlitzNetError
 from blitznet.core.progress import Progress, no_progress
 
 Value = TypeVar("Value")
-Task = Callable[[], Value]
+BenchTask = Callable[[], Value]
 """runs once in each round and returns its measurement"""
-TaskFactory = Callable[[], Task[Value]]
+BenchTaskFactory = Callable[[], BenchTask[Value]]
 """creates a task in its new process; picklable: a function of a module, or a partial of one"""
 
 _SAMPLE_SECONDS = 0.02
@@ -33,7 +33,7 @@ _IDLE_TIMEOUT = 10.0
 
 
 def run_interleaved(
-    factories: Sequence[TaskFactory[Value]], rounds: int, *, warmup: int = 1, progress: Progress = no_progress
+    factories: Sequence[BenchTaskFactory[Value]], rounds: int, *, warmup: int = 1, progress: Progress = no_progress
 ) -> list[list[Value]]:
     """Run each task once per round, in its own process.
 
@@ -65,7 +65,7 @@ def _order(count: int, round_index: int) -> Sequence[int]:
 
 
 @contextmanager
-def _start_workers(factories: Sequence[TaskFactory[Value]]) -> Iterator[list["_Worker[Value]"]]:
+def _start_workers(factories: Sequence[BenchTaskFactory[Value]]) -> Iterator[list["_Worker[Value]"]]:
     """Start a process for each task, one after the other; end all of them on exit."""
     workers: list[_Worker[Value]] = []
     try:
@@ -81,7 +81,7 @@ def _start_workers(factories: Sequence[TaskFactory[Value]]) -> Iterator[list["_W
 class _Worker(Generic[Value]):
     """The parent's end of one process."""
 
-    def __init__(self, factory: TaskFactory[Value]) -> None:
+    def __init__(self, factory: BenchTaskFactory[Value]) -> None:
         context = get_context("spawn")  # a fork would inherit the locks of the parent's threads, and its memory
         self._pipe, child = context.Pipe()
         self._process = context.Process(target=_serve, args=(child, factory), daemon=True)
@@ -120,7 +120,7 @@ class _Worker(Generic[Value]):
         return RuntimeError(f"a benchmark process ended by itself with exit code {self._process.exitcode}")
 
 
-def _serve(pipe: Connection, factory: TaskFactory[Any]) -> None:
+def _serve(pipe: Connection, factory: BenchTaskFactory[Any]) -> None:
     """Main function of a process: run the task for each message, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which closes the pipe
     try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from blitznet.bench.measure import BenchRow
 
-IMAGE_SIZE = (375, 500)
+DEFAULT_IMAGE_SIZE = (375, 500)
 """(H, W) of the images by default, that of most VOC images"""
 
 
@@ -66,7 +66,7 @@ def run(options: Bench) -> int:
     prepare_files(options.json)
     if options.rounds < 1:
         raise UsageError(f"--rounds: expected 1 or more, got {options.rounds}")
-    size, threads = parse_imgsz(options.imgsz) or IMAGE_SIZE, resolve_threads(options.threads)
+    size, threads = parse_imgsz(options.imgsz) or DEFAULT_IMAGE_SIZE, resolve_threads(options.threads)
     images = tuple(find_images(options.images))
     cases = [
         BenchCase(model, engine, threads, images, size)
