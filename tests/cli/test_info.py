@@ -10,7 +10,7 @@ from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import save_model
 from support import synthetic_data
 from support.cli_datasets import write_model, write_voc
-from support.small_networks import small_spec, trained
+from support.small_networks import num_parameters, small_spec
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_parameters_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]
     save_model(Path("net.safetensors"), net, small_spec(), dtype=torch.float16)
     assert main(["info", "net.safetensors"]) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert rows["parameters"].strip() == f"{trained(net) / 1e6:.2f} million"
+    assert rows["parameters"].strip() == f"{num_parameters(net) / 1e6:.2f} million"
 
 
 def test_card_with_the_output_of_other_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

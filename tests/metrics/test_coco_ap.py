@@ -57,7 +57,7 @@ def test_coco_ap_equals_the_library_s_own_way() -> None:
     assert scores(pairs) == pytest.approx(scores_by_dictionaries(pairs), abs=1e-6)
 
 
-def test_coco_ap_of_perfect_missing_and_unlabelled() -> None:
+def test_coco_ap_of_perfect_missing_and_unlabeled() -> None:
     box = (10, 10, 40, 40)
     truth = sample("a", [box], [0])
     assert scores([(result([box], [0], [0.9]), truth)]) == pytest.approx((1.0, 1.0))

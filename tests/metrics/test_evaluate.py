@@ -7,7 +7,7 @@ import pytest
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
-from blitznet.metrics.evaluate import EvalConfig, accumulate, compare, compute_report, evaluate
+from blitznet.metrics.evaluate import EvalConfig, accumulate, compare_results, compute_report, evaluate
 from blitznet.metrics.results import read_results
 from blitznet.postprocess.result import Result
 from support.metric_cases import SIZE, MemoryDataset, random_case, result, sample
@@ -99,7 +99,7 @@ def test_result_file_has_the_same_scores(tmp_path: Path) -> None:
     direct = evaluate(predict, datasets, config, results=tmp_path / "r.jsonl")
     states = accumulate(read_results(tmp_path / "r.jsonl").result_for, datasets, config)
     assert compute_report(["a", "b"], states, config) == direct
-    differences = compare(tmp_path / "r.jsonl", tmp_path / "r.jsonl", datasets, rounds=10)
+    differences = compare_results(tmp_path / "r.jsonl", tmp_path / "r.jsonl", datasets, rounds=10)
     assert [(d.difference, d.interval) for d in differences.values()] == [(0.0, (0.0, 0.0))] * len(differences)
     assert differences["ap50_area"].first == direct.total.detection.ap50_area
 
@@ -109,7 +109,7 @@ def test_compare_subtracts_the_first_from_the_second(tmp_path: Path) -> None:
     datasets = [MemoryDataset("a", tuple(samples))]
     evaluate(lambda image: predict(image).filter(min_score=0.5), datasets, results=tmp_path / "few.jsonl")
     evaluate(predict, datasets, results=tmp_path / "all.jsonl")
-    difference = compare(tmp_path / "few.jsonl", tmp_path / "all.jsonl", datasets, rounds=20)["ap50_area"]
+    difference = compare_results(tmp_path / "few.jsonl", tmp_path / "all.jsonl", datasets, rounds=20)["ap50_area"]
     assert 0 < difference.interval[0] <= difference.difference <= difference.interval[1]
     assert difference.to_dict()["difference"] == difference.second - difference.first
 

@@ -1,4 +1,4 @@
-"""Tables made again: finished runs are reused, stopped ones go on, and the numbers are those of the result files."""
+"""reproduce: finished runs are reused, interrupted ones resumed, and the scores are those of the result files."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 
 from blitznet.core.errors import UsageError
 from blitznet.data.sources import open_sources
-from blitznet.metrics.evaluate import compare, evaluate_file
+from blitznet.metrics.evaluate import accumulate, compare_results, compute_report
 from blitznet.metrics.results import read_results
 from blitznet.paper import reproduce as module
 from blitznet.paper.reproduce import RESULTS, ROUNDS, reproduce, score_table
@@ -35,7 +35,7 @@ def plan(tmp_path: Path) -> RunPlan:
 
 
 def count_training(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The folders that are trained in from now on."""
+    """Record the folders of all further trainings."""
     trained = []
 
     def counted(config: TrainConfig, **others: Any) -> Path:
@@ -46,44 +46,45 @@ def count_training(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return trained
 
 
-def test_a_table_is_made_once_and_then_only_score_table(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[tuple[str, int, int]] = []
+def test_table_is_trained_once_and_then_only_scored(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, int, int]] = []
     trained = count_training(monkeypatch)
-    made = reproduce(plan, progress=lambda *what: shown.append(what))
+    result = reproduce(plan, progress=lambda *call: calls.append(call))
     assert trained == [plan.folder / f"{name}-seed0" for name in TASKS]
-    assert ("seg, seed 0", 4, 4) in shown
-    assert ("seg, seed 0: scores", 3, 3) in shown
-    assert set(made.scores) == {("det", "mAP"), ("joint", "mAP"), ("joint", "mIoU"), ("seg", "mIoU")}
-    assert {len(values) for values in made.scores.values()} == {1}
-    assert set(made.differences) <= {("det", "mAP"), ("seg", "mIoU")}
+    assert ("seg, seed 0", 4, 4) in calls
+    assert ("seg, seed 0: scores", 3, 3) in calls
+    assert set(result.scores) == {("det", "mAP"), ("joint", "mAP"), ("joint", "mIoU"), ("seg", "mIoU")}
+    assert {len(values) for values in result.scores.values()} == {1}
+    assert set(result.differences) <= {("det", "mAP"), ("seg", "mIoU")}
     again = reproduce(plan)
     assert len(trained) == 3
-    assert again == made
+    assert again == result
     more = reproduce(replace(plan, seeds=2))
     assert trained[3:] == [plan.folder / f"{name}-seed1" for name in TASKS]
-    assert {key: values[:1] for key, values in more.scores.items()} == dict(made.scores)
+    assert {key: values[:1] for key, values in more.scores.items()} == dict(result.scores)
 
 
-def test_the_numbers_are_those_of_the_result_files(plan: RunPlan) -> None:
-    made = reproduce(plan)
+def test_scores_are_those_of_the_result_files(plan: RunPlan) -> None:
+    result = reproduce(plan)
     det, joint, seg = (plan.folder / f"{name}-seed0" / RESULTS for name in TASKS)
     assert read_results(det).tasks == ("detection",)
     sets = open_sources([VAL.replace("{root}", str(plan.root))], synthetic_data.NAMES)
-    total = evaluate_file(joint, sets).total
-    assert made.scores["joint", "mIoU"] == (total.segmentation.miou,)
-    assert made.scores["joint", "mAP"] == (total.detection.ap50_area,)
-    assert made.differences["seg", "mIoU"] == compare(seg, joint, sets, rounds=ROUNDS)["miou"]
+    stored = read_results(joint)
+    total = compute_report([VAL], accumulate(stored.result_for, sets)).total
+    assert result.scores["joint", "mIoU"] == (total.segmentation.miou,)
+    assert result.scores["joint", "mAP"] == (total.detection.ap50_area,)
+    assert result.differences["seg", "mIoU"] == compare_results(seg, joint, sets, rounds=ROUNDS)["miou"]
 
 
-def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_run_is_resumed(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replace(plan.config(plan.table.rows[0], 0), out=plan.folder / "whole")
     train(whole)
 
-    def stopping(config: TrainConfig, **others: Any) -> Path:
+    def interrupt(config: TrainConfig, **others: Any) -> Path:
         train(config, stop_after=3, **others)
         raise TrainingInterrupted("stopped after step 3")
 
-    monkeypatch.setattr(module, "train", stopping)
+    monkeypatch.setattr(module, "train", interrupt)
     with pytest.raises(TrainingInterrupted):
         reproduce(plan)
     out = plan.folder / "det-seed0"
@@ -94,9 +95,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(plan: RunPlan, mon
     assert [line["step"] for line in lines(out) if "loss/total" in line] == [1, 2, 3, 4]
 
 
-def test_lost_predictions_are_written_again_and_longer_runs_predict_anew(
-    plan: RunPlan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_predictions_and_longer_runs(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     reproduce(plan)
     results = plan.folder / "joint-seed0" / RESULTS
     before = results.read_bytes()
@@ -111,22 +110,28 @@ def test_lost_predictions_are_written_again_and_longer_runs_predict_anew(
     assert json.loads((results.parent / "config.json").read_text())["steps"] == 5
 
 
-def test_few_masks_are_learned_from_where_batches_may_have_none(plan: RunPlan) -> None:
+def test_no_masks_at_all(plan: RunPlan) -> None:
     table = toy_table(data="voc:{root}/train@train,mask_fraction=0")
-    made = reproduce(replace(plan, table=replace(table, rows=table.rows[1:])))
-    assert set(made.scores) == {("joint", "mAP"), ("joint", "mIoU"), ("seg", "mIoU")}
+    result = reproduce(replace(plan, table=replace(table, rows=table.rows[1:])))
+    assert set(result.scores) == {("joint", "mAP"), ("joint", "mIoU"), ("seg", "mIoU")}
 
 
-def test_another_run_in_the_folder_is_refused(plan: RunPlan) -> None:
+def test_other_options_in_the_folder_are_refused(plan: RunPlan) -> None:
     reproduce(plan)
     rows = tuple(replace(row, config=replace(row.config, lr=0.5)) for row in plan.table.rows)
-    with pytest.raises(UsageError, match=r"det-seed0: the run there was begun otherwise: --lr 0\.5, was 0\.003"):
+    with pytest.raises(
+        UsageError, match=r"det-seed0: expected a run with the same options, got another: --lr 0\.5, was 0\.003"
+    ):
         reproduce(replace(plan, table=replace(plan.table, rows=rows)))
 
 
-def test_cocos_measure_and_eleven_points_are_led_in_by_the_area_rule(plan: RunPlan) -> None:
-    figures = (MetricColumn("AP", "coco_ap", VAL), MetricColumn("mAP", "ap50_11point", VAL))
+def test_differences_of_all_ap_columns_use_the_area_rule(plan: RunPlan) -> None:
+    columns = (MetricColumn("AP", "coco_ap", VAL), MetricColumn("mAP", "ap50_11point", VAL))
     reproduce(plan)
-    made = score_table(replace(plan, table=replace(plan.table, columns=figures)))
-    assert set(made.scores) == {(row, figure) for row in ("det", "joint") for figure in ("AP", "mAP")}
-    assert made.differences["det", "AP"] == made.differences["det", "mAP"] == score_table(plan).differences["det", "mAP"]
+    result = score_table(replace(plan, table=replace(plan.table, columns=columns)))
+    assert set(result.scores) == {(row, column) for row in ("det", "joint") for column in ("AP", "mAP")}
+    assert (
+        result.differences["det", "AP"]
+        == result.differences["det", "mAP"]
+        == score_table(plan).differences["det", "mAP"]
+    )

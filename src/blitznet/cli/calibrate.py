@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Calibrate:
     """Calibrate confidences: Platt scaling for box scores, temperature scaling for the segmentation.
 
-    Fits both on labelled images that the model was not trained on, and writes a copy of the model whose spec has them.
+    Fits both on labeled images that the model was not trained on, and writes a copy of the model whose spec has them.
     About 80 % of the boxes with a calibrated score of 0.8 are correct. The weights, the boxes and their order stay the
     same, and so does the average precision.
 
@@ -43,12 +43,12 @@ class Calibrate:
     """Name of a model of the package, a .safetensors, .onnx or .openvino file, or a run folder. Default:
     blitznet300-lite."""
     data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
-    """Datasets with labels, FORMAT:ROOT@SPLIT,option=value+value."""
+    """Fit on these labeled datasets, FORMAT:ROOT@SPLIT,option=value+value."""
     out: Annotated[Path | None, metavar("FILE")] = None
-    """Write the calibrated model to this file. Default: the model's name with -calibrated, in the model's folder, or in
-    the working folder for a model of the package."""
+    """Write the calibrated model to this file. Default: NAME-calibrated in the model's folder, or in the working folder
+    for a model of the package."""
     engine: EngineFlag = "auto"
-    """Inference engine. Default: the fastest that is installed."""
+    """Run this engine. Default: the fastest that is installed."""
 
 
 def run(options: Calibrate) -> int:

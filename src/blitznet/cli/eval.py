@@ -46,7 +46,7 @@ class Eval:
     """Name of a model of the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
     extra `train`), or a .jsonl file of --results, which needs no model. Default: blitznet300-lite."""
     data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
-    """Datasets to evaluate on, FORMAT:ROOT@SPLIT,option=value+value."""
+    """Evaluate on these datasets, FORMAT:ROOT@SPLIT,option=value+value."""
     json: Annotated[Path | None, metavar("FILE")] = None
     """Write the scores to this JSON file. Default: print the table only."""
     results: Annotated[Path | None, metavar("FILE.jsonl")] = None
@@ -59,10 +59,10 @@ class Eval:
     per_class: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the scores of every class too."""
     engine: EngineFlag = "auto"
-    """Inference engine: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
+    """Run this engine: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
     Default: the fastest that is installed."""
     threads: ThreadsFlag = None
-    """Threads of the engine. Default: one for each processor."""
+    """Run the engine on this many threads. Default: one for each processor."""
     tta: Annotated[Literal["flip"] | None, metavar("flip")] = None
     """Use test-time augmentation: average with the horizontally flipped image. Default: none."""
     slices: Annotated[str | None, metavar("RxC")] = None
@@ -121,7 +121,9 @@ def _evaluate_model(options: Eval) -> "Evaluation":
     def predict(title: str, sample: "Sample") -> "Result":  # noqa: ARG001 - a model needs the image only
         return predict_image(sample.image)
 
-    return _evaluate(predict, datasets, config, results=options.results, engine=engine_summary(predictor, options.threads))
+    return _evaluate(
+        predict, datasets, config, results=options.results, engine=engine_summary(predictor, options.threads)
+    )
 
 
 def _evaluate_results(options: Eval) -> "Evaluation":
@@ -161,7 +163,7 @@ def _with_available_tasks(config: EvalConfig, available: Sequence[str]) -> EvalC
 
 
 def _compare(options: Eval, first: Path, second: Path) -> int:
-    from blitznet.metrics.evaluate import compare
+    from blitznet.metrics.evaluate import compare_results
     from blitznet.metrics.results import read_results
     from blitznet.report.eval_tables import render_difference_table
 
@@ -169,7 +171,7 @@ def _compare(options: Eval, first: Path, second: Path) -> int:
         raise UsageError("--compare: expected two result files only; leave out MODEL, --results and --html-report")
     datasets = open_datasets(options.data, read_results(first).class_names)
     rounds = COMPARE_ROUNDS if options.scoring.bootstrap is None else options.scoring.bootstrap
-    differences = compare(first, second, datasets, options.scoring, rounds=rounds)
+    differences = compare_results(first, second, datasets, options.scoring, rounds=rounds)
     if options.json is not None:
         write_json(options.json, {name: difference.to_dict() for name, difference in differences.items()})
     stdout_console().print(render_difference_table(differences, str(first), str(second)))

@@ -35,17 +35,17 @@ class EvalConfig:
     """How predictions are scored."""
 
     rule: voc_ap.MatchRule = "devkit"
-    """Rule for overlaps: VOC devkit, VOC devkit with unconverted predictions, or plain IoU above 0.5."""
+    """Match boxes by the overlap of the VOC devkit, of the devkit with unconverted predictions, or by IoU above 0.5."""
     tasks: tuple[str, ...] = ("detection", "segmentation")
-    """Tasks to score."""
+    """Score these tasks."""
     coco: bool = False
     """Compute COCO's average precision too (needs faster-coco-eval)."""
     calibration: bool = False
     """Compute the expected calibration error of pixels too, which is slow; that of boxes is always computed."""
     bootstrap: int | None = None
-    """Bootstrap rounds for 95 % confidence intervals, such as 200; without it no intervals are computed."""
+    """Draw this many bootstrap samples, such as 200, for 95 % confidence intervals. Without it there are none."""
     seed: int = 0
-    """Seed of the bootstrap."""
+    """Seed the bootstrap with this number."""
 
 
 DEFAULTS = EvalConfig()
@@ -127,7 +127,7 @@ def accumulate(
     return states
 
 
-def compare(
+def compare_results(
     first: Path, second: Path, datasets: Sequence[Dataset], config: EvalConfig = DEFAULTS, *, rounds: int = 200
 ) -> dict[str, Difference]:
     """Paired comparison of two result files on all sets as one.

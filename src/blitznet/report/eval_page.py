@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 24
 """images on the page"""
-IMAGE_SIZE = 360
+_IMAGE_SIZE = 360
 """length of the longer edge of an image, pixels"""
 
 
@@ -105,6 +105,6 @@ def _image_pair(image: int, scores: ImageScores, evaluation: Evaluation) -> Imag
     note = f"F1 {percent(scores.f1[image])}, mean IoU {percent(scores.miou[image])}"
     try:
         result = evaluation.predict(dataset.title, sample).filter(min_score=CONFUSION_MIN_SCORE)
-        return ImagePair(name, note, side_by_side(sample, result, IMAGE_SIZE))
+        return ImagePair(name, note, side_by_side(sample, result, _IMAGE_SIZE))
     except DataError as error:
         return ImagePair(name, f"{note}; {error}", None)

@@ -75,5 +75,5 @@ def test_fitter_without_detections_and_with_one_image() -> None:
     fitter.update(0, np.full(3, 0.05, np.float32), np.ones(3, bool))
     assert fitter.fit() is None
     fitter.update(0, np.full(3, 0.5, np.float32), np.ones(3, bool))
-    with pytest.raises(DataError, match="expected labelled objects in at least two images, got one"):
+    with pytest.raises(DataError, match="expected labeled objects in at least two images, got one"):
         fitter.fit()

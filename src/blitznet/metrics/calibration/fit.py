@@ -1,4 +1,4 @@
-"""Fit of both calibrations of a model, Platt scaling and temperature scaling, on labelled images."""
+"""Fit of both calibrations of a model, Platt scaling and temperature scaling, on labeled images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

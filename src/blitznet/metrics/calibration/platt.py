@@ -59,7 +59,7 @@ class PlattFitter:
         if not any(len(scores) for scores, _ in halves):
             return None
         if not all(len(scores) for scores, _ in halves):
-            raise DataError("calibration: expected labelled objects in at least two images, got one; add more images")
+            raise DataError("calibration: expected labeled objects in at least two images, got one; add more images")
         scores, correct = (np.concatenate(parts) for parts in zip(*halves, strict=True))
         scalings = [fit_platt(*half) for half in halves]
         held_out = [_scaled_bins(fold, *half) for fold, half in zip(reversed(scalings), halves, strict=True)]
