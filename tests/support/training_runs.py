@@ -19,10 +19,10 @@ TESTS = Path(__file__).parents[1]
 
 
 def toy_sets(root: Path, *, images: int = 7) -> tuple[str, str]:
-    """A training and an evaluation set, as typed."""
-    judged = [replace(drawing, id=f"val_{k}") for k, drawing in enumerate(synthetic_data.draw(3, seed=2))]
+    """A training and an evaluation set."""
+    evaluation = [replace(drawing, id=f"val_{k}") for k, drawing in enumerate(synthetic_data.draw(3, seed=2))]
     return synthetic_data.write_voc(root / "train", synthetic_data.draw(images, seed=1)), synthetic_data.write_voc(
-        root / "val", judged, "val"
+        root / "val", evaluation, "val"
     )
 
 
@@ -50,7 +50,7 @@ def tiny_config(data: tuple[str, ...], out: Path, **changes: Any) -> TrainConfig
 
 
 def own_process(config: TrainConfig, **environment: str) -> "subprocess.Popen[str]":
-    """The same run in a new process."""
+    """Start the run in a new process."""
     fields = json.loads(config.to_json())
     script = f"import sys; sys.path[:0] = {[str(TESTS)]!r}; from support.training_runs import main; main(sys.argv[1])"
     return subprocess.Popen(
@@ -87,8 +87,8 @@ def lines(out: Path) -> list[dict[str, float]]:
 
 
 def assert_equal(first: Path, second: Path) -> None:
-    """The same tensors to the last bit."""
-    mine, theirs = weights(first), weights(second)
-    assert mine.keys() == theirs.keys()
-    different = [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
+    """Check that two files have the same tensors bit for bit."""
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    different = [name for name, value in a.items() if not torch.equal(value, b[name])]
     assert not different

@@ -62,7 +62,9 @@ def test_state_without_average(tmp_path: Path) -> None:
     save_state(path, 1, net=net, optimizer=optimizer, average=None)
     net, optimizer, average = make_parts(1)
     assert load_state(path, net=net, optimizer=optimizer, average=None) == 1
-    with pytest.raises(ModelError, match="expected the state of this network and optimizer, got another; choose another --out"):
+    with pytest.raises(
+        ModelError, match="expected the state of this network and optimizer, got another; choose another --out"
+    ):
         load_state(path, net=net, optimizer=optimizer, average=average)
 
 
@@ -86,7 +88,9 @@ def test_state_of_another_network_is_refused(tmp_path: Path) -> None:
     net, optimizer, average = make_parts(0)
     save_state(path, 1, net=net, optimizer=optimizer, average=average)
     net, optimizer, average = make_parts(0, LITE)
-    with pytest.raises(ModelError, match="expected the state of this network and optimizer, got another; choose another --out"):
+    with pytest.raises(
+        ModelError, match="expected the state of this network and optimizer, got another; choose another --out"
+    ):
         load_state(path, net=net, optimizer=optimizer, average=average)
 
 

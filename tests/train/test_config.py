@@ -9,7 +9,7 @@ import pytest
 
 from blitznet.core.errors import UsageError
 from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
-from blitznet.train.recipes import lite
+from blitznet.train.recipes import lite_config
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_invalid_values_are_refused(changes: dict[str, Any], message: str) -> No
 
 
 def test_json_has_every_field() -> None:
-    stored = json.loads(lite().to_json())
+    stored = json.loads(lite_config().to_json())
     assert stored.keys() == {field.name for field in fields(TrainConfig)}
     assert stored["out"] == "runs/lite"
-    assert stored["val"] == list(lite().val)
+    assert stored["val"] == list(lite_config().val)
 
 
 def test_root_is_replaced_in_sets() -> None:
@@ -80,17 +80,17 @@ def test_root_is_replaced_in_sets() -> None:
     ],
 )
 def test_conflicts(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
-    conflicts = replace(lite(), **changes).conflicts(lite().to_json())
+    conflicts = replace(lite_config(), **changes).conflicts(lite_config().to_json())
     assert len(conflicts) == len(expected)
     for conflict, start in zip(conflicts, expected, strict=True):
         assert conflict.startswith(start)
 
 
 def test_missing_field_of_an_older_file_has_its_default() -> None:
-    older = json.loads(lite().to_json())
+    older = json.loads(lite_config().to_json())
     del older["drop_leaks"], older["encoder"]
-    assert lite().conflicts(json.dumps(older)) == ()
-    assert replace(lite(), drop_leaks=True, val=lite().val).conflicts(json.dumps(older)) == (
+    assert lite_config().conflicts(json.dumps(older)) == ()
+    assert replace(lite_config(), drop_leaks=True, val=lite_config().val).conflicts(json.dumps(older)) == (
         "--drop-leaks true, was false",
     )
 

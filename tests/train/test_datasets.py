@@ -55,7 +55,7 @@ def test_leaks_are_refused_allowed_or_dropped(tmp_path: Path) -> None:
     opened = open_all(training)
     evaluation = open_all([synthetic_data.write_voc(tmp_path / "c", drawings[3:5], "val")])
     config = TrainConfig()
-    with pytest.raises(DataError, match=r"2 evaluation image\(s\) are trained on too"):
+    with pytest.raises(DataError, match=r"2 evaluation image\(s\) are also in the training set"):
         prepare_data(opened, evaluation, synthetic_data.NAMES, config)
     allowed = prepare_data(opened, evaluation, synthetic_data.NAMES, replace(config, allow_leaks=True))
     assert (allowed.num_leaks, len(allowed.sampler.entries)) == (0, 8)

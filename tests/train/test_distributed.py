@@ -25,7 +25,9 @@ def has_uneven_parts(text: str, seed: int) -> bool:
     entries = list_entries(datasets, 0.0)
     samples = AugmentedDataset(datasets, PLAIN, size=(64, 64), map_size=(8, 8))
     sampler = EpochSampler(entries, torch.ones(len(entries)).double().numpy(), seed)
-    halves = [islice(make_loader(samples, sampler, batch=BATCH, first=0, rank=r, world_size=2), STEPS) for r in range(2)]
+    halves = [
+        islice(make_loader(samples, sampler, batch=BATCH, first=0, rank=r, world_size=2), STEPS) for r in range(2)
+    ]
     return any(len(a.labels) != len(b.labels) for a, b in zip(*halves, strict=True))
 
 

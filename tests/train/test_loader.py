@@ -30,7 +30,9 @@ pytestmark = [
 def loader_inputs(tmp_path: Path) -> tuple[AugmentedDataset, EpochSampler]:
     datasets = open_sources([synthetic_data.write_voc(tmp_path, synthetic_data.draw(7))], synthetic_data.NAMES)
     entries = list_entries(datasets, 0.0)
-    return AugmentedDataset(datasets, LIGHT, size=(48, 40), map_size=(6, 5)), EpochSampler(entries, np.ones(len(entries)), 5)
+    return AugmentedDataset(datasets, LIGHT, size=(48, 40), map_size=(6, 5)), EpochSampler(
+        entries, np.ones(len(entries)), 5
+    )
 
 
 def equal(first: Batch, second: Batch) -> bool:
@@ -55,7 +57,8 @@ def test_later_first_batch_gives_the_same_batches(loader_inputs: tuple[Augmented
 def test_parts_add_up_to_the_batch(loader_inputs: tuple[AugmentedDataset, EpochSampler]) -> None:
     whole = list(islice(make_loader(*loader_inputs, batch=8, first=0), 3))
     split = [
-        list(islice(make_loader(*loader_inputs, batch=8, first=0, rank=rank, world_size=2, accumulate=2), 6)) for rank in range(2)
+        list(islice(make_loader(*loader_inputs, batch=8, first=0, rank=rank, world_size=2, accumulate=2), 6))
+        for rank in range(2)
     ]
     for number, batch in enumerate(whole):
         parts = [split[rank][2 * number + part] for rank in range(2) for part in range(2)]
@@ -101,7 +104,9 @@ def test_broken_image_in_a_worker_is_the_same_error(tmp_path: Path, workers: int
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_missing_extra_in_a_worker_is_the_same_error(loader_inputs: tuple[AugmentedDataset, EpochSampler], workers: int) -> None:
+def test_missing_extra_in_a_worker_is_the_same_error(
+    loader_inputs: tuple[AugmentedDataset, EpochSampler], workers: int
+) -> None:
     samples, sampler = loader_inputs
     base = samples.datasets[0]
     assert isinstance(base, MappedDataset)

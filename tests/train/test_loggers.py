@@ -58,26 +58,22 @@ def test_mlflow_resumes_an_interrupted_run(store: Any, tmp_path: Path) -> None:
     assert len(store.get_metric_history(run.info.run_id, "loss/total")) == 2
 
 
-class FakeRun:
-    """The return value of wandb.init."""
-
-    def __init__(self, **arguments: Any) -> None:
-        self.arguments = arguments
-        self.logged: list[tuple[int, Mapping[str, float]]] = []
-        self.code: int | None = None
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self.logged.append((step, values))
-
-    def finish(self, exit_code: int) -> None:
-        self.code = exit_code
+def make_wandb_run(**arguments: Any) -> SimpleNamespace:
+    """A fake return value of wandb.init, which records the calls."""
+    logged: list[tuple[int, Mapping[str, float]]] = []
+    exit_codes: list[int] = []
+    methods = {
+        "log": lambda values, step: logged.append((step, values)),
+        "finish": lambda exit_code: exit_codes.append(exit_code),
+    }
+    return SimpleNamespace(arguments=arguments, logged=logged, exit_codes=exit_codes, **methods)
 
 
 def test_wandb_records_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[FakeRun] = []
+    runs: list[SimpleNamespace] = []
 
-    def init(**arguments: Any) -> FakeRun:
-        runs.append(FakeRun(**arguments))
+    def init(**arguments: Any) -> SimpleNamespace:
+        runs.append(make_wandb_run(**arguments))
         return runs[-1]
 
     util = SimpleNamespace(generate_id=lambda: f"id{len(runs)}")
@@ -87,10 +83,14 @@ def test_wandb_records_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with RunLog(tmp_path, after=after, loggers=("wandb",), settings=SETTINGS) as log:
             log.write(after + 1, **{"loss/total": 15.0})
     first, second = runs
-    assert (first.arguments["project"], first.arguments["name"], first.arguments["config"]) == ("blitznet", tmp_path.name, SETTINGS)
+    assert (first.arguments["project"], first.arguments["name"], first.arguments["config"]) == (
+        "blitznet",
+        tmp_path.name,
+        SETTINGS,
+    )
     assert (first.arguments["id"], second.arguments["id"], second.arguments["resume"]) == ("id0", "id0", "allow")
     assert (first.logged, second.logged) == ([(1, {"loss/total": 15.0})], [(2, {"loss/total": 15.0})])
-    assert (first.code, second.code) == (0, 0)
+    assert (first.exit_codes, second.exit_codes) == ([0], [0])
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])

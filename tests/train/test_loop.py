@@ -1,4 +1,4 @@
-"""The run: killed at any moment and resumed equals never killed, and what stands in its folder."""
+"""A run: interrupted and resumed equals uninterrupted; the files of its folder."""
 
 import os
 import random
@@ -19,12 +19,14 @@ from blitznet.core.models import blitznet300_lite
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
-from blitznet.train import initialize as start
 from blitznet.train.config import TrainConfig
+from blitznet.train.datasets import open_all, prepare_data
 from blitznet.train.distributed import ProcessGroup
+from blitznet.train.initialize import make_network
 from blitznet.train.interrupts import TrainingInterrupted
-from blitznet.train.loop import _executed, train
+from blitznet.train.loop import train
 from blitznet.train.step import NonFiniteLossError
+from blitznet.train.trainer import fit, make_batches, wrap_model
 from blitznet.train.validate import validate
 from support import synthetic_data, tiny_models
 from support.training_runs import assert_equal, lines, own_process, tiny_config, toy_sets
@@ -57,13 +59,13 @@ def steps_of(out: Path) -> list[float]:
     [
         pytest.param({}, id="adamw"),
         pytest.param({"workers": 2, "optimizer": "adam", "ema": None}, id="adam, 2 workers, no average"),
+        pytest.param({"optimizer": "sgd", "accumulate": 2, "precision": "bfloat16"}, id="nesterov, parts, bfloat16"),
         pytest.param(
-            {"optimizer": "sgd", "accumulate": 2, "precision": "bfloat16"}, id="nesterov, parts, bfloat16"
+            {"model": "tiny-lite", "freeze_bn": ("all",), "repeat_threshold": 0.5}, id="lite, frozen, repeats"
         ),
-        pytest.param({"model": "tiny-lite", "freeze_bn": ("all",), "repeat_threshold": 0.5}, id="lite, frozen, repeats"),
     ],
 )
-def test_stopped_between_checkpoints_and_resumed_equals_never_stopped(
+def test_stopped_between_checkpoints_and_resumed_equals_uninterrupted(
     sets: tuple[str, str], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     whole = tiny_config(sets[:1], tmp_path / "whole", **changes)
@@ -76,18 +78,18 @@ def test_stopped_between_checkpoints_and_resumed_equals_never_stopped(
     assert steps_of(cut.out) == list(range(1, 9))
     for name in FILES:
         assert_equal(whole.out / name, cut.out / name)
-    mine, theirs = lines(whole.out), lines(cut.out)
-    for first, second in zip(mine, theirs, strict=True):
+    first_lines, second_lines = lines(whole.out), lines(cut.out)
+    for first, second in zip(first_lines, second_lines, strict=True):
         assert {k: v for k, v in first.items() if k.startswith("loss/")} == {
             k: v for k, v in second.items() if k.startswith("loss/")
         }
 
 
-def kill_somewhere(config: TrainConfig, *, least: int, rng: random.Random) -> None:
-    """Start the run in a process of its own and kill it at a random moment after some lines of its log."""
+def kill_at_random_moment(config: TrainConfig, *, min_lines: int, rng: random.Random) -> None:
+    """Start the run in a new process and kill it at a random moment after some lines of its log."""
     process = own_process(config)
     log = config.out / "log.jsonl"
-    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < least):
+    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < min_lines):
         time.sleep(0.01)
     time.sleep(rng.uniform(0, 0.05))
     process.kill()
@@ -95,12 +97,12 @@ def kill_somewhere(config: TrainConfig, *, least: int, rng: random.Random) -> No
     assert process.returncode == -signal.SIGKILL, errors
 
 
-def test_killed_at_a_random_moment_and_resumed_equals_never_killed(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_killed_at_a_random_moment_and_resumed_equals_uninterrupted(sets: tuple[str, str], tmp_path: Path) -> None:
     whole = tiny_config(sets[:1], tmp_path / "whole", val=sets[1:], steps=40, save_every=2, eval_every=20)
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
     rng = random.Random(os.getpid())
-    kill_somewhere(cut, least=rng.randrange(2, 25), rng=rng)
+    kill_at_random_moment(cut, min_lines=rng.randrange(2, 25), rng=rng)
     assert max(steps_of(cut.out)) <= 40
     train(cut)
     assert steps_of(cut.out) == list(range(1, 41))
@@ -111,41 +113,43 @@ def test_killed_at_a_random_moment_and_resumed_equals_never_killed(sets: tuple[s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_many_times_and_resumed_equals_never_killed(sets: tuple[str, str], tmp_path: Path, workers: int) -> None:
+def test_killed_many_times_and_resumed_equals_uninterrupted(
+    sets: tuple[str, str], tmp_path: Path, workers: int
+) -> None:
     whole = tiny_config(sets[:1], tmp_path / "whole", val=sets[1:], steps=150, eval_every=25, workers=workers)
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
     rng = random.Random(workers)
-    for least in (3, 20, 55, 90):
-        kill_somewhere(cut, least=least, rng=rng)
+    for min_lines in (3, 20, 55, 90):
+        kill_at_random_moment(cut, min_lines=min_lines, rng=rng)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 151))
     for name in (*FILES, "best.safetensors"):
         assert_equal(whole.out / name, cut.out / name)
 
 
-def test_what_stands_in_the_folder(sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_the_run_folder(sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     config = tiny_config(sets[:1], tmp_path / "deep" / "run", val=sets[1:], steps=3, log_every=2, eval_every=2)
-    seen: list[int] = []
-    model = train(config, on_step=lambda step, losses: seen.append(step))
+    steps: list[int] = []
+    model = train(config, on_step=lambda step, losses: steps.append(step))
     assert model == config.out / "last.safetensors"
     assert sorted(path.name for path in config.out.iterdir()) == [
         *("best.safetensors", "best.txt", "config.json", "last.safetensors", "log.jsonl"),
-        *("predictions", "plot.png", "state.safetensors", "tensorboard"),
+        *("plot.png", "predictions", "state.safetensors", "tensorboard"),
     ]
-    assert seen == [1, 2, 3]
+    assert steps == [1, 2, 3]
     assert steps_of(config.out) == [1, 2]
     assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 3]
     first = lines(config.out)[0]
     parts = {f"loss/{name}" for name in ("segmentation", "classification", "localization", "total")}
     assert first.keys() == {"step", "grad_norm", "lr", "images_per_second", "data_time", *parts}
     _, spec = load_model(model)
-    assert spec == replace(tiny_models.PAPER, provenance="learned voc:train@train in 3 steps")
+    assert spec == replace(tiny_models.PAPER, provenance="trained on voc:train@train for 3 steps")
     assert config.conflicts((config.out / "config.json").read_text()) == ()
 
 
-def test_a_finished_run_is_only_evaluated_anew(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_finished_run_is_only_evaluated(sets: tuple[str, str], tmp_path: Path) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", steps=2)
     train(config)
     before = (config.out / "state.safetensors").read_bytes()
@@ -157,38 +161,38 @@ def test_a_finished_run_is_only_evaluated_anew(sets: tuple[str, str], tmp_path: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_ends_the_step_and_says_how_to_go_on(
+def test_interrupted_run_completes_its_step_and_can_be_resumed(
     sets: tuple[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     whole = tiny_config(sets[:1], tmp_path / "whole", workers=1)
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
     handler = signal.getsignal(number)
-    expected = f"stopped after step 5 of 8; the same command goes on from {cut.out}"
+    expected = f"stopped after step 5 of 8; run the same command to resume from {cut.out}"
     with pytest.raises(TrainingInterrupted) as caught:
         train(cut, on_step=lambda step, _: signal.raise_signal(number) if step == 4 else None)
     assert str(caught.value) == expected
     assert signal.getsignal(number) is handler
     assert steps_of(cut.out) == [1, 2, 3, 4, 5]
-    seen: list[int] = []
-    train(cut, on_step=lambda step, _: seen.append(step))
-    assert seen == [6, 7, 8]
+    steps: list[int] = []
+    train(cut, on_step=lambda step, _: steps.append(step))
+    assert steps == [6, 7, 8]
     for name in FILES:
         assert_equal(whole.out / name, cut.out / name)
 
 
-def test_asked_twice_it_stops_at_once_and_the_last_checkpoint_is_whole(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(sets: tuple[str, str], tmp_path: Path) -> None:
     whole = tiny_config(sets[:1], tmp_path / "whole")
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
 
-    def twice(step: int, losses: dict[str, float]) -> None:
+    def interrupt_twice(step: int, losses: dict[str, float]) -> None:
         if step == 5:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        train(cut, on_step=twice)
+        train(cut, on_step=interrupt_twice)
     assert not isinstance(caught.value, TrainingInterrupted)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 9))
@@ -196,17 +200,17 @@ def test_asked_twice_it_stops_at_once_and_the_last_checkpoint_is_whole(sets: tup
         assert_equal(whole.out / name, cut.out / name)
 
 
-def test_stopped_in_an_evaluation_it_is_evaluated_on_resuming(
+def test_run_interrupted_in_an_evaluation_is_evaluated_when_resumed(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", val=sets[1:], steps=4, eval_every=2)
 
-    def asked(*given: Any, between: Callable[[], None]) -> dict[str, float]:
+    def interrupt(*arguments: Any, after_image: Callable[[], None]) -> dict[str, float]:
         signal.raise_signal(signal.SIGINT)
-        between()
-        pytest.fail("it went on")
+        after_image()
+        pytest.fail("the evaluation was not interrupted")
 
-    monkeypatch.setattr("blitznet.train.loop.validate", asked)
+    monkeypatch.setattr("blitznet.train.loop.validate", interrupt)
     with pytest.raises(TrainingInterrupted, match="stopped after step 2 of 4"):
         train(config)
     monkeypatch.setattr("blitznet.train.loop.validate", validate)
@@ -215,13 +219,11 @@ def test_stopped_in_an_evaluation_it_is_evaluated_on_resuming(
     assert steps_of(config.out) == [1, 2, 3, 4]
 
 
-def test_another_config_is_refused_before_anything_is_touched(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_other_options_are_refused_and_no_file_changes(sets: tuple[str, str], tmp_path: Path) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", steps=2)
     train(config)
     before = {path.name: path.read_bytes() for path in config.out.iterdir() if path.is_file()}
-    with pytest.raises(
-        UsageError, match=r"begun otherwise: --lr 0\.1, was 0\.003; --batch 2, was 4|--batch 2.*--lr 0\.1"
-    ):
+    with pytest.raises(UsageError, match=r"got another: --batch 2, was 4; --lr 0\.1, was 0\.003"):
         train(replace(config, lr=0.1, batch=2))
     assert {path.name: path.read_bytes() for path in config.out.iterdir() if path.is_file()} == before
 
@@ -229,106 +231,119 @@ def test_another_config_is_refused_before_anything_is_touched(sets: tuple[str, s
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": ()}, "nothing to learn from: give --data"),
-        ({"batch": 1}, "--batch 1 leaves one image to each of 1 processes x 1 parts, .* --freeze-statistics"),
-        ({"batch": 3, "accumulate": 3}, "--batch 3 leaves one image to each of 1 processes x 3 parts"),
+        ({"data": ()}, "--data: expected at least one training set"),
+        ({"batch": 1}, "--batch 1: expected two images or more for each of 1 processes x 1 parts, .* --freeze-bn all"),
+        ({"batch": 3, "accumulate": 3}, "--batch 3: expected two images or more for each of 1 processes x 3 parts"),
     ],
 )
-def test_what_cannot_be_run_is_told(
-    sets: tuple[str, str], tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_invalid_runs_are_refused(sets: tuple[str, str], tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     config = tiny_config(sets[:1], tmp_path / "run")
     with pytest.raises(UsageError, match=message):
         train(replace(config, **changes))
     assert not config.out.exists()
 
 
-def test_one_image_is_a_batch_where_statistics_are_frozen(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_batch_of_one_with_frozen_batch_norms(sets: tuple[str, str], tmp_path: Path) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", batch=1, freeze_bn=("all",), ema=None, val=sets[1:], steps=4)
     train(replace(config, eval_every=2))
     net, _ = load_model(config.out / "last.safetensors")
     counted = {name: value for name, value in net.named_buffers() if name.endswith("num_batches_tracked")}
     assert counted
-    assert not any(counted.values()), "evaluations leave the statistics frozen"
+    assert not any(counted.values()), "evaluations keep the statistics"
 
 
 def test_leaks_are_refused_unless_allowed_or_dropped(sets: tuple[str, str], tmp_path: Path) -> None:
     leaky = replace(tiny_config(sets[:1], tmp_path / "run", val=sets[:1]), steps=1)
-    with pytest.raises(DataError, match="are trained on too"):
+    with pytest.raises(DataError, match="are also in the training set"):
         train(leaky)
-    with pytest.raises(UsageError, match="hold no image"):
+    with pytest.raises(UsageError, match="expected at least one image"):
         train(replace(leaky, drop_leaks=True))
     train(replace(leaky, allow_leaks=True))
 
 
-def test_a_broken_loss_ends_the_run_and_leaves_the_last_good_state(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_non_finite_loss_stops_the_run_and_saves_no_state(sets: tuple[str, str], tmp_path: Path) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", save_every=2)
     train(config, stop_after=2)
     before = (config.out / "state.safetensors").read_bytes()
     nan = replace(config, out=tmp_path / "nan", lr=1e18, warmup=0, clip_grad=None, save_every=100)
-    with pytest.raises(NonFiniteLossError, match=r"the loss is not finite \(segmentation .*\) on toy_.*; lower --lr"):
+    with pytest.raises(NonFiniteLossError, match=r"toy_.*: expected a finite loss, got segmentation .*; lower --lr"):
         train(nan)
     assert not (nan.out / "state.safetensors").exists()
     assert (config.out / "state.safetensors").read_bytes() == before
 
 
-def shipped(folder: Path, spec: Spec) -> None:
-    """A model where the package has its default one."""
+def write_default_model(folder: Path, spec: Spec) -> None:
+    """Write a model in the place of the default one."""
     torch.manual_seed(2)
     save_model(folder / "blitznet300-lite.safetensors", build(spec), spec, dtype=torch.float16)
 
 
-def test_own_data_fine_tunes_the_default_model(
+def test_fine_tuning_uses_the_classes_of_the_data(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
-    shipped(tmp_path, replace(tiny_models.PAPER, classes=("square", "bird", "ell")))
+    write_default_model(tmp_path, replace(tiny_models.PAPER, classes=("square", "bird", "ell")))
     config = read(["--data", sets[0], "--val", sets[1], "--out", str(tmp_path / "run"), "--steps", "2"])
-    assert (config.start, config.model) == ("model", "blitznet300-lite")
+    assert isinstance(config, TrainConfig)
+    assert (config.init, config.model) == ("model", "blitznet300-lite")
     model = train(replace(config, batch=4, workers=0, threads=1))
     _, spec = load_model(model)
     assert spec.classes == synthetic_data.NAMES
     assert any("score/ap50" in line for line in lines(config.out))
 
 
-def test_sets_of_different_classes_teach_their_union(
-    sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sets_of_different_classes(sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
-    shipped(tmp_path, tiny_models.PAPER)
-    other = synthetic_data.write_coco(
+    write_default_model(tmp_path, tiny_models.PAPER)
+    coco = synthetic_data.write_coco(
         tmp_path / "coco", [replace(d, id=f"c{k}") for k, d in enumerate(synthetic_data.draw(5, seed=9))]
     )
-    data = (f"{sets[0]},annotated=square", f"{other},annotated=ell+cross")
+    data = (f"{sets[0]},annotated=square", f"{coco},annotated=ell+cross")
     config = tiny_config(data, tmp_path / "run", model="blitznet300-lite", init="model", steps=2)
     _, spec = load_model(train(config))
     assert spec.classes == ("square", "ell", "cross")
 
 
-def test_the_user_is_told_what_to_know(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_notices(sets: tuple[str, str], tmp_path: Path) -> None:
     data = (sets[0], sets[1])
-    config = tiny_config(data, tmp_path / "run", val=sets[1:], class_names=("square", "cross"), drop_leaks=True, steps=2)
-    told: list[str] = []
-    train(config, notify=told.append)
-    mapped = [f"{text}: ell: none of the classes learned, so background" for text in (*data, sets[1])]
-    left_out = "3 training images are in the evaluation sets too and are left out"
-    assert told == [*mapped, left_out]
-    train(config, notify=told.append)
-    assert told[4:] == [*mapped, left_out, f"{config.out}: going on after step 2 of 2"]
+    config = tiny_config(
+        data, tmp_path / "run", val=sets[1:], class_names=("square", "cross"), drop_leaks=True, steps=2
+    )
+    notices: list[str] = []
+    train(config, notify=notices.append)
+    mapped = [f"{text}: treated as background, not a trained class: ell" for text in (*data, sets[1])]
+    left_out = "3 training images are left out because evaluation sets contain them"
+    assert notices == [*mapped, left_out]
+    train(config, notify=notices.append)
+    assert notices[4:] == [*mapped, left_out, f"{config.out}: resuming after step 2 of 2"]
 
 
 @pytest.mark.parametrize(
-    ("config", "published"),
+    ("config", "frozen"),
     [
-        (TrainConfig(ssdlite=True), ("encoder.", "downscale.", "ssd_head.")),
-        (TrainConfig(encoder_lr_mult=0), ("encoder.", "downscale.")),
-        (TrainConfig(learn=("segmentation", "detection", "ssd_head")), ("encoder.", "downscale.", "upscale.")),
+        (TrainConfig(freeze_bn=("encoder", "downscale", "ssd_head")), ("encoder.", "downscale.", "ssd_head.")),
+        (TrainConfig(freeze=("encoder", "downscale")), ("encoder.", "downscale.")),
+        (TrainConfig(train_only=("segmentation", "detection", "ssd_head")), ("encoder.", "downscale.", "upscale.")),
     ],
-    ids=["ssdlite", "frozen encoder", "learning heads"],
+    ids=["freeze_bn", "freeze", "train_only"],
 )
-def test_what_came_trained_keeps_its_statistics(config: TrainConfig, published: tuple[str, ...]) -> None:
+def test_frozen_batch_norms(config: TrainConfig, frozen: tuple[str, ...]) -> None:
     net = build(blitznet300_lite())
-    _executed(net, config, ProcessGroup(0, 1, torch.device("cpu")))
+    wrap_model(net, config, ProcessGroup(0, 1, torch.device("cpu")))
     norms = {name: module.training for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    assert {name for name, learns in norms.items() if not learns} == {n for n in norms if n.startswith(published)}
+    assert {name for name, training in norms.items() if not training} == {n for n in norms if n.startswith(frozen)}
     assert any(norms.values())
+
+
+def test_fit_equals_the_run_without_files(sets: tuple[str, str], tmp_path: Path) -> None:
+    config = tiny_config(sets[:1], tmp_path / "run", steps=4)
+    expected = load_model(train(config))[0].state_dict()
+    net, spec = make_network(config, ())
+    data = prepare_data(open_all(config.data), [], spec.classes, config)
+    steps: list[int] = []
+    batches = make_batches(data.training, data.sampler, spec, config)
+    fitted = fit(net, spec, batches, config, on_step=lambda step, _: steps.append(step))
+    assert steps == [1, 2, 3, 4]
+    assert all(torch.equal(value, expected[name]) for name, value in fitted.state_dict().items())
+    net, _ = make_network(config, ())
+    fit(net, spec, make_batches(data.training, data.sampler, spec, config), config, on_step=lambda step, _: step == 2)

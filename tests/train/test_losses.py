@@ -13,7 +13,15 @@ from torch import Tensor
 from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
-from blitznet.train.losses import Normalizers, LossConfig, Losses, TeacherTargets, count_normalizers, hard_negatives, losses
+from blitznet.train.losses import (
+    LossConfig,
+    Losses,
+    Normalizers,
+    TeacherTargets,
+    count_normalizers,
+    hard_negatives,
+    losses,
+)
 from blitznet.train.matching import IGNORED, Targets
 
 ORIGINAL = LossConfig(match_original=True)
@@ -135,7 +143,9 @@ def test_equals_slow_version(seed: int) -> None:
     ]
     assert values(result) == pytest.approx(expected, rel=1e-9)
     assert result.total.item() == pytest.approx(sum(expected), rel=1e-9)
-    assert result.normalizers == Normalizers(int((targets.labels > 0).sum()), int((batch.class_map != IGNORE_INDEX).sum()))
+    assert result.normalizers == Normalizers(
+        int((targets.labels > 0).sum()), int((batch.class_map != IGNORE_INDEX).sum())
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +280,9 @@ def test_task_without_outputs_has_no_loss(missing: str) -> None:
     batch, targets = random_labels(3)
     outputs = outputs_of(targets.labels, classes=4, size=4, seed=4)
     both = losses(outputs, batch, targets)
-    none: dict[str, Any] = {"segmentation_logits": None} if missing == "segmentation" else {"offsets": None, "logits": None}
+    none: dict[str, Any] = (
+        {"segmentation_logits": None} if missing == "segmentation" else {"offsets": None, "logits": None}
+    )
     single = losses(replace(outputs, **none), batch, targets)
     if missing == "segmentation":
         assert values(single) == [0.0, both.classification.item(), both.localization.item()]
@@ -369,7 +381,8 @@ def test_distillation_equals_slow_version(channels: list[int]) -> None:
     teacher_targets = TeacherTargets(teacher, torch.tensor(channels))
     result = losses(outputs, batch, targets, LossConfig(distillation=0.5), teacher_targets=teacher_targets)
     expected = (
-        slow_distillation(outputs.logits[:, 6:, channels].detach().numpy(), teacher.numpy()) / result.normalizers.positives
+        slow_distillation(outputs.logits[:, 6:, channels].detach().numpy(), teacher.numpy())
+        / result.normalizers.positives
     )
     assert result.distillation is not None
     assert result.distillation.item() == pytest.approx(expected, rel=1e-5)

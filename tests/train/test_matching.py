@@ -228,9 +228,13 @@ def test_box_geometry_equals_numpy() -> None:
     a = rng.random((9, 4), np.float32)
     b = rng.random((7, 4), np.float32)
     a[0] = b[0] = 0  # both empty
-    np.testing.assert_allclose(torch_boxes.iou(torch.from_numpy(a), torch.from_numpy(b)), numpy_boxes.iou(a, b), atol=1e-6)
+    np.testing.assert_allclose(
+        torch_boxes.iou(torch.from_numpy(a), torch.from_numpy(b)), numpy_boxes.iou(a, b), atol=1e-6
+    )
     centers = rng.random((9, 4), np.float32) + np.float32(0.1)
-    np.testing.assert_allclose(torch_boxes.to_corners(torch.from_numpy(centers)), numpy_boxes.cxcywh_to_xyxy(centers), atol=1e-6)
+    np.testing.assert_allclose(
+        torch_boxes.to_corners(torch.from_numpy(centers)), numpy_boxes.cxcywh_to_xyxy(centers), atol=1e-6
+    )
     low = rng.random((9, 2), np.float32)
     boxes = np.concatenate([low, low + rng.random((9, 2), np.float32) + np.float32(0.01)], 1)
     ours = torch_boxes.encode(torch.from_numpy(boxes), torch.from_numpy(centers), VARIANCES)

@@ -12,12 +12,12 @@ from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.train.config import Optimizer, TrainConfig
 from blitznet.train.optimizer import (
     freeze,
+    frozen_modules,
     load_state_tensors,
     make_optimizer,
     parameter_groups,
     set_learning_rate,
     state_tensors,
-    frozen_modules,
 )
 from support import tiny_models
 

@@ -15,12 +15,12 @@ def test_other_options_are_refused_once_there_is_a_state(tmp_path: Path) -> None
     folder, config = RunFolder(tmp_path / "runs" / "a"), TrainConfig()
     folder.require_resumable(config)
     folder.start(config)
-    other = replace(config, lr=0.1, model="ssd300")
-    folder.require_resumable(other)
+    changed = replace(config, lr=0.1, model="ssd300")
+    folder.require_resumable(changed)
     folder.state.touch()
     folder.require_resumable(replace(config, steps=7, workers=3))
     with pytest.raises(UsageError) as caught:
-        folder.require_resumable(other)
+        folder.require_resumable(changed)
     assert str(caught.value) == (
         f'{folder.path}: expected a run with the same options, got another: --model "ssd300", was "blitznet300-lite"; '
         "--lr 0.1, was 0.0012; choose another --out, or delete the folder"

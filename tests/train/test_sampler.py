@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from blitznet.data.sources import open_sources
 from blitznet.data.hash_split import in_hash_fraction
+from blitznet.data.sources import open_sources
 from blitznet.train.sampler import EpochSampler, SampleDraw, list_entries, repeat_factors
 from support import synthetic_data
 

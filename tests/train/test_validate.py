@@ -13,7 +13,7 @@ from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.model_files import load_model
 from blitznet.train.run_folder import RunFolder
-from blitznet.train.validate import _NUM_IMAGES, select_samples, preserve_modes, validate
+from blitznet.train.validate import _NUM_IMAGES, preserve_modes, select_samples, validate
 from support import synthetic_data, tiny_models
 
 PAPER, _ = tiny_models.specs()
@@ -77,7 +77,9 @@ def test_scores_drawings_and_best_model(datasets: list[MappedDataset], tmp_path:
     net, spec = load_model(folder.best)
     assert spec == PAPER
     assert torch.equal(net.state_dict()["encoder.stem.0.weight"], make_net(1).state_dict()["encoder.stem.0.weight"])
-    assert sorted(path.name for path in folder.predictions(0).parent.iterdir()) == [f"00000{n}.jpg" for n in (40, 60, 80)]
+    assert sorted(path.name for path in folder.predictions(0).parent.iterdir()) == [
+        f"00000{n}.jpg" for n in (40, 60, 80)
+    ]
 
 
 def test_scores_of_one_task(datasets: list[MappedDataset], tmp_path: Path) -> None:

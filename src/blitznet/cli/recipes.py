@@ -28,7 +28,8 @@ def run(options: Recipes) -> int:  # noqa: ARG001 - it has no flags
     from rich.table import Table
     from rich.text import Text
 
-    from blitznet.cli.train import ALL_RECIPES, PIPELINES
+    from blitznet.cli.train import ALL_RECIPES
+    from blitznet.pipelines.shipped import PIPELINES
 
     caption = "`blitznet train NAME` runs one; with --help it shows the options"
     table = Table(caption=caption, box=SIMPLE_HEAD, pad_edge=False)

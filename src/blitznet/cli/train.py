@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from blitznet.core.errors import UsageError
 from blitznet.paper.recipes import PAPER_RECIPES
 from blitznet.pipelines.shipped import PIPELINES
 from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
-from blitznet.train.recipes import RECIPES, Recipe, finetune
+from blitznet.train.recipes import RECIPES, Recipe, finetune_config
 
 ALL_RECIPES: dict[str, Callable[[], Recipe]] = {**RECIPES, **PAPER_RECIPES}
 """our recipes and those of the paper, by name"""
@@ -29,11 +30,14 @@ _DESCRIPTION = (
     "Fine-tune the default model on --data, or run a recipe or pipeline (`blitznet recipes` lists them). "
     "The same command resumes an interrupted run."
 )
-_EXAMPLES = """
+TRAIN_EXAMPLES = """
 examples:
   blitznet train --data voc:mydata@train --val voc:mydata@val --out runs/mine
   blitznet train table3-joint --root DATA --encoder-weights resnet50-caffe.pth
   blitznet train blitznet300-lite --root DATA"""
+_OMIT_PREFIXES: Any = tyro.conf.OmitArgPrefixes
+_SUPPRESS: Any = tyro.conf.Suppress
+"""markers of tyro that accept types made at run time"""
 _SUMMARY_LOSSES = ("segmentation", "classification", "localization")
 
 
@@ -61,7 +65,7 @@ def read(words: list[str]) -> TrainConfig | TrainPipeline:
     """Parse the words of the command: a pipeline, a recipe with changed fields, or fine-tuning."""
     is_named = bool(words) and not words[0].startswith("-")
     if not is_named:
-        return _parse_config(finetune(), words, "blitznet train [RECIPE]")
+        return _parse_config(finetune_config(), words, "blitznet train [RECIPE]")
     name, flags = words[0], words[1:]
     if name in PIPELINES:
         prog = f"blitznet train {name}"
@@ -84,7 +88,7 @@ def option_docs() -> dict[str, str]:
     tree = ast.parse(inspect.getsource(TrainConfig))
     assert isinstance(tree.body[0], ast.ClassDef)
     body, docs = tree.body[0].body, {}
-    for item, following in zip(body, body[1:], strict=False):
+    for item, following in pairwise(body):
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             assert isinstance(following, ast.Expr), item.target.id
             assert isinstance(following.value, ast.Constant), item.target.id
@@ -102,7 +106,7 @@ def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> Trai
     except SystemExit as stop:
         if stop.code in (0, None):
             hidden = len(dataclasses.fields(TrainConfig)) - len(BASIC_OPTIONS)
-            print(_EXAMPLES if show_all else f"{_EXAMPLES}\n\n--help-all shows {hidden} more options")
+            print(TRAIN_EXAMPLES if show_all else f"{TRAIN_EXAMPLES}\n\n--help-all shows {hidden} more options")
         raise
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     return TrainConfig(**{**values, "imgsz": parse_imgsz(values["imgsz"])})
@@ -121,7 +125,7 @@ def _grouped_options(default: TrainConfig) -> Any:
     for group, names in OPTION_GROUPS.items():
         options = dataclasses.make_dataclass(group, [_option(default, name) for name in names], kw_only=True)
         options.__doc__ = " "
-        groups.append((group, tyro.conf.OmitArgPrefixes[options], dataclasses.field(default_factory=options)))
+        groups.append((group, _OMIT_PREFIXES[options], dataclasses.field(default_factory=options)))
     return dataclasses.make_dataclass("Options", groups, kw_only=True)
 
 
@@ -132,7 +136,7 @@ def _option(default: TrainConfig, name: str, *, hidden: bool = False) -> tuple[s
     annotated: Any = Annotated[hint, argument]
     return (
         name,
-        tyro.conf.Suppress[annotated] if hidden else annotated,
+        _SUPPRESS[annotated] if hidden else annotated,
         dataclasses.field(default=getattr(default, name)),
     )
 

@@ -13,7 +13,7 @@ from blitznet.core.errors import UsageError
 from blitznet.core.spec import ALL_TASKS, Fusion, Task
 from blitznet.paper.recipes import paper_recipe
 from blitznet.train.config import TrainConfig
-from blitznet.train.recipes import VOC07, VOC12, lite
+from blitznet.train.recipes import VOC07, VOC12, lite_config
 
 TableName = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure4"]
 Scale = Literal["full", "small"]
@@ -242,7 +242,7 @@ _FUSIONS: dict[str, Fusion] = {
 def small_config(*data: str, tasks: tuple[Task, ...] = ALL_TASKS, fusion: Fusion | None = None) -> TrainConfig:
     """A small run: the recipe of the light model, shorter, at a smaller input, with equal loss weights."""
     return replace(
-        lite(),
+        lite_config(),
         data=data,
         val=(_SMALL_VAL,),
         tasks=tasks,

@@ -259,7 +259,7 @@ def _quantize(model: Path, stage: QuantizeStage, output: Path, options: RunOptio
     spec = export_spec(spec, precision="int8")
     images = list(_calibration_images(stage, spec.size, spec.classes, options))
     with atomic_path(output) as fresh:
-        export(net, spec, fresh, "onnx", images=images)
+        export(net, spec, fresh, "onnx", calibration_images=images)
 
 
 def _calibration_images(

@@ -19,7 +19,7 @@ from blitznet.pipelines.pipeline import (
     TrainStage,
 )
 from blitznet.train.config import ModuleName, TrainConfig
-from blitznet.train.recipes import VOC07, VOC12, lite
+from blitznet.train.recipes import VOC07, VOC12, lite_config
 
 _PRETRAINED: tuple[ModuleName, ...] = ("encoder", "downscale", "ssd_head")
 _CALIBRATION = (f"{VOC12}@val", f"{VOC07}@test")
@@ -29,7 +29,7 @@ _QUANTIZATION = (f"{VOC12}@train", f"{VOC07}@trainval")
 def _config(model: str, **fields: Any) -> TrainConfig:
     """Options of all stages: the recipe `lite`, with the pretrained modules at a tenth of the learning rate."""
     base = replace(
-        lite(),
+        lite_config(),
         model=model,
         init="ssdlite",
         class_names=VOC,
@@ -67,7 +67,7 @@ def _blitznet300_lite() -> Pipeline:
             CalibrateStage("calibrated", model="soup", data=_CALIBRATION),
             QuantizeStage("int8", model="calibrated", data=_QUANTIZATION),
         ),
-        data=lite().val,
+        data=lite_config().val,
         expected={"ap50_area": 0.552, "ap50_frequent": 0.561, "miou": 0.631},
         cost="2 CPU cores, 4 hours",
     )
@@ -97,7 +97,7 @@ def _blitznet416_lite() -> Pipeline:
             CalibrateStage("calibrated", model="segmentation", data=_CALIBRATION),
             QuantizeStage("int8", model="calibrated", data=_QUANTIZATION),
         ),
-        data=lite().val,
+        data=lite_config().val,
         expected={"ap50_area": 0.574, "ap50_frequent": 0.580, "miou": 0.647},
         cost="2 CPU cores, 8 hours",
     )

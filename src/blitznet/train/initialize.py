@@ -96,11 +96,9 @@ def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:
-    """The origin of the weights for the spec: that of the initial model, then this run.
-
-    Only the last folder of a data set's path is included, so the model file reveals no paths.
-    """
+    """The origin of the weights for the spec: that of the initial model, then this run."""
     sources = [parse_source(text) for text in config.data]
+    # only the last folder of a path, so that the model file reveals no paths
     sets = [f"{source.format}:{source.root.name}" + (f"@{source.split}" if source.split else "") for source in sources]
     trained = f"trained on {', '.join(sets)} for {config.steps} steps"
     return f"{spec.provenance}; then {trained}" if spec.provenance else trained

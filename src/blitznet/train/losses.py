@@ -143,9 +143,16 @@ def classification(logits: Tensor, targets: Targets, box_classes: Tensor, config
 
 @torch.no_grad()
 def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, config: LossConfig) -> Tensor:
-    """The background anchors with the highest loss, as (N,) indices image * A + anchor.
+    """The background anchors with the highest loss: `negative_ratio` for each positive of an image, at least for one.
 
-    Each image has `negative_ratio` negatives for each positive, or for one where it has none.
+    Args:
+        logits: (B, A, C).
+        targets: Labels of the anchors.
+        box_classes: (B, K) bool, classes whose boxes are annotated.
+        config: The ratio, and whether to mine over the batch.
+
+    Returns:
+        (N,) int64, image * A + anchor.
     """
     num_anchors = logits.shape[1]
     hardness = _background_loss(logits, box_classes)  # (B, A)
@@ -171,11 +178,15 @@ def localization(offsets: Tensor, targets: Targets) -> Tensor:
 
 
 def distillation(logits: Tensor, targets: TeacherTargets) -> Tensor:
-    """Kullback-Leibler divergence from the teacher's class scores, summed over its anchors; logits (B, A, C).
+    """Kullback-Leibler divergence from the teacher's class scores, summed over its anchors.
 
     The weight of an anchor is the teacher's probability of an object. Anchors below `_MIN_TEACHER_OBJECTNESS` are left
     out, because the labels describe background better than the teacher.
     Source: Hinton et al., Distilling the knowledge in a neural network, 2015.
+
+    Args:
+        logits: (B, A, C) of the network.
+        targets: The teacher's logits for the last A' anchors.
     """
     expected = _to_float(targets.logits).log_softmax(2)  # (B, A', c)
     objectness = -expected[:, :, 0].expm1()  # (B, A')
@@ -187,9 +198,11 @@ def distillation(logits: Tensor, targets: TeacherTargets) -> Tensor:
 
 
 def segmentation(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy summed over the labeled pixels; logits (B, C, h, w).
+    """Cross-entropy summed over the labeled pixels; without any, the loss and all gradients are exactly 0.
 
-    Without labeled pixels the loss and all gradients are exactly 0.
+    Args:
+        logits: (B, C, h, w).
+        batch: Class maps, and the classes that are annotated.
     """
     logp = _to_float(logits).log_softmax(1)
     partial = ~batch.mask_classes.all(1) & (batch.class_map == 0).flatten(1).any(1)  # (B,)

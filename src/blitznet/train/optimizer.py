@@ -10,9 +10,14 @@ from blitznet.train.config import TrainConfig
 
 
 def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
-    """Parameter groups of the trained parameters.
+    """Up to four groups of the trained parameters.
 
-    There are up to four: `encoder_lr_modules` or the rest, each with kernels (decayed) and biases and norms (not).
+    Args:
+        net: The network; parameters without gradient are in no group.
+        config: Learning rates and weight decay.
+
+    Returns:
+        For `encoder_lr_modules` and for the rest: kernels, with weight decay, and biases and norms, without.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
@@ -54,11 +59,8 @@ def frozen_modules(net: nn.Module, config: TrainConfig) -> frozenset[str]:
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of a run; `set_learning_rate` sets its rate before each step.
-
-    The fused implementation updates each parameter in one pass, three times as fast as the loop for the light network.
-    """
-    groups = parameter_groups(net, config)
+    """The optimizer of a run; `set_learning_rate` sets its rate before each step."""
+    groups = parameter_groups(net, config)  # fused: one pass over each parameter, three times as fast as the loop
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.lr, fused=True)
     if config.optimizer == "adamw":

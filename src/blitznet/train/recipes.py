@@ -26,7 +26,7 @@ class Recipe:
     """scores, of the paper or measured"""
 
 
-def lite() -> TrainConfig:
+def lite_config() -> TrainConfig:
     """The plain light model, trained on images with five kinds of annotation."""
     return TrainConfig(
         model="blitznet300-lite-plain",
@@ -58,7 +58,7 @@ def lite() -> TrainConfig:
     )
 
 
-def finetune() -> TrainConfig:
+def finetune_config() -> TrainConfig:
     """Fine-tune the default model to the classes of your data."""
     return TrainConfig(
         model="blitznet300-lite",
@@ -78,7 +78,7 @@ def finetune() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "lite": lambda: Recipe(lite(), "ours", "2 CPU cores, 60 minutes", "AP50 0.57, mIoU 0.48 on VOC12 val"),
-    "finetune": lambda: Recipe(finetune(), "ours", "2 CPU cores, 15 minutes", "depends on the data"),
+    "lite": lambda: Recipe(lite_config(), "ours", "2 CPU cores, 60 minutes", "AP50 0.57, mIoU 0.48 on VOC12 val"),
+    "finetune": lambda: Recipe(finetune_config(), "ours", "2 CPU cores, 15 minutes", "depends on the data"),
 }
 """our recipes by name; those of the paper are in paper/recipes.py"""

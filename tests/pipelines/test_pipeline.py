@@ -1,0 +1,73 @@
+"""Pipeline: references between stages are checked; the shipped pipelines are complete."""
+
+from dataclasses import replace
+
+import pytest
+
+from blitznet.core.errors import UsageError
+from blitznet.core.models import get_spec
+from blitznet.data.sources import parse_source
+from blitznet.pipelines.pipeline import (
+    CalibrateStage,
+    Pipeline,
+    PseudoMaskStage,
+    QuantizeStage,
+    SoupStage,
+    Stage,
+    TrainStage,
+    model_inputs,
+)
+from blitznet.pipelines.shipped import PIPELINES
+from blitznet.train.config import TrainConfig
+from blitznet.train.initialize import derive_spec
+
+DATA = ("voc:{root}/train@train",)
+TRAIN = TrainStage("base", TrainConfig(data=DATA))
+MASKS = PseudoMaskStage("masks", "base", DATA)
+QUANTIZE = QuantizeStage("int8", "base", DATA)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ((), "expected a QuantizeStage as the last stage"),
+        ((TRAIN,), "expected a QuantizeStage as the last stage"),
+        ((QUANTIZE, TRAIN), "stage int8: expected an earlier model, got base"),
+        ((TRAIN, TRAIN, QUANTIZE), "expected unique stage names, got base twice"),
+        (
+            (TRAIN, MASKS, SoupStage("soup", ("base", "masks")), QUANTIZE),
+            "stage soup: expected an earlier model, got m",
+        ),
+        (
+            (replace(TRAIN, pseudo_masks="masks"), MASKS, QUANTIZE),
+            "stage base: expected earlier pseudo-masks, got masks",
+        ),
+        ((TRAIN, QUANTIZE, CalibrateStage("c", "int8", DATA)), "stage c: expected an earlier model, got int8"),
+    ],
+)
+def test_invalid_references_are_refused(stages: tuple[Stage, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Pipeline("toy", stages, DATA)
+
+
+def test_model_inputs() -> None:
+    assert model_inputs(TRAIN) == ()
+    assert model_inputs(replace(TRAIN, name="more", init_from="base")) == ("base",)
+    assert model_inputs(SoupStage("soup", ("a", "b"))) == ("a", "b")
+    assert model_inputs(QUANTIZE) == ("base",)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_shipped_pipelines(name: str) -> None:
+    pipeline = PIPELINES[name]()
+    assert pipeline.name == name
+    assert {type(stage) for stage in pipeline.stages} == {
+        *(TrainStage, PseudoMaskStage, SoupStage, CalibrateStage, QuantizeStage)
+    }
+    configs = [stage.config for stage in pipeline.stages if isinstance(stage, TrainStage)]
+    for config in configs:
+        spec = derive_spec(get_spec(config.model), config, config.class_names)
+        assert replace(spec, license="") == replace(get_spec(name), license="")
+    data = {parse_source(text).root for config in configs for text in config.data}
+    assert all("{root}" in str(root) for root in data)
+    assert pipeline.expected.keys() == {"ap50_area", "ap50_frequent", "miou"}

@@ -1,0 +1,142 @@
+"""A pipeline of all five kinds of stages on synthetic data: run, interrupted and resumed, run again."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blitznet.core.errors import UsageError
+from blitznet.nets.model_files import load_model
+from blitznet.pipelines import run as module
+from blitznet.pipelines.pipeline import (
+    CalibrateStage,
+    Pipeline,
+    PseudoMaskStage,
+    QuantizeStage,
+    SoupStage,
+    TrainStage,
+)
+from blitznet.pipelines.run import PipelineResult, RunOptions, run_pipeline
+from blitznet.train.config import TrainConfig
+from blitznet.train.interrupts import TrainingInterrupted
+from blitznet.train.loop import train
+from support import synthetic_data, tiny_models
+from support.training_runs import assert_equal, tiny_config, toy_sets
+
+BOXES, VAL = "voc:{root}/train@train,masks=none", "voc:{root}/val@val"
+CONFIG = tiny_config(
+    (BOXES, "folder:{root}/masks"), Path("unused"), model="tiny-lite", class_names=synthetic_data.NAMES, steps=4
+)
+TOY = Pipeline(
+    name="toy",
+    stages=(
+        TrainStage("base", CONFIG),
+        PseudoMaskStage("pseudo-masks", teacher="base", data=(BOXES,)),
+        TrainStage("joint", replace(CONFIG, seed=1), init_from="base", pseudo_masks="pseudo-masks"),
+        SoupStage("soup", models=("base", "joint"), weights=(1.0, 3.0)),
+        CalibrateStage("calibrated", model="soup", data=(VAL,)),
+        QuantizeStage("int8", model="calibrated", data=(BOXES, VAL), max_images=4),
+    ),
+    data=(VAL,),
+    expected={"ap50_area": 0.0, "miou": 2.0},
+    notes="## Notes\n\nSynthetic.",
+)
+STAGES = [stage.name for stage in TOY.stages]
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blitznet.train.loop.plot_log", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data sets in `sets` and a completed pipeline in `out`; tests copy it."""
+    tiny_models.register()
+    folder = tmp_path_factory.mktemp("completed")
+    toy_sets(folder / "sets")
+    synthetic_data.write_folder(folder / "sets" / "masks", synthetic_data.draw(4, seed=7))
+    run(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(completed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(completed, tmp_path / "copy"))
+
+
+def run(folder: Path, pipeline: Pipeline = TOY, notices: list[str] | None = None) -> PipelineResult:
+    notices = [] if notices is None else notices
+    machine = {"workers": 0, "threads": 1, "device": "cpu"}
+    return run_pipeline(pipeline, RunOptions(folder / "sets", folder / "out", machine, notify=notices.append))
+
+
+def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Content and modification time of every file."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_and_scores(folder: Path) -> None:
+    out, result = folder / "out", run(folder)
+    assert {path.name for path in out.iterdir()} == {*STAGES, "evaluation", "toy.onnx", "toy.safetensors", "toy.md"}
+    assert (result.model, result.weights, result.card) == (out / "toy.onnx", out / "toy.safetensors", out / "toy.md")
+    _, spec = load_model(result.weights)
+    assert spec.classes == synthetic_data.NAMES
+    assert spec.score_calibration.temperature != 1 or spec.segmentation_temperature != 1
+    assert len(list((out / "pseudo-masks" / "masks").rglob("*.png"))) == 7
+    assert [score.name for score in result.scores] == ["ap50_area", "miou"]
+    assert [score.is_reached for score in result.scores] == [result.scores[0].value is not None, False]
+    card = result.card.read_text()
+    assert "Synthetic." in card
+    assert "int8" in card
+
+
+def test_second_run_does_nothing(folder: Path) -> None:
+    before, notices = contents(folder), list[str]()
+    run(folder, notices=notices)
+    assert contents(folder) == before
+    assert notices == [f"{k}/6 {name}: complete, skipped" for k, name in enumerate(STAGES, start=1)] + [
+        "evaluation: complete, skipped"
+    ]
+
+
+def test_interrupted_training_is_resumed(folder: Path, completed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*STAGES[2:], "evaluation"):
+        shutil.rmtree(folder / "out" / name)
+
+    def interrupt(config: TrainConfig, **others: object) -> Path:
+        train(config, stop_after=3)
+        raise TrainingInterrupted("stopped after step 3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", interrupt)
+        with pytest.raises(TrainingInterrupted):
+            run(folder)
+    assert json.loads((folder / "out" / "joint" / "stage.json").read_text())["complete"] is False
+    resumed = run(folder)
+    assert_equal(completed / "out/joint/run/last.safetensors", folder / "out/joint/run/last.safetensors")
+    assert_equal(completed / "out/toy.safetensors", resumed.weights)
+    assert (completed / "out/toy.onnx").read_bytes() == resumed.model.read_bytes()
+
+
+def test_other_options_of_a_stage_are_refused(folder: Path) -> None:
+    soup = TOY.stages[3]
+    assert isinstance(soup, SoupStage)
+    stages = (*TOY.stages[:3], replace(soup, weights=(1.0, 1.0)), *TOY.stages[4:])
+    with pytest.raises(
+        UsageError, match="soup: expected a stage with the same options and inputs, got other weights; "
+    ):
+        run(folder, replace(TOY, stages=stages))
+    (folder / "out" / "base" / "stage.json").write_text("no JSON")
+    with pytest.raises(UsageError, match=r"stage\.json: expected the JSON record of a stage"):
+        run(folder)
+
+
+def test_missing_output_is_made_again(folder: Path) -> None:
+    model = folder / "out" / "int8" / "model.onnx"
+    before = model.read_bytes()
+    model.unlink()
+    run(folder)
+    assert model.read_bytes() == before
