@@ -13,10 +13,9 @@ import tyro
 
 import blitznet.train.config as train_config
 from blitznet.cli.main import COMMANDS, Command
-from blitznet.cli.train import _EXAMPLES as TRAIN_EXAMPLES
-from blitznet.cli.train import option_docs
+from blitznet.cli.train import TRAIN_EXAMPLES, option_docs
 from blitznet.train.config import OPTION_GROUPS, TrainConfig
-from blitznet.train.recipes import finetune
+from blitznet.train.recipes import finetune_config
 
 
 def commands() -> str:
@@ -33,7 +32,7 @@ def config() -> str:
     """A table for each group of `TrainConfig`, with the values that fine-tuning without a recipe uses."""
     texts, types = option_docs(), _annotations(TrainConfig)
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    tuned = finetune()
+    tuned = finetune_config()
     parts = []
     for group, names in OPTION_GROUPS.items():
         rows = [

@@ -8,7 +8,16 @@ import pytest
 
 from blitznet.core.model_paths import WEIGHTS
 from blitznet.core.models import DEFAULT
-from support.snippets import ROOT, blocks, commands, links, run_page, write_animals, write_material
+from support.snippets import (
+    ROOT,
+    blocks,
+    commands,
+    links,
+    run_page,
+    write_animals,
+    write_labeled_samples,
+    write_material,
+)
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OWN_TEST = ("own-data.md",)
@@ -27,6 +36,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         write_material(CLASS_NAMES)
         write_animals()
+        write_labeled_samples()
     for run in ("mine", "pseudo"):
         (folder / "runs" / run).mkdir(parents=True)
         shutil.copy(WEIGHTS / f"{DEFAULT}.safetensors", folder / "runs" / run / "last.safetensors")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from blitznet.cli.main import main
+from blitznet.core.model_paths import WEIGHTS
 from support import synthetic_data
 from support.videos import write_video
 
@@ -21,6 +23,14 @@ ADDRESS = "127.0.0.1:8000"
 """address of the server on the pages; tests replace it by one with a free port"""
 SHORT_RUN = ("--steps", "2", "--batch", "2", "--workers", "0")
 """flags that shorten training"""
+SAMPLES = WEIGHTS / "samples"
+SAMPLE_BOXES = {
+    "astronaut": ("person", (17, 4, 354, 506)),
+    "cat": ("cat", (3, 2, 403, 300)),
+    "photographer": ("person", (5, 40, 305, 508)),
+}
+"""class name and box (VOC: 1-based, inclusive) of the object in each sample image"""
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FENCE = re.compile(r"^```([\w{}-]*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _MARKDOWN_LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 _HTML_LINK = re.compile(r"(?:src|srcset|href)=\"([^\"#]+)[^\"]*\"")
@@ -59,6 +69,23 @@ def write_material(class_names: Sequence[str] = synthetic_data.NAMES) -> None:
     drawings = synthetic_data.draw(8)
     synthetic_data.write_voc(Path("mydata"), drawings[:5], "train", names=class_names)
     synthetic_data.write_voc(Path("mydata"), drawings[5:], "val", names=class_names)
+
+
+def write_labeled_samples() -> None:
+    """Write the sample images of the package as a VOC set into the working folder, for the default model to detect."""
+    root = Path("labeled")
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for stem, (class_name, box) in SAMPLE_BOXES.items():
+        with Image.open(SAMPLES / f"{stem}.jpg") as image:
+            width, height = image.size
+        shutil.copy(SAMPLES / f"{stem}.jpg", root / "JPEGImages")
+        corners = "".join(f"<{name}>{value}</{name}>" for name, value in zip(CORNERS, box, strict=True))
+        (root / "Annotations" / f"{stem}.xml").write_text(
+            f"<annotation><size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+            f"<object><name>{class_name}</name><bndbox>{corners}</bndbox></object></annotation>"
+        )
+    (root / "ImageSets" / "Main" / "val.txt").write_text("\n".join(SAMPLE_BOXES))
 
 
 def write_animals() -> None:
