@@ -95,7 +95,7 @@ def test_fine_tuning_to_other_classes(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_missing_models_and_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
-    with pytest.raises(ModelError, match="ssd300: the package has no weights of this model; .* --init encoder"):
+    with pytest.raises(ModelError, match=r"ssd300: the package has no weights of this model; .* --init encoder"):
         make_network(TrainConfig(model="ssd300", init="model"), ())
     with pytest.raises(ModelError, match="nothing"):
         make_network(TrainConfig(model="nothing"), ())
