@@ -68,7 +68,13 @@ def _prepare_page(_app: Any, name: str, text: list[str]) -> None:
     )
 
 
+def _outdated_pages(_app: Any, _env: Any, _added: set[str], _changed: set[str], _removed: set[str]) -> list[str]:
+    """Read generated pages in every build, since the code may have changed."""
+    return list(GENERATED)
+
+
 def setup(app: Any) -> None:
     """Connect the handlers; Sphinx calls this."""
+    app.connect("env-get-outdated", _outdated_pages)
     app.connect("source-read", _prepare_page)
     app.connect("autodoc-process-docstring", _escape_docstring)

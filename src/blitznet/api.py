@@ -46,7 +46,7 @@ def load(
             small objects in large images; inference takes 1 + rows * columns times as long.
 
     Returns:
-        A predictor: call it with an image to get a Result.
+        A predictor; call it with an image to get a Result.
 
     Raises:
         ModelError: There is no such model, or its file is broken.
