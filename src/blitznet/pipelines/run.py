@@ -2,7 +2,8 @@
 
 Every stage has a folder with `stage.json`: the fingerprint of the stage and its input files, and whether it is
 complete. A completed stage with the same fingerprint is skipped. An interrupted stage continues: training resumes
-from its checkpoint, pseudo-masks that exist are not generated again, the others start anew.
+from its checkpoint, pseudo-masks that exist are not generated again, other stages start again. Data sets are part of
+the fingerprint by their names; after a change of their files, delete the stages' folders.
 """
 
 import hashlib
