@@ -41,7 +41,7 @@ def config() -> str:
                 _type(types[name]),
                 _value(fields[name].default),
                 _changed(fields[name].default, getattr(tuned, name)),
-                _cell(re.sub(r"\s*Default: [^.]*(\.\d[^.]*)*\.$", "", texts[name])),
+                _cell(_without_default(texts[name]) if fields[name].default else texts[name]),
             )
             for name in names
         ]
@@ -108,6 +108,11 @@ def _value(value: Any) -> str:
 
 def _changed(default: Any, value: Any) -> str:
     return "" if value == default else _value(value)
+
+
+def _without_default(text: str) -> str:
+    """Help without its last sentence, which the column of defaults repeats."""
+    return re.sub(r"\s*Default: [^.]*(\.\d[^.]*)*\.$", "", text)
 
 
 def _type(annotation: str) -> str:

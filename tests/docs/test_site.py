@@ -21,6 +21,9 @@ from support.snippets import ROOT, blocks, links
 DOCS = ROOT / "docs"
 NOTEBOOK = DOCS / "tutorials" / "tour.ipynb"
 PAGES = [page for page in DOCS.rglob("*.md") if ".notes" not in page.name]
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OTHER_FLAGS = {"--help", "--version", "--silent", "--serve", "--nproc-per-node"}
+"""flags of blitznet itself, curl, demo/build.py and torchrun"""
 MAX_CLICKS = 2
 MAX_IMAGE_BYTES = 400_000
 
@@ -62,6 +65,14 @@ def test_options_page_lists_every_field(site: Path) -> None:
 
     page = html(site, "reference/config")
     assert not [field.name for field in fields(TrainConfig) if f">{field.name}<" not in page]
+
+
+def test_flags_on_pages_exist() -> None:
+    module = runpy.run_path(str(DOCS / "generated.py"))
+    options = {f"--{field.replace('_', '-')}" for field in re.findall(r"^\| `(\w+)`", module["config"](), re.MULTILINE)}
+    flags = options | set(FLAG.findall(module["commands"]())) | OTHER_FLAGS
+    pages = [ROOT / "README.md", *(page for page in PAGES if page.name != "speed.md")]
+    assert not {flag: page.name for page in pages for flag in FLAG.findall(page.read_text()) if flag not in flags}
 
 
 def test_python_page_documents_exactly_the_public_names() -> None:
