@@ -15,31 +15,31 @@ NAME = "blitznet300-s8"
 Arrays = dict[str, NDArray[Any]]
 
 
-def zeros(*, boxes: bool = True, classes: int = 21) -> Arrays:
-    """A checkpoint's variables, all zero and without memory of their own."""
+def zeros(*, boxes: bool = True, num_classes: int = 21) -> Arrays:
+    """A checkpoint's variables, all zero, as views of one number."""
     value = np.zeros((), np.float32)
     arrays = {}
     for line in (FOLDER / "blitznet300_s8.txt").read_text().splitlines():
         name, shape = line.split()
-        sides = [int(side) for side in shape.split("x")]
+        lengths = [int(length) for length in shape.split("x")]
         if name.startswith(("ssd/Conv_6/", "ssd/confidence/")):
-            sides[-1] = sides[-1] // 21 * classes
+            lengths[-1] = lengths[-1] // 21 * num_classes
         if boxes or not name.startswith(("ssd/location", "ssd/confidence")):
-            arrays[name] = np.broadcast_to(value, sides)
+            arrays[name] = np.broadcast_to(value, lengths)
     return arrays
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder in which every checkpoint is zero."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("blitznet.nets.convert.read_variables", lambda path: zeros())
+    monkeypatch.setattr("blitznet.nets.convert_weights.read_variables", lambda path: zeros())
     return tmp_path
 
 
 @pytest.fixture
 def saved(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
-    """The contracts of the models that would have been written: a fifth of a gigabyte each."""
+    """The specs of the models; their files, of 234 MB each, are not written."""
     specs: list[Spec] = []
 
     def save(path: Path, net: object, spec: Spec) -> None:
@@ -50,9 +50,9 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
     return specs
 
 
-def test_a_checkpoint_becomes_a_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_weights_writes_a_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert-weights", "ckpt.npz", "--model", NAME]) == 0
-    expected = f"model: {NAME}.safetensors (233.8 MB)   {NAME}, 20 classes, the release's resizing\n"
+    expected = f"model: {NAME}.safetensors (233.8 MB)   {NAME}, 20 classes, resizing as the original\n"
     assert capsys.readouterr().out == expected
     predictor = load(f"{NAME}.safetensors")
     Path(f"{NAME}.safetensors").unlink()
@@ -62,16 +62,16 @@ def test_a_checkpoint_becomes_a_model(place: Path, capsys: pytest.CaptureFixture
     assert spec.provenance == "converted from the checkpoint ckpt.npz"
 
 
-def test_our_own_resizing_where_it_is_asked_for(place: Path, saved: list[Spec]) -> None:
-    words = ["convert-weights", "ckpt.npz", "--model", NAME, "--no-release", "--out", "deep/a.safetensors"]
+def test_no_match_original_keeps_our_resizing(folder: Path, saved: list[Spec]) -> None:
+    words = ["convert-weights", "ckpt.npz", "--model", NAME, "--no-match-original", "--out", "deep/a.safetensors"]
     assert main(words) == 0
     assert Path("deep/a.safetensors").is_file()
     assert (saved[0].network.fusion_resize, saved[0].network.segmentation_resize) == ("bilinear", "bilinear")
 
 
-def test_classes_and_tasks_of_the_checkpoint(place: Path, saved: list[Spec], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_and_tasks_of_the_checkpoint(folder: Path, saved: list[Spec], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.txt").write_text("cat\ndog\n")
-    monkeypatch.setattr("blitznet.nets.convert.read_variables", lambda path: zeros(boxes=False, classes=3))
+    monkeypatch.setattr("blitznet.nets.convert_weights.read_variables", lambda path: zeros(boxes=False, num_classes=3))
     words = ["convert-weights", "a.npz", "--model", NAME, "--classes", "mine.txt", "--tasks", "segmentation"]
     assert main(words) == 0
     assert (saved[0].classes, saved[0].tasks) == (("cat", "dog"), ("segmentation",))
@@ -80,26 +80,26 @@ def test_classes_and_tasks_of_the_checkpoint(place: Path, saved: list[Spec], mon
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.npz", "--model", "ssd999"], "there is no model 'ssd999'; named models are"),
-        (["a.npz", "--model", "ssd300"], "ssd300: the release has ResSkip networks on resnet50-caffe only"),
-        (["a.npz", "--model", NAME, "--classes", "gone.txt"], "gone.txt: there is no such file"),
+        (["a.npz", "--model", "ssd999"], "expected a model from blitznet300-lite, "),
+        (["a.npz", "--model", "ssd300"], "ssd300: expected a ResSkip network on resnet50-caffe, got ssd"),
+        (["a.npz", "--model", NAME, "--classes", "gone.txt"], "gone.txt: "),
         (["a.npz", "--model", NAME, "--classes", "coco"], "ssd/confidence/"),
-        (["a.npz", "--model", "blitznet300-s4"], "the checkpoint misses "),
+        (["a.npz", "--model", "blitznet300-s4"], "the checkpoint: expected "),
         (["a.npz", "--model", NAME, "--out", "a.onnx"], "--out: expected a file that ends in .safetensors, got a.onnx"),
     ],
 )
-def test_mistakes(words: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert-weights", *words]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"blitznet: error: {message}")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"blitznet: error: {message}")
+    assert error.count("\n") == 1
 
 
-def test_no_such_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert-weights", str(tmp_path / "gone.npz"), "--model", NAME]) == 2
-    assert "gone.npz: expected variables as .npz or .safetensors, cannot read them" in capsys.readouterr().err
+    assert "gone.npz: expected variables as .npz or .safetensors, got an unreadable file" in capsys.readouterr().err
 
 
-def test_the_model_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert-weights", "a.npz"]) == 2
     assert "--model" in capsys.readouterr().err

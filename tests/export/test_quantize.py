@@ -12,9 +12,9 @@ from torch import nn
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.outputs import Outputs
 from blitznet.core.spec import Spec
-from blitznet.export.folding import folded
-from blitznet.export.onnx import export_onnx
-from blitznet.export.quantize import in_float, quantize_onnx
+from blitznet.export.folding import fold_constants
+from blitznet.export.formats import export
+from blitznet.export.quantize import quantize_onnx, select_float_parts
 from blitznet.nets.blitznet import build
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.onnx_engine import OnnxEngine
@@ -25,8 +25,8 @@ PAPER, LITE = tiny_models.specs()
 IMAGES = [drawing.sample.image.resize(LITE.size) for drawing in synthetic_data.draw(12, seed=0)]
 
 
-def network(spec: Spec) -> nn.Module:
-    """One whose batch norms have seen the images, so that what goes on inside has a sensible range."""
+def make_network(spec: Spec) -> nn.Module:
+    """A network whose batch norms have statistics of the images, so that activations have a realistic range."""
     torch.manual_seed(0)
     net = build(spec)
     pixels = torch.from_numpy(np.stack(IMAGES)).permute(0, 3, 1, 2) / 255 - 0.45
@@ -38,91 +38,92 @@ def network(spec: Spec) -> nn.Module:
 
 @pytest.fixture(scope="module", params=[PAPER, LITE], ids=["paper", "lite"])
 def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Spec]:
-    """A float32 file, the same in 8 bits, and the contract of the first."""
+    """A float32 file, the int8 file of it, and the spec of the first."""
     folder, spec = tmp_path_factory.mktemp("quantize"), request.param
     source, target = folder / "float32.onnx", folder / "int8.onnx"
-    export_onnx(network(spec), spec, source)
+    export(make_network(spec), spec, source)
     quantize_onnx(source, target, IMAGES, spec)
     return source, target, spec
 
 
 def run(engine: Engine, images: NDArray[np.uint8]) -> Outputs:
-    given = engine.run(images)
-    assert isinstance(given, Outputs)
-    return given
+    outputs = engine.run(images)
+    assert isinstance(outputs, Outputs)
+    return outputs
 
 
-def apart(one: Outputs, other: Outputs) -> float:
-    """Largest root mean square difference of an answer, in its deviations."""
-    pairs = [(getattr(one, name), getattr(other, name)) for name in ("offsets", "logits", "class_map")]
-    return float(max(np.sqrt(((a - b) ** 2).mean()) / a.std() for a, b in pairs))
+def max_difference(a: Outputs, b: Outputs) -> float:
+    """Largest root mean square difference of an output, in its standard deviations."""
+    pairs = [(getattr(a, name), getattr(b, name)) for name in ("offsets", "logits", "segmentation_logits")]
+    return float(max(np.sqrt(((x - y) ** 2).mean()) / x.std() for x, y in pairs))
 
 
 @pytest.mark.parametrize("engine", [OnnxEngine, OpenVinoEngine])
-def test_it_answers_nearly_the_same_in_both_runtimes(
+def test_int8_outputs_are_near_those_of_float32_in_both_runtimes(
     files: tuple[Path, Path, Spec], engine: type[OnnxEngine] | type[OpenVinoEngine]
 ) -> None:
     source, target, _ = files
     images = np.stack([drawing.sample.image.resize(LITE.size) for drawing in synthetic_data.draw(3, seed=9)])
     before, after = run(OnnxEngine(source, 1), images), run(engine(target, 1), images)
-    assert 0 < apart(before, after) < 0.2  # of a network that has learnt nothing; a trained one's is a quarter of it
+    assert 0 < max_difference(before, after) < 0.2  # of an untrained network; a trained one has a quarter of it
 
 
-def test_the_contract_says_int8_and_nothing_else_is_new(files: tuple[Path, Path, Spec]) -> None:
+def test_only_the_precision_of_the_metadata_changes(files: tuple[Path, Path, Spec]) -> None:
     source, target, spec = files
-    notes = [{one.key: one.value for one in onnx.load(file).metadata_props} for file in (source, target)]
+    metadata = [{entry.key: entry.value for entry in onnx.load(file).metadata_props} for file in (source, target)]
     assert OnnxEngine(target, 1).spec == replace(spec, precision="int8")
-    assert {key for key in notes[0] if notes[0][key] != notes[1][key]} == {"blitznet", "precision"}
-    assert notes[0].keys() == notes[1].keys()
+    assert {key for key in metadata[0] if metadata[0][key] != metadata[1][key]} == {"blitznet", "precision"}
+    assert metadata[0].keys() == metadata[1].keys()
 
 
-def test_kernels_are_bytes_that_any_processor_can_add(files: tuple[Path, Path, Spec]) -> None:
-    """Two products of an unsigned and a signed byte must fit into 16 bits, whichever two are paired."""
-    kernels = [numpy_helper.to_array(one) for one in onnx.load(files[1]).graph.initializer if len(one.dims) == 4]
-    bytes_ = [one.astype(np.int64) for one in kernels if one.dtype == np.int8]
-    assert len(bytes_) > 0.5 * len(kernels)
-    for one in bytes_:
-        if one.shape[1] > 1:
-            largest = np.sort(np.abs(one.reshape(len(one), -1)))[:, -2:]
+def test_no_pair_of_products_overflows_16_bits(files: tuple[Path, Path, Spec]) -> None:
+    """Two products of an unsigned and a signed byte must fit into 16 bits, whichever two the engine pairs."""
+    initializers = onnx.load(files[1]).graph.initializer
+    kernels = [numpy_helper.to_array(tensor) for tensor in initializers if len(tensor.dims) == 4]
+    int8_kernels = [kernel.astype(np.int64) for kernel in kernels if kernel.dtype == np.int8]
+    assert len(int8_kernels) > 0.5 * len(kernels)
+    for kernel in int8_kernels:
+        if kernel.shape[1] > 1:
+            largest = np.sort(np.abs(kernel.reshape(len(kernel), -1)))[:, -2:]
             assert 255 * largest.sum(1).max() <= np.iinfo(np.int16).max
 
 
-def test_pixels_and_answers_stay_in_float(files: tuple[Path, Path, Spec]) -> None:
+def test_the_start_and_the_end_stay_in_float(files: tuple[Path, Path, Spec]) -> None:
     source, target, _ = files
     model = onnx.load(target)
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    spared = in_float(folded(source))
+    producers = {name: node for node in model.graph.node for name in node.output}
+    floats = select_float_parts(fold_constants(source))
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    floats = {node.name for node in convolutions if node.input[1] not in made_by}
-    assert floats == {node.name for node in convolutions} & spared.nodes
-    assert 1 <= len(floats) < len(convolutions)
+    in_float = {node.name for node in convolutions if node.input[1] not in producers}
+    assert in_float == {node.name for node in convolutions} & floats.nodes
+    assert 1 <= len(in_float) < len(convolutions)
 
 
-def test_last_pointwise_convolutions_answer_in_float(files: tuple[Path, Path, Spec]) -> None:
+def test_outputs_of_the_last_pointwise_convolutions_are_not_quantized(files: tuple[Path, Path, Spec]) -> None:
     source, target, spec = files
-    model, spared = onnx.load(target), in_float(folded(source))
-    rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    answering = [node for node in model.graph.node if node.name in spared.answers]
-    assert bool(answering) == (spec is LITE)  # the paper's last ones are 3x3
-    assert len(answering) == len(spared.answers)
-    assert not rounded & {node.output[0] for node in answering}
-    kernels = {one.output[0]: one.op_type for one in model.graph.node}
-    assert {kernels[node.input[1]] for node in answering} <= {"DequantizeLinear"}
+    model, floats = onnx.load(target), select_float_parts(fold_constants(source))
+    quantized = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    last = [node for node in model.graph.node if node.name in floats.outputs]
+    assert bool(last) == (spec is LITE)  # the last convolutions of the paper's networks are 3x3
+    assert len(last) == len(floats.outputs)
+    assert not quantized & {node.output[0] for node in last}
+    op_types = {node.output[0]: node.op_type for node in model.graph.node}
+    assert {op_types[node.input[1]] for node in last} <= {"DequantizeLinear"}
 
 
 def test_activations_are_unsigned(files: tuple[Path, Path, Spec]) -> None:
     model = onnx.load(files[1])
-    zeros = {one.name: one.data_type for one in model.graph.initializer}
-    kinds = {zeros[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    assert kinds == {onnx.TensorProto.UINT8}
+    dtypes = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    zero_points = {dtypes[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    assert zero_points == {onnx.TensorProto.UINT8}
 
 
-def test_an_image_is_answered_alike_alone_and_among_others(files: tuple[Path, Path, Spec]) -> None:
+def test_an_image_has_the_same_outputs_in_a_batch(files: tuple[Path, Path, Spec]) -> None:
     engine = OnnxEngine(files[1], 1)
-    together, alone = run(engine, np.stack(IMAGES[:3])), run(engine, IMAGES[1][None])
-    assert together.logits is not None
-    assert alone.logits is not None
-    np.testing.assert_allclose(together.logits[1:2], alone.logits, atol=1e-5)
+    batch, single = run(engine, np.stack(IMAGES[:3])), run(engine, IMAGES[1][None])
+    assert batch.logits is not None
+    assert single.logits is not None
+    np.testing.assert_allclose(batch.logits[1:2], single.logits, atol=1e-5)
 
 
 def test_the_same_images_give_the_same_file(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
@@ -130,20 +131,24 @@ def test_the_same_images_give_the_same_file(files: tuple[Path, Path, Spec], tmp_
     assert (tmp_path / "again.onnx").read_bytes() == files[1].read_bytes()
 
 
-def test_folding_changes_no_answer_and_leaves_no_batch_norm(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
-    model = folded(files[0])
-    kinds = {node.op_type for node in model.graph.node}
-    assert "BatchNormalization" not in kinds
-    assert {one.domain for one in model.opset_import} == {""}
+def test_fold_constants_removes_batch_norms_without_changing_outputs(
+    files: tuple[Path, Path, Spec], tmp_path: Path
+) -> None:
+    model = fold_constants(files[0])
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    assert {opset.domain for opset in model.opset_import} == {""}
     onnx.save(model, tmp_path / "folded.onnx")
     images = np.stack(IMAGES)
-    assert apart(run(OnnxEngine(files[0], 1), images), run(OnnxEngine(tmp_path / "folded.onnx", 1), images)) < 1e-4
+    assert (
+        max_difference(run(OnnxEngine(files[0], 1), images), run(OnnxEngine(tmp_path / "folded.onnx", 1), images))
+        < 1e-4
+    )
 
 
-def test_mistakes(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
+def test_calibration_images_must_fit(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
     target = tmp_path / "int8.onnx"
-    with pytest.raises(UsageError, match=r"int8\.onnx: expected images to calibrate on, 100 or more, got none"):
+    with pytest.raises(UsageError, match=r"int8\.onnx: expected 100 or more calibration images, got none"):
         quantize_onnx(files[0], target, [], files[2])
-    with pytest.raises(BlitzNetError, match=r"image to calibrate on: expected shape \(64, 64, 3\), got \(5, 64, 3\)"):
+    with pytest.raises(BlitzNetError, match=r"calibration image: expected shape \(64, 64, 3\), got \(5, 64, 3\)"):
         quantize_onnx(files[0], target, [IMAGES[0][:5]], files[2])
     assert not target.exists()

@@ -10,14 +10,14 @@ from blitznet.core.errors import ModelError
 from blitznet.core.models import get_spec
 from blitznet.core.spec import ALL_TASKS, Fusion, Spec, Task
 from blitznet.nets.blitznet import build
-from support.small_networks import on_meta, small_spec, trained
+from support.small_networks import num_parameters, on_meta, small_spec
 
 PAPER = ["blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"]
 
 
 @pytest.mark.parametrize(
-    ("name", "classes", "pieces", "total"),
-    [  # encoder, extra blocks, upscale, offsets, logits, 1x1 and 3x3 of the class map
+    ("name", "num_classes", "parts", "total"),
+    [  # encoder, downscale, upscale, offsets, logits, 1x1 and 3x3 of the segmentation head
         ("blitznet300-s8", 20, (23508032, 26775552, 3629568, 663696, 3484404, 196992, 72597), 58330841),
         ("blitznet300-s4", 20, (23508032, 26775552, 3942400, 774312, 4065138, 229824, 84693), 59379951),
         ("blitznet512-s8", 20, (23508032, 35700736, 4171776, 774312, 4065138, 229824, 84693), 68534511),
@@ -28,14 +28,14 @@ PAPER = ["blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"]
         ("blitznet512-s4", 80, (23508032, 35700736, 4484608, 884928, 17919792, 262656, 373329), 83134081),
     ],
 )
-def test_size_is_the_papers(name: str, classes: int, pieces: tuple[int, ...], total: int) -> None:
-    net = on_meta(replace(get_spec(name), classes=COCO[:classes]))
-    heads = [
-        net.get_submodule(part)
-        for part in ("detection.offsets", "detection.logits", "segmentation.reduce", "segmentation.classifier")
+def test_parameters_are_those_of_the_paper(name: str, num_classes: int, parts: tuple[int, ...], total: int) -> None:
+    net = on_meta(replace(get_spec(name), classes=COCO[:num_classes]))
+    layers = [
+        net.get_submodule(name)
+        for name in ("detection.offsets", "detection.logits", "segmentation.reduce", "segmentation.classifier")
     ]
-    assert tuple(trained(part) for part in (net.encoder, net.downscale, net.upscale, *heads)) == pieces
-    assert trained(net) == total
+    assert tuple(num_parameters(part) for part in (net.encoder, net.downscale, net.upscale, *layers)) == parts
+    assert num_parameters(net) == total
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_size_is_the_papers(name: str, classes: int, pieces: tuple[int, ...], to
         ("blitznet512-s4", 69_467_840, 114_048, 124),
     ],
 )
-def test_kernels_and_statistics(name: str, kernels: int, statistics: int, count: int) -> None:
+def test_kernels_and_norm_statistics(name: str, kernels: int, statistics: int, count: int) -> None:
     net = on_meta(get_spec(name))
     convs = [part.weight.numel() for part in net.modules() if isinstance(part, nn.Conv2d)]
     running = [value.numel() for key, value in net.named_buffers() if ".running_" in f".{key}"]
@@ -62,7 +62,7 @@ def test_kernels_and_statistics(name: str, kernels: int, statistics: int, count:
         ("blitznet512-s4", (128, 64, 32, 16, 8, 4, 2, 1)),
     ],
 )
-def test_sides_of_the_downscale_stream(name: str, sides: tuple[int, ...]) -> None:
+def test_downscale_stream_halves_and_rounds_up(name: str, sides: tuple[int, ...]) -> None:
     spec = get_spec(name)
     net = on_meta(spec)
     maps = net.downscale(net.encoder(torch.empty(1, 3, *spec.size, device="meta")))
@@ -70,7 +70,7 @@ def test_sides_of_the_downscale_stream(name: str, sides: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "anchors", "side"),
+    ("name", "num_anchors", "side"),
     [
         ("blitznet300-s8", 11_640, 38),
         ("blitznet300-s4", 45_390, 75),
@@ -80,62 +80,69 @@ def test_sides_of_the_downscale_stream(name: str, sides: tuple[int, ...]) -> Non
         ("ssd512", 32_766, None),
     ],
 )
-def test_answers_of_the_named_models(name: str, anchors: int, side: int | None) -> None:
+def test_outputs_of_the_named_models(name: str, num_anchors: int, side: int | None) -> None:
     spec = get_spec(name)
-    heads = on_meta(spec)(torch.empty(1, 3, *spec.size, device="meta"))
-    assert heads.offsets.shape == (1, anchors, 4)
-    assert heads.logits.shape == (1, anchors, 21)
-    assert (heads.class_map is None) if side is None else (heads.class_map.shape == (1, 21, side, side))
+    outputs = on_meta(spec)(torch.empty(1, 3, *spec.size, device="meta"))
+    assert outputs.offsets.shape == (1, num_anchors, 4)
+    assert outputs.logits.shape == (1, num_anchors, 21)
+    assert (
+        (outputs.segmentation_logits is None)
+        if side is None
+        else (outputs.segmentation_logits.shape == (1, 21, side, side))
+    )
 
 
 @pytest.mark.parametrize("name", [*PAPER, "ssd300"])
 @pytest.mark.parametrize("size", [(300, 500), (97, 131), (64, 33), (640, 384)])
-def test_any_size_meets_its_anchors(name: str, size: tuple[int, int]) -> None:
+def test_any_image_size_has_a_row_for_each_anchor(name: str, size: tuple[int, int]) -> None:
     spec = get_spec(name)
-    heads = on_meta(spec)(torch.empty(2, 3, *size, device="meta"))
-    assert heads.offsets.shape[1] == len(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, size)))
+    outputs = on_meta(spec)(torch.empty(2, 3, *size, device="meta"))
+    assert outputs.offsets.shape[1] == len(generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, size)))
 
 
 @pytest.mark.parametrize("tasks", [("detection",), ("segmentation",), ALL_TASKS])
 @pytest.mark.parametrize("fusion", ["resskip", "resskip-plain", "hourglass", "refine"])
-def test_tasks_choose_the_heads_only(tasks: tuple[Task, ...], fusion: Fusion) -> None:
+def test_tasks_select_the_heads_only(tasks: tuple[Task, ...], fusion: Fusion) -> None:
     base = small_spec()
     spec = replace(base, tasks=tasks, network=replace(base.network, fusion=fusion))
     net = on_meta(spec)
-    heads = net(torch.empty(1, 3, 64, 96, device="meta"))
-    assert (heads.offsets is not None) == (heads.logits is not None) == ("detection" in tasks)
-    assert (heads.class_map is not None) == ("segmentation" in tasks)
-    whole = on_meta(replace(spec, tasks=ALL_TASKS))
-    assert trained(net.upscale) == trained(whole.upscale)
+    outputs = net(torch.empty(1, 3, 64, 96, device="meta"))
+    assert (outputs.offsets is not None) == (outputs.logits is not None) == ("detection" in tasks)
+    assert (outputs.segmentation_logits is not None) == ("segmentation" in tasks)
+    full = on_meta(replace(spec, tasks=ALL_TASKS))
+    assert num_parameters(net.upscale) == num_parameters(full.upscale)
 
 
-def test_every_weight_learns() -> None:
+def test_every_parameter_has_a_gradient() -> None:
     torch.manual_seed(0)
     net = build(small_spec())
-    heads = net(torch.randn(2, 3, 80, 64))
-    total = heads.offsets.square().sum() + heads.logits.square().sum() + heads.class_map.square().sum()
+    outputs = net(torch.randn(2, 3, 80, 64))
+    total = outputs.offsets.square().sum() + outputs.logits.square().sum() + outputs.segmentation_logits.square().sum()
     total.backward()
     assert [name for name, value in net.named_parameters() if value.grad is None] == []
 
 
-def strided(spec: Spec) -> Spec:
+def with_two_extra_levels(spec: Spec) -> Spec:
     return replace(spec, network=replace(spec.network, extra_levels=2))
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (replace(get_spec("ssd300"), tasks=ALL_TASKS), "ssd300: the ssd family has no class map"),
         (
-            strided(get_spec("blitznet300-s8")),
-            r"with 2 extra blocks predicts at strides \(4, 8, 16, 32, 64\), the anchors",
+            replace(get_spec("ssd300"), tasks=ALL_TASKS),
+            "ssd300: expected tasks of the ssd family, which has no class map, got",
+        ),
+        (
+            with_two_extra_levels(get_spec("blitznet300-s8")),
+            r"expected maps of the anchors' strides .*, got \(4, 8, 16, 32, 64\) from \S+ with 2 extra levels",
         ),
         (
             replace(get_spec("blitznet300-s8"), network=get_spec("blitznet300-s4").network),
-            "finest map's stride 8, came segmentation_stride 4",
+            "expected segmentation_stride 8, the finest map's, got 4",
         ),
     ],
 )
-def test_what_cannot_be_built(spec: Spec, message: str) -> None:
+def test_build_rejects_specs_that_do_not_fit(spec: Spec, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         on_meta(spec)

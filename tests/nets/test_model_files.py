@@ -52,12 +52,17 @@ def test_save_model_keeps_the_old_file_if_a_weight_overflows(net: BlitzNet, tmp_
     path.write_bytes(b"old")
     broken = deepcopy(net)
     broken.state_dict()["encoder.conv1.weight"][0, 0, 0, 0] = 1e6
-    with pytest.raises(ModelError, match=r"encoder\.conv1\.weight: expected finite weights, got one that is not finite as torch\.float16"):
+    with pytest.raises(
+        ModelError,
+        match=r"encoder\.conv1\.weight: expected finite weights, got one that is not finite as torch\.float16",
+    ):
         save_model(path, broken, small_spec(), dtype=torch.float16)
     assert path.read_bytes() == b"old"
 
 
-def test_save_model_leaves_no_file_if_writing_fails(net: BlitzNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_model_leaves_no_file_if_writing_fails(
+    net: BlitzNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_: int) -> None:
         raise OSError("disk full")
 
@@ -246,7 +251,9 @@ def test_load_model_rejects_files_that_are_not_models(net: BlitzNet, tmp_path: P
     with pytest.raises(ModelError, match="cannot be read as safetensors"):
         load_model(path)
     save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(ModelError, match=r"expected a blitznet model, got a file without 'blitznet' metadata; make one with `.*`"):
+    with pytest.raises(
+        ModelError, match=r"expected a blitznet model, got a file without 'blitznet' metadata; make one with `.*`"
+    ):
         load_model(path)
 
 
@@ -258,7 +265,9 @@ def test_load_model_rejects_files_that_are_not_models(net: BlitzNet, tmp_path: P
         ("classes", r"detection\.logits\.0\.weight: expected shape \(24, 16, 3, 3\), got \(18, 16, 3, 3\)"),
     ],
 )
-def test_load_model_rejects_weights_that_do_not_fit_the_spec(net: BlitzNet, tmp_path: Path, change: str, message: str) -> None:
+def test_load_model_rejects_weights_that_do_not_fit_the_spec(
+    net: BlitzNet, tmp_path: Path, change: str, message: str
+) -> None:
     path = tmp_path / "model.safetensors"
     weights = {name: value.contiguous() for name, value in net.state_dict().items()}
     spec = small_spec()

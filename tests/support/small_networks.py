@@ -1,12 +1,13 @@
-"""A network small enough to build in every test: the paper's blocks on a ResNet-18, two classes."""
+"""Networks that are small enough to build in every test, and specs of variants."""
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 
-from blitznet.core.models import blitznet300_s8
+from blitznet.core.models import blitznet300_lite_base, blitznet300_s8
 from blitznet.core.spec import Network, Spec
 from blitznet.nets.blitznet import BlitzNet, build
 
@@ -16,16 +17,23 @@ NETWORK = Network(
 
 
 def small_spec() -> Spec:
+    """A spec of the paper's blocks on a ResNet-18, with two classes."""
     return replace(blitznet300_s8(), name="small", classes=("cat", "dog"), size=(64, 64), network=NETWORK)
+
+
+def lite_spec(**changes: Any) -> Spec:
+    """The spec of a light network without additions, with changes of its `Network`."""
+    base = blitznet300_lite_base()
+    return replace(base, network=replace(base.network, **changes))
 
 
 @cache
 def on_meta(spec: Spec) -> BlitzNet:
-    """The network without memory: shapes only."""
+    """The network on the meta device: shapes without values."""
     with torch.device("meta"):
         return build(spec).eval()
 
 
-def trained(net: nn.Module) -> int:
-    """Count of trainable values."""
+def num_parameters(net: nn.Module) -> int:
+    """Number of trainable values."""
     return sum(parameter.numel() for parameter in net.parameters())

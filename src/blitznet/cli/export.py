@@ -59,10 +59,10 @@ class Export:
     eval_data: Annotated[tuple[str, ...], metavar("FORMAT:ROOT@SPLIT [...]")] = ()
     """Evaluate an int8 file on these datasets, and float32 for comparison. Default: 200 images of each dataset of
     --calibration-data that are not used for calibration."""
-    allow_accuracy_drop: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    allow_accuracy_drop: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
     """Keep a bfloat16 or int8 file even if its outputs differ too much, or AP50 or mean IoU drop by more than a point.
     Default: delete it."""
-    nms: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    nms: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
     """Put decoding, NMS and the argmax of the class map into the file. Default: raw outputs."""
     imgsz: Imgsz = None
     """Input size in pixels: one number for a square, or height and width. Default: the model's."""
@@ -168,10 +168,10 @@ def _open_images(sources: tuple[str, ...], max_images: int) -> "list[ImageSource
 
 def _is_dataset(source: str) -> bool:
     """Whether a source is a dataset string: it starts with the name of a format and is not a file."""
-    from blitznet.data.sources import FORMATS
+    from blitznet.data.sources import DATASET_FORMATS
 
     name, colon, _ = source.partition(":")
-    return bool(colon) and name in FORMATS and not Path(source).exists()
+    return bool(colon) and name in DATASET_FORMATS and not Path(source).exists()
 
 
 def _dataset_images(text: str, max_images: int) -> "list[ImageSource]":

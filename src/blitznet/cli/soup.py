@@ -28,7 +28,7 @@ class Soup:
     """Two or more .safetensors files or training run folders, of one network with the same classes."""
     weights: Annotated[tuple[float, ...], metavar("WEIGHT [WEIGHT ...]")] = ()
     """Weight of each model, of any sum. Default: equal weights."""
-    half: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    half: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
     """Store kernels as float16, in half the size. Default: float32."""
     out: Annotated[Path, metavar("FILE")] = Path("soup.safetensors")
     """File to write. Default: soup.safetensors."""

@@ -93,11 +93,7 @@ def accuracy_change(
     config = EvalConfig(tasks=before.spec.tasks)
     for label, engine in (("images, before", before), ("images, after", after)):
         predict = partial(Predictor(engine), class_map="segmentation" in before.spec.tasks)
-
-        def labeled(_: str, done: int, total: int, label: str = label) -> None:
-            progress(label, done, total)
-
-        total = evaluate(predict, datasets, config, progress=labeled).total
+        total = evaluate(predict, datasets, config, progress=_with_label(progress, label)).total
         values = {_AP50: total.detection.ap50_frequent, _MIOU: total.segmentation.miou}
         scores.append({name: value for name, value in values.items() if value is not None})
     if not scores[0]:
@@ -115,6 +111,15 @@ def require_accuracy(change: AccuracyChange, path: Path) -> None:
     if reason is not None:
         path.unlink(missing_ok=True)
         raise ModelError(f"{path}: {reason}; the file was deleted; keep such a file with --allow-accuracy-drop")
+
+
+def _with_label(progress: Progress, name: str) -> Progress:
+    """Report progress under another label."""
+
+    def report(label: str, done: int, total: int) -> None:  # noqa: ARG001 - replaced
+        progress(name, done, total)
+
+    return report
 
 
 def _median_milliseconds(engines: Sequence[Engine], image_sources: Sequence[ImageSource]) -> list[float]:

@@ -73,11 +73,17 @@ def round_to_nearest(values: Floats, scales: Floats) -> Floats:
 
 
 def kernel_scales(values: Floats) -> Floats:
-    """(O,) scale of each channel of a kernel (O, I, kh, kw), so that no two integers of it exceed 128 together.
+    """Scales of a kernel's channels, so that no two integers of a channel exceed 128 together.
 
     Processors without VNNI add products of unsigned and signed bytes in pairs, in 16 bits. There, 255 * (|a| + |b|)
     must not exceed 32767, or the sum saturates. onnxruntime and OpenVINO both compute so there and choose the pairs.
     Integers of 7 bits would be safe too, with a larger error. Depthwise kernels are never paired.
+
+    Args:
+        values: The kernel (O, I, kh, kw).
+
+    Returns:
+        The scale of each channel (O,).
     """
     sizes = np.abs(values).reshape(len(values), -1)
     depthwise = values.shape[1] == 1

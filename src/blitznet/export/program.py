@@ -44,8 +44,6 @@ def export_program(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False)
 
 
 def example_images(spec: Spec) -> torch.Tensor:
-    """Images (2, h, w, 3) to trace a network with; an expanded scalar, since programs store their example.
-
-    There are two because a batch of 1 would become a constant.
-    """
+    """Images (2, h, w, 3) to trace a network with; an expanded scalar, since programs store their example."""
+    # Two, because a batch of 1 would become a constant.
     return torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(2, *spec.size, 3)

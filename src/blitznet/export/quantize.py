@@ -73,6 +73,12 @@ def select_float_parts(model: "ModelProto") -> FloatParts:
     convolutions. There, 8 bits cost the most accuracy and float the least time. The last convolutions are in 8 bits.
     Where they are 1x1, their outputs are not quantized again. That is free on OpenVINO; onnxruntime then computes them
     in float, which would be slow for larger kernels.
+
+    Args:
+        model: The folded graph.
+
+    Returns:
+        Names of nodes and of unquantized outputs.
     """
     producers = {name: node for node in model.graph.node for name in node.output}
     consumers: dict[str, list[NodeProto]] = {}

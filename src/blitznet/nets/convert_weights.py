@@ -83,10 +83,8 @@ def convert_weights(variables: Variables, spec: Spec) -> dict[str, Tensor]:
 
 
 def match_original(spec: Spec) -> Spec:
-    """The spec with feature maps resized as in the original implementation.
-
-    That is TensorFlow 1's bilinear resizing in the fusion blocks, and nearest in the segmentation head.
-    """
+    """The spec with feature maps resized as in the original implementation."""
+    # TensorFlow 1's bilinear resizing in the fusion blocks, nearest in the segmentation head (reference 2).
     return replace(spec, network=replace(spec.network, fusion_resize="legacy", segmentation_resize="nearest"))
 
 

@@ -41,7 +41,7 @@ LITE_ENCODERS: dict[str, Callable[[], Encoder]] = {
 }
 """the light encoders by name; the paper's encoders are possible too"""
 
-_MIN_PRESENCE = 0.2
+_MIN_PROBABILITY = 0.2
 """added to the probability that a class occurs in the image, before its logarithm is taken"""
 
 
@@ -284,7 +284,7 @@ class LiteDetectionPrior(DetectionPrior):
         # Scores on training images are overconfident. A larger weight in training would teach the class map to rely
         # on them.
         image_weight = 1.0 if self.training else self.image_prior_weight
-        image_prior = image_weight * _log_presence(margins)
+        image_prior = image_weight * _image_log_prior(margins)
         return gate * resize(total, (features.shape[-2], features.shape[-1]), "bilinear") + image_prior
 
     def _margins(self, logits: Tensor) -> Tensor:
@@ -307,14 +307,14 @@ def _split_levels(cells: Tensor, sizes: Sequence[tuple[int, int]]) -> Maps:
     )
 
 
-def _log_presence(margins: Tensor) -> Tensor:
+def _image_log_prior(margins: Tensor) -> Tensor:
     """(B, C, 1, 1) from margins (B, C, cells): log probability that each class occurs in the image; 0 for background.
 
     A class that no anchor prefers loses log 6 relative to one that certainly occurs, and not more: some objects are
     visible to pixels but not to anchors.
     """
-    presence = margins[:, 1:].amax(2).sigmoid()
-    return nn.functional.pad((presence + _MIN_PRESENCE).log(), (1, 0))[..., None, None]
+    probability = margins[:, 1:].amax(2).sigmoid()
+    return nn.functional.pad((probability + _MIN_PROBABILITY).log(), (1, 0))[..., None, None]
 
 
 def _pool_coarsest(maps: Maps) -> Maps:

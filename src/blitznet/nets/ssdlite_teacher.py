@@ -40,10 +40,8 @@ class SSDLiteTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, A', c) of `known` for images (B, 3, H, W), normalized; A' are the anchors after the finest map.
-
-        On the finest map SSDLite predicts nothing; the predictors that stand in for it are too inaccurate to distill.
-        """
+        """Logits (B, A', c) of `known` for images (B, 3, H, W), normalized; A' are the anchors after the finest map."""
+        # SSDLite predicts nothing on the finest map; the predictors that stand in for it are too inaccurate to distill.
         down = self.downscale(self.encoder(images))
         _, (_, *logits) = self.ssd_head(down, (down[-len(self.ssd_head.features) - 1],))
         return flatten_predictions(tuple(logits), self.ssd_head.num_classes)[..., self.known]

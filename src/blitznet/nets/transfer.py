@@ -61,9 +61,9 @@ def match_classes(old: tuple[str, ...], new: tuple[str, ...]) -> ChannelPairs:
     return [(0, 0), *((source, channel) for channel, source in enumerate(sources, start=1) if source is not None)]
 
 
-def _shared_weights(net: BlitzNet, other: BlitzNet) -> dict[str, Tensor]:
+def _shared_weights(net: BlitzNet, reference: BlitzNet) -> dict[str, Tensor]:
     """The weights of those parts that both networks have."""
-    parts = {name for name, _ in net.named_children()} & {name for name, _ in other.named_children()}
+    parts = {name for name, _ in net.named_children()} & {name for name, _ in reference.named_children()}
     return {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in parts}
 
 
