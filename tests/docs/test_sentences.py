@@ -77,9 +77,9 @@ def test_sentences_splits_text_and_skips_code_and_tables() -> None:
 
 
 def _report(page: Path) -> str:
-    found = sentences(page.read_text())
-    longest = max(found, key=words, default="")
-    mean = sum(map(words, found)) / max(len(found), 1)
+    page_sentences = sentences(page.read_text())
+    longest = max(page_sentences, key=words, default="")
+    mean = sum(map(words, page_sentences)) / max(len(page_sentences), 1)
     return f"{mean:5.1f} {words(longest):4d}  {page.relative_to(ROOT)}: {longest[:90]}"
 
 
