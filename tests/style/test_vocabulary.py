@@ -67,7 +67,7 @@ PHRASES = [
     r"\bmend(ed|s)?\b",
     r"\bdealt\b",
     r"\bwarmth\b",
-    r"\blicences?\b",
+    r"(?<!\")\blicences?\b(?!\")",  # the quoted word is a key of version 1 of the spec
     r"\bcolou?rise|\bcolours?\b",
     r"\b(normal|quant|optim|initial|recogn|local|visual|rasteri|parametr)is(e|es|ed|ing|ation)\b",
     r"\bthe (default|model) before\b",

@@ -23,7 +23,7 @@ def feature_map_sizes(layout: AnchorLayout, size: Size) -> tuple[Size, ...]:
 
 
 def scales(layout: AnchorLayout) -> list[tuple[float, float]]:
-    """(min, max) scale of each map: the edge of its small square, and the next map's."""
+    """Edges of the small square anchor of each map and of the next map, as fractions of the image."""
     count = len(layout.strides) + 1
     step = (layout.max_scale - layout.second_scale) / (count - 2)
     low = [layout.min_scale, *(layout.second_scale + k * step for k in range(count - 1))]
@@ -31,7 +31,7 @@ def scales(layout: AnchorLayout) -> list[tuple[float, float]]:
 
 
 def shapes(layout: AnchorLayout) -> Floats:
-    """(L, P, 2) width and height of the anchors of each map: small square, one for each ratio, large square."""
+    """(L, P, 2) width and height of each map's anchors, fractions of the image: small square, ratios, large square."""
     rows = []
     for small, large in scales(layout):
         row = [(small, small)]

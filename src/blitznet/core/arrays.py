@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blitznet.core.errors import BlitzNetError
 
 Size: TypeAlias = tuple[int, int]
-"""(height, width) of an image or a feature map"""
+"""(height, width) of an image or a feature map, pixels or cells"""
 RGBArray: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) uint8 RGB"""
 Boxes: TypeAlias = NDArray[np.float32]

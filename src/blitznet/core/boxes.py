@@ -49,10 +49,10 @@ def encode(boxes: Boxes, anchors: Floats, variances: tuple[float, float, float, 
     Returns:
         (N, 4) offsets; `decode` is the inverse.
     """
-    encoded = xyxy_to_cxcywh(boxes)
-    shift = (encoded[..., :2] - anchors[..., :2]) / anchors[..., 2:]
-    stretch = np.log(encoded[..., 2:] / anchors[..., 2:])
-    return np.asarray(np.concatenate([shift, stretch], -1) / np.asarray(variances, np.float32), np.float32)
+    boxes_cxcywh = xyxy_to_cxcywh(boxes)
+    shift = (boxes_cxcywh[..., :2] - anchors[..., :2]) / anchors[..., 2:]
+    log_scale = np.log(boxes_cxcywh[..., 2:] / anchors[..., 2:])
+    return np.asarray(np.concatenate([shift, log_scale], -1) / np.asarray(variances, np.float32), np.float32)
 
 
 def decode(offsets: Floats, anchors: Floats, variances: tuple[float, float, float, float]) -> Boxes:

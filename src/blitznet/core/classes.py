@@ -74,7 +74,7 @@ _ALIASES = {
 
 
 def canonical(name: str) -> str:
-    """The key that all names of a class share: `TV monitor` and `tv` have the same."""
+    """The key that all names of a class share: `TV monitor` and `tv` both give `tvmonitor`."""
     key = "".join(c for c in name.lower() if c not in " _-")
     return _ALIASES.get(key, key)
 

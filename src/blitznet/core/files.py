@@ -11,7 +11,7 @@ from blitznet.core.errors import BlitzNetError, UsageError
 
 @contextmanager
 def translate_write_errors(path: Path) -> Iterator[None]:
-    """Raise UsageError naming `path` for an OSError in the block."""
+    """Raise an OSError in the block as a UsageError that names `path`."""
     try:
         yield
     except OSError as error:
@@ -20,10 +20,10 @@ def translate_write_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, which replaces `path` when the block ends.
+    """A temporary path in the same folder; its file replaces `path` when the block ends.
 
-    After an error the temporary file is deleted and `path` is as before. Errors of blitznet that name the temporary
-    path are raised again with `path` instead. Missing parent folders are created.
+    After an error the temporary file is deleted and `path` is unchanged. A BlitzNetError whose message names the
+    temporary path is raised again with `path` in its place. Missing parent folders are created.
 
     Raises:
         UsageError: The file cannot be written.
@@ -48,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that it is complete or, after an error or a kill, as before.
+    """Write a file completely or, after an error or a kill, not at all.
 
     Args:
         path: The file. Missing parent folders are created.

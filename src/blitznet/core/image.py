@@ -1,7 +1,7 @@
-"""Decode and resize images. Every command, the training and all engines read images here.
+"""Decode and resize images. All commands, training and engines read images through it.
 
 EXIF orientation is applied. Gray, CMYK, palette and 16-bit images become 8-bit RGB; transparent pixels are blended
-with white. A JPEG much larger than the target is decoded at a fraction of its size (draft mode). Resizing is Pillow's
+with white. A JPEG much larger than needed is decoded at a fraction of its size (draft mode). Resizing is Pillow's
 antialiased bilinear interpolation and ignores the aspect ratio.
 """
 
@@ -27,7 +27,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".g
 _EXIF_ORIENTATION = 0x0112
 _FIRST_TRANSPOSED = 5
 """EXIF orientations from this one on swap width and height"""
-_TOO_MANY = f"more than {MAX_PIXELS:,}; make it smaller"
+_PIXEL_LIMIT = f"expected at most {MAX_PIXELS:,} pixels"
 ImageLike = str | Path | bytes | RGBArray | Image.Image
 
 
@@ -91,7 +91,7 @@ class ImageSource:
     def resize_pil(
         self, size: Size, *, box: tuple[float, float, float, float] | None = None, full: bool = False
     ) -> Image.Image:
-        """`resize`, as a Pillow image; saves the copy to an array where Pillow continues with it."""
+        """`resize`, as a Pillow image: no copy to an array for callers that continue with Pillow."""
         height, width = size
         with self._opened() as image:
             transposed = _orientation(image) >= _FIRST_TRANSPOSED
@@ -121,7 +121,7 @@ class ImageSource:
                 return
             with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{self.name}: {image.width}x{image.height} pixels are {_TOO_MANY}")
+                    raise DataError(f"{self.name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")
                 yield image
 
 
@@ -135,14 +135,14 @@ def _translate_errors(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{name}: its pixels are {_TOO_MANY}") from error
+        raise DataError(f"{name}: {_PIXEL_LIMIT}, got more; make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{name}: cannot be decoded ({error}); the file is broken or truncated") from error
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where the tag is missing or invalid."""
-    # The base class's getexif: that of a PNG would decode the pixels, before their number is checked.
+    # The base class's method: PngImageFile.getexif decodes the pixels, before their number is checked.
     value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
     return value if value in range(1, 9) else 1
 
@@ -152,7 +152,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)  # exif_transpose always copies
     if upright.mode == "RGB":
         return upright
-    if upright.mode.startswith(("I", "F")):  # 16 bits and more, in Pillow's several modes
+    if upright.mode.startswith(("I", "F")):  # Pillow's modes of 16 and 32 bits
         values = np.asarray(upright)
         is_16_bit = upright.mode.startswith("I;16") or values.max(initial=0) > 255
         return Image.fromarray((values / (257 if is_16_bit else 1)).clip(0, 255).round().astype(np.uint8)).convert(

@@ -17,9 +17,9 @@ def find_model(model: str | Path, *, suffix: Literal[".onnx", ".safetensors"] = 
     """Find a model's file.
 
     Args:
-        model: Name of a model in the package, path of a file, or folder of a training run, of which the best
-            checkpoint is used, else the last.
-        suffix: Which file of a named model to use.
+        model: Name of a model in the package, path of a file, or folder of a training run: its best checkpoint, else
+            its last.
+        suffix: Which file to use of a model in the package.
 
     Returns:
         The path of an existing file.
@@ -37,10 +37,10 @@ def find_model(model: str | Path, *, suffix: Literal[".onnx", ".safetensors"] = 
     if path.suffix in MODEL_SUFFIXES or len(path.parts) > 1:
         raise ModelError(f"{model}: there is no such model file")
     packaged = sorted(file.stem for file in WEIGHTS.glob("*.onnx"))
-    near = get_close_matches(str(model), [*packaged, *MODELS], n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    matches = get_close_matches(str(model), [*packaged, *MODELS], n=1)
+    hint = f"; did you mean '{matches[0]}'?" if matches else ""
     raise ModelError(
-        f"expected a file or a model of the package ({', '.join(packaged) or 'none'}), got '{model}'{hint}"
+        f"expected a file or a model in the package ({', '.join(packaged) or 'none'}), got '{model}'{hint}"
     )
 
 

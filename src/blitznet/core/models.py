@@ -1,6 +1,6 @@
 """The named models: one function for each spec, which states what differs from the model it builds on.
 
-The `blitznet` and `ssd` models are the paper's (3 and 4.2), with the numbers of the original implementation. The
+The `blitznet` and `ssd` models are the paper's (sections 3 and 4.2), with the numbers of the original implementation. The
 `lite` models are this project's own.
 """
 
@@ -15,7 +15,7 @@ DEFAULT = "blitznet300-lite"
 """the model that is used where none is named"""
 
 CAFFE_MEAN = (123.151630838 / 255, 115.902882574 / 255, 103.062623801 / 255)
-"""RGB mean of the original ResNet-50 weights, which were converted from Caffe; they use no standard deviation"""
+"""RGB mean of the original ResNet-50 weights, converted from Caffe; their standard deviation is 1"""
 
 Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]
 """mean and standard deviation, RGB 0..1"""
@@ -25,7 +25,7 @@ _TENSORFLOW: Normalization = ((127 / 255,) * 3, (128 / 255,) * 3)
 _HALF: Normalization = ((0.5,) * 3, (0.5,) * 3)
 
 SSDLITE_STRIDES = (8, 16, 32, 64, 128, 256)
-"""strides with which the anchors of the last six maps equal SSDLite's"""
+"""strides for which the anchors of the last six maps equal SSDLite's"""
 
 NORMALIZATIONS: dict[str, Normalization] = {
     "resnet50-caffe": _CAFFE,
@@ -76,7 +76,7 @@ def blitznet512_s8() -> Spec:
 
 
 def blitznet512_s4() -> Spec:
-    """The paper's network at 512 px, last upscale layer at stride 4: 131,070 anchors (too large for their GPU)."""
+    """The paper's network at 512 px, last upscale layer at stride 4: 131,070 anchors (too large for the authors' GPU)."""
     base = blitznet512_s8()
     return replace(
         base,

@@ -45,14 +45,14 @@ class NmsOutputs:
 
 
 def outputs_from(arrays: Mapping[str, Any], *, source: str) -> Outputs | NmsOutputs:
-    """Outputs from the output arrays of a model file.
+    """Collect the output arrays of a model file in one value.
 
     Args:
-        arrays: Array of each output name. Files of version 1 call the segmentation logits `class_map`.
+        arrays: Output name -> array. In files of version 1 the segmentation logits are named `class_map`.
         source: Name of the file, for errors.
 
     Raises:
-        ModelError: No expected output is present.
+        ModelError: None of the expected outputs is present.
     """
     if set(NMS_OUTPUT_NAMES) <= arrays.keys():
         return NmsOutputs(class_map=arrays.get("class_map"), **{name: arrays[name] for name in NMS_OUTPUT_NAMES})

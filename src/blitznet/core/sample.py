@@ -25,26 +25,28 @@ class Sample:
     """An image and its annotations. Boxes are pixels of the upright image, continuous, 0-based.
 
     Annotations may be partial. `annotated_box_classes` marks the classes of which every object has a box,
-    `annotated_mask_classes` those of which every pixel is labeled. If neither marks a class, no boxes (no mask)
-    were annotated. If all are marked and there is no box, the image is known to contain no object.
+    `annotated_mask_classes` those of which every pixel is labeled. Where the first marks no class, boxes were not
+    annotated; where the second marks none, the mask was not. Where all classes are marked and there is no box, the
+    image is known to contain no object.
     """
 
     id: str
-    """unique in its dataset; VOC: `2007_000032`"""
+    """name that is unique in the dataset; in VOC `2007_000032`"""
     image: ImageSource
     boxes: Boxes
     """(M, 4) x1 y1 x2 y2"""
     labels: Labels
     """(M,) 0..K-1, or ANY_CLASS"""
     difficult: Flags
-    """(M,) used for training, ignored in evaluation"""
+    """(M,) objects that are used in training and ignored in evaluation"""
     crowd: Flags
     """(M,) regions that are neither object nor background"""
     annotated_box_classes: Flags
-    """(K,)"""
+    """(K,) classes whose boxes are complete"""
     annotated_mask_classes: Flags
-    """(K,)"""
+    """(K,) classes whose pixels are complete"""
     mask: MaskSource | None = None
+    """the class map; None where no mask was annotated"""
 
     def __post_init__(self) -> None:
         count = len(self.labels)

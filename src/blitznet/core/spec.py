@@ -1,7 +1,7 @@
 """Spec: a model's metadata, stored as JSON in every model file.
 
-It holds what inference needs (classes, input size, anchors, post-processing) and what builds the network again
-(`Network`), so that no file is read with another mean, size or class list.
+It contains what inference needs (classes, input size, normalization, anchors, post-processing) and the architecture of
+the network (`Network`). Files of version 1 are read and upgraded.
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from blitznet.core.calibration import PlattScaling
 from blitznet.core.errors import ModelError
 
 VERSION = 2
-"""the version of the spec that this code writes; version 1 is still read"""
+"""version of the spec that is written; older versions are read"""
 METADATA_KEY = "blitznet"
-"""the spec's key in a file's metadata"""
+"""key of the spec in a file's metadata"""
 
 Task = Literal["detection", "segmentation"]
 Fusion = Literal["resskip", "resskip-plain", "hourglass", "refine"]
@@ -37,11 +37,11 @@ class AnchorLayout:
 
     strides: tuple[int, ...]
     min_scale: float
-    """side of the square anchors on the finest map"""
+    """edge of the small square anchors on the finest map"""
     second_scale: float
-    """side of the square anchors on the second map; scales grow linearly from here"""
+    """edge of the small square anchors on the second map; scales increase linearly from there"""
     max_scale: float
-    """side of the square anchors on the coarsest map"""
+    """edge of the small square anchors on the coarsest map"""
     ratios: tuple[float, ...] = (2.0, 1 / 2, 3.0, 1 / 3)
     """width / height of the other anchors"""
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
@@ -55,7 +55,7 @@ class AnchorLayout:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Everything that is needed to build the network again.
+    """The architecture of the network.
 
     `family` selects the blocks: `blitznet` for the paper's bottlenecks, `ssd` for its baseline without an upscale
     stream, `lite` for depthwise-separable blocks, `ssd-lite` for the baseline of those.
@@ -89,16 +89,18 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class PostprocessConfig:
-    """Thresholds that turn the raw outputs of one image into boxes (paper 3.5)."""
+    """Thresholds of decoding and NMS (paper 3.5)."""
 
     score_threshold: float = 0.01
     """minimum score"""
     topk_candidates: int = 400
-    """best-scoring anchors of a class that enter NMS"""
+    """number of anchors of each class, those with the highest scores, that enter NMS"""
     nms_threshold: float = 0.45
     """IoU above which the box with the lower score is removed"""
     max_per_class: int = 50
+    """maximum number of detections of each class"""
     max_detections: int = 200
+    """maximum number of detections of an image"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,9 @@ class Spec:
     anchors: AnchorLayout
     network: Network
     mean: tuple[float, float, float]
-    """RGB, subtracted after division by 255"""
+    """RGB mean, subtracted after division by 255"""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """RGB, divided by after the mean is subtracted"""
+    """RGB standard deviation, divided by after the mean is subtracted"""
     tasks: tuple[Task, ...] = ALL_TASKS
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     score_calibration: PlattScaling = field(default_factory=PlattScaling)
@@ -123,10 +125,10 @@ class Spec:
     segmentation_temperature: float = 1.0
     """segmentation logits are divided by it before the softmax"""
     precision: Precision = "float32"
-    """numeric precision that the file is meant to run in"""
+    """numeric precision to run the file in"""
     license: str = "Apache-2.0"
     provenance: str = ""
-    """training data, recipe and teachers, in a sentence"""
+    """initial weights, training data and teachers, in one sentence"""
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -149,10 +151,7 @@ class Spec:
             raise ModelError(f"{self.name}: expected a finite calibration bias, got {self.score_calibration.bias}")
 
     def uncalibrated(self) -> "Spec":
-        """The spec without calibration: scores and pixel probabilities are the network's own.
-
-        The score threshold is mapped back, so the same detections pass it.
-        """
+        """The spec without calibration, with a score threshold that the same detections pass."""
         threshold = float(f"{self.score_calibration.inverse(self.postprocess.score_threshold):.5g}")
         config = dataclasses.replace(self.postprocess, score_threshold=threshold)
         return dataclasses.replace(
@@ -197,10 +196,10 @@ class Spec:
 
 
 def read_spec(text: str | None, *, source: str) -> Spec:
-    """The spec in a file's metadata, where None means that there was none.
+    """Read the spec in a file's metadata.
 
     Args:
-        text: JSON as written by `Spec.to_json`.
+        text: JSON as written by `Spec.to_json`; None if the file has none.
         source: Name of the file, for errors.
 
     Raises:
@@ -240,7 +239,7 @@ _V1_SPEC = {"limits": "postprocess", "licence": "license", "map_temperature": "s
 
 
 def upgrade_v1(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a version 1 spec under the names of version 2."""
+    """The fields of a spec of version 1 under the names of version 2."""
     new = _renamed(fields, _V1_SPEC)
     new["anchors"] = _renamed(fields["anchors"], _V1_ANCHORS)
     new["network"] = _renamed(fields["network"], _V1_NETWORK)
