@@ -32,17 +32,20 @@ QUANTIZE = QuantizeStage("int8", "base", DATA)
     [
         ((), "expected a QuantizeStage as the last stage"),
         ((TRAIN,), "expected a QuantizeStage as the last stage"),
-        ((QUANTIZE, TRAIN), "stage int8: expected an earlier model, got base"),
+        ((QUANTIZE, TRAIN), "stage int8: expected an earlier stage with a model, got base"),
         ((TRAIN, TRAIN, QUANTIZE), "expected unique stage names, got base twice"),
         (
             (TRAIN, MASKS, SoupStage("soup", ("base", "masks")), QUANTIZE),
-            "stage soup: expected an earlier model, got m",
+            "stage soup: expected an earlier stage with a model, got m",
         ),
         (
             (replace(TRAIN, pseudo_masks="masks"), MASKS, QUANTIZE),
-            "stage base: expected earlier pseudo-masks, got masks",
+            "stage base: expected an earlier PseudoMaskStage, got masks",
         ),
-        ((TRAIN, QUANTIZE, CalibrateStage("c", "int8", DATA)), "stage c: expected an earlier model, got int8"),
+        (
+            (TRAIN, QUANTIZE, CalibrateStage("c", "int8", DATA)),
+            "stage c: expected an earlier stage with a model, got int8",
+        ),
     ],
 )
 def test_invalid_references_are_refused(stages: tuple[Stage, ...], message: str) -> None:

@@ -1,13 +1,17 @@
 """A pipeline of all five kinds of stages on synthetic data: run, interrupted and resumed, run again."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import DataError, ModelError, UsageError
+from blitznet.export.formats import export
 from blitznet.nets.model_files import load_model
 from blitznet.pipelines import run as module
 from blitznet.pipelines.pipeline import (
@@ -53,7 +57,7 @@ def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def completed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data sets in `sets` and a completed pipeline in `out`; tests copy it."""
+    """A folder with datasets in `sets` and a completed pipeline in `out`; tests copy it."""
     tiny_models.register()
     folder = tmp_path_factory.mktemp("completed")
     toy_sets(folder / "sets")
@@ -132,6 +136,39 @@ def test_other_options_of_a_stage_are_refused(folder: Path) -> None:
     (folder / "out" / "base" / "stage.json").write_text("no JSON")
     with pytest.raises(UsageError, match=r"stage\.json: expected the JSON record of a stage"):
         run(folder)
+
+
+def test_other_images_in_a_list_are_refused(folder: Path) -> None:
+    image_list = folder / "sets" / "train" / "ImageSets" / "Main" / "train.txt"
+    image_list.write_text("".join(image_list.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(
+        UsageError, match=r"base: expected a stage with .*, got other images of voc:{root}/train@train,"
+    ):
+        run(folder)
+
+
+def test_missing_datasets_are_an_error_before_the_first_stage(folder: Path) -> None:
+    shutil.rmtree(folder / "out")
+    shutil.rmtree(folder / "sets" / "val")
+    with pytest.raises(DataError, match="there is no folder"):
+        run(folder)
+    assert not (folder / "out").exists()
+
+
+def test_int8_file_that_differs_from_the_model_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(folder / "out" / "int8")
+
+    def export_other_weights(net: nn.Module, *arguments: Any, **options: Any) -> None:
+        net = copy.deepcopy(net)
+        for parameter in net.parameters():
+            nn.init.normal_(parameter)
+        export(net, *arguments, **options)
+
+    monkeypatch.setattr(module, "export", export_other_weights)
+    message = "int8/model.onnx: outputs differ .*; change `data` or `max_images` of the stage int8"
+    with pytest.raises(ModelError, match=message):
+        run(folder)
+    assert [path.name for path in (folder / "out" / "int8").iterdir()] == ["stage.json"]
 
 
 def test_missing_output_is_made_again(folder: Path) -> None:

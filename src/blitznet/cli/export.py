@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from blitznet.export.accuracy import AccuracyChange
     from blitznet.export.verify import ParityReport
 
-MAX_VERIFY_IMAGES, MAX_VERIFY_IMAGES_ROUNDED = 20, 100
-"""images that a float32 file, and one of lower precision, is compared on"""
 MAX_CALIBRATION_IMAGES, MAX_EVAL_IMAGES = 300, 200
 """images of each dataset that int8 ranges are measured on, and that an int8 file is evaluated on"""
 
@@ -76,7 +74,7 @@ class Export:
 def run(options: Export) -> int:
     """Export, verify and evaluate; print the measured differences."""
     from blitznet.export.formats import export, export_spec, require_exportable
-    from blitznet.export.verify import verify
+    from blitznet.export.verify import NUM_VERIFY_IMAGES, verify
     from blitznet.nets.model_files import load_model
 
     weights = find_weights(options.model)
@@ -86,8 +84,8 @@ def run(options: Export) -> int:
     net, spec = load_model(weights)
     spec = export_spec(spec, precision=options.precision, size=size)
     require_exportable(spec, options.to, nms=options.nms, calibrated=bool(options.calibration_data))
-    max_images = MAX_VERIFY_IMAGES if options.precision == "float32" else MAX_VERIFY_IMAGES_ROUNDED
-    verify_images = _open_images(options.verify_images or options.calibration_data, max_images)
+    num_images = NUM_VERIFY_IMAGES[options.precision]
+    verify_images = _open_images(options.verify_images or options.calibration_data, num_images)
     sources = _open_images(options.calibration_data, MAX_CALIBRATION_IMAGES) if options.calibration_data else []
     calibration_images = [image.resize(spec.size) for image in sources]
     datasets = _open_eval_sets(options, spec) if options.precision == "int8" else []

@@ -26,13 +26,15 @@ from blitznet.runtime.predictor import Predictor
 from blitznet.runtime.preprocess import preprocess_batch
 
 MAX_RAW_DIFFERENCE = 1e-4
-"""of float32's raw outputs, in standard deviations of the output"""
+"""largest difference of float32's raw outputs, in standard deviations of the output"""
 MAX_BOX_DIFFERENCE, MAX_SCORE_DIFFERENCE = 0.5, 1e-3
-"""of float32's detections, pixels and scores"""
+"""largest differences of float32's detections: box coordinates in pixels, and scores"""
 MIN_MATCHED_DETECTIONS = 0.97
 """fraction of detections that must have a match"""
 MIN_EQUAL_PIXELS: dict[Precision, float] = {"float32": 0.999, "bfloat16": 0.99, "int8": 0.98}
 """fraction of class-map pixels that must have the same class"""
+NUM_VERIFY_IMAGES: dict[Precision, int] = {"float32": 20, "bfloat16": 100, "int8": 100}
+"""images to compare a file and its network on; rounded files need more for a stable fraction"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ def verify(
     *,
     nms: bool = False,
     strict: bool = True,
+    hint: str = "keep such a file with --allow-accuracy-drop",
 ) -> ParityReport:
     """Compare a file, on the engine that it is meant for, with the network that it was exported from.
 
@@ -112,6 +115,7 @@ def verify(
         images: Images to compare on.
         nms: Whether post-processing is inside the file.
         strict: Whether a file of lower precision can fail. float32 always can.
+        hint: What to do about a file of lower precision that differs, for the error.
 
     Raises:
         ModelError: The file differs from the network, has another spec or cannot be opened.
@@ -124,8 +128,8 @@ def verify(
         failure = report.worst_failure()
         exact = spec.precision == "float32"
         if failure is not None and (strict or exact):
-            hint = "" if exact else "; keep such a file with --allow-accuracy-drop"
-            raise ModelError(f"{path}: outputs differ from the network's; {failure}; the file was deleted{hint}")
+            advice = "" if exact else f"; {hint}"
+            raise ModelError(f"{path}: outputs differ from the network's; {failure}; the file was deleted{advice}")
     except Exception:
         path.unlink(missing_ok=True)
         raise

@@ -1,6 +1,6 @@
 """Stages and Pipeline: declarations of how a released model is made. run.py executes them.
 
-Stages refer to earlier stages by name. In data sets and paths {root} is the folder of the data sets.
+Stages refer to earlier stages by name. {root} in the text of a dataset is the folder of all datasets.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class PseudoMaskStage:
     teacher: str
     """an earlier stage with a model, a model name, or a file"""
     data: tuple[str, ...]
-    """data sets, FORMAT:ROOT@SPLIT"""
+    """datasets, FORMAT:ROOT@SPLIT"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class TrainStage:
     config: TrainConfig
     """all options; the runner sets the folders and the following two"""
     init_from: str | None = None
-    """an earlier stage whose model has the initial weights; None for those of the config"""
+    """an earlier stage whose model is the initial one; None: the config selects the initial weights"""
     pseudo_masks: str | None = None
-    """an earlier PseudoMaskStage"""
+    """an earlier PseudoMaskStage; None: no pseudo-masks"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,18 @@ class CalibrateStage:
     model: str
     """an earlier stage with a model"""
     data: tuple[str, ...]
+    """labeled datasets, FORMAT:ROOT@SPLIT"""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeStage:
-    """Export a model to an int8 ONNX file."""
+    """Export a model to an int8 ONNX file, and verify it against the model."""
 
     name: str
     model: str
     """an earlier stage with a model"""
     data: tuple[str, ...]
-    """data sets whose images the ranges of activations are measured on"""
+    """datasets whose images the ranges of activations are measured on, FORMAT:ROOT@SPLIT"""
     max_images: int = 300
     """images to measure on, evenly spaced over all sets"""
 
@@ -76,15 +77,15 @@ class Pipeline:
     """The stages of a released model, and its expected scores."""
 
     name: str
-    """of the model; its files are NAME.safetensors, NAME.onnx and NAME.md"""
+    """name of the model; its files are NAME.safetensors, NAME.onnx and NAME.md"""
     stages: tuple[Stage, ...]
     """in the order of execution; the last one is a QuantizeStage"""
     data: tuple[str, ...]
-    """evaluation sets"""
+    """evaluation sets, FORMAT:ROOT@SPLIT"""
     expected: Mapping[str, float] = field(default_factory=dict)
-    """fractions 0..1 over all evaluation sets by name: ap50_area, ap50_frequent, miou"""
+    """expected scores over all evaluation sets by name (ap50_area, ap50_frequent, miou), fractions 0..1"""
     tolerance: float = 0.01
-    """of the expected scores"""
+    """amount by which a score may be lower than expected, a fraction 0..1"""
     cost: str = ""
     """hardware and time"""
     notes: str = ""
@@ -97,11 +98,13 @@ class Pipeline:
                 raise UsageError(f"pipeline {self.name}: expected unique stage names, got {stage.name} twice")
             for name in model_inputs(stage):
                 if name not in before or isinstance(before[name], PseudoMaskStage | QuantizeStage):
-                    raise UsageError(f"pipeline {self.name}, stage {stage.name}: expected an earlier model, got {name}")
+                    raise UsageError(
+                        f"pipeline {self.name}, stage {stage.name}: expected an earlier stage with a model, got {name}"
+                    )
             masks = stage.pseudo_masks if isinstance(stage, TrainStage) else None
             if masks is not None and not isinstance(before.get(masks), PseudoMaskStage):
                 raise UsageError(
-                    f"pipeline {self.name}, stage {stage.name}: expected earlier pseudo-masks, got {masks}"
+                    f"pipeline {self.name}, stage {stage.name}: expected an earlier PseudoMaskStage, got {masks}"
                 )
             before[stage.name] = stage
         if not self.stages or not isinstance(self.stages[-1], QuantizeStage):
@@ -122,3 +125,13 @@ def model_inputs(stage: Stage) -> tuple[str, ...]:
         case CalibrateStage(model=name) | QuantizeStage(model=name):
             return (name,)
     return ()
+
+
+def stage_data(stage: Stage) -> tuple[str, ...]:
+    """The datasets that a stage reads, as texts with {root}; none for a SoupStage."""
+    match stage:
+        case TrainStage(config=config):
+            return (*config.data, *config.val)
+        case SoupStage():
+            return ()
+    return stage.data

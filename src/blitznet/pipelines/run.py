@@ -2,8 +2,9 @@
 
 Every stage has a folder with `stage.json`: the fingerprint of the stage and its input files, and whether it is
 complete. A completed stage with the same fingerprint is skipped. An interrupted stage continues: training resumes
-from its checkpoint, pseudo-masks that exist are not generated again, other stages start again. Data sets are part of
-the fingerprint by their names; after a change of their files, delete the stages' folders.
+from its checkpoint, pseudo-masks that exist are not generated again, other stages start again. Datasets are part of
+the fingerprint by their names and the ids of their images. After a change of images, boxes or masks under the same
+ids, delete the stages' folders.
 """
 
 import hashlib
@@ -20,10 +21,12 @@ from blitznet.core.errors import UsageError
 from blitznet.core.files import atomic_path, atomic_write
 from blitznet.core.image import ImageSource
 from blitznet.core.progress import Progress, no_progress
+from blitznet.core.selection import evenly_spaced
 from blitznet.data.pseudo import generate_pseudo_masks
-from blitznet.data.sources import open_mapped, open_sources, parse_source
+from blitznet.data.sources import open_dataset, open_mapped, open_sources, parse_source
 from blitznet.export.formats import export, export_spec
 from blitznet.export.rewrite import rewrite
+from blitznet.export.verify import NUM_VERIFY_IMAGES, verify
 from blitznet.metrics.calibration.fit import RawPrediction, calibrate_spec, fit_calibration
 from blitznet.metrics.evaluate import EvalConfig, evaluate
 from blitznet.nets.model_files import load_model, save_model
@@ -37,6 +40,7 @@ from blitznet.pipelines.pipeline import (
     Stage,
     TrainStage,
     model_inputs,
+    stage_data,
 )
 from blitznet.report.model_card import ModelCard, ModelFile, render_model_card
 from blitznet.runtime.predictor import Predictor
@@ -78,9 +82,9 @@ class RunOptions:
     """Where and on what machine a pipeline runs; none of these changes its result."""
 
     root: Path
-    """contains the data sets"""
+    """folder of the datasets"""
     out: Path
-    """contains the folders of the stages and the model files"""
+    """folder of the stages and the model files"""
     machine: Mapping[str, Any] = field(default_factory=dict)
     """TrainConfig fields such as workers, threads and device"""
     progress: Progress = no_progress
@@ -90,23 +94,27 @@ class RunOptions:
 def run_pipeline(pipeline: Pipeline, options: RunOptions) -> PipelineResult:
     """Run the stages that are not complete, and write the model files.
 
+    All datasets are opened before the first stage runs, so a missing one is an error at once.
+
     Args:
         pipeline: What to run.
         options: Folders, machine and callbacks.
 
     Raises:
         TrainingInterrupted: Ctrl-C or SIGTERM while training; the same call resumes.
-        UsageError: A stage's folder is of other options or inputs, or a data set is missing.
+        UsageError: A stage's folder belongs to other options or inputs.
+        DataError: A dataset is missing or broken.
+        ModelError: The int8 file differs from the model.
     """
+    image_ids = _digest_image_ids(pipeline, options)
     for number, stage in enumerate(pipeline.stages, start=1):
         label = f"{number}/{len(pipeline.stages)} {stage.name}"
         folder = options.out / stage.name
         stage_progress = partial(_progress, options.progress, label)
         execute = partial(_execute, pipeline, stage, replace(options, progress=stage_progress))
-        _run_once(
-            folder, _describe(pipeline, stage, options), stage_output(stage, options.out), execute, label, options
-        )
-    return _release(pipeline, options)
+        description = _describe(pipeline, stage, options, image_ids)
+        _run_once(folder, description, stage_output(stage, options.out), execute, label, options)
+    return _write_model_files(pipeline, options, image_ids)
 
 
 def stage_output(stage: Stage, out: Path) -> Path:
@@ -157,8 +165,18 @@ def _run_once(
     atomic_write(record, _json_bytes({**content, "complete": True}))
 
 
-def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions) -> dict[str, Any]:
-    """What determines a stage's output: its options, and the hashes of its input files."""
+def _digest_image_ids(pipeline: Pipeline, options: RunOptions) -> dict[str, str]:
+    """A hash of the image ids of every dataset of the pipeline, by its text."""
+    texts = [text for stage in pipeline.stages for text in stage_data(stage)]
+    return {
+        text: _digest("\n".join(open_dataset(parse_source(path)).ids).encode())
+        for text in dict.fromkeys((*texts, *pipeline.data))
+        for path in _resolve((text,), options)
+    }
+
+
+def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions, image_ids: Mapping[str, str]) -> dict[str, Any]:
+    """What determines a stage's output: its options, and the hashes of its input files and image ids."""
     files = {name: stage_output(pipeline.stage(name), options.out) for name in model_inputs(stage)}
     description: dict[str, Any] = {"kind": type(stage).__name__, "name": stage.name}
     match stage:
@@ -184,7 +202,8 @@ def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions) -> dict[str
         case QuantizeStage():
             description |= {"data": stage.data, "max_images": stage.max_images}
     hashes = {f"model {name}": _digest(path.read_bytes()) for name, path in files.items()}
-    plain: dict[str, Any] = json.loads(json.dumps(description | hashes))
+    ids = {f"images of {text}": image_ids[text] for text in stage_data(stage)}
+    plain: dict[str, Any] = json.loads(json.dumps(description | hashes | ids))
     return plain
 
 
@@ -202,8 +221,7 @@ def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:
             _generate_pseudo_masks(pipeline, stage, output, options)
         case TrainStage():
             config = _train_config(pipeline, stage, options)
-            on_step = lambda step, _: options.progress("steps", step, config.steps)  # noqa: E731
-            train(config, on_step=on_step, notify=options.notify)
+            train(config, on_step=lambda step, _: options.progress("steps", step, config.steps), notify=options.notify)
         case SoupStage():
             net, spec = average_weights([_model(pipeline, name, options) for name in stage.models], stage.weights)
             save_model(output, net, spec)
@@ -256,27 +274,30 @@ def _calibrate(model: Path, stage: CalibrateStage, output: Path, options: RunOpt
 
 
 def _quantize(model: Path, stage: QuantizeStage, output: Path, options: RunOptions) -> None:
+    """Export to int8, and verify the file as `blitznet export` does."""
     net, spec = load_model(model)
     spec = export_spec(spec, precision="int8")
-    images = list(_calibration_images(stage, spec.size, spec.classes, options))
-    with atomic_path(output) as fresh:
-        export(net, spec, fresh, "onnx", calibration_images=images)
+    sources = _calibration_sources(stage, spec.classes, options)
+    images: list[RGBArray] = []
+    for source in sources:
+        images.append(source.resize(spec.size))
+        options.progress("images", len(images), len(sources))
+    verify_sources = [sources[index] for index in evenly_spaced(len(sources), NUM_VERIFY_IMAGES[spec.precision])]
+    hint = f"change `data` or `max_images` of the stage {stage.name}"
+    with atomic_path(output) as temporary:
+        export(net, spec, temporary, "onnx", calibration_images=images)
+        verify(temporary, net, spec, verify_sources, hint=hint)
 
 
-def _calibration_images(
-    stage: QuantizeStage, size: tuple[int, int], class_names: tuple[str, ...], options: RunOptions
-) -> Iterator[RGBArray]:
-    """Up to `max_images` images of all sets, evenly spaced, at the network's input size."""
+def _calibration_sources(stage: QuantizeStage, class_names: tuple[str, ...], options: RunOptions) -> list[ImageSource]:
+    """Up to `max_images` images of all sets, evenly spaced."""
     datasets = open_sources(_resolve(stage.data, options), class_names)
     entries = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-    count = min(len(entries), stage.max_images)
-    for number in range(count):
-        dataset, index = entries[number * len(entries) // count]
-        yield dataset[index].image.resize(size)
-        options.progress("images", number + 1, count)
+    selected = [entries[index] for index in evenly_spaced(len(entries), stage.max_images)]
+    return [dataset[index].image for dataset, index in selected]
 
 
-def _release(pipeline: Pipeline, options: RunOptions) -> PipelineResult:
+def _write_model_files(pipeline: Pipeline, options: RunOptions, image_ids: Mapping[str, str]) -> PipelineResult:
     """Copy the model files, evaluate the int8 one, and write the model card."""
     final = pipeline.stages[-1]
     assert isinstance(final, QuantizeStage), "checked by Pipeline"
@@ -289,6 +310,7 @@ def _release(pipeline: Pipeline, options: RunOptions) -> PipelineResult:
         "weights": _digest(weights.read_bytes()),
         "quantized": _digest(quantized.read_bytes()),
         "notes": pipeline.notes,
+        **{f"images of {text}": image_ids[text] for text in pipeline.data},
     }
     card = options.out / f"{pipeline.name}.md"
 

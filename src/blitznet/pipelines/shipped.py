@@ -1,6 +1,6 @@
 """The pipelines of the shipped models.
 
-Both start from SSDLite's published weights, train on the data sets of the recipe `lite`, generate pseudo-masks with
+Both start from SSDLite's published weights, train on the datasets of the recipe `lite`, generate pseudo-masks with
 the model itself for images without a mask, and train further with them.
 Expected scores are those of the shipped models, over VOC2012@val, VOC2007@test and coco@rare as one set.
 """
