@@ -17,7 +17,7 @@ import tyro
 from numpy.typing import NDArray
 
 from benchmarks._lib.results import DATA, notify, require_images
-from benchmarks._lib.training import batches, train
+from benchmarks._lib.training import batches, log_steps
 from blitznet.core.arrays import Floats
 from blitznet.core.models import get_spec
 from blitznet.core.outputs import OUTPUT_NAMES, Outputs
@@ -28,6 +28,7 @@ from blitznet.nets.torch_engine import TorchEngine
 from blitznet.runtime.engine import Engine
 from blitznet.train.config import TrainConfig
 from blitznet.train.initialize import make_network
+from blitznet.train.trainer import fit
 
 CONFIG = TrainConfig(
     model="blitznet300-s4",
@@ -90,7 +91,7 @@ def main(options: Options) -> None:
     config = replace(CONFIG, steps=options.steps, batch=options.batch, seed=options.seed)
     config = replace(config, workers=options.workers, threads=options.threads)
     net, spec = make_network(config, ())
-    net = train(net, spec, batches([training], spec, config), config, name=config.model)
+    net = fit(net, spec, batches([training], spec, config), config, on_step=log_steps(config.model, config))
     if options.model:
         save_model(options.model, net, spec)
     rounded = {

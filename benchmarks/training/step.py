@@ -76,7 +76,9 @@ class StepTimer:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        config = replace(lite_config(), root=options.root, batch=options.batch, workers=options.workers, seed=options.seed)
+        config = replace(
+            lite_config(), root=options.root, batch=options.batch, workers=options.workers, seed=options.seed
+        )
         self.config = replace(config, precision=options.precision)
         net, self.spec = make_network(self.config, ())
         self.net = net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub

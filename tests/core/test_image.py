@@ -267,10 +267,10 @@ def test_files_that_are_not_images(tmp_path: Path) -> None:
 def test_images_above_max_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.png", quarters(100, 200))
     monkeypatch.setattr("blitznet.core.image.MAX_PIXELS", 19_999)
-    with pytest.raises(DataError, match=r"a\.png: 200x100 pixels are more than .*; make it smaller$"):
+    with pytest.raises(DataError, match=r"a\.png: expected at most .* pixels, got 200x100; make it smaller$"):
         ImageSource(path).size()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9_000)  # Pillow refuses above twice this
-    with pytest.raises(DataError, match=r"a\.png: its pixels are more than .*; make it smaller$"):
+    with pytest.raises(DataError, match=r"a\.png: expected at most .* pixels, got more; make it smaller$"):
         ImageSource(path).size()
 
 

@@ -52,10 +52,10 @@ def test_find_model_of_a_file(tmp_path: Path) -> None:
         ("runs/gone", "runs/gone: there is no such model file"),
         ("gone.pt2", "gone.pt2: there is no such model file"),
         ("folder", "folder: expected best.safetensors or last.safetensors in this folder, got neither"),
-        ("yolo", "expected a file or a model of the package (blitznet300-lite), got 'yolo'"),
+        ("yolo", "expected a file or a model in the package (blitznet300-lite), got 'yolo'"),
         (
             "blitznet300-lit",
-            "expected a file or a model of the package (blitznet300-lite), got 'blitznet300-lit'; "
+            "expected a file or a model in the package (blitznet300-lite), got 'blitznet300-lit'; "
             "did you mean 'blitznet300-lite'?",
         ),
     ],

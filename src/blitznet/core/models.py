@@ -1,7 +1,7 @@
 """The named models: one function for each spec, which states what differs from the model it builds on.
 
-The `blitznet` and `ssd` models are the paper's (sections 3 and 4.2), with the numbers of the original implementation. The
-`lite` models are this project's own.
+The `blitznet` and `ssd` models are the paper's (sections 3 and 4.2), with the numbers of the original implementation.
+The `lite` models are this project's own.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def blitznet512_s8() -> Spec:
 
 
 def blitznet512_s4() -> Spec:
-    """The paper's network at 512 px, last upscale layer at stride 4: 131,070 anchors (too large for the authors' GPU)."""
+    """The paper's network at 512 px, last upscale layer at stride 4: 131,070 anchors. It exceeded the authors' GPU."""
     base = blitznet512_s8()
     return replace(
         base,
@@ -104,7 +104,7 @@ def ssd512() -> Spec:
 
 def blitznet300_lite() -> Spec:
     """The default: `blitznet300-lite-plain` with SSDLite's anchors and heads, and a detection prior."""
-    base = blitznet300_lite_base()
+    base = blitznet300_lite_plain()
     return replace(
         base,
         name="blitznet300-lite",
@@ -125,7 +125,7 @@ def blitznet416_lite() -> Spec:
     )
 
 
-def blitznet300_lite_base() -> Spec:
+def blitznet300_lite_plain() -> Spec:
     """The paper's streams and heads as depthwise-separable blocks, on SSDLite's MobileNetV2 and extra layers."""
     return Spec(
         name="blitznet300-lite-plain",
@@ -148,14 +148,14 @@ def blitznet300_lite_base() -> Spec:
 
 def ssd300_lite() -> Spec:
     """The light network's baseline: heads on the downscale stream, no upscale stream, boxes only."""
-    base = blitznet300_lite_base()
+    base = blitznet300_lite_plain()
     network = replace(base.network, family="ssd-lite", extra_levels=2)
     return replace(base, name="ssd300-lite", tasks=("detection",), network=network)
 
 
 MODELS: dict[str, Callable[[], Spec]] = {
     "blitznet300-lite": blitznet300_lite,
-    "blitznet300-lite-plain": blitznet300_lite_base,
+    "blitznet300-lite-plain": blitznet300_lite_plain,
     "blitznet300-s4": blitznet300_s4,
     "blitznet300-s8": blitznet300_s8,
     "blitznet416-lite": blitznet416_lite,

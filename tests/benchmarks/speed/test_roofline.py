@@ -20,7 +20,7 @@ from benchmarks.speed.roofline import (
 )
 from blitznet.bench.interleaved import run_interleaved
 from blitznet.bench.timing import Latency
-from blitznet.core.models import blitznet300_lite, blitznet300_lite_base
+from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain
 from blitznet.nets.blitznet import build
 from support.fake_engines import write_onnx
 from support.small_networks import small_spec
@@ -45,7 +45,7 @@ def test_multiply_adds_are_those_of_the_convolutions() -> None:
 
 
 def test_multiply_adds_of_the_light_networks() -> None:
-    assert multiply_adds(blitznet300_lite_base()) / 1e9 == pytest.approx(0.80, abs=0.005)
+    assert multiply_adds(blitznet300_lite_plain()) / 1e9 == pytest.approx(0.80, abs=0.005)
     assert multiply_adds(blitznet300_lite()) / 1e9 == pytest.approx(0.90, abs=0.005)
 
 
