@@ -45,7 +45,9 @@ def main() -> None:
 def take_screenshot(playwright: Playwright, address: str, scheme: Literal["light", "dark"]) -> Image.Image:
     """The page with the predictions of the sample image."""
     width, height = WINDOW
-    browser = playwright.chromium.launch(executable_path=which("chromium"), args=["--disable-gpu"], chromium_sandbox=False)
+    browser = playwright.chromium.launch(
+        executable_path=which("chromium"), args=["--disable-gpu"], chromium_sandbox=False
+    )
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(address)
     sample = next(path for path in find_images() if path.stem == SAMPLE)
