@@ -73,7 +73,7 @@ def test_broken_masks(voc: Path) -> None:
     synthetic_data.write_mask(voc / "SegmentationClass" / "toy_0001.png", np.full((96, 120), 4, np.uint8))
     (voc / "SegmentationClass" / "toy_0002.png").write_bytes(b"x")
     assert error_counts(check_datasets(f"voc:{voc}@train")) == {
-        "masks of another size than their image": 1,
+        "masks whose size differs from their image": 1,
         "masks with unknown values": 1,
         UNREADABLE: 1,
     }

@@ -72,11 +72,11 @@ def test_crowds_are_ignored(root: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"category_id": 6}, "annotation 1 has category 6, which is not in `categories`"),
+        ({"category_id": 6}, "annotation 1: expected a category_id of `categories`, got 6"),
         ({"bbox": [1, 2, 3]}, "annotation 1: expected bbox as four numbers"),
         ({"bbox": [1, 2, 3, float("nan")]}, "annotation 1: expected bbox in pixels"),
         ({"bbox": [1, 2, 3, 10**400]}, "expected bbox as four numbers"),
-        ({"category_id": [5]}, "which is not in `categories`"),
+        ({"category_id": [5]}, "expected a category_id of `categories`"),
         ({"segmentation": {"counts": [[1], [2]]}}, "expected segmentation as polygons"),
         ({"segmentation": [["a", 2]]}, "expected segmentation as polygons"),
         ({"segmentation": [[1, 2, 3]]}, "expected segmentation as polygons"),
@@ -100,9 +100,9 @@ def test_broken_annotations_are_errors_of_their_sample(edit: Content, message: s
     ("edit", "message"),
     [
         (lambda c: c.pop("images"), "expected a list 'images' of objects"),
-        (lambda c: c["annotations"][0].update(image_id=1), "annotation 1 has image_id 1, which is not in `images`"),
+        (lambda c: c["annotations"][0].update(image_id=1), "annotation 1: expected an image_id of `images`, got 1"),
         (lambda c: c["images"][1].update(id=100), "expected unique image ids"),
-        (lambda c: c["images"][0].pop("file_name"), "image 100 has no file_name"),
+        (lambda c: c["images"][0].pop("file_name"), "image 100: expected a file_name, got none"),
         (lambda c: c["images"][0].update(width="8"), "expected width and height"),
         (lambda c: c["categories"][0].pop("name"), "expected an id and a name for every category"),
         (lambda c: c["categories"][0].update(name="ell"), "expected unique category ids and names"),

@@ -96,7 +96,7 @@ def test_images_with_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_missing_images_and_unknown_formats_are_refused(tmp_path: Path) -> None:
     dataset = write_annotations(tmp_path / "a", [[]])
-    with pytest.raises(UsageError, match=r"'png': expected a format of coco, voc, yolo, folder"):
+    with pytest.raises(UsageError, match="format: expected one of coco, voc, yolo, folder, got 'png'"):
         convert_dataset(dataset, "png", tmp_path / "b", "train")
     (tmp_path / "a" / "train" / "0.png").unlink()
     with pytest.raises(DataError, match=r"0\.png: there is no such image"):

@@ -20,11 +20,11 @@ WRITERS: dict[str, Callable[[Path, list[synthetic_data.Drawing]], str]] = {
 }
 
 
-@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("dataset_format", WRITERS)
 @pytest.mark.parametrize("mapped", [False, True])
-def test_every_reader_returns_the_drawn_samples(form: str, mapped: bool, tmp_path: Path) -> None:
+def test_every_reader_returns_the_drawn_samples(dataset_format: str, mapped: bool, tmp_path: Path) -> None:
     drawings = synthetic_data.draw(8)
-    text = WRITERS[form](tmp_path, drawings)
+    text = WRITERS[dataset_format](tmp_path, drawings)
     dataset = open_sources([text], synthetic_data.NAMES)[0] if mapped else open_dataset(parse_source(text))
     assert (dataset.title, dataset.class_names, tuple(dataset.ids)) == (
         text,
@@ -37,7 +37,7 @@ def test_every_reader_returns_the_drawn_samples(form: str, mapped: bool, tmp_pat
         np.testing.assert_array_equal(sample.image.read(), drawing.image)
         np.testing.assert_array_equal(sample.class_map(), drawing.class_map)
         assert sample.annotated_mask_classes.all()
-        if form == "folder":
+        if dataset_format == "folder":
             assert not sample.annotated_box_classes.any()
             assert len(sample.labels) == 0
             continue
@@ -49,9 +49,9 @@ def test_every_reader_returns_the_drawn_samples(form: str, mapped: bool, tmp_pat
         assert [str(a.dtype) for a in (sample.boxes, sample.labels)] == ["float32", "int64"]
 
 
-@pytest.mark.parametrize("form", WRITERS)
-def test_datasets_can_be_pickled(form: str, tmp_path: Path) -> None:
-    dataset = open_sources([WRITERS[form](tmp_path, synthetic_data.draw(3))], synthetic_data.NAMES)[0]
+@pytest.mark.parametrize("dataset_format", WRITERS)
+def test_datasets_can_be_pickled(dataset_format: str, tmp_path: Path) -> None:
+    dataset = open_sources([WRITERS[dataset_format](tmp_path, synthetic_data.draw(3))], synthetic_data.NAMES)[0]
     copy = pickle.loads(pickle.dumps(dataset))
     for k in range(3):
         np.testing.assert_array_equal(copy[k].class_map(), dataset[k].class_map())

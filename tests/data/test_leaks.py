@@ -28,7 +28,7 @@ from support import synthetic_data
     ],
 )
 def test_image_keys(first: tuple[str, str], second: tuple[str, str], same: bool) -> None:
-    keys = [image_key(path, Path(path).stem, form) for path, form in (first, second)]
+    keys = [image_key(path, Path(path).stem, dataset_format) for path, dataset_format in (first, second)]
     assert (keys[0] == keys[1]) == same
 
 

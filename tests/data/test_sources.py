@@ -78,17 +78,20 @@ def test_parse_source(text: str, expected: DatasetSource) -> None:
         ("voc:@train", "expected a folder"),
         ("voc:a@", "a split's name after @"),
         ("voc:a@Main/", "a split's name after @"),
-        ("voc:a@b,speed=2", "no option 'speed'; options are annotated, ignore, sample_weight, masks, mask_fraction"),
-        ("voc:a@b,annotated", "option 'annotated' needs a value"),
-        ("voc:a@b,annotated=a++b", "option 'annotated' needs a value"),
+        (
+            "voc:a@b,speed=2",
+            "expected an option of annotated, ignore, sample_weight, masks, mask_fraction, got 'speed'",
+        ),
+        ("voc:a@b,annotated", "annotated: expected a value, got ''"),
+        ("voc:a@b,annotated=a++b", "annotated: expected a value, got 'a++b'"),
         ("voc:a@b,sample_weight=2,sample_weight=3", "expected each option once, got one twice"),
         ("voc:a@b,sample_weight=0", "sample_weight: expected a number above 0, got 0"),
         ("voc:a@b,sample_weight=nan", "sample_weight: expected a number above 0, got nan"),
         ("voc:a@b,sample_weight=x", "sample_weight: expected a number above 0, got x"),
-        ("coco:a@b,masks=x", "option 'masks' is for voc only"),
-        ("coco:a@b,mask_fraction=0.5", "option 'mask_fraction' is for voc only"),
-        ("voc:a@b,mask_fraction=2", "mask_fraction: expected a number of 0..1, got 2"),
-        ("voc:a@b,mask_fraction=few", "mask_fraction: expected a number of 0..1, got few"),
+        ("coco:a@b,masks=x", "masks: expected format voc, got coco"),
+        ("coco:a@b,mask_fraction=0.5", "mask_fraction: expected format voc, got coco"),
+        ("voc:a@b,mask_fraction=2", "mask_fraction: expected a number from 0 to 1, got 2"),
+        ("voc:a@b,mask_fraction=few", "mask_fraction: expected a number from 0 to 1, got few"),
     ],
 )
 def test_errors_contain_an_example(text: str, message: str) -> None:
@@ -106,7 +109,7 @@ def test_title_without_text_is_format_root_and_split() -> None:
 def test_missing_folders_are_refused() -> None:
     with pytest.raises(DataError, match="voc:nowhere@train: there is no folder nowhere"):
         open_dataset(parse_source("voc:nowhere@train"))
-    with pytest.raises(UsageError, match="expected a format of"):
+    with pytest.raises(UsageError, match="format: expected one of"):
         open_dataset(DatasetSource("pascal", ROOT))
 
 

@@ -61,7 +61,7 @@ def test_unknown_class_names_are_errors_of_their_sample(root: Path) -> None:
     annotate(root, "toy_0001", f"<object><name>blob</name>{BOX}</object>")
     dataset = open_voc(root, "train", title="t")
     assert len(dataset[0].labels) > 0
-    with pytest.raises(UnknownClassError, match=r"toy_0001\.xml: 'blob' is not a line of .*classes\.txt"):
+    with pytest.raises(UnknownClassError, match=r"toy_0001\.xml: expected classes of .*classes\.txt, got 'blob'; add"):
         dataset[1]
 
 
@@ -71,7 +71,7 @@ def test_unknown_class_names_are_errors_of_their_sample(root: Path) -> None:
         ("<annotation><object>", "not well-formed XML"),
         ('<!DOCTYPE a [<!ENTITY x "xx">]><annotation>&x;</annotation>', "entities and DTDs are refused"),
         ("<annotation><object><name>dog</name></object></annotation>", "expected numbers for xmin ymin xmax ymax"),
-        (f"<annotation><object>{BOX}</object></annotation>", "object 1 has no name"),
+        (f"<annotation><object>{BOX}</object></annotation>", "object 1: expected a name, got none"),
         (
             f"<annotation><object><name>dog</name>{BOX.replace('288', 'nan')}</object></annotation>",
             "expected pixel coordinates, got",

@@ -1,4 +1,4 @@
-"""Augmentation: sample to training sample, with one random transform for image, boxes and class map.
+"""Augmentation: turn a sample into a training sample by one random transform of image, boxes and class map.
 
 The geometric transform is drawn from the boxes and the image size alone. Only then the visible part of the image is
 decoded, and pixels and class map are resampled once, directly to the network's input size. Colors are changed last, at
@@ -29,7 +29,7 @@ from blitznet.data.crop import (
 from blitznet.data.train_sample import TrainSample
 
 MIN_OBJECT_SIZE = 2
-"""pixels of the network's input; narrower or lower objects are dropped (reference 5, step 8)"""
+"""pixels of the network's input; narrower or shorter objects are dropped, as in the original implementation"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ class Policy:
     """Random transforms of a training image and their probabilities."""
 
     color: ColorRule = "none"
-    """ssd: each color change with probability 0.5; blitznet: always all four"""
+    """ssd: each color change with probability 0.5; blitznet: all four; none: no change"""
     zoom_out: float = 0.0
     """probability of placing the image on a larger canvas"""
     max_zoom: float = 4.0
-    """largest canvas, in image sizes"""
+    """side lengths of the largest canvas, as a multiple of the image's"""
     min_zoom: float = 1.0
-    """smallest canvas, in image sizes"""
+    """side lengths of the smallest canvas, as a multiple of the image's"""
     crop: Literal["ssd", "blitznet", "none"] = "none"
-    """ssd: crop by IoU, no crop in at least one of seven cases; blitznet: crop by the covered fraction of an object"""
+    """ssd: `iou_crop`; blitznet: `coverage_crop`"""
     min_crop: float = 0.3
     """smallest crop, as a fraction of the canvas: of its side lengths for ssd, of its area for blitznet"""
     flip: float = 0.0
@@ -57,13 +57,13 @@ class Policy:
 SSD = Policy(color="ssd", zoom_out=0.5, crop="ssd", flip=0.5)
 """augmentation of SSD (SSD, sections 2.2 and 3.6), as the BlitzNet paper states"""
 BLITZNET = Policy(color="blitznet", zoom_out=0.5, min_zoom=1.05, crop="blitznet", flip=0.5)
-"""augmentation of the original implementation (reference 5)"""
+"""augmentation of the original implementation (its utils_tf.py and config.py)"""
 LIGHT = Policy(color="ssd", zoom_out=0.3, max_zoom=2.0, crop="ssd", min_crop=0.5, flip=0.5)
-"""mild, for short training of a small network"""
+"""mild augmentation, for short training of a small network"""
 STRONG = Policy(color="ssd", zoom_out=0.4, max_zoom=3.0, crop="ssd", min_crop=0.3, flip=0.5)
-"""between LIGHT and SSD, for long training of a small network"""
+"""augmentation between LIGHT and SSD, for long training of a small network"""
 PLAIN = Policy()
-"""resize only"""
+"""no augmentation: resize only"""
 
 PolicyName = Literal["ssd", "blitznet", "light", "strong", "plain"]
 POLICIES: dict[PolicyName, Policy] = {
@@ -73,7 +73,7 @@ POLICIES: dict[PolicyName, Policy] = {
     "strong": STRONG,
     "plain": PLAIN,
 }
-"""policies by the names of `--policy`"""
+"""policies by their names in `--policy`"""
 
 
 def augment(
@@ -81,7 +81,8 @@ def augment(
 ) -> TrainSample:
     """Transform a sample into a training sample.
 
-    Objects whose center is outside the crop, or which are smaller than 2 pixels, are dropped; difficult ones stay.
+    Objects whose center is outside the crop are dropped, and so are objects narrower or shorter than 2 pixels.
+    Difficult objects are kept.
 
     Args:
         sample: Image and annotations; boxes in pixels of the upright image.
@@ -91,7 +92,7 @@ def augment(
         map_size: (mh, mw) of the class map.
 
     Raises:
-        DataError: The image cannot be read, or the mask has another size than its image.
+        DataError: The image cannot be read, or the size of the mask differs from that of its image.
     """
     image_size = sample.image.size()
     window = draw_window(image_size, sample.boxes[~sample.crowd], rng, policy)
@@ -145,8 +146,7 @@ def _warp_class_map(
 ) -> ClassMap:
     """(mh, mw): background around a zoomed-out image, as in the original implementation; all ignored without a mask.
 
-    The original implementation pads missing masks with background too, and so trains unlabeled pixels as background
-    (reference 8, defect 3).
+    The original implementation pads missing masks with background too, and so trains unlabeled pixels as background.
     """
     class_map = sample.class_map()
     if class_map is None:

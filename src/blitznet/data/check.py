@@ -21,7 +21,7 @@ Severity = Literal["error", "warning"]
 MAX_EXAMPLES = 5
 _UNREADABLE = "missing or unreadable files"
 _TOLERANCE = 1.0
-"""pixels by which a box may leave its image, because of rounding and 1-based coordinates"""
+"""pixels by which a box may extend beyond its image, because of rounding and 1-based coordinates"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DatasetTotals:
-    """Numbers of checked items of one dataset."""
+    """Numbers of images, objects, masks and classes of one dataset."""
 
     title: str
     images: int
@@ -147,7 +147,7 @@ def _open(
 
 
 def _check_samples(dataset: Dataset, log: _Log, progress: Progress) -> tuple[Flags, DatasetTotals]:
-    """Check every sample; (K,) the classes that occur, and the totals."""
+    """Check every sample; return which classes occur (K,), and the totals."""
     objects = masks = 0
     occurs = np.zeros(len(dataset.class_names), np.bool_)
     for index in range(len(dataset)):
@@ -166,7 +166,7 @@ def _check_samples(dataset: Dataset, log: _Log, progress: Progress) -> tuple[Fla
 
 
 def _check_sample(sample: Sample, dataset: Dataset, log: _Log) -> Flags:
-    """Check one sample; (K,) the classes in its boxes and mask."""
+    """Check one sample; return which classes its boxes and mask contain (K,)."""
     occurs = np.zeros(len(dataset.class_names), np.bool_)
     occurs[sample.labels] = True
     size = _check_image(sample, dataset.title, log)
@@ -203,7 +203,7 @@ def _check_boxes(sample: Sample, size: tuple[int, int] | None, dataset: Dataset,
 
 
 def _check_mask(sample: Sample, size: tuple[int, int] | None, title: str, log: _Log) -> NDArray[np.int64]:
-    """Values of classes in the mask; empty without a readable mask."""
+    """Check the mask; return its class values without background and 255, none without a readable mask."""
     empty = np.zeros(0, np.int64)
     if sample.mask is None:
         return empty
@@ -217,6 +217,6 @@ def _check_mask(sample: Sample, size: tuple[int, int] | None, title: str, log: _
         return empty
     if size and class_map.shape != size:
         sizes = f"expected {size[1]}x{size[0]} as the image, got {class_map.shape[1]}x{class_map.shape[0]}"
-        log.add("error", "masks of another size than their image", title, f"{sample.id}: {sizes}")
+        log.add("error", "masks whose size differs from their image", title, f"{sample.id}: {sizes}")
     values = np.flatnonzero(np.bincount(class_map.ravel(), minlength=IGNORE_INDEX + 1))
     return np.asarray(values[(values > 0) & (values != IGNORE_INDEX)], np.int64)

@@ -21,7 +21,7 @@ class CocoDataset(IndexedDataset):
     """A split of COCO; class maps are rasterized from the instances on demand."""
 
     sizes: NDArray[np.int64]
-    """(N, 2) H W from the JSON file"""
+    """(N, 2) height and width of each image, from the JSON file"""
     outlines: Outlines
 
     def _mask(self, index: int, image: ImageSource) -> RasterizedMask | None:  # noqa: ARG002
@@ -121,7 +121,8 @@ def _group(images: list[dict[str, Any]], items: list[dict[str, Any]], path: Path
         row = index.get(_key(item.get("image_id")))
         if row is None:
             raise DataError(
-                f"{path}: annotation {item.get('id')} has image_id {item.get('image_id')}, which is not in `images`"
+                f"{path}: annotation {item.get('id')}: expected an image_id of `images`, got {item.get('image_id')}; "
+                "add the image or delete the annotation"
             )
         groups[row].append(item)
     return groups
@@ -135,7 +136,7 @@ def _key(value: object) -> int:
 def _file_name(image: dict[str, Any], path: Path) -> str:
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
-        raise DataError(f"{path}: image {image.get('id')} has no file_name")
+        raise DataError(f"{path}: image {image.get('id')}: expected a file_name, got none; add it")
     return name
 
 
@@ -150,7 +151,9 @@ def _parse(item: dict[str, Any], labels: dict[int, int], path: Path) -> tuple[An
     where = f"{path}: annotation {item.get('id')}"
     label = labels.get(_key(item.get("category_id")))
     if label is None:
-        raise UnknownClassError(f"{where} has category {item.get('category_id')}, which is not in `categories`")
+        raise UnknownClassError(
+            f"{where}: expected a category_id of `categories`, got {item.get('category_id')}; add the category"
+        )
     try:
         x, y, width, height = (float(value) for value in item["bbox"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:

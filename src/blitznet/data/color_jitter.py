@@ -63,7 +63,7 @@ _RANGES: dict[ColorKind, tuple[float, float]] = {
 
 
 def _draw_blitznet(rng: np.random.Generator) -> tuple[ColorStep, ...]:
-    """All four, in one of four orders. Source: reference 5, step 1."""
+    """All four, in one of four orders. Source: the original implementation."""
     return tuple(ColorStep(kind, rng.uniform(*_RANGES[kind])) for kind in _ORDERS[rng.integers(len(_ORDERS))])
 
 
@@ -95,6 +95,7 @@ def _saturate(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _affine(step: ColorStep, image: Image.Image, pending: Affine) -> Affine:
+    """The matrix of a step; that of contrast depends on the mean color after the pending matrix."""
     if step.kind == "hue":
         return np.hstack([_hue_rotation(step.amount), np.zeros((3, 1))])
     if step.kind == "brightness":

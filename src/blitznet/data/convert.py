@@ -46,7 +46,7 @@ def convert_dataset(
 
     Args:
         dataset: The dataset under its own class names.
-        to: A key of `WRITERS`.
+        to: A key of `DATASET_WRITERS`.
         out: Folder of the new dataset; it may contain other splits.
         split: Name of the split to write.
         lossy: Write even if the format cannot represent everything.
@@ -62,7 +62,7 @@ def convert_dataset(
     """
     require_no_errors(dataset)
     if to not in DATASET_WRITERS:
-        raise UsageError(f"'{to}': expected a format of {', '.join(DATASET_WRITERS)}")
+        raise UsageError(f"format: expected one of {', '.join(DATASET_WRITERS)}, got '{to}'")
     _require_unique_names(dataset, to)
     writer = DATASET_WRITERS[to](out, split, dataset.class_names, link=link)
     lost = count_unsupported(dataset, writer)
@@ -81,5 +81,6 @@ def _require_unique_names(dataset: IndexedDataset, to: str) -> None:
     duplicates = [name for name, count in Counter(names).items() if count > 1]
     if duplicates:
         raise DataError(
-            f"{dataset.title}: expected unique image names, got {len(duplicates)} duplicates, first '{duplicates[0]}'"
+            f"{dataset.title}: expected unique image names, got {len(duplicates)} duplicates, first '{duplicates[0]}'; "
+            "rename the images"
         )

@@ -14,11 +14,11 @@ from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats
 from blitznet.core.boxes import area, intersection, iou
 
 TRIES = 50
-"""crops drawn per threshold before it is abandoned; as in SSD and in the original implementation"""
+"""random crops that are tried per threshold; as in SSD and in the original implementation"""
 IOU_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 """SSD's thresholds; the last one accepts any crop"""
 COVERAGE_THRESHOLDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-"""thresholds of the original implementation (reference 5, step 4)"""
+"""thresholds of the original implementation"""
 
 _ROUNDING = 1e-6
 """pixels; rounding error of a window that ends at the image's edge"""
@@ -106,7 +106,7 @@ def iou_crop(canvas: CropWindow, boxes: Boxes, rng: np.random.Generator, *, min_
 def coverage_crop(canvas: CropWindow, boxes: Boxes, rng: np.random.Generator, *, min_area: float = 0.3) -> CropWindow:
     """Crop as in the original implementation: the crop covers a random fraction of some box.
 
-    The canvas stays uncropped if no try succeeds. Source: reference 5, step 4.
+    The canvas stays uncropped if no try succeeds.
 
     Args:
         canvas: The window to crop.
@@ -125,7 +125,7 @@ def coverage_crop(canvas: CropWindow, boxes: Boxes, rng: np.random.Generator, *,
 def transform_boxes(
     window: CropWindow, boxes: Boxes, crowd: Flags, *, min_size: tuple[float, float]
 ) -> tuple[Boxes, NDArray[np.intp]]:
-    """Boxes inside a window.
+    """Transform boxes to fractions of a window, and drop those outside.
 
     An object is kept if its center is inside (SSD, section 2.2), a crowd region if any part of it is.
 

@@ -19,6 +19,7 @@ class FolderDataset(IndexedDataset):
     """Images with class maps and without boxes."""
 
     masks: tuple[str | None, ...]
+    """path of each sample's PNG; None without one"""
     background: bool
     """whether mask value 0 is background; if not, it is the first class"""
 

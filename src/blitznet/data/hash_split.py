@@ -9,7 +9,7 @@ def in_hash_fraction(key: str, fraction: float) -> bool:
     The selection depends on nothing but the key; a larger fraction contains every key of a smaller one.
 
     Args:
-        key: Id of a sample, with a prefix if several selections shall be independent.
+        key: Id of a sample, with a prefix if several selections must be independent.
         fraction: 0..1.
     """
     digest = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")

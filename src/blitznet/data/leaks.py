@@ -1,4 +1,4 @@
-"""Clean protocol: no image is in both the training and the evaluation sets."""
+"""Leaks: images that are in both the training and the evaluation sets. The clean protocol allows none."""
 
 import hashlib
 import re
@@ -20,9 +20,9 @@ class Leak:
     """One image in both a training and an evaluation set."""
 
     train: str
-    """its id in the training set"""
+    """id of the image in the training set"""
     evaluation: str
-    """its id in the evaluation set"""
+    """id of the image in the evaluation set"""
     titles: tuple[str, str]
     """titles of the training and the evaluation set"""
 
@@ -40,17 +40,18 @@ class ImageEntry:
     """title of the dataset"""
 
 
-def image_key(path: str | Path, name: str = "", form: str = "") -> str:
+def image_key(path: str | Path, image_id: str = "", dataset_format: str = "") -> str:
     """A key that is equal for two files of one image, derived from their names.
 
-    VOC2012's `2007_000123` and `000123` in a folder VOC2007 are one image (all 632 such ids have equal boxes). A VOC or
-    COCO id means the same image in any format. Otherwise equal ids in two datasets of one format are one image for VOC,
-    SBD and COCO. YOLO datasets and folders often just number their files, so only the same file counts there.
+    VOC2012's `2007_000123` and `000123` in a folder VOC2007 are one image (all 632 such ids have equal boxes). A file
+    name that is a VOC or COCO id means the same image in any format. Any other id means the same image in all datasets
+    of one format, if that is VOC, SBD or COCO. YOLO datasets and mask folders often just number their files, so there
+    only the same path is the same image.
 
     Args:
         path: The image file.
-        name: The image's id in its dataset.
-        form: The dataset's format, such as `voc`.
+        image_id: The image's id in its dataset.
+        dataset_format: The dataset's format, such as `voc`.
     """
     path = Path(path)
     if _VOC_ID.fullmatch(path.stem):
@@ -60,7 +61,9 @@ def image_key(path: str | Path, name: str = "", form: str = "") -> str:
     coco = _COCO_ID.fullmatch(path.stem)
     if coco:
         return f"coco:{coco[1]}"
-    return f"{form}:{name}" if name and form in ("voc", "sbd", "coco") else str(path.resolve())
+    return (
+        f"{dataset_format}:{image_id}" if image_id and dataset_format in ("voc", "sbd", "coco") else str(path.resolve())
+    )
 
 
 def find_leaks(train: Sequence[Dataset], evaluation: Sequence[Dataset]) -> tuple[Leak, ...]:
@@ -91,19 +94,19 @@ def refuse_leaks(train: Sequence[Dataset], evaluation: Sequence[Dataset]) -> Non
 
 def list_images(dataset: Dataset) -> Iterator[ImageEntry]:
     """The images of a dataset, by name; samples that cannot be parsed are skipped."""
-    form = dataset.title.partition(":")[0]
-    for index, name in enumerate(dataset.ids):
+    dataset_format = dataset.title.partition(":")[0]
+    for index, image_id in enumerate(dataset.ids):
         try:
             source = dataset[index].image.source
         except DataError:
             continue
         path = Path(source) if isinstance(source, (str, Path)) else None
-        key = image_key(path, name, form) if path else f"{dataset.title}:{name}"
-        yield ImageEntry(id=name, path=path, key=key, title=dataset.title)
+        key = image_key(path, image_id, dataset_format) if path else f"{dataset.title}:{image_id}"
+        yield ImageEntry(id=image_id, path=path, key=key, title=dataset.title)
 
 
 def match_images(first: Sequence[ImageEntry], second: Sequence[ImageEntry]) -> list[tuple[ImageEntry, ImageEntry]]:
-    """Pairs (of `first`, of `second`) that are one image; each entry of `second` at most once."""
+    """Pairs of an entry of `first` and one of `second` that are the same image; each of `second` at most once."""
     by_key: dict[str, ImageEntry] = {}
     by_size: dict[int, list[ImageEntry]] = defaultdict(list)
     for entry in first:
@@ -119,7 +122,7 @@ def match_images(first: Sequence[ImageEntry], second: Sequence[ImageEntry]) -> l
 
 
 def find_duplicates(entries: Sequence[ImageEntry]) -> list[tuple[ImageEntry, ImageEntry]]:
-    """Pairs (earlier, later) that are one image."""
+    """Pairs of an entry and a later one that are the same image."""
     pairs = []
     by_key: dict[str, ImageEntry] = {}
     by_size: dict[int, list[ImageEntry]] = defaultdict(list)

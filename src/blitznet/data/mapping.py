@@ -29,9 +29,9 @@ class MappedDataset:
     annotated: Flags
     """(K,) classes that this dataset annotates exhaustively"""
     label_map: NDArray[np.int64]
-    """the dataset's label -> the model's label, or a negative mark for dropped and ignored"""
+    """the dataset's label -> the model's label, -1 for dropped objects, -2 for ignored ones"""
     table: NDArray[np.uint8]
-    """(V,) the dataset's mask value -> the model's; 256 entries, or more if the dataset has more classes"""
+    """(V,) the dataset's mask value -> the model's mask value; 256 entries, or more if the dataset has more classes"""
 
     @property
     def title(self) -> str:
@@ -117,7 +117,7 @@ def map_classes(
 
 
 def _label_map(names: tuple[str, ...], class_names: tuple[str, ...], ignored: set[str]) -> NDArray[np.int64]:
-    """The model's label of each of the dataset's names; an exact match precedes a canonical one."""
+    """The model's label of each of the dataset's names; an exact match takes precedence over a canonical one."""
     exact = {name: label for label, name in enumerate(class_names)}
     canonical_labels = {canonical(name): label for label, name in reversed(list(enumerate(class_names)))}
     return np.asarray(

@@ -17,7 +17,7 @@ from blitznet.core.sample import MaskSource
 BoxTuple = tuple[float, float, float, float]
 
 _MAX_OUTSIDE = 4
-"""how far a polygon may leave its image, in image sizes; farther means a broken file"""
+"""distance by which a polygon may extend beyond its image, in image sizes; farther means a broken file"""
 _MAX_RUNS = 1 << 20
 _TABLE_SIZE = 256
 
@@ -110,7 +110,9 @@ class RasterizedMask:
     """
 
     name: str
+    """image named in errors"""
     size: tuple[int, int]
+    """(H, W)"""
     objects: tuple[MaskObject, ...]
     table: NDArray[np.uint8] | None = None
     """(V,) value to write for each object value; None writes the values themselves"""
@@ -149,7 +151,7 @@ class RasterizedMask:
 
 
 Slice2D = tuple[slice, slice]
-"""rows and columns of a canvas"""
+"""rows and columns of an array"""
 
 
 def rasterize_polygons(

@@ -33,7 +33,7 @@ class Outlines:
     """object of each row of `runs`, ascending"""
 
     @property
-    def any_outline(self) -> bool:
+    def has_outlines(self) -> bool:
         """Whether any object has an outline; without one the dataset has no masks."""
         return bool(len(self.polygon_objects) or len(self.run_objects))
 
@@ -56,7 +56,7 @@ class Outlines:
 
     def mask_objects(self, annotations: AnnotationArrays, rows: slice, scale: Floats) -> tuple[MaskObject, ...] | None:
         """The objects in `rows` to rasterize, scaled by (4,); None if there are objects but none has an outline."""
-        if not self.any_outline:
+        if not self.has_outlines:
             return None
         objects = tuple(self._mask_object(annotations, index, scale) for index in range(rows.start, rows.stop))
         outlined = not objects or any(item.polygons or item.runs is not None for item in objects)
@@ -79,6 +79,8 @@ class Outlines:
 
 @dataclass(slots=True)
 class _Packer:
+    """Collects rows of a JaggedArray, and the object of each."""
+
     rows: list[NDArray[np.generic]] = field(default_factory=list)
     objects: list[int] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Pseudo-masks: class maps by a teacher model, for images that have boxes and no mask.
+"""Pseudo-masks: class maps predicted by a teacher model, for images that have boxes and no mask.
 
 The teacher's pixels of a class are kept inside boxes of that class, and its background is kept outside boxes. Where the
 teacher and the boxes disagree, pixels are ignored (255). A folder of pseudo-masks contains `classes.txt`, one name per
@@ -26,7 +26,7 @@ from blitznet.data.sources import DatasetSource
 
 CLASS_LIST = "classes.txt"
 _MIN_COVERAGE = 0.15
-"""fraction of a box's pixels that have its class if the teacher detected the object; bicycles cover little more"""
+"""fraction of a box's pixels with its class below which the teacher missed the object; bicycles cover little more"""
 
 Teacher = Callable[[ImageSource], ClassMap]
 """image -> its class map (H, W)"""
@@ -88,7 +88,10 @@ def with_pseudo_masks(dataset: MappedDataset, source: DatasetSource, folder: Pat
     """
     class_list = folder / CLASS_LIST
     if not class_list.is_file():
-        raise DataError(f"{folder}: expected a folder of pseudo-masks, got one without {CLASS_LIST}")
+        raise DataError(
+            f"{folder}: expected a folder of pseudo-masks, got one without {CLASS_LIST}; "
+            "write one with `blitznet data pseudo-label`"
+        )
     teacher_names = [canonical(name) for name in _read_class_names(class_list)]
     values = {canonical(name): value for value, name in enumerate(dataset.class_names, start=1)}
     table = np.full(256, IGNORE_INDEX, np.uint8)
@@ -136,7 +139,7 @@ def _require_same_names(class_list: Path, names: Sequence[str]) -> None:
     if existing != tuple(names):
         raise UsageError(
             f"{class_list.parent}: expected pseudo-masks of the teacher's classes {', '.join(names[:8])}, "
-            f"got {', '.join(existing[:8])}; give another --out, or remove that folder"
+            f"got {', '.join(existing[:8])}; choose another --out, or remove that folder"
         )
 
 

@@ -42,7 +42,9 @@ class SbdDataset(IndexedDataset):
     """A split of SBD; .mat files are read on demand, when a sample is indexed."""
 
     masks: tuple[str | None, ...]
+    """path of each sample's file in `cls`; None without one"""
     instances: tuple[str | None, ...]
+    """path of each sample's file in `inst`; None without one"""
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)

@@ -29,7 +29,7 @@ class DatasetSource:
     sample_weight: float = 1.0
     """relative sampling frequency: with 2, samples are drawn twice as often"""
     masks: tuple[str, ...] | None = None
-    """VOC: folders of class maps instead of SegmentationClass, the first one with an image's mask wins; (): no masks"""
+    """VOC: folders of class maps, None: SegmentationClass, (): no masks; the first one with an image's mask wins"""
     mask_fraction: float = 1.0
     """VOC: fraction of the images whose masks are used, selected by a hash of the id"""
     text: str = ""
@@ -51,13 +51,13 @@ def parse_source(text: str) -> DatasetSource:
         UsageError: The text has another form, an unknown option, or a value out of range.
     """
     head, *options = text.split(",")
-    form, colon, location = head.partition(":")
-    if not colon or form not in DATASET_FORMATS:
+    dataset_format, colon, location = head.partition(":")
+    if not colon or dataset_format not in DATASET_FORMATS:
         raise UsageError(
             f"'{text}': expected FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(DATASET_FORMATS)}; {_example()}"
         )
     root, at, split = location.rpartition("@")
-    has_list_folder = form == "voc" and split.partition("/")[0] in LIST_FOLDERS and split.count("/") == 1
+    has_list_folder = dataset_format == "voc" and split.partition("/")[0] in LIST_FOLDERS and split.count("/") == 1
     if not at or ("/" in split and not has_list_folder) or "\\" in split:
         root, split = location, ""
     if not root or (at and root != location and not split) or split.endswith("/"):
@@ -66,14 +66,14 @@ def parse_source(text: str) -> DatasetSource:
     if len(values) < len(options):
         raise UsageError(f"'{text}': expected each option once, got one twice; {_example()}")
     return DatasetSource(
-        format=form,
+        format=dataset_format,
         root=Path(root),
         split=split or None,
         annotated=_parse_names(values["annotated"]) if "annotated" in values else None,
         ignore=_parse_names(values.get("ignore", "")),
         sample_weight=_parse_sample_weight(values.get("sample_weight", "1"), text),
-        masks=_parse_masks(values.get("masks"), form, text),
-        mask_fraction=_parse_mask_fraction(values.get("mask_fraction"), form, text),
+        masks=_parse_masks(values.get("masks"), dataset_format, text),
+        mask_fraction=_parse_mask_fraction(values.get("mask_fraction"), dataset_format, text),
         text=text,
     )
 
@@ -107,7 +107,9 @@ def open_dataset(source: DatasetSource) -> IndexedDataset:
 
             return open_folder(root, split, title=title)
         case _:
-            raise UsageError(f"'{source.format}': expected a format of {', '.join(DATASET_FORMATS)}; {_example()}")
+            raise UsageError(
+                f"format: expected one of {', '.join(DATASET_FORMATS)}, got '{source.format}'; {_example()}"
+            )
 
 
 def open_mapped(source: DatasetSource, class_names: tuple[str, ...]) -> MappedDataset:
@@ -129,9 +131,9 @@ def open_sources(texts: Iterable[str], class_names: tuple[str, ...]) -> list[Map
 def _parse_option(option: str, text: str) -> tuple[str, str]:
     key, equals, value = option.partition("=")
     if key not in OPTIONS:
-        raise UsageError(f"'{text}': there is no option '{key}'; options are {', '.join(OPTIONS)}; {_example()}")
+        raise UsageError(f"'{text}': expected an option of {', '.join(OPTIONS)}, got '{key}'; {_example()}")
     if not equals or not value or "" in value.split("+"):
-        raise UsageError(f"'{text}': option '{key}' needs a value; {_example()}")
+        raise UsageError(f"'{text}': {key}: expected a value, got '{value}'; {_example()}")
     return key, value
 
 
@@ -149,25 +151,25 @@ def _parse_sample_weight(value: str, text: str) -> float:
     return weight
 
 
-def _parse_masks(value: str | None, form: str, text: str) -> tuple[str, ...] | None:
+def _parse_masks(value: str | None, dataset_format: str, text: str) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if form != "voc":
-        raise UsageError(f"'{text}': option 'masks' is for voc only; {_example()}")
+    if dataset_format != "voc":
+        raise UsageError(f"'{text}': masks: expected format voc, got {dataset_format}; {_example()}")
     return () if value == "none" else _parse_names(value)
 
 
-def _parse_mask_fraction(value: str | None, form: str, text: str) -> float:
+def _parse_mask_fraction(value: str | None, dataset_format: str, text: str) -> float:
     if value is None:
         return 1.0
-    if form != "voc":
-        raise UsageError(f"'{text}': option 'mask_fraction' is for voc only; {_example()}")
+    if dataset_format != "voc":
+        raise UsageError(f"'{text}': mask_fraction: expected format voc, got {dataset_format}; {_example()}")
     try:
         fraction = float(value)
     except ValueError:
         fraction = -1.0
     if not 0 <= fraction <= 1:
-        raise UsageError(f"'{text}': mask_fraction: expected a number of 0..1, got {value}; {_example()}")
+        raise UsageError(f"'{text}': mask_fraction: expected a number from 0 to 1, got {value}; {_example()}")
     return fraction
 
 

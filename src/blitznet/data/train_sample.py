@@ -23,7 +23,7 @@ class TrainSample:
     annotated_box_classes: Flags
     """(K,) classes of which every object has a box"""
     annotated_mask_classes: Flags
-    """(K,) classes of which every pixel is labelled"""
+    """(K,) classes of which every pixel is labeled"""
 
     def __post_init__(self) -> None:
         count = len(self.labels)

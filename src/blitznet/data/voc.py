@@ -44,6 +44,7 @@ class VocDataset(IndexedDataset):
     """A split of a devkit, with class maps for the images that have one."""
 
     masks: tuple[str | None, ...] = ()
+    """path of each sample's PNG; None without one"""
 
     def _mask(self, index: int, image: ImageSource) -> IndexMask | None:  # noqa: ARG002
         path = self.masks[index]
@@ -166,7 +167,7 @@ def parse_annotation(path: Path) -> NamedAnnotations:
 def _parse_object(node: "Element", path: Path, number: int) -> tuple[str, Annotation]:
     name = (node.findtext("name") or "").strip()
     if not name:
-        raise DataError(f"{path}: object {number} has no name; fix the file")
+        raise DataError(f"{path}: object {number}: expected a name, got none; add it")
     tags = ("xmin", "ymin", "xmax", "ymax")
     try:
         x1, y1, x2, y2 = (float(node.findtext(f"bndbox/{tag}") or "") for tag in tags)
@@ -214,7 +215,9 @@ def _label(
         unknown = sorted({name for name, _ in objects if name not in labels})
         if unknown:
             path = root / "Annotations" / f"{ids[index]}.xml"
-            errors[index] = UnknownClassError(f"{path}: '{', '.join(unknown)}' is not a line of {root / 'classes.txt'}")
+            errors[index] = UnknownClassError(
+                f"{path}: expected classes of {root / 'classes.txt'}, got '{', '.join(unknown)}'; add a line for each"
+            )
             objects = []
         labeled.append([annotation._replace(label=labels[name]) for name, annotation in objects])
     return labeled

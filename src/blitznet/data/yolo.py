@@ -39,7 +39,7 @@ class YoloDataset(IndexedDataset):
         return np.asarray([width, height, width, height], np.float32)
 
     def _mask(self, index: int, image: ImageSource) -> RasterizedMask | None:
-        if self.annotations is None or not self.outlines.any_outline:
+        if self.annotations is None or not self.outlines.has_outlines:
             return None
         objects = self.outlines.mask_objects(self.annotations, self.annotations.image_slice(index), self._scale(image))
         return None if objects is None else RasterizedMask(self.ids[index], image.size(), objects)

@@ -34,7 +34,7 @@ def test_links_are_replaced_by_a_second_run(tmp_path: Path) -> None:
 def test_images_are_never_overwritten(tmp_path: Path, link: bool) -> None:
     synthetic_data.write_yolo(tmp_path, synthetic_data.draw(2, seed=1))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match=r"expected a new file, got the image itself; give another --out$"):
+    with pytest.raises(UsageError, match=r"expected a new file, got the image itself; choose another --out$"):
         convert_dataset(open_text(f"yolo:{tmp_path / 'data.yaml'}@train"), "yolo", tmp_path, "train", link=link)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert not any(path.is_symlink() for path in before)
@@ -51,5 +51,7 @@ def test_flat_names_have_no_folders() -> None:
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     require_same_classes(tmp_path, ("a", "b"), ("a", "b"))
-    with pytest.raises(UsageError, match="expected the classes a, b, got b, a from another split; give another --out"):
+    with pytest.raises(
+        UsageError, match="expected the classes a, b, got b, a from another split; choose another --out"
+    ):
         require_same_classes(tmp_path, ("b", "a"), ("a", "b"))

@@ -49,7 +49,7 @@ def copy_image(image: Path, target: Path, *, link: bool) -> None:
     if not image.is_file():
         raise DataError(f"{image}: there is no such image")
     if _would_overwrite(image, target):
-        raise UsageError(f"{target}: expected a new file, got the image itself; give another --out")
+        raise UsageError(f"{target}: expected a new file, got the image itself; choose another --out")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_symlink() or target.exists():
@@ -73,5 +73,5 @@ def require_same_classes(path: Path, existing: tuple[str, ...], class_names: tup
     if existing != class_names:
         raise UsageError(
             f"{path}: expected the classes {', '.join(class_names[:8])}, got {', '.join(existing[:8])} from another "
-            "split; give another --out"
+            "split; choose another --out"
         )
