@@ -15,18 +15,18 @@ from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.metrics.report import Interval
 
 Statistics: TypeAlias = Callable[[Int64Array], Mapping[str, Float64Array]]
-"""metrics (R,) by name when images have the weights (R, N)"""
+"""weights of the images (R, N) -> metrics (R,) by name"""
 
 _BLOCK = 16
-"""rounds that are computed at a time, which bounds the memory"""
+"""rounds that are computed at once; bounds the memory"""
 
 
-def unit_weights(images: int) -> Int64Array:
-    """Weights (1, N) with every image once, which give the metric itself."""
-    return np.ones((1, images), np.int64)
+def unit_weights(num_images: int) -> Int64Array:
+    """Weights (1, N) that count every image once: they give the metric itself."""
+    return np.ones((1, num_images), np.int64)
 
 
-def resample(images: int, rounds: int, seed: int) -> Iterator[Int64Array]:
+def resample(num_images: int, rounds: int, seed: int) -> Iterator[Int64Array]:
     """Weights (r, N), in blocks, of `rounds` draws of N images out of N with replacement.
 
     Raises:
@@ -36,13 +36,13 @@ def resample(images: int, rounds: int, seed: int) -> Iterator[Int64Array]:
         raise UsageError(f"bootstrap: expected 1 round or more, got {rounds}")
     rng = np.random.default_rng(seed)
     for start in range(0, rounds, _BLOCK):
-        drawn = rng.integers(images, size=(min(_BLOCK, rounds - start), images))  # (r, N)
-        yield np.stack([np.bincount(row, minlength=images) for row in drawn]).astype(np.int64)
+        drawn = rng.integers(num_images, size=(min(_BLOCK, rounds - start), num_images))  # (r, N)
+        yield np.stack([np.bincount(row, minlength=num_images) for row in drawn]).astype(np.int64)
 
 
-def resampled_statistics(statistics: Statistics, images: int, rounds: int, seed: int) -> dict[str, Float64Array]:
+def resampled_statistics(statistics: Statistics, num_images: int, rounds: int, seed: int) -> dict[str, Float64Array]:
     """Every metric in every round: (rounds,) by name; nan in rounds without anything to measure."""
-    blocks = [statistics(weights) for weights in resample(images, rounds, seed)]
+    blocks = [statistics(weights) for weights in resample(num_images, rounds, seed)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -55,18 +55,18 @@ def confidence_interval(values: Float64Array) -> Interval | None:
     return float(low), float(high)
 
 
-def confidence_intervals(statistics: Statistics, images: int, rounds: int, seed: int = 0) -> dict[str, Interval]:
+def confidence_intervals(statistics: Statistics, num_images: int, rounds: int, seed: int = 0) -> dict[str, Interval]:
     """95 % interval by name of every metric that can be measured.
 
     Args:
         statistics: Metrics as a function of image weights.
-        images: N.
+        num_images: N.
         rounds: Number of bootstrap draws.
         seed: Seed of the draws.
     """
-    if not images:
+    if not num_images:
         return {}
-    samples = resampled_statistics(statistics, images, rounds, seed)
+    samples = resampled_statistics(statistics, num_images, rounds, seed)
     intervals = {name: confidence_interval(values) for name, values in samples.items()}
     return {name: interval for name, interval in intervals.items() if interval is not None}
 
@@ -76,7 +76,9 @@ class Difference:
     """Difference of a metric between two predictors on the same images."""
 
     first: float
+    """metric of the first predictor"""
     second: float
+    """metric of the second predictor"""
     difference: float
     """second - first"""
     interval: Interval
@@ -97,27 +99,29 @@ class PairedBootstrap:
     """A metric of two predictors, and its difference in every round of one common resampling."""
 
     first: float
+    """metric of the first predictor"""
     second: float
+    """metric of the second predictor"""
     differences: Float64Array
     """(rounds,) second - first; nan in rounds without anything to measure"""
 
 
 def paired_differences(
-    first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0
+    first: Statistics, second: Statistics, num_images: int, rounds: int, seed: int = 0
 ) -> dict[str, Difference]:
     """Difference by name of every metric that both predictors have, with both on the same resampled images."""
-    pairs = paired_bootstrap(first, second, images, rounds, seed)
+    pairs = paired_bootstrap(first, second, num_images, rounds, seed)
     return {name: mean_difference([pair]) for name, pair in pairs.items()}
 
 
 def paired_bootstrap(
-    first: Statistics, second: Statistics, images: int, rounds: int, seed: int = 0
+    first: Statistics, second: Statistics, num_images: int, rounds: int, seed: int = 0
 ) -> dict[str, PairedBootstrap]:
-    """Both predictors in the same rounds, for every metric that both have."""
-    points = first(unit_weights(images)), second(unit_weights(images))
+    """Bootstrap of both predictors on the same resampled images, by name of every metric that both have."""
+    points = first(unit_weights(num_images)), second(unit_weights(num_images))
     samples = (
-        resampled_statistics(first, images, rounds, seed),
-        resampled_statistics(second, images, rounds, seed),
+        resampled_statistics(first, num_images, rounds, seed),
+        resampled_statistics(second, num_images, rounds, seed),
     )
     pairs = {}
     for name, point in points[0].items():

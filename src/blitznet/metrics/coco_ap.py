@@ -9,22 +9,22 @@ from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.metrics.matching import ObjectTable, PredictionTable
 
 MAX_DETECTIONS = 100
-"""detections of an image and class that COCO scores"""
+"""maximum number of detections of an image and class that COCO scores"""
 
 
 def coco_ap(
-    predictions: PredictionTable, objects: ObjectTable, sizes: Int64Array, classes: int
+    predictions: PredictionTable, objects: ObjectTable, sizes: Int64Array, num_classes: int
 ) -> tuple[float | None, float | None]:
     """COCO's AP and AP50, means over the classes that occur.
 
-    Difficult objects are scored as crowd regions (`iscrowd`), because COCO does not know the former. An object's
-    area is its box's.
+    Difficult objects are scored as crowd regions (`iscrowd`), because COCO has no such flag. The area of an object is
+    the area of its box.
 
     Args:
         predictions: All detections.
         objects: All annotated objects.
         sizes: (N, 2) height and width of all images.
-        classes: K.
+        num_classes: K.
 
     Returns:
         AP over IoU 0.5, 0.55 ... 0.95 and AP at IoU 0.5, fractions 0..1; None, None if there is no object.
@@ -37,7 +37,7 @@ def coco_ap(
     except ImportError as error:
         raise MissingExtra("COCO's average precision", "eval") from error
 
-    truth = COCO(_ground_truth(objects, sizes, classes))
+    truth = COCO(_ground_truth(objects, sizes, num_classes))
     detections = _detections(predictions)
     if not len(objects.image) or objects.ignored.all():
         return None, None
@@ -51,7 +51,7 @@ def coco_ap(
     return float(evaluator.stats[0]), float(evaluator.stats[1])
 
 
-def _ground_truth(objects: ObjectTable, sizes: Int64Array, classes: int) -> dict[str, Any]:
+def _ground_truth(objects: ObjectTable, sizes: Int64Array, num_classes: int) -> dict[str, Any]:
     """The objects as a COCO dataset."""
     corners, extents = objects.boxes[:, :2], objects.boxes[:, 2:] - objects.boxes[:, :2]
     boxes = np.concatenate([corners, extents], 1)
@@ -59,7 +59,7 @@ def _ground_truth(objects: ObjectTable, sizes: Int64Array, classes: int) -> dict
     return {
         "info": {},
         "images": [{"id": n + 1, "height": int(h), "width": int(w)} for n, (h, w) in enumerate(sizes)],
-        "categories": [{"id": label + 1, "name": str(label)} for label in range(classes)],
+        "categories": [{"id": label + 1, "name": str(label)} for label in range(num_classes)],
         "annotations": [
             {
                 "id": number + 1,

@@ -16,10 +16,10 @@ from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.postprocess.result import Result
 
 Overlap: TypeAlias = Callable[[Float64Array, Float64Array], Float64Array]
-"""overlap (P,) of box pairs: detections (P, 4) and objects (P, 4), both x1 y1 x2 y2"""
+"""boxes of detections (P, 4) and of objects (P, 4), both x1 y1 x2 y2 -> overlap (P,) of each pair"""
 
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
-"""outcomes of matching a detection; IGNORED ones are left out of every score"""
+"""outcomes of matching a detection; ignored detections are left out of every score"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class ObjectTable:
     boxes: Float64Array
     """(T, 4) x1 y1 x2 y2 pixels"""
     ignored: NDArray[np.bool_]
-    """(T,) difficult objects and crowd regions, which are neither found nor missed"""
+    """(T,) whether an object is difficult or a crowd region; such objects count neither as matched nor as missed"""
 
 
 def prediction_table(image: int, result: Result, sample: Sample) -> PredictionTable:
@@ -115,7 +115,7 @@ def candidate_pairs(predictions: PredictionTable, objects: ObjectTable) -> tuple
 def best_objects(
     predictions: PredictionTable, objects: ObjectTable, overlap: Overlap
 ) -> tuple[Int64Array, Float64Array]:
-    """Find the object of most overlap for every detection.
+    """Find the object with the largest overlap for every detection.
 
     Of objects with equal overlap the first is taken, as in the VOC devkit.
 
@@ -130,7 +130,7 @@ def best_objects(
 def best_pairs(
     detection: Int64Array, target: Int64Array, overlaps: Float64Array, num_detections: int
 ) -> tuple[Int64Array, Float64Array]:
-    """Find the pair of most overlap for each of Q detections.
+    """Find the pair with the largest overlap for each of Q detections.
 
     Args:
         detection: (P,) detection of each pair, ascending.
@@ -163,7 +163,7 @@ def match_detections(
         predictions: All detections.
         objects: All annotated objects.
         overlap: Overlap of paired boxes.
-        is_match: Which overlaps (P,) are a match.
+        is_match: Overlaps (P,) -> which of them are a match.
 
     Returns:
         (Q,) TRUE_POSITIVE, FALSE_POSITIVE or IGNORED.

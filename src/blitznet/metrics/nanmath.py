@@ -9,7 +9,7 @@ from blitznet.metrics.arrays import Float64Array
 
 
 def ratio(part: NDArray[Any], whole: NDArray[Any], empty: float = np.nan) -> Float64Array:
-    """`part / whole` of any one shape; `empty` where `whole` is 0."""
+    """`part / whole` of two arrays of the same shape; `empty` where `whole` is 0."""
     out = np.full(part.shape, empty, np.float64)
     np.divide(part, whole, out=out, where=whole > 0)
     return out

@@ -9,7 +9,7 @@ from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.postprocess.instances import Mask, Panoptic, SegmentInfo
 
 _MIN_IOU = 0.5
-"""segments match at a greater IoU; a segment then has at most one match"""
+"""IoU above which two segments match; a segment then has at most one match"""
 _ID_BITS = 16
 """bits of a segment id"""
 
@@ -35,21 +35,21 @@ class PanopticQuality:
 class PanopticCounts:
     """Sums over images from which the panoptic quality is computed."""
 
-    classes: int
+    num_classes: int
     """K"""
     iou: Float64Array = field(init=False)
-    """(K,) sum over matched segments"""
+    """(K,) sum of the IoU of matched segments"""
     true_positives: Float64Array = field(init=False)
     false_positives: Float64Array = field(init=False)
     false_negatives: Float64Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self.iou, self.true_positives, self.false_positives, self.false_negatives = np.zeros((4, self.classes))
+        self.iou, self.true_positives, self.false_positives, self.false_negatives = np.zeros((4, self.num_classes))
 
     def update(self, predicted: Panoptic, truth: Panoptic, void: Mask) -> None:
         """Add one image.
 
-        A predicted segment that lies in void by more than half is ignored.
+        An unmatched predicted segment with more than half of its area in void pixels is ignored.
 
         Args:
             predicted: The prediction.

@@ -20,7 +20,7 @@ class ImageScores:
     f1: Float64Array
     """(N,) F1 score of the boxes"""
     miou: Float64Array
-    """(N,) mean IoU over the classes that the image shows"""
+    """(N,) mean IoU over the classes in the annotated class map"""
 
     @property
     def overall(self) -> Float64Array:

@@ -13,11 +13,11 @@ ALL_SETS = "all sets"
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """Score of one class, a fraction 0..1, and the number of objects or images behind it."""
+    """Score of one class, a fraction 0..1, and the number of objects or images that it is computed from."""
 
     score: float
     count: int
-    """detection: scored objects; segmentation: images that show the class"""
+    """detection: scored objects; segmentation: images whose class map contains the class"""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: `score`, `count`."""
@@ -33,13 +33,13 @@ class DetectionScores:
     ap50_area: float | None = None
     """mean over classes of AP at IoU 0.5, area under the curve (VOC2010 and later)"""
     ap50_frequent: float | None = None
-    """`ap50_area` as macro mean over the classes with at least 20 scored objects only"""
+    """`ap50_area` over the classes with at least 20 scored objects only"""
     coco_ap: float | None = None
     """COCO's AP over IoU 0.5 to 0.95"""
     coco_ap50: float | None = None
     """COCO's AP at IoU 0.5"""
     calibration_error: float | None = None
-    """expected calibration error of the scores from 0.3"""
+    """expected calibration error of the scores of detections, from score 0.3 on"""
     per_class: Mapping[str, ClassScore] = field(default_factory=dict)
     """AP50 (area under the curve) of every class that occurs"""
 

@@ -28,13 +28,13 @@ class EvaluationState:
     """Predictions and annotations of N numbered images. F of them have a class map that could be compared."""
 
     class_names: tuple[str, ...]
-    """K class names"""
+    """(K,) class names"""
     num_images: int
     """N"""
     sizes: Int64Array
     """(N, 2) height, width"""
     has_boxes: bool
-    """whether boxes were predicted and some image has annotated boxes"""
+    """whether boxes were predicted, and at least one image has annotated boxes"""
     predictions: PredictionTable
     objects: ObjectTable
     mask_images: Int64Array
@@ -103,7 +103,7 @@ class Accumulator:
         """Add the prediction for one image.
 
         Raises:
-            DataError: The prediction has other classes than the set, or a class map of another size.
+            DataError: The classes or the size of the class map differ between prediction and set.
         """
         if result.class_names != self.class_names:
             raise DataError(

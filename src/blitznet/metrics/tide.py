@@ -30,12 +30,12 @@ ERROR_TYPES = ("classification", "localization", "both", "duplicate", "backgroun
 """names of the error types, by number"""
 
 BACKGROUND_OVERLAP = 0.1
-"""overlap with any object up to which a detection is a background error"""
+"""largest overlap with any object at which a detection is a background error"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassifiedErrors:
-    """The error type of every detection, and the objects that no detection comes close to."""
+    """The error type of every detection, and the missed objects."""
 
     match: Int64Array
     """(Q,) TRUE_POSITIVE, FALSE_POSITIVE or IGNORED"""
@@ -105,7 +105,7 @@ def error_impacts(state: EvaluationState) -> dict[str, ErrorImpact]:
 def _nearest_objects(
     predictions: PredictionTable, objects: ObjectTable, rule: voc_ap.MatchRule
 ) -> tuple[tuple[Int64Array, Float64Array], tuple[Int64Array, Float64Array]]:
-    """For each detection the scored object of most overlap and the overlap, (Q,) each: of its class, and of others."""
+    """The scored object with the largest overlap and the overlap, (Q,) each: of a detection's class, and of others."""
     detection, target = candidate_pairs(
         replace(predictions, label=np.zeros_like(predictions.label)),
         replace(objects, label=np.zeros_like(objects.label)),

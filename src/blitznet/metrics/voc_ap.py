@@ -1,6 +1,6 @@
 """Average precision at IoU 0.5 by the rules of the Pascal VOC development kit.
 
-Source: VOCdevkit, VOCevaldet.m; reference: its rules on difficult objects and repeated detections.
+Source: VOCdevkit, VOCevaldet.m, also for difficult objects and repeated detections.
 """
 
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ last pixel from 1 (x1 + 1, y1 + 1, x2, y2), and one pixel is added to every widt
 edges, so these widths are x2 - x1 and the overlap equals the plain IoU. At least 0.5 is a match.
 
 `devkit-raw`: only annotations are converted. Predictions are used as they are, with one pixel added to width and
-height, as scripts do that pass a network's continuous boxes to the devkit. Slightly favors small objects. At least
-0.5 is a match.
+height, as scripts do that pass a network's continuous boxes to the devkit. This slightly favors small objects. At
+least 0.5 is a match.
 
 `continuous`: plain IoU of the boxes. More than 0.5 is a match. The rule of the original BlitzNet implementation.
 """
 MATCH_RULES: tuple[MatchRule, ...] = get_args(MatchRule)
 
 FREQUENT_OBJECTS = 20
-"""scored objects from which a class belongs to `ap50_frequent`; AP of rarer classes is too noisy"""
+"""minimum number of scored objects of a class in `ap50_frequent`; AP of rarer classes is too noisy"""
 
 
 def _paired_iou(a: Float64Array, b: Float64Array, added: float) -> Float64Array:
@@ -57,7 +57,7 @@ def overlap(predicted: Float64Array, truth: Float64Array, rule: MatchRule) -> Fl
 
 
 def is_match(overlaps: Float64Array, rule: MatchRule) -> NDArray[np.bool_]:
-    """Which overlaps, of any one shape, are a match under a rule."""
+    """Which overlaps, of any shape, are a match under a rule."""
     return overlaps > 0.5 if rule == "continuous" else overlaps >= 0.5
 
 
@@ -84,9 +84,9 @@ class PrecisionRecallCurve:
     score: NDArray[np.float32]
     """(Q,) descending"""
     true_positive: NDArray[np.bool_]
-    """(Q,)"""
+    """(Q,) whether a detection is a true positive"""
     steps: Int64Array
-    """(S,) last detection of every score at which recall rises"""
+    """(S,) index of the last detection with each score at which recall rises"""
     object_image: Int64Array
     """(T,) image of every scored object"""
 
@@ -107,17 +107,17 @@ class PrecisionRecallCurve:
 
 
 def precision_recall_curves(
-    predictions: PredictionTable, objects: ObjectTable, classes: int, rule: MatchRule = "devkit"
+    predictions: PredictionTable, objects: ObjectTable, num_classes: int, rule: MatchRule = "devkit"
 ) -> tuple[PrecisionRecallCurve, ...]:
     """One curve for each of the K classes."""
-    return curves_from_matches(predictions, objects, match_by_rule(predictions, objects, rule), classes)
+    return curves_from_matches(predictions, objects, match_by_rule(predictions, objects, rule), num_classes)
 
 
 def curves_from_matches(
-    predictions: PredictionTable, objects: ObjectTable, match: Int64Array, classes: int
+    predictions: PredictionTable, objects: ObjectTable, match: Int64Array, num_classes: int
 ) -> tuple[PrecisionRecallCurve, ...]:
     """One curve for each of the K classes, of detections that are matched already: match (Q,)."""
-    return tuple(_curve(predictions, objects, match, label) for label in range(classes))
+    return tuple(_curve(predictions, objects, match, label) for label in range(num_classes))
 
 
 def _curve(predictions: PredictionTable, objects: ObjectTable, match: Int64Array, label: int) -> PrecisionRecallCurve:

@@ -50,7 +50,7 @@ class HeatMap:
 
     title: str
     names: tuple[str, ...]
-    """C rows and columns"""
+    """(C,) names of the rows and of the columns"""
     counts: NDArray[np.int64]
     """(C, C) true class (row) by predicted class (column)"""
     unit: str
@@ -97,11 +97,11 @@ class BarChart:
     """Horizontal bars in a table."""
 
     header: tuple[str, ...]
-    """titles of the name and of the cells; bars and notes have none"""
+    """column titles of the names and the cells; bars and notes have none"""
     bars: Sequence[Bar]
 
     def html(self) -> str:
-        """A table with the bars in a column; notes are last, so that narrow screens cut them first."""
+        """A table with the bars in a column; the notes are the last column, which narrow screens cut off first."""
         header = "".join(f'<th scope="col">{escape(title)}</th>' for title in self.header)
         rows = "".join(
             f'<tr>{_row((bar.name, *bar.cells))}<td class="bar">'

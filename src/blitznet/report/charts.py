@@ -30,7 +30,7 @@ class HistogramBar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart of bars, a falling step curve and dots, whichever there are."""
+    """A chart of bars, a falling step curve and dots; each of them may be empty."""
 
     title: str
     note: str
@@ -41,7 +41,7 @@ class Chart:
     points: Sequence[Point] = ()
     bars: Sequence[HistogramBar] = ()
     diagonal: bool = False
-    """draw the line y = x"""
+    """whether to draw the line y = x"""
 
     def html(self) -> str:
         """A figure with title and note."""

@@ -34,14 +34,14 @@ _IMAGE_SIZE = 360
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """A finished evaluation, with all that the page is made of."""
+    """A completed evaluation: everything that the page shows."""
 
     report: Report
     states: Sequence[EvaluationState]
     """one for each set"""
     datasets: Sequence[Dataset]
     predict: SamplePredictor
-    """repeats the prediction for a sample"""
+    """predictor or result file that was scored; repeats the prediction for a sample"""
     engine: str = ""
     """description of the engine; empty for a result file"""
 
@@ -66,7 +66,7 @@ def write_eval_page(path: Path, title: str, evaluation: Evaluation, progress: Pr
         *sections(whole),
         _worst_images(whole, evaluation, progress),
     ]
-    several = "; below the scores all sets are taken as one" if len(evaluation.datasets) > 1 else ""
+    several = "; the sections after the scores treat all sets as one" if len(evaluation.datasets) > 1 else ""
     facts = (evaluation.engine, f"rule: {whole.rule}", f"{whole.num_images} images{several}")
     page = html_page(title, " · ".join(fact for fact in facts if fact), all_sections)
     atomic_write(path, page.encode("utf-8", "replace"))

@@ -82,8 +82,8 @@ def _curves(whole: EvaluationState) -> Section:
     return Section("Precision and recall", note, [ChartGrid(charts), Details("As a table", table)])
 
 
-def _curve(name: str, note: str, curve: voc_ap.PrecisionRecallCurve, images: int) -> Chart:
-    true_positives, precisions, total = curve.points(unit_weights(images))
+def _curve(name: str, note: str, curve: voc_ap.PrecisionRecallCurve, num_images: int) -> Chart:
+    true_positives, precisions, total = curve.points(unit_weights(num_images))
     recalls, interpolated = true_positives[0] / total[0], voc_ap.interpolated_precision(precisions)[0]  # (S,)
     points = [
         Point(

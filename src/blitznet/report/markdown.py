@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is aligned left and whose others are aligned right."""
+    """A table with the first column aligned left and the others aligned right."""
     alignment = ["---", *("---:" for _ in columns[1:])]
     return "\n".join(f"| {' | '.join(map(escape_cell, cells))} |" for cells in (columns, alignment, *rows))
 

@@ -29,7 +29,7 @@ class ModelCard:
     spec: Spec
     files: tuple[ModelFile, ...]
     parameters: int | None = None
-    """number of trained parameters"""
+    """number of the network's parameters"""
     notes: str = ""
     """Markdown: training data and its terms, teachers, known failures"""
     scores: Mapping[str, Any] | None = None

@@ -54,7 +54,7 @@ def fit_calibration(
     Args:
         predict: Inference of the model without post-processing.
         spec: The model's spec; a calibration in it is not used.
-        datasets: Labelled images that the model was not trained on.
+        datasets: Labeled images that the model was not trained on.
         progress: Called after each image.
 
     Raises:

@@ -38,7 +38,7 @@ class PlattFit:
 
 @dataclass(eq=False)
 class PlattFitter:
-    """Accumulates scores and outcomes of detections, images with even and odd number apart."""
+    """Accumulates scores and outcomes of detections, separately for images with even and odd numbers."""
 
     scores: tuple[list[Scores], list[Scores]] = field(default_factory=lambda: ([], []))
     correct: tuple[list[Flags], list[Flags]] = field(default_factory=lambda: ([], []))

@@ -33,7 +33,7 @@ class TemperatureFit:
 
 @dataclass(eq=False)
 class TemperatureFitter:
-    """Accumulates calibration bins at every temperature, images with even and odd number apart."""
+    """Accumulates calibration bins at every temperature, separately for images with even and odd numbers."""
 
     bins: Float64Array = field(default_factory=lambda: np.zeros((2, len(TEMPERATURES), 3, ECE_BINS)))
     """(2, T, 3, ECE_BINS) by half of the images and temperature"""
