@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from blitznet.core.models import blitznet300_lite_base, blitznet300_s8
+from blitznet.core.models import blitznet300_lite_plain, blitznet300_s8
 from blitznet.core.spec import Network, Spec
 from blitznet.nets.blitznet import BlitzNet, build
 
@@ -23,7 +23,7 @@ def small_spec() -> Spec:
 
 def lite_spec(**changes: Any) -> Spec:
     """The spec of a light network without additions, with changes of its `Network`."""
-    base = blitznet300_lite_base()
+    base = blitznet300_lite_plain()
     return replace(base, network=replace(base.network, **changes))
 
 
