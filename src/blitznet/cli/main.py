@@ -32,14 +32,14 @@ COMMANDS: dict[str, Command] = {
     "video": Command("video", "Video", "annotate and track in videos, cameras and streams", "video"),
     "serve": Command("serve", "Serve", "serve predictions over HTTP, with a web page", "serve"),
     "train": Command("train", "TrainConfig", "fine-tune on your data, or run a recipe or pipeline", "train"),
-    "eval": Command("eval", "Eval", "evaluate a model or a result file on data sets"),
+    "eval": Command("eval", "Eval", "evaluate a model or a result file on datasets"),
     "export": Command("export", "Export", "export a trained model to ONNX, OpenVINO or a torch program", "train"),
     "bench": Command("bench", "Bench", "measure latency and throughput on this machine"),
     "info": Command("info", "Info", "show a model's metadata, write its model card"),
-    "calibrate": Command("calibrate", "Calibrate", "calibrate confidence scores on labelled images", "train"),
-    "data check": Command("data_check", "DataCheck", "find errors in data sets before training", "data"),
+    "calibrate": Command("calibrate", "Calibrate", "calibrate confidence scores on labeled images", "train"),
+    "data check": Command("data_check", "DataCheck", "find errors in datasets before training", "data"),
     "data preview": Command("data_preview", "DataPreview", "draw augmented training images on a contact sheet", "data"),
-    "data convert": Command("data_convert", "DataConvert", "convert a data set to another format", "data"),
+    "data convert": Command("data_convert", "DataConvert", "convert a dataset to another format", "data"),
     "data pseudo-label": Command(
         "data_pseudo_label", "DataPseudoLabel", "generate pseudo-masks for images that only have boxes", "data"
     ),
