@@ -37,7 +37,7 @@ def slow_iou(a: list[np.float32], b: list[np.float32]) -> float:
 
 
 def decode_slowly(offsets: Floats, logits: Floats, anchors: Floats, config: PostprocessConfig) -> list[Row]:
-    """The paper's 3.5 in plain loops: softmax and decoding of scores_of_all anchor first."""
+    """The paper's 3.5 in plain loops: softmax and decoding of every anchor first."""
     scores = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits]
     boxes = [slow_box(offset, anchor) for offset, anchor in zip(offsets, anchors, strict=True)]
     rows = list[Row]()

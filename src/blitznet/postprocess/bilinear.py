@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from blitznet.core.arrays import Floats
 
 Indices = NDArray[np.intp]
-"""any shape, int"""
+"""integer indices of any shape"""
 Positions = NDArray[np.floating[Any]]
-"""(n,) in pixels"""
+"""(n,) positions along an axis, pixels"""
 
 
 class SourceIndices(NamedTuple):

@@ -6,13 +6,13 @@ from blitznet.core.arrays import Floats, Size
 from blitznet.postprocess.bilinear import source_indices
 
 _CHUNK_VALUES = 1 << 21
-"""values computed at a time, which limits the memory"""
+"""maximum number of values computed at once, which limits the memory"""
 
 
 def pixel_confidence(logits: Floats, size: Size, temperature: float) -> Floats:
     """Probability of the class that `upsample_argmax` gives each pixel.
 
-    It computes every class for every pixel, which takes many times as long as `upsample_argmax`.
+    All classes are computed for every pixel, which takes many times as long as `upsample_argmax`.
 
     Args:
         logits: (C, h, w) segmentation logits, background first.
@@ -34,5 +34,5 @@ def pixel_confidence(logits: Floats, size: Size, temperature: float) -> Floats:
         values *= rows.weight[chunk, None]
         values += resized[:, rows.low[chunk]]
         values -= values.max(0)
-        confidence[chunk] = 1 / np.exp(values, out=values).sum(0)  # the maximum itself has become exp(0)
+        confidence[chunk] = 1 / np.exp(values, out=values).sum(0)  # the maximum's own exponential is exp(0) = 1
     return confidence

@@ -1,10 +1,10 @@
-"""From raw network outputs to boxes (paper 3.5), in numpy.
+"""Decode raw network outputs into boxes (paper 3.5), in numpy.
 
 The result is exactly that of scoring and decoding every anchor. Two shortcuts make it fast:
 
 - Anchors that cannot pass the score threshold are dropped before the softmax.
-- NMS removes a box only because of better ones. So a first pass with a higher threshold, which keeps the best
-  candidates only, is enough if it already gives as many boxes as an image may have.
+- NMS removes a box only because of boxes with higher scores. So a first pass with a higher threshold and fewer
+  candidates is enough if it already gives as many boxes as an image may have.
 """
 
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from blitznet.postprocess.bilinear import Indices
 from blitznet.postprocess.nms import DetectionArrays, nms_top_k
 
 _LOGIT_TOLERANCE = 1e-3
-"""the prefilter lets more pass by this much: more than the float32 rounding between logits and softmax"""
+"""slack of the prefilter, in logits: more than the float32 rounding error between logits and softmax"""
 _SAMPLE_STRIDE = 17
 """every 17th anchor is sampled to estimate thresholds; not a multiple of the anchors per cell"""
 _THRESHOLD_SCHEDULE = ((8, 1.75), (12, 2.5), (20, 4.0))
-"""thresholds to try first: scores that let pass so many candidates for each of `max_detections`, and, for a class
-with too many candidates, so many times `topk_candidates`; one pass is enough for most images"""
+"""trial passes before the configured threshold, as (candidates per detection of `max_detections`, maximum candidates
+of a class as a multiple of `topk_candidates`); the first pass is enough for most images"""
 
 
 def decode_detections(
@@ -67,10 +67,9 @@ def empty_detections() -> DetectionArrays:
 
 
 def _threshold_schedule(logits: Floats, config: PostprocessConfig) -> Iterator[Floats]:
-    """Score thresholds (K,) to try in turn, estimated from a sample of the anchors; the last is the true one.
+    """Score thresholds (K,) to try in turn, estimated from a sample of the anchors; the last is the configured one.
 
-    A threshold should leave enough candidates for the image, and enough in a class that has more than
-    `topk_candidates`.
+    A threshold should leave enough candidates for the image, and at least `topk_candidates` in a class that has more.
     """
     negative_scores = -_softmax_scores(logits[::_SAMPLE_STRIDE])  # (K, n)
     topk = config.topk_candidates // _SAMPLE_STRIDE
@@ -97,7 +96,7 @@ def _select_candidates(
 ) -> tuple[Indices, Labels, Scores] | None:
     """Anchor, label and score of the candidates for NMS, ordered by label, descending score, anchor.
 
-    None if a threshold (K,) above the true one leaves a class with fewer than `topk_candidates`.
+    None if a class with a raised threshold (K,) has fewer than `topk_candidates` left.
     """
     rows = _possible_anchors(logits, thresholds)
     scores = _softmax_scores(logits[rows])  # (K, n)
@@ -116,7 +115,7 @@ def _select_candidates(
 
 
 def _top_k_mask(scores: Scores, k: int) -> Flags:
-    """The `k` highest of each row (K, n); of equal scores the first."""
+    """Mask of the `k` highest scores in each row (K, n); of equal scores the first are selected."""
     if not k:
         return np.zeros(scores.shape, np.bool_)
     kth = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]  # (K, 1)
@@ -144,7 +143,7 @@ def _possible_anchors(logits: Floats, thresholds: Floats) -> Indices:
     rows: Indices
     rows, channels = np.divmod(flat, logits.shape[1])
     rows = rows[logits.ravel()[flat] > logits[rows, 0] + margins[channels - 1]]
-    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]  # each once
+    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]  # each anchor once
 
 
 def _softmax_scores(logits: Floats) -> Floats:

@@ -1,9 +1,9 @@
 """Instance masks and panoptic segmentation from boxes and segmentation logits, without another network.
 
 A box gives the class and the extent of one object; the segmentation gives the class of each pixel, but no objects.
-Inside a box, the mask takes the pixels whose logit for the box's class is higher than background and not far below
-other classes. The threshold is lowered step by step while that makes the mask reach more of its box. Where objects
-of one class overlap, a pixel belongs to the object whose center is nearer.
+Inside a box, the mask contains the pixels whose logit for the box's class is higher than background and not far below
+other classes. The threshold is lowered where the mask then reaches clearly more of its box. Where objects of one class
+overlap, a pixel belongs to the object whose center is nearer.
 """
 
 from collections.abc import Callable
@@ -23,27 +23,27 @@ Mask: TypeAlias = NDArray[np.bool_]
 Crop: TypeAlias = tuple[slice, slice]
 """rows and columns of the image"""
 Margins: TypeAlias = Callable[[int], Floats]
-"""from a label (0..K-1) to how much (h, w) its logit exceeds those of background and other classes"""
+"""label (0..K-1) -> margin (h, w): how much the label's logit exceeds those of background and other classes"""
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceConfig:
-    """Parameters of the heuristic."""
+    """Parameters of instance masks and panoptic segmentation."""
 
     class_margin: float = 2.0
     """logits by which another class may be higher inside a box"""
     box_prior_logit: float = 1.0
     """logit that a box adds to its class at its center; 0 on the inscribed ellipse, negative outside of it"""
     grow_logits: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0)
-    """logits to lower the threshold by, in turn, until the mask fills its box"""
+    """logits by which the threshold may be lowered; the mask that fills most of its box, less the cost, is used"""
     grow_cost: float = 0.1
-    """fraction of the box's extent that each added logit has to gain"""
+    """fraction of the box's extent that each logit of lowering has to gain"""
     min_gain: float = 0.02
     """fraction of the box's extent below which a gain is ignored"""
     min_mask_area: float = 0.25
     """fraction of the box's area below which a mask is replaced by the inscribed ellipse"""
     min_score_ratio: float = 0.5
-    """fraction of an object's score that another of its class needs to take pixels from it"""
+    """fraction of an object's score that another object of its class needs to take pixels from it"""
     min_segment_area: float = 0.005
     """fraction of the image that a class without a box needs to become a panoptic segment"""
     class_map_logit: float = 8.0
@@ -69,9 +69,9 @@ class Instances:
     size: tuple[int, int]
     """(H, W) of the image"""
     crops: tuple[Crop, ...]
-    """N boxes in whole pixels"""
+    """N crops of the image: the boxes in whole pixels"""
     crop_masks: tuple[Mask, ...]
-    """N masks (h, w), each of its crop"""
+    """N masks (h, w), each of the size of its crop"""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -87,17 +87,17 @@ class SegmentInfo(NamedTuple):
     """One segment of a panoptic segmentation."""
 
     id: int
-    """its value in the segmentation, from 1"""
+    """value of the segment's pixels in the segmentation, from 1"""
     label: int
     """class id, 0..K-1"""
     score: float | None
     """score of its box; None for a region of the class map without a box"""
     area: int
-    """pixels, at least 1"""
+    """number of pixels, at least 1"""
 
     @property
     def isthing(self) -> bool:
-        """Whether the segment is one object, found by a box."""
+        """Whether the segment is one detected object (COCO's term for countable classes)."""
         return self.score is not None
 
 
@@ -175,9 +175,9 @@ def margins_from_class_map(class_map: ClassMap, config: InstanceConfig = DEFAULT
 def merge_panoptic(instances: Instances, class_map: ClassMap, config: InstanceConfig = DEFAULT_CONFIG) -> Panoptic:
     """Merge instances and class map into one segment for every pixel.
 
-    Of several detections a pixel goes to the best one of the class map's class there, else to the best one. A class
-    without any box becomes one segment of its remaining pixels, unless it is tiny. Pixels of a class that has boxes
-    but outside of all of them become background.
+    A pixel in several masks goes to the detection with the highest score among those of the class map's class there,
+    or among all if there are none. A class without a box becomes one segment of its remaining pixels, unless it is
+    tiny. Pixels of a class that has boxes become background outside of all masks.
 
     Args:
         instances: Masks of the detections.
@@ -210,7 +210,7 @@ def _assign_pixels(instances: Instances, order: Labels, class_map: ClassMap) -> 
         (rank, instances.crops[index], instances.crop_masks[index], instances.labels[index])
         for rank, index in enumerate(order, start=1)
     ]
-    for rank, crop, mask, _ in reversed(ranked):  # the best last, over the others
+    for rank, crop, mask, _ in reversed(ranked):  # the highest score last, over the others
         np.copyto(segmentation[crop], np.uint16(rank), where=mask)
     for rank, crop, mask, label in reversed(ranked):
         np.copyto(segmentation[crop], np.uint16(rank), where=mask & (class_map[crop] == label + 1))
@@ -218,8 +218,8 @@ def _assign_pixels(instances: Instances, order: Labels, class_map: ClassMap) -> 
 
 
 def _count_pixels(segmentation: NDArray[np.uint16], class_map: ClassMap, max_id: int) -> Labels:
-    """(max_id + 1, 256) pixels of each segment id and class map value."""
-    fits_uint16 = max_id < 256  # nearly always, and three times as fast
+    """Number of pixels (max_id + 1, 256) with each segment id and class map value."""
+    fits_uint16 = max_id < 256  # true for nearly all images, and three times as fast
     keys = (segmentation if fits_uint16 else segmentation.astype(np.int64)) << 8 | class_map
     return np.bincount(keys.ravel(), minlength=(max_id + 1) << 8).reshape(max_id + 1, 256)
 
@@ -279,12 +279,12 @@ def _interpolation_matrix(source_size: int, output_size: int, axis: slice) -> tu
 
 @lru_cache(maxsize=16)
 def _cached_source_indices(source_size: int, output_size: int) -> SourceIndices:
-    """Cached: all boxes of an image need the same."""
+    """`source_indices`, cached because all boxes of an image need the same."""
     return source_indices(source_size, output_size)
 
 
 def _crop_mask(margin: Floats, box: Floats, crop: Crop, config: InstanceConfig) -> Mask:
-    """The mask (h, w) of one box, grown to fill the box; the inscribed ellipse if next to nothing is found."""
+    """The mask (h, w) of one box, grown to fill it; the inscribed ellipse if it is below `min_mask_area`."""
     best_fill, best_logit = -np.inf, config.grow_logits[0]
     row_maxima, column_maxima = margin.max(1), margin.max(0)
     for logit in config.grow_logits:

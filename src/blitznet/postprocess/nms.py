@@ -13,7 +13,7 @@ from blitznet.core.arrays import Boxes, Flags, Labels, Scores
 from blitznet.core.spec import PostprocessConfig
 
 MODEL = Path(__file__).with_name("nms.onnx")
-"""the operator as a model file; a test builds it and compares"""
+"""the operator as a model file; a test rebuilds and compares it"""
 _ONNXRUNTIME_LOG_ERRORS = 3
 
 DetectionArrays = tuple[Boxes, Scores, Labels]
@@ -21,7 +21,7 @@ DetectionArrays = tuple[Boxes, Scores, Labels]
 
 
 def nms_top_k(boxes: Boxes, scores: Scores, labels: Labels, config: PostprocessConfig) -> DetectionArrays:
-    """NMS within each class, then the best `max_detections` of all, scores descending.
+    """NMS within each class, then the `max_detections` highest scores of all classes, descending.
 
     Args:
         boxes: (N, 4) x1 y1 x2 y2.
@@ -42,8 +42,8 @@ def batched_nms(boxes: Boxes, labels: Labels, *, iou_threshold: float, max_detec
     Args:
         boxes: (N, 4) x1 y1 x2 y2, scores descending within a class.
         labels: (N,), ascending.
-        iou_threshold: A box is removed if its IoU with a better one of its class that was kept is greater.
-        max_detections: Boxes kept of each class, at most.
+        iou_threshold: A box is removed if its IoU with a kept box of its class is greater.
+        max_detections: Maximum number of boxes to keep of each class.
 
     Returns:
         (N,) bool, the boxes to keep.
@@ -72,7 +72,7 @@ def batched_nms(boxes: Boxes, labels: Labels, *, iou_threshold: float, max_detec
 
 @cache
 def _session() -> Any:
-    """A session with one thread: the operator is too small to share."""
+    """A session with one thread: the operator is too small for several."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

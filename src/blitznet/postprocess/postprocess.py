@@ -36,7 +36,7 @@ def postprocess(
         size: (H, W) of the original image, pixels.
         input_size: (h, w) of the network's input. Default: the spec's.
         config: Thresholds. Default: the spec's.
-        class_map: Whether the result gets a segmentation, if the model has that head. It is computed on first access.
+        class_map: Whether the result has a segmentation, if the model has that head. It is computed on first access.
         image: The image, kept in the result for `Result.save`.
 
     Raises:
@@ -68,7 +68,7 @@ def _decode(outputs: Outputs, index: int, spec: Spec, input_size: Size, config: 
 
 
 def _segmentation(outputs: Outputs | NmsOutputs, index: int, spec: Spec, size: Size) -> Segmentation | None:
-    """The segmentation of one image; of a batch it copies its part, so that the rest can be freed."""
+    """The segmentation of one image; its array is copied out of a batch, so that the batch can be freed."""
     if isinstance(outputs, NmsOutputs):
         if outputs.class_map is None:
             return None
@@ -87,6 +87,6 @@ def _anchors(spec: Spec, input_size: Size, *, count: int) -> Floats:
     if len(anchors) != count:
         raise ModelError(
             f"{spec.name}: expected outputs for {len(anchors)} anchors of a {input_size[1]}x{input_size[0]} input, "
-            f"got {count}; the file's spec is of another network, export the model again"
+            f"got {count}; the spec in the file is that of another network; export the model again"
         )
     return anchors

@@ -31,16 +31,19 @@ _JPEG_QUALITY = 92
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A class for every pixel of one image, and its confidence and logits where they are known.
+    """The class of every pixel of one image, and its confidence and logits where they are known.
 
-    Each is computed on first access and kept: upsampling to a large image takes longer than the network.
+    Each is computed on first access and cached: upsampling to a large image takes longer than the network.
     """
 
     size: tuple[int, int]
     """(H, W) of the image"""
     compute_class_map: Callable[[], ClassMap]
+    """returns `class_map`"""
     compute_confidence: Callable[[], Floats] | None = None
+    """returns `confidence`; None if it is unknown"""
     compute_logits: Callable[[], Floats] | None = None
+    """returns `logits`; None if they are unknown"""
 
     @classmethod
     def from_class_map(cls, class_map: ClassMap) -> "Segmentation":
@@ -57,7 +60,7 @@ class Segmentation:
     def from_deferred_logits(
         cls, compute_logits: Callable[[], Floats], size: tuple[int, int], temperature: float = 1.0
     ) -> "Segmentation":
-        """The same of logits that are computed on first use."""
+        """`from_logits` of logits that are computed on first use."""
         logits = cache(compute_logits)
         return cls(
             size,
@@ -115,9 +118,9 @@ class Result:
     size: tuple[int, int]
     """(H, W) of the upright image"""
     segmentation: Segmentation | None = None
-    """None if the model has no segmentation head or none was requested"""
+    """class of every pixel; None if the model has no segmentation head or none was requested"""
     image: ImageSource | None = None
-    """the predicted image, for `save` and `show`; decoded when needed"""
+    """the input image, for `save` and `show`; decoded when needed"""
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -152,7 +155,7 @@ class Result:
     @overload
     def __getitem__(self, index: slice | Flags | NDArray[np.intp]) -> "Result": ...
     def __getitem__(self, index: int | slice | Flags | NDArray[np.intp]) -> "Detection | Result":
-        """One detection of an integer; a Result with the same segmentation of a slice, mask (N,) or index array."""
+        """A Detection for an integer; for a slice, mask (N,) or index array a Result with the same segmentation."""
         if isinstance(index, int | np.integer):
             x1, y1, x2, y2 = self.boxes[index].tolist()
             label = int(self.labels[index])
@@ -179,7 +182,7 @@ class Result:
     def instances(self) -> Instances:
         """The pixels of each detection.
 
-        Low-scoring boxes take pixels from others: call `filter(min_score=0.3)` before.
+        Low-scoring boxes take pixels from others: call `filter(min_score=0.3)` first.
 
         Raises:
             UsageError: The result has no segmentation.
@@ -194,7 +197,7 @@ class Result:
     def panoptic(self) -> Panoptic:
         """One segment for every pixel: a detection, or a class of the class map without one.
 
-        Call `filter(min_score=0.3)` before, as for `instances`.
+        Call `filter(min_score=0.3)` first, as for `instances`.
 
         Raises:
             UsageError: The result has no segmentation.
@@ -226,7 +229,9 @@ class Result:
             try:
                 annotated.save(path, quality=_JPEG_QUALITY)
             except ValueError as error:
-                raise UsageError(f"{path}: expected the suffix of an image format, such as .jpg or .png") from error
+                raise UsageError(
+                    f"{path}: expected the suffix of an image format, such as .jpg or .png, got '{Path(path).suffix}'"
+                ) from error
 
     def show(self) -> None:
         """Open the annotated image in the system's viewer. Raises UsageError if the result has no image."""

@@ -14,13 +14,13 @@ from blitznet.core.arrays import ClassMap, Floats, Size
 from blitznet.postprocess.bilinear import Indices, source_indices
 
 _CHUNK_PIXELS = 1 << 20
-"""pixels computed at a time, which limits the memory"""
+"""maximum number of pixels computed at once, which limits the memory"""
 _TOLERANCE = 1e-5
-"""as a fraction of the largest logit: more than rounding errors"""
+"""slack of comparisons, as a fraction of the largest logit: more than rounding errors"""
 
 
 def upsample_argmax(logits: Floats, size: Size) -> ClassMap:
-    """Upsample logits bilinearly and take the best class of each pixel (reference 7.6).
+    """Upsample logits bilinearly and take the best class of each pixel.
 
     Args:
         logits: (C, h, w) segmentation logits, background first.
@@ -44,13 +44,13 @@ class _SelectedCells(NamedTuple):
     """One axis of n selected cells: their corners, and the output pixels between them."""
 
     low: Indices
-    """(n,)"""
+    """(n,) source pixel before"""
     high: Indices
-    """(n,)"""
+    """(n,) source pixel after"""
     pixel: Indices
-    """(n, r), the last repeated in cells with fewer than r"""
+    """(n, r) output pixels; the last is repeated in cells with fewer than r"""
     weight: Floats
-    """(n, r) of the high corner"""
+    """(n, r) weight of the high corner"""
 
 
 class _AxisCells(NamedTuple):
@@ -63,7 +63,7 @@ class _AxisCells(NamedTuple):
     first: Indices
     """(h,) first output pixel of each cell"""
     length: Indices
-    """(h,) output pixels of each cell"""
+    """(h,) number of output pixels in each cell"""
 
     @classmethod
     def of(cls, source_size: int, output_size: int) -> "_AxisCells":
@@ -73,7 +73,7 @@ class _AxisCells(NamedTuple):
         return cls(low, weight, bounds[:-1], np.diff(bounds))
 
     def select(self, cells: Indices) -> _SelectedCells:
-        """Corners and pixels of some cells (n,)."""
+        """Corners and pixels of the cells (n,) with these indices."""
         pixel = np.minimum(np.arange(self.length.max()), self.length[cells, None] - 1) + self.first[cells, None]
         return _SelectedCells(cells, np.minimum(cells + 1, len(self.first) - 1), pixel, self.weight[pixel])
 
@@ -119,7 +119,7 @@ def _compute_cells(class_map: ClassMap, logits: Floats, rows: _SelectedCells, co
 
 
 def _possible_channels(corners: Floats) -> tuple[Indices, Indices, Indices]:
-    """Cell, channel and rank of the channel within its cell, for all channels that may win in a cell (C, 4, n).
+    """Cell, channel and its rank in the cell, of all channels that may win in a cell, from corners (C, 4, n).
 
     A channel cannot win if all its corners are below the lowest corner of another.
     """
