@@ -23,7 +23,7 @@ def test_cache_folder_is_none_if_it_cannot_be_created(tmp_path: Path, monkeypatc
 
 def test_cache_folder_deletes_the_oldest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("blitznet.runtime.cache.LIMIT", 25)
+    monkeypatch.setattr("blitznet.runtime.cache.MAX_BYTES", 25)
     folder = cache_folder("openvino")
     assert folder is not None
     for age, name in enumerate(("new", "middle", "old")):

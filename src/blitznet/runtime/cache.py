@@ -3,22 +3,22 @@
 import os
 from pathlib import Path
 
-LIMIT = 2**30
-"""bytes in one folder; the oldest files beyond are deleted"""
+MAX_BYTES = 2**30
+"""maximum bytes of the files in one folder; the oldest beyond it are deleted"""
 
 
 def cache_folder(engine: str) -> Path | None:
     """The folder of one engine's compiled models, under $XDG_CACHE_HOME or ~/.cache.
 
     Returns:
-        The folder; None if it cannot be written. That is no error, because the cache only saves a second.
+        The folder; None if it cannot be written, which is not an error: the cache only saves a second.
     """
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(base) / "blitznet" / engine
         folder.mkdir(parents=True, exist_ok=True)
         _delete_oldest(folder)
-    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         return None
     return folder if os.access(folder, os.W_OK) else None
 
@@ -29,5 +29,5 @@ def _delete_oldest(folder: Path) -> None:
     total = 0
     for file in files:
         total += file.stat().st_size
-        if total > LIMIT:
+        if total > MAX_BYTES:
             file.unlink(missing_ok=True)

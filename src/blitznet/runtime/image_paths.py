@@ -36,7 +36,7 @@ def _expand(source: str | Path) -> list[Path]:
         if not path.exists():
             raise DataError(f"{source}: expected an image, a folder or a glob, got a path that does not exist")
         return [path]
-    images = _only_images(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207 - Path's needs a root
+    images = _only_images(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207 - Path.glob needs a root
     if not images:
         raise DataError(f"{source}: expected a glob that matches images ({', '.join(IMAGE_SUFFIXES)}), got no match")
     return images

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 _BYTES = 16 * 2**20
-"""more than all arrays of one image"""
+"""size of the block to free, larger than all arrays of one image"""
 
 
 @cache

@@ -73,7 +73,7 @@ def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
 
     providers = execution_providers(name, onnxruntime.get_available_providers())
     options = session_options(threads)
-    # Idle threads spin while the network runs, which is fastest, but stop after it, so that others can run.
+    # Idle threads spin while the network runs, which is fastest, and stop after it, which frees the processors.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
@@ -83,7 +83,7 @@ def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
 
 
 def execution_providers(name: OnnxName, available: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Onnxruntime's providers and their options; each operator runs on the first that supports it.
+    """Execution providers of onnxruntime and their options; each operator runs on the first that supports it.
 
     Raises:
         UsageError: The engine's provider is not available.
@@ -94,7 +94,7 @@ def execution_providers(name: OnnxName, available: list[str]) -> list[tuple[str,
             f"engine: expected one that this onnxruntime supports ({engines}), got {name}; install onnxruntime-gpu"
         )
     cpu: tuple[str, dict[str, Any]] = (_PROVIDERS["onnxruntime"], {})
-    cuda: tuple[str, dict[str, Any]] = (_PROVIDERS["onnxruntime-cuda"], {"use_tf32": 0})  # full float32
+    cuda: tuple[str, dict[str, Any]] = (_PROVIDERS["onnxruntime-cuda"], {"use_tf32": 0})  # full float32 precision
     if name == "onnxruntime":
         return [cpu]
     if name == "onnxruntime-cuda":

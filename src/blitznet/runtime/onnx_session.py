@@ -1,9 +1,10 @@
-"""onnxruntime's session options."""
+"""Session options of onnxruntime."""
 
 from pathlib import Path
 from typing import Any
 
 _LOG_ERRORS = 3
+"""onnxruntime's severity level of errors"""
 
 
 def session_options(threads: int, *, basic_optimization: bool = False, save_optimized: Path | None = None) -> Any:

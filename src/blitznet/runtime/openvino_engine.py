@@ -21,23 +21,23 @@ from blitznet.runtime.engine import INPUT_NAME
 from blitznet.runtime.threads import replica_threads, resolve_threads
 
 SUFFIX = ".openvino"
-"""of a zip with the two files that OpenVINO writes, and the spec"""
+"""suffix of a zip with the two files that OpenVINO writes, and the spec"""
 GRAPH, WEIGHTS, SPEC = "model.xml", "model.bin", "spec.json"
-"""names in the zip"""
+"""names of the files in the zip"""
 _MAX_COMPILED = 6
-"""batch sizes whose compiled models are kept: 1, a full batch, the rest, and powers of 2 of the server"""
+"""maximum number of compiled batch sizes: 1, a full and a last batch, and the server's powers of 2"""
 
 
 class OpenVinoEngine:
     """Runs an `.onnx` or `.openvino` file of `blitznet export` on the CPU.
 
-    The network is compiled for each batch size: one of dynamic size takes a sixth longer.
+    The network is compiled for each batch size: with a dynamic size it takes a sixth longer.
     """
 
     name = "openvino"
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
-        """Open a model file and compile it for one image, or load that from the user's cache folder.
+        """Open a model file and compile it for one image, or load the compiled model from the user's cache folder.
 
         Args:
             path: The file.
@@ -58,7 +58,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": count,
             "INFERENCE_PRECISION_HINT": inference_precision(self._spec.precision),
-            "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same processors; no gain for one
+            "ENABLE_CPU_PINNING": False,  # would pin two processes to the same processors, and gains nothing for one
         }
         self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, least recently used first
         self._replicas: tuple[OpenVinoEngine, ...] = ()
@@ -93,6 +93,7 @@ class OpenVinoEngine:
         return replica
 
     def _request(self, batch: int) -> Any:
+        """The inference request of the model compiled for one batch size."""
         if batch not in self._requests:
             self._requests[batch] = self._compile(batch).create_infer_request()
             if len(self._requests) > _MAX_COMPILED:
@@ -115,8 +116,8 @@ class OpenVinoEngine:
 
 def inference_precision(precision: Precision) -> str:
     """OpenVINO's precision hint for a model's precision."""
-    # For int8 it concerns the operators that stay in float. They run in bfloat16 on processors that support it, which
-    # takes a twelfth less time and changes less than the quantization did.
+    # For int8 the hint applies to the operators that stay in float. They run in bfloat16 on processors that support it,
+    # which takes a twelfth less time and changes less than the quantization did.
     if precision == "int8":
         return "bf16" if "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     return "bf16" if precision == "bfloat16" else "f32"
@@ -141,7 +142,7 @@ def import_openvino() -> ModuleType:
     Raises:
         MissingExtra: openvino is not installed.
     """
-    # openvino reports each import over the network by openvino_telemetry, and works without that module.
+    # openvino reports each import over the network through openvino_telemetry, and works without that module.
     cast("dict[str, ModuleType | None]", sys.modules).setdefault("openvino_telemetry", None)
     try:
         import openvino
@@ -155,10 +156,10 @@ def _read_onnx(path: Path) -> tuple[Any, str | None]:
     """The network, and the spec's JSON or None."""
     from openvino.frontend import FrontEndManager
 
-    # By name: to detect the format, OpenVINO tries all of its frontends, and they print their errors.
+    # By name: to detect the format, OpenVINO would try all of its frontends, which print their errors.
     frontend = FrontEndManager().load_by_framework("onnx")
     model = _translate_errors(path, lambda: frontend.convert(frontend.load(str(path))))
-    metadata = model.get_rt_info()["framework"] if model.has_rt_info("framework") else {}  # of the ONNX file
+    metadata = model.get_rt_info()["framework"] if model.has_rt_info("framework") else {}  # metadata of the ONNX file
     return model, str(model.get_rt_info(["framework", METADATA_KEY]).value) if METADATA_KEY in metadata else None
 
 

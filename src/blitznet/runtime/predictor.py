@@ -18,11 +18,11 @@ from blitznet.runtime.preprocess import ImageInput, ModelInput, preprocess
 from blitznet.runtime.stream import StreamResult, run_stream
 
 _LONG_SOURCE = 64
-"""images of a source for which loading replicas of the network pays off"""
+"""number of images from which loading replicas of the network pays off"""
 
 
 class BasePredictor(ABC):
-    """Predicts images, batches and streams by `preprocess` and `infer`. It keeps no state between calls."""
+    """Predicts images, batches and streams with `preprocess` and `infer`; keeps no state between calls."""
 
     def __init__(self, engine: Engine, config: PostprocessConfig | None = None) -> None:
         """Predict with an engine; `config` replaces the spec's thresholds."""
@@ -64,7 +64,7 @@ class BasePredictor(ABC):
             image: A path, the bytes of a file, an (H, W, 3) uint8 RGB array, a Pillow image or an ImageSource.
             min_score: Minimum score of detections, 0..1. Default: the config's, which is close to 0 as evaluation
                 needs it; 0.5 is a good value for display.
-            class_map: Whether the result has a segmentation, if the model has that head.
+            class_map: Whether the result has a segmentation, if the model has a segmentation head.
 
         Returns:
             Boxes in pixels of the image and a lazy segmentation of its size.
@@ -101,8 +101,8 @@ class BasePredictor(ABC):
             batch: Images that go through the network together.
             min_score: Minimum score of detections, 0..1. Default: the config's.
             class_map: Whether results have a segmentation.
-            throughput: Run a replica of the engine on each thread: more images per second, higher latency. Default:
-                only for sources of 64 images or more, or of unknown length.
+            throughput: Whether to run a replica of the engine on each thread: more images per second, higher latency.
+                Default: only for sources of 64 images or more, or of unknown length.
 
         Raises:
             UsageError: batch or min_score is out of range.
@@ -119,7 +119,7 @@ class BasePredictor(ABC):
     def config_for(self, min_score: float | None) -> PostprocessConfig:
         """The config with a higher score threshold, which equals filtering the result by `min_score` but is faster.
 
-        NMS and top-k remove a box only because of better ones, so boxes below `min_score` have no influence.
+        NMS and top-k remove a box only because of higher scores, so boxes below `min_score` have no influence.
 
         Raises:
             UsageError: min_score is not within 0..1.
@@ -128,7 +128,7 @@ class BasePredictor(ABC):
             return self.config
         if not 0 <= min_score <= 1:
             raise UsageError(f"min_score: expected 0 to 1, got {min_score}")
-        below = float(np.nextafter(np.float32(min_score), np.float32(-1)))  # scores must be above the threshold
+        below = float(np.nextafter(np.float32(min_score), np.float32(-1)))  # scores equal to the threshold are dropped
         return replace(self.config, score_threshold=max(self.config.score_threshold, below))
 
 

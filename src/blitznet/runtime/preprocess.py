@@ -22,7 +22,7 @@ class ImageTile:
     pixels: RGBArray
     """(h, w, 3) uint8 RGB"""
     box: tuple[float, float, float, float]
-    """x1 y1 x2 y2 in pixels of the image"""
+    """x1 y1 x2 y2 of the part, pixels of the image"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,7 @@ class ModelInput:
     image: ImageSource | None = None
     """the original, for `Result.image`"""
     tiles: tuple[ImageTile, ...] = ()
-    """of sliced inference only"""
+    """tiles for sliced inference; empty otherwise"""
 
 
 def as_image_source(image: ImageInput) -> ImageSource:
@@ -45,7 +45,7 @@ def as_image_source(image: ImageInput) -> ImageSource:
 
 
 def preprocess(image: ImageInput, spec: Spec) -> ModelInput:
-    """Resize an image to the spec's input size; the aspect ratio is not kept (reference 2).
+    """Resize an image to the spec's input size; the aspect ratio is not kept.
 
     Raises:
         DataError: The image cannot be read.

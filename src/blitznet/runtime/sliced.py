@@ -1,7 +1,7 @@
 """SlicedPredictor: sliced inference, for small objects in large images.
 
 The network runs on the whole image and on a grid of overlapping tiles. Boxes of all of them go through one NMS,
-without those that an inner edge of a tile cuts. Segmentation logits are averaged with weights that fall towards the
+except those that an inner edge of a tile cuts. Segmentation logits are averaged with weights that fall towards the
 inner edges of a tile, which leaves no seams. Compare SAHI (Akyon et al., 2022) and supervision's InferenceSlicer.
 """
 
@@ -28,9 +28,9 @@ OVERLAP = 0.25
 _CUT_MARGIN = 0.01
 """distance to an inner edge, as a fraction of the tile, below which a box counts as cut"""
 _MIN_WEIGHT = 1e-3
-"""weight of a tile's logits at its inner edges; above 0, so that the sum of weights is"""
+"""weight of a tile's logits at its inner edges; above 0, so weights never sum to 0"""
 _EDGE_TOLERANCE = 1e-3
-"""pixels"""
+"""distance in pixels below which an edge of a tile is one of the image, not an inner edge"""
 
 
 class SlicedPredictor(BasePredictor):
@@ -138,7 +138,7 @@ def _spans(length: int, count: int, overlap: float) -> list[tuple[float, float]]
 
 
 def _to_image(detections: DetectionArrays, tile: Floats, size: Size) -> DetectionArrays:
-    """Boxes as fractions of a tile (x1 y1 x2 y2) in pixels of the image, without those that an inner edge cuts."""
+    """Scale boxes from fractions of a tile (x1 y1 x2 y2) to pixels of the image; drop those that an inner edge cuts."""
     boxes, scores, labels = detections
     inner = tile > 0
     inner[2:] = tile[2:] < np.array((size[1], size[0])) - _EDGE_TOLERANCE
@@ -160,7 +160,7 @@ def blend_logits(maps: Sequence[Floats], boxes: Boxes, size: Size) -> Floats:
     """Blend the segmentation logits of overlapping tiles into one map, at the resolution of the smallest tile.
 
     Args:
-        maps: (C, h', w') of each tile.
+        maps: Logits (C, h', w') of each tile, background first.
         boxes: (n, 4) x1 y1 x2 y2 of the tiles, in pixels of the image.
         size: (H, W) of the image.
 

@@ -5,7 +5,7 @@ uses the results meanwhile; the class map is computed there, on first access. Pi
 the GIL. The queues between the steps are bounded, so at most `max_in_flight(batch, workers)` images are in memory,
 however slow the caller is.
 
-Several workers run replicas of the network, each best on a single thread: two threads that share a small network
+Several workers run replicas of the network, ideally on a single thread each: two threads that share a small network
 wait for each other, so two replicas give 1.4 times the images per second, at a higher latency.
 """
 
@@ -29,7 +29,7 @@ Worker = Callable[[Sequence[ModelInput]], Sequence[Result]]
 """predicts a batch; called from one thread at a time"""
 
 _MAX_DECODERS = 4
-"""more threads only wait for the network"""
+"""maximum number of decoding threads; more only wait for the network"""
 _POLL_SECONDS = 0.05
 """interval at which a waiting thread checks whether the stream was closed"""
 
@@ -41,9 +41,11 @@ class StreamResult:
     source: ImageInput
     """the item of the source"""
     result: Result | None
+    """the prediction; None for an image that cannot be read"""
     error: BlitzNetError | None
+    """the reason for which the image cannot be read, else None"""
     seconds: float
-    """decoding, and the image's share of inference and post-processing; without waiting"""
+    """seconds of decoding and the image's share of inference and post-processing, without waiting"""
 
 
 def run_stream(
@@ -158,7 +160,7 @@ class _Failure:
 
 
 _ItemQueue = Queue[_Item[Item] | _Failure | None]
-"""None marks the end"""
+"""items of a source; None marks the end"""
 
 
 def _read_ahead(items: Iterable[Item], length: int, closed: Event) -> Generator[Item, None, None]:
@@ -194,6 +196,7 @@ def _fill(queue: _ItemQueue[Item], items: Iterable[Item], closed: Event) -> None
 
 
 def _get(queue: _ItemQueue[Item], closed: Event) -> _Item[Item] | _Failure | None:
+    """Get an item; None at the end, or if the stream was closed meanwhile."""
     while not closed.is_set():
         try:
             return queue.get(timeout=_POLL_SECONDS)

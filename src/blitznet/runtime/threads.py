@@ -10,11 +10,11 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """a container's CPU limit: `200000 100000` is two processors, `max 100000` no limit"""
 
 _MAX_REPLICAS = 8
-"""each holds the weights; and Python's part of an image, a fifth of the time, runs one at a time (GIL)"""
+"""maximum number of replicas: each has its own weights, and they share the GIL for a fifth of an image's time"""
 
 
 def resolve_threads(threads: int | None) -> int:
-    """The requested number of threads; one for each available processor for None.
+    """The requested number of threads, or one for each available processor if None.
 
     Raises:
         UsageError: Fewer than 1 was requested.
@@ -25,21 +25,21 @@ def resolve_threads(threads: int | None) -> int:
 
 
 def replica_threads(threads: int) -> list[int]:
-    """Threads of each of the replicas that share so many: 1, or more beyond eight replicas."""
+    """Threads of each replica, from `threads` in total: 1 each, or more where that needs over eight replicas."""
     replicas = min(threads, _MAX_REPLICAS)
     return [threads // replicas] * replicas
 
 
 def available_threads() -> int:
     """Processors this process may use: its CPU affinity, limited by the container's quota."""
-    # With more threads than that they wait for each other, and an image takes many times as long.
+    # More threads than processors wait for each other, and an image takes many times as long.
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(affinity, _container_quota() or affinity)
 
 
 def _container_quota() -> int | None:
     try:
-        time, period = _CGROUP_QUOTA.read_text(encoding="ascii").split()
-        return max(1, ceil(int(time) / int(period)))
+        quota, period = _CGROUP_QUOTA.read_text(encoding="ascii").split()
+        return max(1, ceil(int(quota) / int(period)))
     except (OSError, ValueError, ZeroDivisionError):  # no container, no limit, or not Linux
         return None

@@ -70,10 +70,10 @@ def _mean(a: Floats, b: Floats) -> Floats:
 
 
 @lru_cache(maxsize=16)
-def mirrored_anchor_indices(layout: AnchorLayout, grids: tuple[Size, ...]) -> NDArray[np.intp]:
-    """(A,) for each anchor the index of the one in the horizontally mirrored cell, ordered as `generate_anchors`."""
+def mirrored_anchor_indices(layout: AnchorLayout, map_sizes: tuple[Size, ...]) -> NDArray[np.intp]:
+    """Index (A,) of the anchor in the horizontally mirrored cell, for anchors in the order of `generate_anchors`."""
     blocks, first = [], 0
-    for height, width in grids:
+    for height, width in map_sizes:
         index = np.arange(height * width * layout.num_anchors_per_cell).reshape(
             height, width, layout.num_anchors_per_cell
         )
