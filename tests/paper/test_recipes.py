@@ -1,4 +1,4 @@
-"""The paper's recipes: complete configs with the paper's schedules and data sets."""
+"""The paper's recipes: complete configs with the paper's schedules and datasets."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_common_options(name: str) -> None:
     assert not config.match_original
 
 
-def test_data_sets() -> None:
+def test_datasets() -> None:
     lists = {name: [parse_source(text) for text in paper_recipe(name).config.data] for name in PAPER_RECIPES}
     aug, boxes = lists["table4-joint"]
     assert (aug.split, aug.masks) == ("SegmentationAug/train", ("SegmentationClass", "SegmentationClassAug"))

@@ -27,9 +27,9 @@ def test_collate_lists_objects_with_their_image() -> None:
     batch = collate(samples)
     assert len(batch) == 3
     assert batch.ids == ("a", "b", "c")
-    assert batch.owner.tolist() == [0, 0, 2, 2, 2]
+    assert batch.image_index.tolist() == [0, 0, 2, 2, 2]
     for image in range(3):
-        own = batch.owner == image
+        own = batch.image_index == image
         np.testing.assert_array_equal(batch.boxes[own], samples[image].boxes)
         np.testing.assert_array_equal(batch.labels[own], samples[image].labels)
         np.testing.assert_array_equal(batch.crowd[own], samples[image].crowd)
@@ -41,7 +41,7 @@ def test_collate_keeps_types_and_shapes() -> None:
     assert (batch.images.dtype, batch.images.shape) == (torch.uint8, (2, 3, 6, 8))
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.boxes.dtype, batch.boxes.shape) == (torch.float32, (0, 4))
-    assert (batch.labels.dtype, batch.owner.dtype) == (torch.int64, torch.int64)
+    assert (batch.labels.dtype, batch.image_index.dtype) == (torch.int64, torch.int64)
     assert (batch.crowd.dtype, batch.crowd.shape) == (torch.bool, (0,))
     assert (batch.class_map.dtype, batch.class_map.shape) == (torch.uint8, (2, 3, 4))
     assert (batch.box_classes.dtype, batch.box_classes.shape) == (torch.bool, (2, 3))

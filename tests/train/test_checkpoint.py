@@ -23,30 +23,30 @@ Parts = tuple[BlitzNet, torch.optim.Optimizer, ModelEma]
 def make_parts(seed: int, spec: Spec = PAPER, *, trained: bool = True) -> Parts:
     torch.manual_seed(seed)
     net = build(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
-    optimizer, average = make_optimizer(net, TrainConfig()), ModelEma(net)
+    optimizer, ema = make_optimizer(net, TrainConfig()), ModelEma(net)
     if trained:
         for parameter in net.parameters():
             parameter.grad = torch.randn_like(parameter)
         optimizer.step()
-        average.update(net, 0.5)
-    return net, optimizer, average
+        ema.update(net, 0.5)
+    return net, optimizer, ema
 
 
 def tensors_of(parts: Parts) -> dict[str, torch.Tensor]:
-    net, optimizer, average = parts
+    net, optimizer, ema = parts
     return {
         **{f"net.{name}": value for name, value in net.state_dict().items()},
         **{f"optimizer.{name}": value for name, value in state_tensors(optimizer)},
-        **{f"average.{name}": value for name, value in average.net.state_dict().items()},
+        **{f"average.{name}": value for name, value in ema.net.state_dict().items()},
     }
 
 
 def test_load_restores_what_was_saved(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
-    net, optimizer, average = first = make_parts(0)
-    save_state(path, 41, net=net, optimizer=optimizer, average=average)
-    net, optimizer, average = second = make_parts(1, trained=False)
-    assert load_state(path, net=net, optimizer=optimizer, average=average) == 41
+    net, optimizer, ema = first = make_parts(0)
+    save_state(path, 41, net=net, optimizer=optimizer, ema=ema)
+    net, optimizer, ema = second = make_parts(1, trained=False)
+    assert load_state(path, net=net, optimizer=optimizer, ema=ema) == 41
     saved, loaded = tensors_of(first), tensors_of(second)
     assert saved.keys() == loaded.keys()
     assert all(torch.equal(value, loaded[name]) for name, value in saved.items())
@@ -59,19 +59,19 @@ def test_load_restores_what_was_saved(tmp_path: Path) -> None:
 def test_state_without_average(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     net, optimizer, _ = make_parts(0)
-    save_state(path, 1, net=net, optimizer=optimizer, average=None)
-    net, optimizer, average = make_parts(1)
-    assert load_state(path, net=net, optimizer=optimizer, average=None) == 1
+    save_state(path, 1, net=net, optimizer=optimizer, ema=None)
+    net, optimizer, ema = make_parts(1)
+    assert load_state(path, net=net, optimizer=optimizer, ema=None) == 1
     with pytest.raises(
         ModelError, match="expected the state of this network and optimizer, got another; choose another --out"
     ):
-        load_state(path, net=net, optimizer=optimizer, average=average)
+        load_state(path, net=net, optimizer=optimizer, ema=ema)
 
 
 def test_crash_while_writing_keeps_the_previous_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.safetensors"
-    net, optimizer, average = make_parts(0)
-    save_state(path, 1, net=net, optimizer=optimizer, average=average)
+    net, optimizer, ema = make_parts(0)
+    save_state(path, 1, net=net, optimizer=optimizer, ema=ema)
     before = path.read_bytes()
 
     def fail(descriptor: int) -> None:
@@ -79,25 +79,25 @@ def test_crash_while_writing_keeps_the_previous_state(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(UsageError, match=r"state\.safetensors: .*no space"):
-        save_state(path, 2, net=net, optimizer=optimizer, average=average)
+        save_state(path, 2, net=net, optimizer=optimizer, ema=ema)
     assert path.read_bytes() == before
 
 
 def test_state_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
-    net, optimizer, average = make_parts(0)
-    save_state(path, 1, net=net, optimizer=optimizer, average=average)
-    net, optimizer, average = make_parts(0, LITE)
+    net, optimizer, ema = make_parts(0)
+    save_state(path, 1, net=net, optimizer=optimizer, ema=ema)
+    net, optimizer, ema = make_parts(0, LITE)
     with pytest.raises(
         ModelError, match="expected the state of this network and optimizer, got another; choose another --out"
     ):
-        load_state(path, net=net, optimizer=optimizer, average=average)
+        load_state(path, net=net, optimizer=optimizer, ema=ema)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x20\0\0\0\0\0\0\0" + json.dumps({}).ljust(32).encode()])
 def test_other_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "state.safetensors"
     path.write_bytes(content)
-    net, optimizer, average = make_parts(0)
+    net, optimizer, ema = make_parts(0)
     with pytest.raises(ModelError, match=r"state\.safetensors: expected the state of a run, got an unreadable file"):
-        load_state(path, net=net, optimizer=optimizer, average=average)
+        load_state(path, net=net, optimizer=optimizer, ema=ema)

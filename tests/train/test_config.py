@@ -42,7 +42,7 @@ from blitznet.train.recipes import lite_config
         ),
         (
             {"freeze": ("encoder",), "train_only": ("detection",)},
-            "--freeze and --train-only exclude each other; give one of them",
+            "--freeze, --train-only: expected one of them, got both; remove one",
         ),
     ],
 )

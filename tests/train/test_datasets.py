@@ -1,4 +1,4 @@
-"""The data sets of a run: classes, leaks, frequencies."""
+"""The datasets of a run: classes, leaks, frequencies."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -36,7 +36,7 @@ def loader_inputs(tmp_path: Path) -> tuple[AugmentedDataset, EpochSampler]:
 
 
 def equal(first: Batch, second: Batch) -> bool:
-    tensors = ("images", "boxes", "labels", "owner", "crowd", "class_map", "box_classes", "mask_classes")
+    tensors = ("images", "boxes", "labels", "image_index", "crowd", "class_map", "box_classes", "mask_classes")
     return first.ids == second.ids and all(torch.equal(getattr(first, t), getattr(second, t)) for t in tensors)
 
 
@@ -74,7 +74,7 @@ def test_uneven_split_is_refused(loader_inputs: tuple[AugmentedDataset, EpochSam
 
 
 class MissingPackageDataset(MappedDataset):
-    """A data set whose samples need a package that is not installed."""
+    """A dataset whose samples need a package that is not installed."""
 
     def __getitem__(self, index: int) -> Sample:
         raise MissingExtra("reading SBD's .mat files", "sbd")

@@ -41,7 +41,7 @@ def batch_of(images: int, *, classes: int = 2, size: int = 2) -> Batch:
         images=torch.zeros(images, 3, 1, 1, dtype=torch.uint8),
         boxes=torch.zeros(0, 4),
         labels=torch.zeros(0, dtype=torch.int64),
-        owner=torch.zeros(0, dtype=torch.int64),
+        image_index=torch.zeros(0, dtype=torch.int64),
         crowd=torch.zeros(0, dtype=torch.bool),
         class_map=torch.full((images, size, size), IGNORE_INDEX, dtype=torch.uint8),
         box_classes=torch.ones(images, classes, dtype=torch.bool),

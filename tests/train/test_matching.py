@@ -32,7 +32,7 @@ def batch_of(
         images=torch.zeros(images, 3, 1, 1, dtype=torch.uint8),
         boxes=torch.tensor(flat, dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor(labels or [0] * len(flat), dtype=torch.int64),
-        owner=torch.repeat_interleave(torch.tensor([len(own) for own in boxes])),
+        image_index=torch.repeat_interleave(torch.tensor([len(own) for own in boxes])),
         crowd=torch.tensor(crowd or [False] * len(flat), dtype=torch.bool),
         class_map=torch.full((images, 1, 1), 255, dtype=torch.uint8),
         box_classes=torch.ones(images, classes, dtype=torch.bool),
@@ -50,16 +50,16 @@ def greedy(overlap: NDArray[Any]) -> list[int]:
     """The object of each anchor, -1 for none: all pairs by falling IoU, then remaining anchors from IoU 0.5 on."""
     objects, anchors = overlap.shape
     pairs = sorted((-overlap[t, a], t, a) for t in range(objects) for a in range(anchors) if overlap[t, a] > 0)
-    owner, matched = [-1] * anchors, set()
+    assigned, matched = [-1] * anchors, set()
     for _, t, a in pairs:
-        if t not in matched and owner[a] < 0:
-            owner[a] = t
+        if t not in matched and assigned[a] < 0:
+            assigned[a] = t
             matched.add(t)
     for a in range(anchors):
         best = int(overlap[:, a].argmax()) if objects else 0
-        if owner[a] < 0 and objects and overlap[best, a] >= 0.5:
-            owner[a] = best
-    return owner
+        if assigned[a] < 0 and objects and overlap[best, a] >= 0.5:
+            assigned[a] = best
+    return assigned
 
 
 def slow_labels(anchors: Tensor, batch: Batch) -> NDArray[Any]:
@@ -70,10 +70,10 @@ def slow_labels(anchors: Tensor, batch: Batch) -> NDArray[Any]:
         if not batch.box_classes[image].any():
             labels[image] = IGNORED
             continue
-        own = (batch.owner == image) & ~batch.crowd
-        owner = greedy(torch_boxes.iou(batch.boxes[own], corners).numpy())
-        regions = batch.boxes[(batch.owner == image) & batch.crowd].numpy()
-        for a, t in enumerate(owner):
+        own = (batch.image_index == image) & ~batch.crowd
+        assigned = greedy(torch_boxes.iou(batch.boxes[own], corners).numpy())
+        regions = batch.boxes[(batch.image_index == image) & batch.crowd].numpy()
+        for a, t in enumerate(assigned):
             corner = corners[a : a + 1].numpy()
             inside = numpy_boxes.intersection(regions, corner).max(initial=0) > numpy_boxes.area(corner)[0] / 2
             labels[image, a] = batch.labels[own][t] + 1 if t >= 0 else IGNORED if inside else 0
@@ -109,7 +109,7 @@ def check_positives(targets: Targets, anchors: Tensor, batch: Batch) -> None:
     flat = targets.labels.view(-1)
     assert targets.positives.tolist() == (flat > 0).nonzero().flatten().tolist()
     assert flat[targets.positives].tolist() == (batch.labels[targets.objects] + 1).tolist()
-    assert batch.owner[targets.objects].tolist() == (targets.positives // count).tolist()
+    assert batch.image_index[targets.objects].tolist() == (targets.positives // count).tolist()
     decoded = numpy_boxes.decode(targets.offsets.numpy(), anchors[targets.positives % count].numpy(), VARIANCES)
     np.testing.assert_allclose(decoded, batch.boxes[targets.objects], atol=1e-5)
 

@@ -46,7 +46,7 @@ class TableResult:
 def reproduce(
     plan: RunPlan, *, progress: Progress = no_progress, notify: Callable[[str], None] | None = None
 ) -> TableResult:
-    """Train the runs that are not finished yet, predict, and score.
+    """Train the runs that are not complete, store their predictions, and score them.
 
     Args:
         plan: The table, folders and seeds.
@@ -73,14 +73,14 @@ def train_and_predict(
     progress: Progress = no_progress,
     notify: Callable[[str], None] | None = None,
 ) -> None:
-    """Train a run and write its predictions for the evaluation sets, unless both are done already."""
+    """Train a run and write its predictions for the evaluation sets, unless both exist already."""
     folder, results = RunFolder(config.out), config.out / RESULTS
     folder.require_resumable(config)
     if results.exists() and _is_same_run(folder, config):
         return
     results.unlink(missing_ok=True)
     train(config, on_step=lambda step, _: progress(label, step, config.steps), notify=notify)
-    gc.collect()  # ends the run's workers before those of the next run are forked
+    gc.collect()  # ends the loader processes of this run before those of the next run are forked
     net, spec = load_model(folder.last)
     with init_distributed(config.device) as group:
         predictor = Predictor(TorchEngine(net.to(group.device), spec))

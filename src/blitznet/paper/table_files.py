@@ -33,8 +33,9 @@ class CsvRow:
     ours: float
     """mean over the seeds"""
     low: float
-    """of a score the lowest of the seeds, of a difference the low end of its 95 % interval"""
+    """lowest score of the seeds; low end of the 95 % interval of a difference"""
     high: float
+    """highest score of the seeds; high end of the 95 % interval of a difference"""
     seeds: int
 
 
@@ -80,7 +81,7 @@ def _paper_difference(reference: TableRow, row: TableRow, column: MetricColumn) 
 
 
 def to_csv(result: TableResult) -> str:
-    """One line for every number."""
+    """The table as CSV, one line for every number."""
     plan, text = result.plan, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow("table scale protocol kind row column paper ours low high seeds".split())
@@ -92,7 +93,7 @@ def to_csv(result: TableResult) -> str:
 
 
 def to_markdown(result: TableResult) -> str:
-    """The page with scores and differences."""
+    """The table as a Markdown page with scores and differences."""
     plan, table = result.plan, result.plan.table
     head = f"# {table.name}: {table.title}\n\n{_conditions(result)}\n\n## Scores, percent\n\n"
     differences = f"\n\n## Difference of {table.reference} to each row, points\n\n{_interval_note(plan.seeds)}\n\n"
@@ -123,7 +124,7 @@ def _join_counts(counts: set[int]) -> str:
 
 
 def _training_sets(table: PaperTable) -> str:
-    """The rows by their training sets."""
+    """The names of the rows, grouped by their training sets."""
     rows: dict[tuple[str, ...], list[str]] = {}
     for row in table.rows:
         rows.setdefault(row.config.data, []).append(row.name)
@@ -143,7 +144,7 @@ def _interval_note(seeds: int) -> str:
 
 
 def _score_table(result: TableResult) -> str:
-    """A row for each of the table; a column of the paper only where the paper has one."""
+    """A line for each row of the table; a metric has a column of the paper only if the paper has numbers for it."""
     scores = {(score.row, score.column): score for score in _scores(result)}
     table, titles = result.plan.table, ["row"]
     rows = [[row.name] for row in table.rows]

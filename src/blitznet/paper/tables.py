@@ -31,10 +31,10 @@ class MetricColumn:
     """A column of a table: a metric on an evaluation set."""
 
     name: str
-    """as in the paper"""
+    """title, as in the paper"""
     metric: Metric
     data: str
-    """the evaluation set, as in a config"""
+    """evaluation set, as in a config"""
 
     @property
     def task(self) -> Task:
@@ -83,9 +83,9 @@ class RunPlan:
 
     table: PaperTable
     folder: Path
-    """contains a folder for every run"""
+    """folder that contains a folder for every run"""
     root: Path
-    """contains the data sets"""
+    """folder of the datasets"""
     seeds: int = 1
     """runs of each row, with seeds 0, 1 ..."""
     protocol: LeakProtocol = "clean"
@@ -94,7 +94,7 @@ class RunPlan:
     """the encoder's state dict, for encoders without weights in the package"""
 
     def config(self, row: TableRow, seed: int) -> TrainConfig:
-        """The run of a row with a seed."""
+        """The config of a row's run with a seed."""
         is_clean = self.protocol == "clean"
         return replace(
             row.config,
@@ -218,7 +218,7 @@ def _small(name: TableName, config: Callable[[str, float], TrainConfig]) -> Call
 
 
 def _small_table1(_: float) -> PaperTable:
-    """Boxes only, with and without an upscale stream; the light network has one stride."""
+    """Detection only, with and without an upscale stream; the light network has one stride."""
     rows = [
         TableRow(
             name, replace(small_config(_masked(1), _BOXES, tasks=("detection",)), model=model), _PAPER["table1"][name]

@@ -13,7 +13,7 @@ from blitznet.data.train_sample import TrainSample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B images of one size. The objects of all images are in one list; `owner` is the image of each."""
+    """B images of one size. The T objects of all images are in one list; `image_index` has the image of each."""
 
     images: Tensor
     """(B, 3, h, w) uint8 RGB, channels last in memory"""
@@ -21,8 +21,8 @@ class Batch:
     """(T, 4) float32 x1 y1 x2 y2, fractions of the image"""
     labels: Tensor
     """(T,) int64 0..K-1"""
-    owner: Tensor
-    """(T,) int64 0..B-1, ascending"""
+    image_index: Tensor
+    """(T,) int64 0..B-1, ascending: index of the object's image"""
     crowd: Tensor
     """(T,) bool, regions that are neither object nor background"""
     class_map: Tensor
@@ -32,7 +32,7 @@ class Batch:
     mask_classes: Tensor
     """(B, K) bool, classes of which every pixel is labeled"""
     ids: tuple[str, ...]
-    """B image ids, for error messages"""
+    """ids of the B images, for error messages"""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,7 +58,7 @@ def collate(samples: Sequence[TrainSample]) -> Batch:
         images=torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2),
         boxes=torch.from_numpy(np.concatenate([sample.boxes for sample in samples])),  # (T, 4)
         labels=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
-        owner=torch.repeat_interleave(counts),
+        image_index=torch.repeat_interleave(counts),
         crowd=torch.from_numpy(np.concatenate([sample.crowd for sample in samples])),
         class_map=torch.from_numpy(np.stack([sample.class_map for sample in samples])),
         box_classes=torch.from_numpy(np.stack([sample.annotated_box_classes for sample in samples])),

@@ -163,10 +163,10 @@ class TrainConfig:
                 f"--anchor-scales: expected three increasing fractions such as 0.1 0.2 0.95, got {_words(scales)}"
             )
         if self.freeze and self.train_only:
-            raise UsageError("--freeze and --train-only exclude each other; give one of them")
+            raise UsageError("--freeze, --train-only: expected one of them, got both; remove one")
 
     def resolve_root(self, texts: tuple[str, ...]) -> tuple[str, ...]:
-        """The texts of data sets with {root} replaced."""
+        """The texts of datasets with {root} replaced."""
         return tuple(text.replace("{root}", str(self.root)) for text in texts)
 
     def to_json(self) -> str:
@@ -176,9 +176,10 @@ class TrainConfig:
         )
 
     def conflicts(self, stored: str) -> tuple[str, ...]:
-        """Fields in which this config would train differently from a stored one.
+        """Options with which this config would train differently from a stored one.
 
-        Length, speed, paths and reporting may change. Fields that the file lacks have their defaults.
+        Options of length, speed, paths and reporting may differ. Fields that the stored config lacks have their
+        defaults.
 
         Args:
             stored: A config as written by `to_json`.

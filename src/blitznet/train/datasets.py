@@ -1,4 +1,4 @@
-"""The data sets of a run: opened, mapped to the trained classes, checked for leaks, and sampled."""
+"""The datasets of a run: opened, mapped to the trained classes, checked for leaks, and sampled."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from blitznet.train.sampler import EpochSampler, list_entries, repeat_factors
 
 @dataclass(frozen=True, slots=True)
 class OpenedSet:
-    """A data set with its own classes."""
+    """An opened dataset under its own class names."""
 
     source: DatasetSource
     dataset: Dataset
@@ -30,21 +30,21 @@ class OpenedSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainData:
-    """The data sets of a run with the trained classes."""
+    """The datasets of a run under the trained classes."""
 
     training: Sequence[MappedDataset | PseudoMaskDataset]
     evaluation: list[MappedDataset]
     sampler: EpochSampler
-    """order of the training images"""
+    """sampler of the training images"""
     num_leaks: int
     """training images that are left out because evaluation sets contain them"""
 
 
 def open_all(texts: Sequence[str]) -> list[OpenedSet]:
-    """Open data sets.
+    """Open datasets under their own class names.
 
     Args:
-        texts: FORMAT:ROOT@SPLIT,option=value each.
+        texts: Dataset strings FORMAT:ROOT@SPLIT,option=value.
 
     Raises:
         DataError: A set does not exist, or has annotations that cannot be read.
@@ -56,7 +56,7 @@ def open_all(texts: Sequence[str]) -> list[OpenedSet]:
 
 
 def annotated_classes(opened: Sequence[OpenedSet]) -> tuple[str, ...]:
-    """The classes that the sets annotate, without duplicates and ignored classes, in their first spelling."""
+    """The classes that the sets annotate, without ignored ones; each once, in its first spelling."""
     names: dict[str, str] = {}
     for item in opened:
         ignored = {canonical(name) for name in item.source.ignore}
@@ -69,7 +69,7 @@ def annotated_classes(opened: Sequence[OpenedSet]) -> tuple[str, ...]:
 def prepare_data(
     training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], class_names: tuple[str, ...], config: TrainConfig
 ) -> TrainData:
-    """Map all sets to the trained classes and plan the sampling.
+    """Map all sets to the trained classes, check them for leaks, and make the sampler.
 
     Raises:
         DataError: Training and evaluation sets share images and the config neither drops nor allows them, or the
@@ -79,6 +79,7 @@ def prepare_data(
     train_sets, eval_sets = _with_masks(training, class_names, config.pseudo_masks), _mapped(evaluation, class_names)
     leaks: set[tuple[str, str]] = set()
     if config.drop_leaks:
+        # Swapped: `find_leaks` lists every shared image of its second argument, here the training images.
         leaks = {(leak.titles[1], leak.evaluation) for leak in find_leaks(eval_sets, train_sets)}
     elif not config.allow_leaks:
         refuse_leaks(train_sets, eval_sets)

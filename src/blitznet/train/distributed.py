@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 _TIMEOUT = timedelta(hours=3)
-"""of collective operations: the other processes wait while the main process evaluates"""
+"""timeout of collective operations; the other processes wait while the main process evaluates"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def make_network(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[Bli
 
 
 def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -> Spec:
-    """The model's spec with the changes that the run asks for."""
+    """The model's spec with the changes of the config: classes, tasks, encoder, fusion, anchors, size."""
     tasks = tuple(task for task in spec.tasks if task in config.tasks)
     if not tasks:
         raise UsageError(
@@ -96,7 +96,7 @@ def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:
-    """The origin of the weights for the spec: that of the initial model, then this run."""
+    """The text `provenance` of the spec: the origin of the initial model, then this run."""
     sources = [parse_source(text) for text in config.data]
     # only the last folder of a path, so that the model file reveals no paths
     sets = [f"{source.format}:{source.root.name}" + (f"@{source.split}" if source.split else "") for source in sources]

@@ -35,13 +35,13 @@ class AugmentedDataset(TorchDataset[TrainSample]):
 
 @dataclass(frozen=True, slots=True)
 class WorkerError:
-    """A user's error in a worker, as its type and message, because some errors have other constructors."""
+    """An error in a worker as its type and message; errors whose constructors differ cannot be pickled."""
 
     kind: type[BlitzNetError]
     message: str
 
     def to_exception(self) -> BlitzNetError:
-        """The exception to raise in the main process."""
+        """The exception to raise in the main process; its constructor is not called."""
         return self.kind.__new__(self.kind, self.message)
 
 

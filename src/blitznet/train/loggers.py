@@ -12,7 +12,7 @@ from blitznet.core.errors import MissingExtra, UsageError
 
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 PROJECT = "blitznet"
-"""experiment or project of the runs, unless an environment variable of the tracker names another"""
+"""MLflow's experiment; project in Weights & Biases, unless WANDB_PROJECT names another"""
 
 
 class ExperimentLogger(Protocol):

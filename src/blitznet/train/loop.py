@@ -1,6 +1,6 @@
-"""A training run from start to end: data sets, network, steps, evaluations, files.
+"""A training run from start to end: datasets, network, steps, evaluations, files.
 
-The run folder holds config.json, log.jsonl, tensorboard/, state.safetensors (the resumable state), last.safetensors
+The run folder contains config.json, log.jsonl, tensorboard/, state.safetensors (the resumable state), last.safetensors
 and best.safetensors (models), plot.png and predictions/. The same command resumes an interrupted run, and the result
 equals that of a run without interruption.
 """
@@ -129,10 +129,11 @@ def _require_valid_batch(config: TrainConfig, group: ProcessGroup) -> None:
 def _run_steps(
     run: Run, log: RunLog, interrupts: InterruptHandler, *, on_step: StepCallback | None, stop_after: int | None
 ) -> None:
-    """All remaining steps."""
+    """Run all remaining steps."""
     trainer, config, group = run.trainer, run.trainer.config, run.trainer.group
     if group.is_main_process and _evaluation_due(run, run.completed_steps) and not log.has_scores(run.completed_steps):
-        _evaluate(run, log, run.completed_steps, interrupts)  # the run was killed before, or had no evaluation set
+        # The run was interrupted before this evaluation, or had no evaluation sets until now.
+        _evaluate(run, log, run.completed_steps, interrupts)
     batches = make_batches(
         run.data.training, run.data.sampler, trainer.spec, config, group=group, first=run.completed_steps
     )

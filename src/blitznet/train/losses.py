@@ -16,7 +16,7 @@ from blitznet.train.batch import Batch
 from blitznet.train.matching import Targets
 
 _MIN_TEACHER_OBJECTNESS = 0.02
-"""anchors whose probability of an object is lower, by the teacher, have no distillation loss"""
+"""minimum probability of an object, by the teacher, of an anchor with a distillation loss"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,17 @@ class LossConfig:
     """Weights of the losses, and how negatives are mined."""
 
     negative_ratio: int = 3
-    """background anchors with a loss for each positive"""
+    """background anchors with a loss per positive anchor"""
     segmentation: float = 1.0
+    """weight of the segmentation loss in the sum"""
     classification: float = 1.0
+    """weight of the classification loss in the sum"""
     localization: float = 1.0
+    """weight of the localization loss in the sum"""
     distillation: float = 0.0
-    """weights in the sum"""
+    """weight of the distillation loss in the sum"""
     match_original: bool = False
-    """mine negatives as the original implementation: over the batch, at most A minus all positives"""
+    """whether to mine negatives as the original implementation: over the batch, at most A minus all positives"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +49,7 @@ class TeacherTargets:
 
 @dataclass(frozen=True, slots=True)
 class Normalizers:
-    """The counts that the sums are divided by."""
+    """The counts by which the summed losses are divided."""
 
     positives: int
     labeled_pixels: int
@@ -63,7 +66,7 @@ class Losses:
     """None without a teacher"""
     total: Tensor
     normalizers: Normalizers
-    """of this batch"""
+    """counts of this batch alone"""
 
     def to_floats(self) -> dict[str, float]:
         """The losses by name as numbers, for logs."""
@@ -143,7 +146,10 @@ def classification(logits: Tensor, targets: Targets, box_classes: Tensor, config
 
 @torch.no_grad()
 def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, config: LossConfig) -> Tensor:
-    """The background anchors with the highest loss: `negative_ratio` for each positive of an image, at least for one.
+    """The background anchors with the highest loss: `negative_ratio` per positive of an image.
+
+    An image without positives has as many negatives as one with a single positive. With `match_original` the anchors
+    are ranked over the whole batch, and a batch without positives has no negatives.
 
     Args:
         logits: (B, A, C).

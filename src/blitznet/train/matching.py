@@ -38,10 +38,11 @@ def match(
 ) -> Targets:
     """Match the objects of a batch to anchors.
 
-    An anchor is matched to the object of its highest IoU, from `threshold` on. Each object is also matched to its best
-    anchor with an IoU above 0, which takes precedence; of several objects with the same best anchor the one with the
-    highest IoU gets it, and the others try their next best. Anchors with more than half of their area in a crowd
-    region are ignored unless positive. All anchors of an image without annotated boxes are ignored.
+    An anchor is matched to the object with the highest IoU, if that is at least `threshold`. Each object is also
+    matched to its best anchor with an IoU above 0, which takes precedence. Of several objects with the same best
+    anchor the one with the highest IoU gets it, and the others take their next best. Anchors with more than half of
+    their area in a crowd region are ignored unless positive. All anchors of an image without annotated boxes are
+    ignored.
 
     Args:
         anchors: (A, 4) cx cy w h, fractions of the image.
@@ -54,9 +55,9 @@ def match(
     num_anchors = len(anchors)
     corners = to_corners(anchors)
     annotated = batch.box_classes.any(1)  # (B,)
-    usable = ~batch.crowd & annotated[batch.owner] & (area(batch.boxes) > 0)
+    usable = ~batch.crowd & annotated[batch.image_index] & (area(batch.boxes) > 0)
     objects = usable.nonzero().flatten()
-    first_anchor = batch.owner[objects] * num_anchors  # of each object's image
+    first_anchor = batch.image_index[objects] * num_anchors  # of each object's image
     overlap = iou(batch.boxes[objects], corners)  # (T, A)
 
     assigned = overlap.new_full((len(batch) * num_anchors,), -1, dtype=torch.int64)
@@ -107,7 +108,7 @@ def _best_anchors_original(overlap: Tensor, first_anchor: Tensor) -> tuple[Tenso
 
 
 def _is_best_of_slot(slot: Tensor, value: Tensor) -> Tensor:
-    """(N,) bool, whether each item has the highest value of its slot; the first of equal ones has."""
+    """(N,) bool, whether each item has the highest value of its slot (N,); of equal values the first one has it."""
     order = value.argsort(descending=True, stable=True)
     order = order[slot[order].argsort(stable=True)]
     ordered = slot[order]
@@ -121,4 +122,4 @@ def _ignore_crowds(labels: Tensor, batch: Batch, corners: Tensor) -> None:
     regions = batch.crowd.nonzero().flatten()
     mostly_inside = intersection(batch.boxes[regions], corners) > area(corners) / 2
     region, anchor = mostly_inside.nonzero(as_tuple=True)
-    labels[batch.owner[regions[region]], anchor] = IGNORED
+    labels[batch.image_index[regions[region]], anchor] = IGNORED

@@ -60,7 +60,8 @@ def frozen_modules(net: nn.Module, config: TrainConfig) -> frozenset[str]:
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer of a run; `set_learning_rate` sets its rate before each step."""
-    groups = parameter_groups(net, config)  # fused: one pass over each parameter, three times as fast as the loop
+    groups = parameter_groups(net, config)
+    # Fused optimizers pass over each parameter once, which is three times as fast as the loop.
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.lr, fused=True)
     if config.optimizer == "adamw":
@@ -85,7 +86,7 @@ def load_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torc
     """Load what `state_tensors` returned; the parameter groups stay unchanged.
 
     Raises:
-        ValueError: The state is of other parameters.
+        ValueError: The state belongs to other parameters.
     """
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():

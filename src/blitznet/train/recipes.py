@@ -1,6 +1,6 @@
-"""Recipes of the light model: its base training, and fine-tuning on own data.
+"""Recipes of the light model: its base training, and fine-tuning on your own data.
 
-Each recipe is a function that returns a complete config. {root} is the folder of the data sets (`--root`).
+Each recipe is a function that returns a complete config. {root} is the folder of the datasets (`--root`).
 """
 
 from collections.abc import Callable
@@ -19,15 +19,15 @@ class Recipe:
 
     config: TrainConfig
     source: str
-    """table of the paper, or ours"""
+    """table of the paper such as `Table 1`, or `ours`"""
     cost: str
     """hardware and time"""
     expected: str
-    """scores, of the paper or measured"""
+    """expected scores: the paper's, or measured ones"""
 
 
 def lite_config() -> TrainConfig:
-    """The plain light model, trained on images with five kinds of annotation."""
+    """The plain light model, trained on images with boxes, masks or both, of all classes or only some."""
     return TrainConfig(
         model="blitznet300-lite-plain",
         init="encoder",

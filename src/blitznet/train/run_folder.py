@@ -11,7 +11,7 @@ from blitznet.train.config import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The files of one run; run_log.py writes log.jsonl and tensorboard/."""
+    """The files of one run, besides those of run_log.py and loggers.py."""
 
     path: Path
 
@@ -37,16 +37,16 @@ class RunFolder:
 
     @property
     def best_score(self) -> Path:
-        """The sum of the best model's scores."""
+        """A text file with the sum of the best model's scores."""
         return self.path / "best.txt"
 
     @property
     def plot(self) -> Path:
-        """Losses and scores over the steps."""
+        """The plot of losses and scores over the steps."""
         return self.path / "plot.png"
 
     def predictions(self, step: int) -> Path:
-        """Some evaluation images with the predictions after a step."""
+        """A contact sheet of evaluation images with the predictions after a step."""
         return self.path / "predictions" / f"{step:07d}.jpg"
 
     def require_resumable(self, config: TrainConfig) -> None:

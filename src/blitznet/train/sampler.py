@@ -25,14 +25,14 @@ class SampleDraw:
 
 
 class EpochSampler:
-    """An endless sequence of shuffled epochs over all data sets.
+    """An endless sequence of shuffled epochs over all datasets.
 
     A sample occurs `frequencies[i]` times per epoch on average: its set's weight times its repeat factor. The
     fractional part is drawn anew for each epoch.
     """
 
     def __init__(self, entries: NDArray[np.int64], frequencies: NDArray[np.float64], seed: int) -> None:
-        """Entries (N, 2) are data set and index of each sample; frequencies are (N,)."""
+        """Entries (N, 2) are dataset and index of each sample; frequencies (N,) are occurrences per epoch."""
         assert len(entries) == len(frequencies), "one frequency for each sample"
         self.entries = entries
         self.frequencies = frequencies
@@ -59,7 +59,7 @@ class EpochSampler:
 
 
 def repeat_factors(occurrence: NDArray[np.bool_], threshold: float) -> NDArray[np.float64]:
-    """Repeat factor (N,) of each sample for its rarest class: max(1, sqrt(threshold / frequency)).
+    """Repeat factor (N,) of each sample by its rarest class: max(1, sqrt(threshold / frequency)).
 
     Source: LVIS, appendix B.2.
 
@@ -75,7 +75,7 @@ def repeat_factors(occurrence: NDArray[np.bool_], threshold: float) -> NDArray[n
 def list_entries(
     datasets: Sequence[Dataset], holdout: float, left_out: Collection[tuple[str, str]] = ()
 ) -> NDArray[np.int64]:
-    """(N, 2) data set and index of every sample that is not held out.
+    """(N, 2) dataset and index of every sample that is not held out.
 
     Args:
         datasets: All training sets.

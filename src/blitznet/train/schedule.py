@@ -1,4 +1,4 @@
-"""Schedules as functions of the step number; they have no state."""
+"""Learning rate and EMA decay as functions of the step number; they have no state."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Trainer: the network, optimizer and weight average of a run, and one step with them.
+"""Trainer: the network, optimizer and EMA of a run, and one step with them.
 
 `fit` trains in memory; loop.py adds the run folder, the log, evaluation and resuming.
 """
@@ -42,10 +42,10 @@ class Trainer:
     group: ProcessGroup
     spec: Spec
     net: BlitzNet
-    """the trained network"""
+    """the network that is trained"""
     model: nn.Module
     """the network as it is executed: wrapped for several processes, compiled"""
-    average: ModelEma | None
+    ema: ModelEma | None
     optimizer: torch.optim.Optimizer
     anchors: Tensor
     """(A, 4) cx cy w h, fractions of the image"""
@@ -53,20 +53,20 @@ class Trainer:
 
     @property
     def final_net(self) -> nn.Module:
-        """The network to evaluate and save: the weight average if there is one."""
-        return self.net if self.average is None else self.average.net
+        """The network to evaluate and save: the EMA if there is one."""
+        return self.net if self.ema is None else self.ema.net
 
     def load(self, path: Path) -> int:
         """Load a saved state; returns its step."""
-        return load_state(path, net=self.net, optimizer=self.optimizer, average=self.average)
+        return load_state(path, net=self.net, optimizer=self.optimizer, ema=self.ema)
 
     def save(self, folder: RunFolder, step: int) -> None:
         """Save the model, then the state; a run that is killed in between saves the model again."""
         save_model(folder.last, self.final_net, self.spec)
-        save_state(folder.state, step, net=self.net, optimizer=self.optimizer, average=self.average)
+        save_state(folder.state, step, net=self.net, optimizer=self.optimizer, ema=self.ema)
 
     def step(self, batches: Iterator[Batch], step: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Train on the next `accumulate` batches and update the average.
+        """Train on the next `accumulate` batches and update the EMA.
 
         Returns:
             The losses by name, and lr, images_per_second and data_time (seconds spent waiting for data).
@@ -86,24 +86,22 @@ class Trainer:
             group=self.group,
             teacher=self.teacher,
         )
-        if self.average is not None and config.ema is not None:
-            self.average.update(self.net, ema_decay(config.ema, step))
+        if self.ema is not None and config.ema is not None:
+            self.ema.update(self.net, ema_decay(config.ema, step))
         images_per_second = config.batch / (time.perf_counter() - start)
         return losses, {"lr": lr, "images_per_second": images_per_second, "data_time": data_time}
 
 
 def make_trainer(net: BlitzNet, spec: Spec, config: TrainConfig, group: ProcessGroup) -> Trainer:
-    """Move the network to its device in training mode, and make the optimizer and the average."""
+    """Move the network to its device in training mode, and make the optimizer and the EMA."""
     net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
     freeze(net, config)
-    average = ModelEma(net) if config.ema is not None else None
+    ema = ModelEma(net) if config.ema is not None else None
     optimizer = make_optimizer(net, config)
     model = wrap_model(net, config, group)
     anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy()
     teacher = SSDLiteTeacher(spec).to(group.device) if config.distillation is not None else None
-    return Trainer(
-        config, group, spec, net, model, average, optimizer, torch.from_numpy(anchors).to(group.device), teacher
-    )
+    return Trainer(config, group, spec, net, model, ema, optimizer, torch.from_numpy(anchors).to(group.device), teacher)
 
 
 def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Module:
@@ -155,7 +153,7 @@ def make_batches(
 
 
 def augmented(datasets: Sequence[Dataset], spec: Spec, config: TrainConfig) -> AugmentedDataset:
-    """The samples of data sets, augmented by the config's policy for the spec's network."""
+    """The samples of datasets, augmented by the config's policy for the spec's network."""
     stride = spec.network.segmentation_stride
     map_size = (-(-spec.size[0] // stride), -(-spec.size[1] // stride))
     return AugmentedDataset(datasets, POLICIES[config.policy], size=spec.size, map_size=map_size)
@@ -179,7 +177,7 @@ def fit(
         on_step: Called after each step with its number and losses; True stops the training.
 
     Returns:
-        The weight average if the config has one, else the network.
+        The network of the EMA if the config has one, else the network itself.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)

@@ -22,9 +22,9 @@ from blitznet.train.run_folder import RunFolder
 
 _NUM_IMAGES, _COLUMNS = 8, 4
 _MAX_SIZE = 420
-"""pixels, the longer side of an image on the contact sheet"""
+"""maximum length of the longer side of an image on the contact sheet, pixels"""
 _MIN_SCORE = 0.4
-"""of the boxes on the contact sheet"""
+"""minimum score of the boxes on the contact sheet"""
 
 
 def validate(
