@@ -121,7 +121,7 @@ class VoidMask:
         return values
 
 
-def test_annotate_sample_draws_stripes_on_void() -> None:
+def test_annotate_sample_draws_stripes_on_ignored_pixels() -> None:
     sample = Sample(
         id="toy",
         image=ImageSource(gray_image()),

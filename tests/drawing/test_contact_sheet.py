@@ -54,7 +54,7 @@ def test_tile_shows_boxes_and_class_map() -> None:
     assert (tile[145, 20] == 128).all()
 
 
-def test_class_map_of_void_alone_is_not_drawn() -> None:
+def test_class_map_of_ignored_pixels_only_is_not_drawn() -> None:
     assert (example_tile(ExampleStub(), VOC)[1][145, :40] == 128).all()
 
 
@@ -80,5 +80,8 @@ def test_long_titles_are_shortened() -> None:
 @pytest.mark.parametrize(("count", "columns"), [(0, 3), (2, 0)])
 def test_empty_contact_sheet_is_refused(count: int, columns: int) -> None:
     tiles = [("", np.zeros((4, 4, 3), np.uint8))] * count
-    with pytest.raises(BlitzNetError, match=f"contact sheet: expected tiles and columns, got {count} and {columns}"):
+    with pytest.raises(
+        BlitzNetError,
+        match=f"contact sheet: expected at least 1 tile and 1 column, got {count} tiles and {columns} columns",
+    ):
         contact_sheet(tiles, columns)

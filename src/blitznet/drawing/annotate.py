@@ -1,7 +1,7 @@
-"""Drawing of boxes with labels and of class maps, for predictions and for ground truth.
+"""Draw boxes with labels and class maps, of predictions and of ground truth.
 
 Line width and font size scale with the image. Lines have a dark rim, and a label's text is black or white, so both
-are readable on any image. Boxes and pixels of a class have the same color.
+are visible on any image. Boxes and pixels of a class have the same color.
 """
 
 import colorsys
@@ -25,16 +25,16 @@ Rectangle = tuple[float, float, float, float]
 """x1 y1 x2 y2, pixels"""
 
 GRAY: Color = (160, 160, 160)
-"""for void pixels and crowds"""
+"""color of ignored pixels and of crowds"""
 _RIM: Color = (0, 0, 0)
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""brightness of red, green and blue (ITU-R BT.601)"""
+"""weights of red, green and blue in the brightness (ITU-R BT.601)"""
 _MIN_LUMA = 0.42
-"""brightness of a class color, 0 black to 1 white"""
+"""minimum brightness of a class color, 0 black to 1 white"""
 _ALPHA = 0.45
 """opacity of the class map"""
-_VOID_ALPHA = 0.7
-"""opacity of the stripes on void pixels"""
+_IGNORED_ALPHA = 0.7
+"""opacity of the stripes on ignored pixels"""
 _OPACITY = np.full(256, round(255 * _ALPHA), np.uint8)
 """opacity, 0..255, of each value of a class map"""
 _OPACITY[[0, IGNORE_INDEX]] = 0
@@ -51,7 +51,7 @@ class BoxMark:
 
 
 class DrawableResult(Protocol):
-    """What `annotate` draws; `Result` has it."""
+    """What `annotate` draws, such as a `Result`."""
 
     @property
     def boxes(self) -> Boxes:
@@ -60,7 +60,7 @@ class DrawableResult(Protocol):
 
     @property
     def scores(self) -> Scores:
-        """(N,)."""
+        """(N,) 0..1."""
         ...
 
     @property
@@ -87,7 +87,7 @@ class DrawableResult(Protocol):
 def annotate(image: RGBArray, result: DrawableResult, track_ids: Sequence[int] = ()) -> RGBArray:
     """Draw a result on its image: class map, boxes, labels such as `dog 0.93`.
 
-    All detections are drawn; call `result.filter(min_score=...)` before to draw fewer.
+    All detections are drawn; call `result.filter(min_score=...)` first to draw fewer.
 
     Args:
         image: (H, W, 3) uint8 RGB; it is not changed.
@@ -112,7 +112,7 @@ def annotate(image: RGBArray, result: DrawableResult, track_ids: Sequence[int] =
 
 
 def annotate_sample(sample: Sample, class_names: tuple[str, ...]) -> RGBArray:
-    """Draw the ground truth on a sample's image (H, W, 3): crowds dashed and gray, void pixels striped."""
+    """Draw the ground truth on a sample's image (H, W, 3): crowds dashed and gray, ignored pixels striped."""
     marks = truth_marks(sample.boxes, sample.labels, sample.crowd, class_names, difficult=sample.difficult)
     return draw(sample.image.read(), marks, sample.class_map())
 
@@ -156,9 +156,14 @@ def palette_png(class_map: ClassMap) -> Image.Image:
     return image
 
 
+def resize_class_map(class_map: ClassMap, size: Size) -> ClassMap:
+    """Resize a class map (h, w) to (H, W) by nearest neighbor."""
+    return np.array(Image.fromarray(class_map).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
 @lru_cache(maxsize=256)
 def class_color(label: int) -> Color:
-    """A vivid color for each class; hues of neighbors differ by a golden section, for any number of classes."""
+    """A vivid color for each class; hues of consecutive labels differ by the golden ratio, for any number of them."""
     hue = (0.02 + label * 0.618034) % 1
     saturation, value = ((0.85, 1.0), (0.6, 1.0), (0.9, 0.8))[label % 3]
     color = np.array(colorsys.hsv_to_rgb(hue, saturation, value))
@@ -187,12 +192,12 @@ def _class_map_palette() -> RGBArray:
 
 
 def _overlay_class_map(image: RGBArray, class_map: ClassMap, line_width: int) -> RGBArray:
-    """Tint classes and outline them; stripes on void pixels; background unchanged."""
+    """Tint classes and outline them; stripes on ignored pixels; background unchanged."""
     require_shape(class_map, image.shape[:2], name="class map")
     opacity = _OPACITY[class_map]
     opacity[_contour(class_map, line_width)] = 255
     if (class_map == IGNORE_INDEX).any():
-        opacity[_stripes(class_map, line_width)] = round(255 * _VOID_ALPHA)
+        opacity[_stripes(class_map, line_width)] = round(255 * _IGNORED_ALPHA)
     tint = Image.fromarray(class_map)
     tint.putpalette(_class_map_palette().tobytes())
     blended = Image.composite(tint.convert("RGB"), Image.fromarray(image), Image.fromarray(opacity))
@@ -220,7 +225,7 @@ def _dilate_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _stripes(class_map: ClassMap, line_width: int) -> NDArray[np.bool_]:
-    """Void pixels (H, W) on every third diagonal."""
+    """Ignored pixels (H, W) on every third diagonal stripe."""
     rows, columns = np.ogrid[: class_map.shape[0], : class_map.shape[1]]
     return np.asarray((class_map == IGNORE_INDEX) & ((rows + columns) // (line_width + 1) % 3 == 0), np.bool_)
 
@@ -247,14 +252,14 @@ def _dashes(box: Rectangle, length: int) -> list[tuple[tuple[float, float], tupl
     return horizontal + vertical
 
 
-def _label_font(canvas_size: Size) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _label_font(canvas_size: tuple[int, int]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return load_font(max(11, round(max(canvas_size) / 34)))
 
 
-def _place_labels(pen: ImageDraw.ImageDraw, marks: Sequence[BoxMark], canvas_size: Size) -> list[Rectangle]:
-    """Rectangles of the labels: above the box, inside or below it, the first that is free and inside the image.
+def _place_labels(pen: ImageDraw.ImageDraw, marks: Sequence[BoxMark], canvas_size: tuple[int, int]) -> list[Rectangle]:
+    """Rectangles of the labels on a canvas of (W, H): the first that is inside it and free.
 
-    canvas_size: (W, H), as Pillow has it.
+    Above the box, inside at its top, below it, inside at its bottom.
     """
     placed: list[Rectangle] = []
     font = _label_font(canvas_size)

@@ -6,19 +6,19 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw
 
-from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray, Size
+from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray
 from blitznet.core.errors import BlitzNetError
-from blitznet.drawing.annotate import draw, load_font, truth_marks
+from blitznet.drawing.annotate import draw, load_font, resize_class_map, truth_marks
 
 Tile = tuple[str, RGBArray]
-"""a title and an image (h, w, 3)"""
+"""title and image (h, w, 3)"""
 
 _GAP, _TITLE_HEIGHT, _FONT_SIZE = 10, 24, 14
 _BACKGROUND, _TEXT_COLOR = (28, 30, 34), (232, 232, 232)
 
 
 class DrawableExample(Protocol):
-    """What `example_tile` draws: an augmented training example; `TrainSample` has it."""
+    """What `example_tile` draws: an augmented training example, such as a `TrainSample`."""
 
     @property
     def id(self) -> str:
@@ -37,17 +37,17 @@ class DrawableExample(Protocol):
 
     @property
     def labels(self) -> Labels:
-        """(M,)."""
+        """(M,) class ids."""
         ...
 
     @property
     def crowd(self) -> Flags:
-        """(M,)."""
+        """(M,) boxes of crowds."""
         ...
 
     @property
     def class_map(self) -> ClassMap:
-        """(mh, mw)."""
+        """(mh, mw) 0 background, label + 1, 255 ignored; its size may differ from the image's."""
         ...
 
     @property
@@ -69,7 +69,7 @@ def example_tile(example: DrawableExample, class_names: tuple[str, ...]) -> Tile
     if (example.class_map == IGNORE_INDEX).all():
         class_map = None
     else:
-        class_map = _resize_nearest(example.class_map, (height, width))
+        class_map = resize_class_map(example.class_map, (height, width))
     return f"{example.id}{_missing_annotations(example)}", draw(example.image, marks, class_map)
 
 
@@ -87,7 +87,9 @@ def contact_sheet(tiles: Sequence[Tile], columns: int) -> RGBArray:
         BlitzNetError: There are no tiles or columns.
     """
     if not tiles or columns < 1:
-        raise BlitzNetError(f"contact sheet: expected tiles and columns, got {len(tiles)} and {columns}")
+        raise BlitzNetError(
+            f"contact sheet: expected at least 1 tile and 1 column, got {len(tiles)} tiles and {columns} columns"
+        )
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     cell_width = max(image.shape[1] for _, image in tiles) + _GAP
     row_heights = [max(image.shape[0] for _, image in row) + _TITLE_HEIGHT + _GAP for row in rows]
@@ -114,11 +116,6 @@ def _incomplete(annotation: str, classes: Flags) -> str:
     if count == len(classes):
         return ""
     return f"{annotation} of {count} {'class' if count == 1 else 'classes'}" if count else f"no {annotation}"
-
-
-def _resize_nearest(class_map: ClassMap, size: Size) -> ClassMap:
-    resized = Image.fromarray(class_map).resize((size[1], size[0]), Image.Resampling.NEAREST)
-    return np.array(resized)
 
 
 def _shorten(pen: ImageDraw.ImageDraw, title: str, width: int) -> str:

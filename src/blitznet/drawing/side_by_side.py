@@ -1,13 +1,12 @@
-"""Ground truth and prediction side by side: two small annotated images, drawn at the size at which they are shown."""
+"""Ground truth and prediction side by side: two small images, annotated after they are resized."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from blitznet.core.arrays import Boxes, ClassMap, Labels, RGBArray, Scores
 from blitznet.core.sample import Sample
-from blitznet.drawing.annotate import DrawableResult, annotate, draw, truth_marks
+from blitznet.drawing.annotate import DrawableResult, annotate, draw, resize_class_map, truth_marks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +22,7 @@ class _ScaledResult:
 
 
 def side_by_side(sample: Sample, result: DrawableResult, max_size: int) -> tuple[RGBArray, RGBArray]:
-    """The image with its ground truth, and with the prediction.
+    """Draw the ground truth and the prediction on two copies of an image.
 
     Args:
         sample: Image and annotations.
@@ -47,9 +46,10 @@ def side_by_side(sample: Sample, result: DrawableResult, max_size: int) -> tuple
         labels=result.labels,
         class_names=result.class_names,
         size=size,
-        class_map=_resize_class_map(result.class_map, size),
+        class_map=None if result.class_map is None else resize_class_map(result.class_map, size),
     )
-    return draw(image, marks, _resize_class_map(truth, size)), annotate(image, scaled)
+    truth = None if truth is None else resize_class_map(truth, size)
+    return draw(image, marks, truth), annotate(image, scaled)
 
 
 def _scaled_size(size: tuple[int, int], max_size: int) -> tuple[int, int]:
@@ -59,11 +59,5 @@ def _scaled_size(size: tuple[int, int], max_size: int) -> tuple[int, int]:
 
 
 def _scale_boxes(boxes: Boxes, old: tuple[int, int], new: tuple[int, int]) -> Boxes:
-    """Boxes (N, 4) in pixels of an image of another size (h, w)."""
+    """Scale boxes (N, 4) in pixels from an image of size `old` (h, w) to one of size `new`."""
     return np.asarray(boxes * np.array([new[1] / old[1], new[0] / old[0]] * 2), np.float32)
-
-
-def _resize_class_map(class_map: ClassMap | None, size: tuple[int, int]) -> ClassMap | None:
-    if class_map is None:
-        return None
-    return np.array(Image.fromarray(class_map).resize((size[1], size[0]), Image.Resampling.NEAREST))
