@@ -47,6 +47,6 @@ def test_errors_are_raised_in_the_parent() -> None:
         run_interleaved([open_without_extra], 1)
     with pytest.raises(RuntimeError, match=r"(?s)jobs\.py.*ZeroDivisionError: no number"):
         run_interleaved(factories_with_failure, 1)
-    with pytest.raises(RuntimeError, match="ended by itself with exit code 3"):
+    with pytest.raises(RuntimeError, match="ended unexpectedly with exit code 3"):
         run_interleaved([open_exiting], 1)
     assert not multiprocessing.active_children()

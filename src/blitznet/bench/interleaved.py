@@ -1,4 +1,4 @@
-"""Interleaved timing: tasks in processes of their own, of which one runs at a time.
+"""Interleaved timing: each task has its own process, and one process runs at a time.
 
 In each round every process runs its task once, in alternating order, so that a machine that slows down or speeds up
 does so for all of them (compare Google Benchmark's random interleaving). A turn ends when the process is idle,
@@ -27,7 +27,7 @@ BenchTaskFactory = Callable[[], BenchTask[Value]]
 _SAMPLE_SECONDS = 0.02
 """interval over which a process's computing time is measured"""
 _IDLE_FRACTION = 0.1
-"""of the interval; a process that computes less is idle"""
+"""fraction of the interval; a process that computes for less is idle"""
 _IDLE_TIMEOUT = 10.0
 """seconds to wait until a process is idle"""
 
@@ -40,15 +40,15 @@ def run_interleaved(
     Args:
         factories: One for each process.
         rounds: Rounds to measure.
-        warmup: Rounds to run before.
+        warmup: Rounds to run first, without measuring.
         progress: Called after each run.
 
     Returns:
         The values of each task, one for each measured round.
 
     Raises:
-        BlitzNetError: A task raised one; with its message.
-        RuntimeError: A task failed otherwise, with its traceback, or its process ended.
+        BlitzNetError: A task raised one; the message is the same.
+        RuntimeError: A task raised another error, whose traceback is the message, or its process ended.
     """
     values: list[list[Value]] = [[] for _ in factories]
     total = len(factories) * (warmup + rounds)
@@ -98,7 +98,7 @@ class _Worker(Generic[Value]):
         return value
 
     def receive(self) -> Any:
-        """The next value of the process; its error is raised."""
+        """The next value that the process sends; an error that it sends is raised."""
         try:
             value, error = self._pipe.recv()
         except (EOFError, OSError) as ended:
@@ -108,7 +108,7 @@ class _Worker(Generic[Value]):
         return value
 
     def close(self) -> None:
-        """End the process, idle or not."""
+        """End the process, killing it if it is busy."""
         self._pipe.close()
         self._process.join(1)
         if self._process.is_alive():
@@ -117,7 +117,7 @@ class _Worker(Generic[Value]):
 
     def _ended(self) -> RuntimeError:
         self._process.join(1)
-        return RuntimeError(f"a benchmark process ended by itself with exit code {self._process.exitcode}")
+        return RuntimeError(f"a benchmark process ended unexpectedly with exit code {self._process.exitcode}")
 
 
 def _serve(pipe: Connection, factory: BenchTaskFactory[Any]) -> None:

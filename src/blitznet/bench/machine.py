@@ -1,4 +1,4 @@
-"""The machine and the circumstances of a measurement, to report beside its figures."""
+"""The machine, command, date and versions of a measurement, to report beside its figures."""
 
 import os
 import platform
@@ -22,9 +22,11 @@ class Machine:
     """The computer that runs this process."""
 
     processor: str
+    """model name"""
     cores: int
     """processors that this process may use"""
     total_cores: int
+    """processors of the machine"""
     system: str
     """operating system and its version"""
 

@@ -21,14 +21,14 @@ from blitznet.runtime.engine import EngineName
 from blitznet.runtime.predictor import BasePredictor
 
 STREAM_REPEATS = 4
-"""times that a stream contains every image; its first and last images do not overlap with others"""
+"""how often a stream contains each image: enough that its first and last images, which overlap less, matter little"""
 
 
 class Load(Protocol):
-    """How a model is loaded; `blitznet.load`."""
+    """Loads a model; `blitznet.load` outside of tests."""
 
     def __call__(self, model: str, *, engine: EngineName, threads: int) -> BasePredictor:
-        """The predictor of a model."""
+        """Return the predictor of a model."""
         ...
 
 
@@ -41,7 +41,7 @@ class BenchCase:
     threads: int
     images: tuple[Path, ...]
     size: Size
-    """(H, W) that the images are resized to before, pixels"""
+    """(H, W) to resize the images to before measuring, pixels"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class BenchRound:
     """name and version"""
     precision: str
     times: list[Times]
-    """of each image"""
+    """times of each image"""
     stream_milliseconds: float
-    """per image of a stream"""
+    """milliseconds per image of a stream"""
     peak_memory: int
-    """bytes, of the whole process"""
+    """peak memory of the whole process, bytes"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,13 @@ class BenchRow:
     samples: int
     """number of measurements of each stage"""
     stages: dict[str, Latency]
-    """milliseconds"""
+    """stage -> latency"""
     frames_per_second: float
-    """from an array to boxes and class map, one image at a time, at the median"""
+    """images per second from array to boxes and class map, one at a time, at the median"""
     streamed_per_second: float
-    """the same in a stream with a replica on each thread, at the median over rounds"""
+    """images per second of a stream with a replica on each thread, at the median over rounds"""
     peak_memory: float
-    """MB of the whole process"""
+    """peak memory of the whole process, MB"""
 
 
 def open_case(case: BenchCase, load: Load) -> Callable[[], BenchRound]:

@@ -20,7 +20,7 @@ from blitznet.runtime.predictor import BasePredictor
 from blitznet.runtime.preprocess import as_image_source
 
 STAGES = ("decode", "resize", "network", "post-processing", "class map", "total")
-"""in order; `total` is one call, from an array to a Result with its class map, without decoding"""
+"""stages in order; `total` is one call, from an array to a Result with its class map, without decoding"""
 
 Returned = TypeVar("Returned")
 Times = dict[str, float]
@@ -36,7 +36,7 @@ class BenchImage:
     pixels: RGBArray
     """(H, W, 3) uint8 RGB"""
     jpeg: bytes
-    """the same as a JPEG file"""
+    """the same image as a JPEG file"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def peak_memory() -> int:
 
 
 def library_version(engine: str) -> str:
-    """Version of the library of an engine that is open, by the engine's name; empty if unknown."""
+    """Version of the library of a loaded engine, by the engine's name; empty if unknown."""
     library = sys.modules.get(engine.partition("-")[0])
     return str(getattr(library, "__version__", "")).partition("-")[0]
 

@@ -61,7 +61,7 @@ def to_coco_panoptic(
         file_name: Name of the PNG that the returned array is saved to.
 
     Returns:
-        The PNG's pixels (H, W, 3), the segment id as R + 256 G + 256² B, and the entry of `annotations`.
+        The PNG's pixels (H, W, 3), where R + 256 G + 256² B is the segment id, and the entry of `annotations`.
     """
     ids = panoptic.segmentation.astype(np.uint32)
     pixels = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
@@ -78,7 +78,7 @@ def to_coco_panoptic(
     return pixels, {"image_id": image_id, "file_name": file_name, "segments_info": segments_info}
 
 
-def _bounding_box(mask: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> list[int]:
+def _bounding_box(mask: Mask) -> list[int]:
     """[x, y, width, height] of a mask's true pixels."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x, y = int(columns[0]), int(rows[0])

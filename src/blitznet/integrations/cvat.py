@@ -24,7 +24,7 @@ def to_cvat_image(image_id: int, name: str, result: Result, *, masks: bool = Fal
     """The element of one image, for `assemble_cvat_xml`; it needs less memory than the result.
 
     Args:
-        image_id: 0, 1, ... of the images in the file.
+        image_id: Index of the image in the file, from 0.
         name: The image's file name.
         result: Detections.
         masks: Whether to write instance masks instead of boxes.

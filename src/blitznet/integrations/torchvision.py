@@ -15,7 +15,7 @@ def to_torchvision(result: Result, *, masks: bool = False) -> dict[str, Tensor]:
         masks: Whether to add `masks`, the instance masks (N, 1, H, W) float32 of 0 and 1.
 
     Returns:
-        `boxes` (N, 4) in pixels, `labels` (N,) of class id + 1, since 0 is background there, and `scores` (N,).
+        `boxes` (N, 4) in pixels, `scores` (N,), and `labels` (N,) of class id + 1, because 0 is background there.
     """
     output = {
         "boxes": torch.from_numpy(result.boxes.reshape(-1, 4).copy()),

@@ -19,6 +19,7 @@ NO_TRACK = -1
 _BUFFER_FPS = 30
 """frame rate that `trackers` scales its buffer length from"""
 _INDEX = "index"
+"""key of the detections' indices in the data of supervision"""
 
 
 class Tracker:
@@ -42,19 +43,19 @@ class Tracker:
         """Track the next frame.
 
         Args:
-            result: N detections of the frame, with scores from MIN_TRACK_SCORE on.
+            result: N detections of the frame, predicted with a minimum score of MIN_TRACK_SCORE.
 
         Returns:
             (N,) track ids; NO_TRACK for a detection without a track so far.
         """
         ids = np.full(len(result), NO_TRACK, np.int64)
         for label in sorted({*self._trackers, *(int(label) for label in result.labels)}):
-            of_class = result.labels == label
-            detections = to_supervision(result[of_class])
-            detections.data[_INDEX] = np.flatnonzero(of_class)  # the tracker changes the order
+            mask = result.labels == label
+            detections = to_supervision(result[mask])
+            detections.data[_INDEX] = np.flatnonzero(mask)  # the tracker changes the order
             tracked = self._tracker(label).update(detections)
-            class_ids = np.zeros(0, np.int64) if tracked.tracker_id is None else tracked.tracker_id
-            for index, class_track_id in zip(tracked.data.get(_INDEX, ()), class_ids, strict=True):
+            class_track_ids = np.zeros(0, np.int64) if tracked.tracker_id is None else tracked.tracker_id
+            for index, class_track_id in zip(tracked.data.get(_INDEX, ()), class_track_ids, strict=True):
                 ids[index] = self._track_id(label, int(class_track_id))
         return ids
 
@@ -78,7 +79,7 @@ def to_mot_lines(frame_index: int, result: Result, ids: Iterable[int]) -> str:
     """A frame's lines of a MOTChallenge file: frame, id, left, top, width, height, score and three times -1.
 
     Args:
-        frame_index: 0, 1, ...; the file counts from 1.
+        frame_index: Index of the frame, from 0; the file counts from 1.
         result: N detections.
         ids: Track ids (N,); detections without a track are left out.
     """
