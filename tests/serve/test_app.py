@@ -133,7 +133,7 @@ def test_stream_refuses_what_http_refuses(query: str, message: str, client: Test
             413,
             "expected 1 to 16 images, got 17",
         ),
-        ("/v1/predict/batch", b"", {"accept": "image/png"}, 406, "application/json only"),
+        ("/v1/predict/batch", b"", {"accept": "image/png"}, 406, "batch: expected the format json, got 'overlay'"),
         ("/v1/predict/batch", b"[" * 100_000, {}, 400, "expected {"),
     ],
 )

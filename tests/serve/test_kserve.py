@@ -75,7 +75,10 @@ def test_outputs_are_those_of_the_models_tasks(tasks: tuple[Task, ...], names: l
             response = client.post(f"{path}/infer", json=body).json()
             assert [output["name"] for output in response["outputs"]] == names
             refused = client.post(f"{path}/infer", json={**body, "outputs": [{"name": absent}]})
-            assert (refused.status_code, refused.json()["error"]) == (400, f"outputs: unknown {absent}")
+            assert (refused.status_code, refused.json()["error"]) == (
+                400,
+                f"outputs: expected names from {', '.join(names)}, got {absent}",
+            )
             operation = client.get("/openapi.json").json()["paths"][f"{path}/infer"]["post"]
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
             assert schema["properties"]["outputs"]["items"]["properties"]["name"]["enum"] == names
@@ -84,9 +87,9 @@ def test_outputs_are_those_of_the_models_tasks(tasks: tuple[Task, ...], names: l
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[" * 100_000, "not a request of the inference protocol"),
-        (b"{}", "not a request of the inference protocol"),
-        (b'{"inputs": [], "id": [1]}', "id: expected a string"),
+        (b"[" * 100_000, "expected a request of the inference protocol, got something else"),
+        (b"{}", "expected a request of the inference protocol, got something else"),
+        (b'{"inputs": [], "id": [1]}', "id: expected a string, got list"),
         (b'{"inputs": []}', "expected an input image"),
         (b'{"inputs": [], "parameters": {"min_score": 2}}', "expected an input image"),
         (
@@ -98,8 +101,14 @@ def test_outputs_are_those_of_the_models_tasks(tasks: tuple[Task, ...], names: l
             b'{"inputs": [{"name": "image", "shape": [1, 1, 3], "data": [0, 1, 0]}], "parameters": {"min_score": 2}}',
             "min_score: expected 0 to 1, got '2'",
         ),
-        (b'{"inputs": [], "outputs": [{"name": "x"}]}', "outputs: unknown x"),
-        (b'{"inputs": [], "outputs": [{"name": [1]}]}', "outputs: unknown [1]"),
+        (
+            b'{"inputs": [], "outputs": [{"name": "x"}]}',
+            "outputs: expected names from boxes, scores, labels, class_map, got x",
+        ),
+        (
+            b'{"inputs": [], "outputs": [{"name": [1]}]}',
+            "outputs: expected names from boxes, scores, labels, class_map, got [1]",
+        ),
     ],
 )
 def test_an_invalid_request_is_400(content: bytes, message: str, client: TestClient) -> None:

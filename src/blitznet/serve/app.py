@@ -30,7 +30,7 @@ from blitznet.serve.service import Service, bearer_token
 PAGE = Path(__file__).parent / "page"
 """the web page's files"""
 _RETRY_STATUSES = (429, 503)
-"""statuses of a busy server: the client repeats the whole request"""
+"""statuses of a busy server: the client should repeat the whole request"""
 
 
 def make_app(
@@ -86,7 +86,7 @@ async def _predict(request: Request, service: Service) -> Response:
 async def _predict_batch(request: Request, service: Service) -> Response:
     options = parse_request(request.query_params, request.headers.get("accept", "*/*"))
     if options.format != "json":
-        raise HTTPException(406, "a batch is returned as application/json only")
+        raise HTTPException(406, f"batch: expected the format json, got {options.format!r}")
     contents = await asyncio.to_thread(parse_batch, await read_body(request, service.limits), service.limits)
     results = await asyncio.gather(
         *(_predict_or_error(content, options, service) for content in contents), return_exceptions=True
@@ -100,7 +100,7 @@ async def _predict_batch(request: Request, service: Service) -> Response:
 
 
 async def _predict_or_error(content: bytes, options: PredictRequest, service: Service) -> bytes:
-    """JSON of one image of several: its result, or the error of that image alone."""
+    """JSON of one image of a batch: its result or its error; raises if the server is busy."""
     try:
         return await service.predict(decode_image(content, service.limits), options)
     except HTTPException as error:
@@ -126,11 +126,11 @@ def parse_batch(content: bytes, limits: ServeLimits) -> list[bytes]:
 async def _stream(socket: WebSocket, service: Service) -> None:
     """A WebSocket: each message is an image, each reply its JSON, in order.
 
-    A client that sends the next frame after the last reply never builds up a queue.
+    A client that sends each frame after the reply to the previous one never builds up a queue.
     """
     token = socket.query_params.get("token") or bearer_token(socket.headers.get("authorization"))
     if not service.is_authorized(token):
-        await socket.close(4401, "expected the token")
+        await socket.close(4401, "expected ?token=TOKEN or Authorization: Bearer TOKEN")
         return
     await socket.accept()
     try:

@@ -1,7 +1,7 @@
 """KServe's V2 inference protocol (Open Inference Protocol) in JSON.
 
 The input is an image as UINT8 (H, W, 3), or the bytes of an image file in base64. The request parameter `min_score`
-is the query parameter of `/v1/predict`.
+is that of the query of `/v1/predict`.
 """
 
 import asyncio
@@ -41,8 +41,9 @@ OUTPUTS: dict[Task, list[dict[str, Any]]] = {
 }
 """output tensors of each task; a request may select some of them"""
 _VERSION = "1"
+"""the only version of the model"""
 _CHUNK = 1 << 16
-"""numbers that one call converts to an array, holding the interpreter lock"""
+"""maximum number of values converted to an array in one call, which holds the GIL"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,13 +133,14 @@ def parse_infer_request(content: bytes, outputs: list[dict[str, Any]], limits: S
         request_id = body.get("id")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HTTPException(
-            400, f"not a request of the inference protocol ({type(error).__name__}: {error})"
+            400, f"expected a request of the inference protocol, got something else ({type(error).__name__}: {error})"
         ) from error
     unknown = set(names) - {tensor["name"] for tensor in outputs}
     if unknown:
-        raise HTTPException(400, f"outputs: unknown {', '.join(sorted(unknown))}")
+        available = ", ".join(tensor["name"] for tensor in outputs)
+        raise HTTPException(400, f"outputs: expected names from {available}, got {', '.join(sorted(unknown))}")
     if not isinstance(request_id, str | None):
-        raise HTTPException(400, "id: expected a string")
+        raise HTTPException(400, f"id: expected a string, got {type(request_id).__name__}")
     query = {} if min_score is None else {MIN_SCORE.name: str(min_score)}
     return InferRequest(_parse_image(inputs, limits), names, MIN_SCORE.read(query), request_id)
 

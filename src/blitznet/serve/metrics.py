@@ -9,10 +9,10 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class Metrics:
-    """Counters of one server."""
+    """Metrics of one server."""
 
     def __init__(self, pool: Pool) -> None:
-        """Create the counters; the queue's length is read from `pool`."""
+        """Create the metrics; the queue's length is read from `pool`."""
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "blitznet_requests", "Requests by path and status", ("path", "status"), registry=self._registry

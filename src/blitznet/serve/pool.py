@@ -18,7 +18,7 @@ from blitznet.runtime.predictor import BasePredictor
 from blitznet.runtime.preprocess import ModelInput
 
 Render = Callable[[ImageSource, Result], bytes]
-"""makes the response's bytes from a result"""
+"""renders a result as the response's bytes"""
 
 
 class BusyError(Exception):
@@ -57,8 +57,8 @@ class Pool:
         self._queue: Queue[Job | None] = Queue(max_queue)
         self._open = True
         self._workers = [
-            Thread(target=self._work, args=(engine,), name=f"blitznet-worker-{number}", daemon=True)
-            for number, engine in enumerate(replicas_of(predictor.engine))
+            Thread(target=self._work, args=(engine,), name=f"blitznet-worker-{index}", daemon=True)
+            for index, engine in enumerate(replicas_of(predictor.engine))
         ]
         for worker in self._workers:
             worker.start()
@@ -74,7 +74,7 @@ class Pool:
         return self._open
 
     def submit(self, job: Job) -> "Future[bytes]":
-        """Queue an image; the future holds the rendered bytes.
+        """Queue an image; the future returns the rendered bytes.
 
         Raises:
             BusyError: The queue is full.
@@ -117,7 +117,7 @@ class Pool:
         for job in jobs:
             try:
                 inputs.append((job, self._predictor.preprocess(job.image)))
-            except Exception as error:  # the worker survives whatever an image causes
+            except Exception as error:  # any error of one image, so that the worker continues
                 job.future.set_exception(error)
         for batch in _batches(inputs):
             first, _ = batch[0]
@@ -142,7 +142,7 @@ class Pool:
 def _batches(inputs: Sequence[tuple[Job, ModelInput]]) -> Iterator[list[tuple[Job, ModelInput]]]:
     """Jobs with equal options, in batches whose sizes are powers of two.
 
-    Engines prepare for each batch size they meet, which takes about a second; few sizes keep that rare.
+    An engine compiles for each new batch size, which takes about a second; few sizes keep that rare.
     """
     groups: dict[tuple[float, bool], list[tuple[Job, ModelInput]]] = {}
     for job, model_input in inputs:

@@ -29,9 +29,9 @@ class PredictRequest:
     min_score: float
     """minimum score of the returned detections, 0 to 1"""
     class_map: bool
-    """JSON with the class map"""
+    """whether the JSON contains the class map"""
     panoptic: bool
-    """JSON with the panoptic segmentation"""
+    """whether the JSON contains the panoptic segmentation"""
 
     @property
     def needs_class_map(self) -> bool:
@@ -53,11 +53,11 @@ class Parameter(Generic[_Value]):
     schema: Mapping[str, Any]
     """JSON schema of the value, without the default"""
     parse: Callable[[str], _Value]
-    """text to value; ValueError for an invalid text"""
+    """converts the text; raises ValueError if it is invalid"""
     expected: str
     """valid values, for error messages"""
     default: _Value
-    """value without the parameter"""
+    """value if the parameter is absent"""
 
     def read(self, query: Mapping[str, str]) -> _Value:
         """The value in the query, or the default. Raises HTTPException 400 if it is invalid."""
@@ -128,7 +128,7 @@ PARAMETERS: tuple[Parameter[Any], ...] = (*JSON_PARAMETERS, FORMAT)
 
 
 def parse_request(query: Mapping[str, str], accept: str = "*/*") -> PredictRequest:
-    """The request in a query, of HTTP or a WebSocket.
+    """Parse the query of an HTTP request or a WebSocket.
 
     Args:
         query: Parameters by name; unknown ones are ignored.
@@ -176,9 +176,9 @@ async def read_body(request: Request, limits: ServeLimits) -> bytes:
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of a JSON text, parsed so that other threads run meanwhile.
+    """Parse JSON so that other threads run meanwhile.
 
-    The parser in C holds the interpreter lock until the end, unless it calls Python for each number.
+    The parser in C holds the GIL until the end, unless it calls a Python function for each number.
 
     Raises:
         ValueError: The text is not JSON.

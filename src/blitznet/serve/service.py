@@ -28,14 +28,14 @@ _RETRY = {"Retry-After": "1"}
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """Everything that handles requests."""
+    """What the routes share: predictor, worker pool, limits, metrics and token."""
 
     predictor: BasePredictor
     pool: Pool
     limits: ServeLimits
     metrics: Metrics
     token: str | None = None
-    """bearer token of the protected routes; None: every route is public"""
+    """bearer token of the protected routes; None if every route is public"""
 
     async def predict(self, image: ImageSource, request: PredictRequest) -> bytes:
         """The body of the response to a request for one image; raises as `submit`."""
