@@ -25,7 +25,7 @@ class Frame:
     """A video frame, upright, with its time."""
 
     index: int
-    """0, 1, ... of the decoded frames"""
+    """index of the frame among the decoded ones, from 0"""
     image: RGBArray
     """(H, W, 3) uint8 RGB"""
     pts: int

@@ -24,7 +24,7 @@ class LatestFrameReader:
         self._changed = Condition()
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Yield frames, each newer than the last; raises what the source raises after its last frame."""
+        """Yield frames, each newer than the last; an error of the source is raised after its last frame."""
         thread = Thread(target=self._read, name="blitznet-latest-frame", daemon=True)
         thread.start()
         try:
@@ -32,7 +32,7 @@ class LatestFrameReader:
                 yield frame
         finally:
             self._stopped = True
-            # a thread that hangs in a dead stream is a daemon; it closes the stream when the stream returns
+            # not for longer: a thread that hangs in a dead stream is a daemon, and closes the stream when that returns
             thread.join(timeout=1)
         if self._error is not None:
             raise self._error
@@ -53,7 +53,7 @@ class LatestFrameReader:
                     self._changed.notify()
                 if self._stopped:
                     break
-        except BaseException as error:  # raised again in the reading thread
+        except BaseException as error:  # raised again by `frames`
             self._error = error
         with self._changed:
             self._ended = True

@@ -28,9 +28,9 @@ from blitznet.video.frame import AudioPacket, Frame
 from blitznet.video.timestamps import make_monotonic
 
 LIVE_TIME_BASE = Fraction(1, 90000)
-"""seconds; live frames are timed by the local clock, which does not restart when a stream is opened again"""
+"""time base of live frames, seconds; the local clock times them: the times of a reopened stream would restart"""
 MAX_RECONNECTS = 5
-"""consecutive attempts to open a live source again before it is an error"""
+"""consecutive failed attempts to open a live source again after which an error is raised"""
 _RECONNECT_DELAY = 0.5
 """seconds before the first attempt; doubles with each further one"""
 _TIMEOUTS = (10.0, 10.0)
@@ -55,6 +55,7 @@ class VideoInfo:
     frame_count: int | None = None
     """number of frames, approximate; None if unknown"""
     audio_streams: tuple[AudioStream, ...] = ()
+    """audio streams of a file; empty for a live source"""
 
 
 class VideoSource(Protocol):
@@ -85,7 +86,7 @@ class VideoSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the file or camera, as soon as a thread that waits for a frame has it."""
+        """Release the file or camera; if a thread is reading a frame, as soon as that thread has it."""
         ...
 
 
@@ -93,7 +94,7 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
     """Open a video source.
 
     Args:
-        source: A video file, a camera's number, an address with ://, or the name of an image sequence.
+        source: A video file, a camera's number, an address with ://, or the name of an image sequence (see `images`).
         fps: Frames per second of an image sequence. Default: 25.
         images: The files of an image sequence; if there are any, `source` is only its name.
 
@@ -109,7 +110,8 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
         return VideoReader(_name_from_address(source), source)
     if not Path(source).is_file():
         raise UsageError(
-            f"{source}: expected a video file, a camera's number, an address with :// or a folder of images"
+            f"{source}: expected a video file, a camera's number, an address with :// or a folder of images, "
+            "got a path that is none of them"
         )
     return VideoReader(Path(source).stem, source, live=False)
 
@@ -166,7 +168,7 @@ class VideoReader:
         self.trailing_audio: list[AudioPacket] = []
         """audio packets after the last frame"""
         self._address, self._format = address, container_format
-        self._reading, self._closed = Lock(), Event()
+        self._read_lock, self._closed = Lock(), Event()
         self._container, self._video_stream = self._open()
         self.info = self._make_info(name, live)
 
@@ -177,15 +179,15 @@ class VideoReader:
                 yield frame
 
     def close(self) -> None:
-        """Release the source. A thread that is reading a frame releases it afterwards, since it uses its memory."""
+        """Release the source; if a thread is reading a frame, that thread releases it afterwards."""
         self._closed.set()
-        if self._reading.acquire(blocking=False):
+        if self._read_lock.acquire(blocking=False):
             self._container.close()
-            self._reading.release()
+            self._read_lock.release()
 
     def _next(self, frames: Iterator[Frame]) -> Frame | None:
         try:
-            with self._reading:
+            with self._read_lock:
                 return None if self._closed.is_set() else next(frames, None)
         finally:
             if self._closed.is_set():
@@ -239,7 +241,7 @@ class VideoReader:
             failures = self._reconnect(failures, reason)
 
     def _reconnect(self, failures: int, reason: str) -> int:
-        """Open the source again after a delay; the number of failures since the last frame. Raises DataError."""
+        """Open the source again after a delay; returns the failures since the last frame. Raises DataError."""
         self._container.close()
         while failures < MAX_RECONNECTS:
             if self._closed.wait(_RECONNECT_DELAY * 2**failures):

@@ -1,4 +1,4 @@
-"""Timestamps of concatenated videos (`cat a.ts b.ts`): where they restart, they continue after those before."""
+"""Monotonic timestamps of concatenated videos (`cat a.ts b.ts`), whose times restart with each segment."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from av.video.stream import VideoStream
 from blitznet.video.frame import MediaPacket
 
 _TOLERANCE = 4
-"""frames that decoding times may fall within one segment, which containers round or guess"""
+"""frames by which decoding times may go back within a segment, because containers round or guess them"""
 _MAX_AV_OFFSET = 2
 """maximum seconds between audio and video of the same time in a file"""
 
@@ -23,7 +23,7 @@ def make_monotonic(packets: Iterator[MediaPacket], video: VideoStream, fps: Frac
         fps: Frames per second.
 
     Yields:
-        The same packets. Audio comes later than before while the shift of its segment is unknown.
+        The same packets. Audio is held back while the shift of its segment is unknown.
     """
     timeline = _Timeline(1 / fps)
     for packet in packets:
@@ -44,7 +44,7 @@ class _Timeline:
         """audio packets in order, not shifted yet"""
         self._frame_duration = frame_duration
         self._shifts = [Fraction(0)]
-        """seconds, of each segment"""
+        """time shift of each segment, seconds"""
         self._last_times: dict[int, Fraction] = {}
         """last time of each stream within its segment, by stream index"""
         self._audio_segments: dict[int, int] = {}
@@ -59,9 +59,9 @@ class _Timeline:
         """shifted time of the video when audio began to wait"""
 
     def shift_video(self, packet: MediaPacket) -> None:
-        """Shift a video packet; a falling decoding time starts a segment.
+        """Shift a video packet; a segment starts where decoding times go back.
 
-        Presentation times fall within a segment too, between reordered frames.
+        Presentation times also go back between reordered frames of one segment.
         """
         if packet.dts is None:
             _shift(packet, self._shifts[-1])
@@ -116,6 +116,7 @@ class _Timeline:
         return abs(time + self._shifts[segment] - self._video_time)
 
     def _restarts(self, time: Fraction, last: Fraction) -> bool:
+        """Whether a time that follows `last` starts a segment."""
         return time < last - _TOLERANCE * self._frame_duration
 
 

@@ -21,11 +21,11 @@ from blitznet.video.reader import VideoInfo
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
 """encoders by preference; PyAV may be built without the first ones"""
 _MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
-"""audio codecs that MP4 holds; any other goes into Matroska"""
+"""audio codecs that MP4 can contain; others need Matroska"""
 
 
 def container_suffix(info: VideoInfo) -> str:
-    """`.mp4`, or `.mkv` for audio that MP4 does not hold; audio that FFmpeg cannot decode is left out of both."""
+    """`.mp4`, or `.mkv` for audio that MP4 cannot contain; audio that FFmpeg cannot decode is left out of both."""
     codecs = (stream.codec.canonical_name for stream in info.audio_streams if _is_decodable(stream))
     return ".mp4" if all(codec in _MP4_AUDIO for codec in codecs) else ".mkv"
 
@@ -48,7 +48,7 @@ class VideoWriter:
         """number of written frames"""
         self._info = info
         try:
-            path.write_bytes(b"")  # PyAV opens the file later, with a less specific error
+            path.write_bytes(b"")  # PyAV opens the file later, and its error is less specific
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
         self._container = av.open(str(path), "w")
@@ -65,7 +65,7 @@ class VideoWriter:
         self.dropped_audio = tuple(
             _codec_name(stream) for stream in info.audio_streams if stream not in self._audio_inputs
         )
-        """codecs of the audio streams that the container does not hold and that are left out"""
+        """codecs of the audio streams that are left out because the container cannot contain them"""
 
     def __enter__(self) -> "VideoWriter":
         return self
