@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blitznet.bench.measure import BenchRow
 
 DEFAULT_IMAGE_SIZE = (375, 500)
-"""(H, W) of the images by default, that of most VOC images"""
+"""default size (H, W) of the images: that of most VOC images"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Bench:
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("[MODEL ...]")] = ()
-    """Models in the package, model files, or folders of training runs. Default: blitznet300-lite."""
+    """Names of models in the package, model files, or folders of training runs. Default: blitznet300-lite."""
     engine: Annotated[tuple[EngineName, ...], metavar("ENGINE [ENGINE ...]")] = ("auto",)
     """Inference engines: auto, onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
     Default: auto, the fastest that is installed."""
@@ -49,7 +49,6 @@ class Bench:
     rounds: Annotated[int, metavar("N")] = 20
     """Measurements of each image, after one round to warm up. Default: 20."""
     threads: ThreadsFlag = None
-    """Threads of the engine. Default: one for each processor."""
     json: Annotated[Path | None, metavar("FILE")] = None
     """Write the figures as JSON to this file. Default: do not."""
 
@@ -111,7 +110,7 @@ def _table(rows: "Sequence[BenchRow]") -> "Table":
 
 
 def _caption(report: dict[str, Any]) -> str:
-    """The units, and the circumstances of the measurement."""
+    """The units of the table, and the machine and versions of the measurement."""
     machine, versions = report["machine"], report["versions"]
     return (
         f"milliseconds, median / 95th percentile, {report['images']} images of {report['image_size']}, batch 1, "

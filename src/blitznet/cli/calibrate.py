@@ -31,8 +31,8 @@ class Calibrate:
     """Calibrate confidences: Platt scaling for box scores, temperature scaling for the segmentation.
 
     Fits both on labeled images that the model was not trained on, and writes a copy of the model whose spec has them.
-    About 80 % of the boxes with a calibrated score of 0.8 are correct. The weights, the boxes and their order stay the
-    same, and so does the average precision.
+    Of the boxes with a calibrated score of 0.8, about 80 % are correct. The weights, the boxes, their order and the
+    average precision stay the same.
 
     Examples:
         blitznet calibrate --data voc:VOC2012@val
@@ -40,19 +40,18 @@ class Calibrate:
     """
 
     model: Annotated[str, tyro.conf.Positional, metavar("[MODEL]")] = DEFAULT
-    """Name of a model of the package, a .safetensors, .onnx or .openvino file, or a run folder. Default:
+    """Name of a model in the package, a .safetensors, .onnx or .openvino file, or a run folder. Default:
     blitznet300-lite."""
-    data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
+    data: Annotated[tuple[str, ...], metavar("DATASET [DATASET ...]")]
     """Fit on these labeled datasets, FORMAT:ROOT@SPLIT,option=value+value."""
     out: Annotated[Path | None, metavar("FILE")] = None
     """Write the calibrated model to this file. Default: NAME-calibrated in the model's folder, or in the working folder
-    for a model of the package."""
+    for a model in the package."""
     engine: EngineFlag = "auto"
-    """Run this engine. Default: the fastest that is installed."""
 
 
 def run(options: Calibrate) -> int:
-    """Fit, write the model, print the errors before and after."""
+    """Fit, write the model, print the calibration errors before and after."""
     from blitznet.api import load, model_file
     from blitznet.export.rewrite import WRITERS, rewrite
     from blitznet.metrics.calibration.fit import calibrate_spec
@@ -108,7 +107,7 @@ def _table(fit: "CalibrationFit") -> "Table":
 
 
 def _errors(fit: "PlattFit | TemperatureFit | None") -> list[str]:
-    """Errors before and after the fit, and cross-validated."""
+    """Calibration errors before and after the fit, and cross-validated."""
     if fit is None:
         return ["-"] * 3
     return [f"{error:.3f}" for error in (fit.ece_before, fit.ece_after, fit.cross_validated_ece)]

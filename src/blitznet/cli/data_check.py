@@ -37,7 +37,7 @@ class DataCheck:
 
 
 def run(options: DataCheck) -> int:
-    """Check the datasets; 1 if there are errors."""
+    """Check the datasets; return 1 if there are errors."""
     from blitznet.data.check import check_datasets
 
     require_datasets(options.datasets)

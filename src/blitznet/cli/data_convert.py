@@ -27,7 +27,7 @@ class DataConvert:
     """
 
     dataset: Annotated[str, tyro.conf.Positional, metavar("DATASET")]
-    """Dataset to convert, FORMAT:ROOT@SPLIT; of the options only VOC's masks= and mask_fraction= apply."""
+    """Dataset to convert, FORMAT:ROOT@SPLIT; of its options only VOC's masks= and mask_fraction= are allowed."""
     to: DatasetFormat
     """Format to write: coco, voc, yolo or folder."""
     out: Annotated[Path, metavar("DIR")]

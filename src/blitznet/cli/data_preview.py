@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from blitznet.drawing.contact_sheet import Tile
 
 _LIMITS = {"count": (1, 2000), "columns": (1, 100)}
+"""flag -> minimum and maximum"""
 _MIN_SIZE, _MAX_SIZE = 32, 2048
+"""limits of --imgsz, pixels"""
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-_QUALITY = 90
+_JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class DataPreview:
 
 
 def run(options: DataPreview) -> int:
-    """Write the sheet; 1 if an image cannot be read, which does not stop the others."""
+    """Write the sheet; return 1 if an image cannot be read. The sheet then has the others."""
     from PIL import Image
 
     from blitznet.drawing.contact_sheet import contact_sheet
@@ -77,13 +79,13 @@ def run(options: DataPreview) -> int:
     if not tiles:
         raise DataError(f"{', '.join(options.datasets)}: expected an image to draw, got none")
     with translate_write_errors(options.out):
-        Image.fromarray(contact_sheet(tiles, options.columns)).save(options.out, quality=_QUALITY)
+        Image.fromarray(contact_sheet(tiles, options.columns)).save(options.out, quality=_JPEG_QUALITY)
     print(f"{len(tiles)} images: {options.out}")
     return 0 if len(tiles) == len(chosen) else 1
 
 
 def _require_limits(options: DataPreview) -> tuple[int, int]:
-    """Check the flags; (h, w) of the training images."""
+    """Check the flags; return (h, w) of the training images."""
     for name, (low, high) in _LIMITS.items():
         if not low <= getattr(options, name) <= high:
             raise UsageError(f"--{name}: expected {low} to {high}, got {getattr(options, name)}")

@@ -36,7 +36,6 @@ class DataPseudoLabel:
     out: Annotated[Path, metavar("DIR")] = Path("pseudo-masks")
     """Folder of the pseudo-masks. Default: pseudo-masks."""
     engine: EngineFlag = "auto"
-    """Inference engine. Default: the fastest one installed."""
 
 
 def run(options: DataPseudoLabel) -> int:
@@ -48,7 +47,7 @@ def run(options: DataPseudoLabel) -> int:
     require_datasets(options.datasets)
     predictor = load(options.teacher, engine=options.engine)
     if "segmentation" not in predictor.spec.tasks:
-        raise ModelError(f"{options.teacher}: expected a teacher with class maps, got a detection model")
+        raise ModelError(f"{options.teacher}: expected a teacher with a segmentation head, got a detection model")
     sources = [parse_source(text) for text in options.datasets]
     datasets = [open_mapped(source, predictor.spec.classes) for source in sources]
     make_folders(options.out)

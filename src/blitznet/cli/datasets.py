@@ -1,4 +1,4 @@
-"""Datasets of a command's flags."""
+"""Open the datasets that flags of a command name."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> 
         class_names: The model's class names; None keeps each dataset's own.
 
     Raises:
-        UsageError: There is no dataset string, or one twice.
+        UsageError: There is no dataset string, or a duplicate.
         DataError: A dataset cannot be opened.
     """
     from blitznet.data.sources import open_sources
@@ -29,7 +29,7 @@ def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> 
     if duplicates:
         raise UsageError(f"{duplicates[0]}: expected each dataset once, got it twice; remove one")
     if class_names is None:
-        return [_open_under_own_names(text) for text in texts]
+        return [_open_with_own_classes(text) for text in texts]
     datasets = open_sources(texts, class_names)
     for dataset in datasets:
         if dataset.unmapped:
@@ -40,14 +40,14 @@ def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> 
 
 
 def require_datasets(texts: Sequence[str]) -> None:
-    """Refuse a command without datasets."""
+    """Raise UsageError for a command without datasets."""
     from blitznet.data.sources import EXAMPLE
 
     if not texts:
         raise UsageError(f"expected at least one dataset, got none; for example {EXAMPLE}")
 
 
-def _open_under_own_names(text: str) -> "MappedDataset":
+def _open_with_own_classes(text: str) -> "MappedDataset":
     from blitznet.data.dataset import require_no_errors
     from blitznet.data.mapping import map_classes
     from blitznet.data.sources import open_dataset, parse_source

@@ -2,14 +2,21 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from blitznet.cli.flags import metavar
+import tyro
+
 from blitznet.runtime.engine import EngineName
 
 if TYPE_CHECKING:
     from blitznet.runtime.predictor import BasePredictor
 
-EngineFlag = Annotated[EngineName, metavar("ENGINE")]
-ThreadsFlag = Annotated[int | None, metavar("N")]
+_ENGINE_HELP = (
+    "Inference engine: auto, onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt. "
+    "Default: auto, the fastest that is installed."
+)
+_THREADS_HELP = "Threads of the engine. Default: one for each processor."
+
+EngineFlag = Annotated[EngineName, tyro.conf.arg(metavar="ENGINE", help=_ENGINE_HELP, help_behavior_hint="")]
+ThreadsFlag = Annotated[int | None, tyro.conf.arg(metavar="N", help=_THREADS_HELP, help_behavior_hint="")]
 
 
 def engine_summary(predictor: "BasePredictor", threads: int | None) -> str:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from blitznet.report.eval_page import Evaluation
 
 COMPARE_ROUNDS = 200
-"""bootstrap rounds of a comparison by default"""
+"""default number of bootstrap rounds of a comparison"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval:
-    """Evaluate a model, or a result file, on datasets: each set, and all sets as one.
+    """Evaluate a model, or a result file, on datasets: on each of them, and on all together.
 
     Computes the average precision of boxes by the rules of the VOC devkit, and the mean IoU of class maps at the
     original image size.
@@ -43,9 +43,9 @@ class Eval:
     """
 
     model: Annotated[str | None, tyro.conf.Positional, metavar("[MODEL]")] = None
-    """Name of a model of the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
+    """Name of a model in the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
     extra `train`), or a .jsonl file of --results, which needs no model. Default: blitznet300-lite."""
-    data: Annotated[tuple[str, ...], metavar("SET [SET ...]")]
+    data: Annotated[tuple[str, ...], metavar("DATASET [DATASET ...]")]
     """Evaluate on these datasets, FORMAT:ROOT@SPLIT,option=value+value."""
     json: Annotated[Path | None, metavar("FILE")] = None
     """Write the scores to this JSON file. Default: print the table only."""
@@ -57,17 +57,15 @@ class Eval:
     """Compare result file B with A on the same bootstrap samples, instead of evaluating a model. Default: no
     comparison."""
     per_class: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print the scores of every class too."""
+    """Also print the scores of every class."""
     engine: EngineFlag = "auto"
-    """Run this engine: onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
-    Default: the fastest that is installed."""
     threads: ThreadsFlag = None
-    """Run the engine on this many threads. Default: one for each processor."""
     tta: Annotated[Literal["flip"] | None, metavar("flip")] = None
     """Use test-time augmentation: average with the horizontally flipped image. Default: none."""
     slices: Annotated[str | None, metavar("RxC")] = None
-    """Predict on ROWSxCOLUMNS overlapping slices of each image too (sliced inference). Default: no slices."""
+    """Also predict a grid of ROWSxCOLUMNS overlapping tiles (sliced inference). Default: no tiles."""
     scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[EvalConfig]] = DEFAULTS
+    """How predictions are scored."""
 
 
 def run(options: Eval) -> int:
@@ -81,8 +79,8 @@ def run(options: Eval) -> int:
         raise UsageError(f"--tasks: expected some of {', '.join(ALL_TASKS)}, got {', '.join(sorted(unknown))}")
     if options.compare is not None:
         return _compare(options, *options.compare)
-    stored = options.model is not None and options.model.endswith(".jsonl")
-    evaluation = _evaluate_results(options) if stored else _evaluate_model(options)
+    is_result_file = options.model is not None and options.model.endswith(".jsonl")
+    evaluation = _evaluate_results(options) if is_result_file else _evaluate_model(options)
     if options.json is not None:
         write_json(options.json, evaluation.report.to_dict())
     console = stdout_console()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blitznet.export.verify import ParityReport
 
 MAX_CALIBRATION_IMAGES, MAX_EVAL_IMAGES = 300, 200
-"""images of each dataset that int8 ranges are measured on, and that an int8 file is evaluated on"""
+"""maximum number of images to measure int8 ranges on, and of each dataset to evaluate an int8 file on"""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,10 @@ def run(options: Export) -> int:
     require_exportable(spec, options.to, nms=options.nms, calibrated=bool(options.calibration_data))
     num_images = NUM_VERIFY_IMAGES[options.precision]
     verify_images = _open_images(options.verify_images or options.calibration_data, num_images)
-    sources = _open_images(options.calibration_data, MAX_CALIBRATION_IMAGES) if options.calibration_data else []
-    calibration_images = [image.resize(spec.size) for image in sources]
+    calibration_sources = (
+        _open_images(options.calibration_data, MAX_CALIBRATION_IMAGES) if options.calibration_data else []
+    )
+    calibration_images = [image.resize(spec.size) for image in calibration_sources]
     datasets = _open_eval_sets(options, spec) if options.precision == "int8" else []
     with atomic_path(out) as temporary:
         export(net, spec, temporary, options.to, nms=options.nms, calibration_images=calibration_images)

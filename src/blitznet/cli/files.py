@@ -1,4 +1,4 @@
-"""Output files of commands; errors of writing them are one line."""
+"""Output files of commands; an error of writing one is a UsageError of one line."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def make_folders(*folders: Path) -> None:
 
 
 def prepare_files(*paths: Path | None) -> None:
-    """Create the folders of output files before the work starts, so that a wrong path costs no work."""
+    """Create the folders of output files before the work starts, so that a wrong path is an error at once."""
     for path in paths:
         if path is None:
             continue

@@ -14,7 +14,7 @@ CLASS_LISTS = {"voc": VOC, "coco": COCO}
 
 
 def metavar(name: str) -> Any:
-    """Show a flag's value as `name` in the help, whose text already states the default."""
+    """Show a flag's value as `name` in the help, without tyro's default: the help text states it."""
     return tyro.conf.arg(metavar=name, help_behavior_hint="")
 
 
@@ -37,7 +37,7 @@ def parse_imgsz(values: Sequence[int] | None) -> tuple[int, int] | None:
 
 
 def read_class_names(text: str) -> tuple[str, ...]:
-    """The class names of `voc`, `coco`, or of a file with one name per line."""
+    """The class names of `voc`, of `coco`, or in a file with one name per line."""
     from blitznet.data.dataset import read_class_list
 
     return CLASS_LISTS[text] if text in CLASS_LISTS else read_class_list(Path(text))

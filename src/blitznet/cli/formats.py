@@ -1,4 +1,4 @@
-"""`blitznet predict --formats`: the same predictions in the formats of other tools."""
+"""`blitznet predict --formats`: write predictions in the formats of other tools."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -27,16 +27,16 @@ class FormatWriter:
         Args:
             folder: Parent of the folders, which have the formats' names.
             formats: Formats to write.
-            class_names: The model's classes.
+            class_names: The model's class names.
 
         Raises:
             MissingExtra: A format needs a package that is not installed.
         """
         self._folder, self._formats, self._class_names = folder, formats, tuple(class_names)
-        self._coco_images: list[dict[str, object]] = []  # not the results: each keeps a class map in memory
+        self._coco_images: list[dict[str, object]] = []  # entries, not results: each result keeps a class map in memory
         self._coco_results: list[dict[str, object]] = []
         self._cvat_images: list[Element] = []
-        self._to_coco = _import_to_coco_results() if "coco" in formats else None  # an error before the first image
+        self._to_coco = _import_to_coco_results() if "coco" in formats else None  # fails before the first image
         make_folders(*(folder / name for name in formats))
 
     def add(self, image: Path, name: str, result: "Result") -> None:

@@ -36,7 +36,7 @@ class Info:
     """
 
     model: Annotated[str, tyro.conf.Positional, metavar("[MODEL]")] = DEFAULT
-    """Name of a model of the package, a model file or a run folder. Default: blitznet300-lite."""
+    """Name of a model in the package, model file, or folder of a training run. Default: blitznet300-lite."""
     card: Annotated[Path | None, metavar("FILE.md")] = None
     """Write the model card to this file, and images beside it. Default: no card."""
     files: Annotated[tuple[Path, ...], metavar("FILE [FILE ...]")] = ()
@@ -69,7 +69,7 @@ def run(options: Info) -> int:
         ("file", f"{path.name}, {model_file.size / 1e6:.1f} MB, {model_file.precision}"),
         ("sha256", model_file.sha256),
     ]
-    _print(predictor.spec.name, [*rows, *spec_rows(predictor.spec, parameters)])
+    _print_rows(predictor.spec.name, [*rows, *spec_rows(predictor.spec, parameters)])
     if options.card is None:
         return 0
     more_files = [file for file in options.files if file.resolve() != path.resolve()]
@@ -88,7 +88,7 @@ def run(options: Info) -> int:
     return 0
 
 
-def _print(title: str, rows: list[tuple[str, str]]) -> None:
+def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -105,7 +105,7 @@ def _model_file(path: Path) -> "ModelFile":
     from blitznet.api import load
     from blitznet.report.model_card import ModelFile
 
-    precision = load(path).spec.precision  # raises an error if the file is no model
+    precision = load(path).spec.precision  # raises an error if the file is not a model
     content = path.read_bytes()
     return ModelFile(path.name, len(content), hashlib.sha256(content).hexdigest(), precision)
 
@@ -135,7 +135,9 @@ def _read_json(path: Path, command: str, keys: tuple[str, ...]) -> dict[str, Any
             f"{path}: expected the JSON of `blitznet {command} --json`, got other text ({error})"
         ) from error
     if not isinstance(values, dict) or not set(keys) <= values.keys():
-        raise UsageError(f"{path}: expected the JSON of `blitznet {command} --json` with {', '.join(keys)}, got other")
+        raise UsageError(
+            f"{path}: expected the JSON of `blitznet {command} --json` with {', '.join(keys)}, got something else"
+        )
     return values
 
 

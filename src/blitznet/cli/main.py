@@ -1,4 +1,4 @@
-"""`blitznet COMMAND ...`: find the command, parse its flags, run it, print a user's error in one line.
+"""`blitznet COMMAND ...`: find the command, parse its flags, run it, print a BlitzNetError in one line.
 
 A command is a module with a frozen dataclass, whose fields are the flags, and `run(options) -> int`. Only the module
 of the requested command is imported, so help and prediction start fast.
@@ -19,7 +19,7 @@ from blitznet.core.errors import BlitzNetError, MissingExtra
 
 
 class Command(NamedTuple):
-    """A command's module, options class, line of help, and the extra that its packages come with."""
+    """A command's module, options class, line of help, and the extra that installs its packages."""
 
     module: str
     options: str
@@ -33,7 +33,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("serve", "Serve", "serve predictions over HTTP, with a web page", "serve"),
     "train": Command("train", "TrainConfig", "fine-tune on your data, or run a recipe or pipeline", "train"),
     "eval": Command("eval", "Eval", "evaluate a model or a result file on datasets"),
-    "export": Command("export", "Export", "export a trained model to ONNX, OpenVINO or a torch program", "train"),
+    "export": Command("export", "Export", "export a trained model to ONNX, OpenVINO or torch.export", "train"),
     "bench": Command("bench", "Bench", "measure latency and throughput on this machine"),
     "info": Command("info", "Info", "show a model's metadata, write its model card"),
     "calibrate": Command("calibrate", "Calibrate", "calibrate confidence scores on labeled images", "train"),
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: Words of the command line; those of the process by default.
+        arguments: Words of the command line after the program's name. Default: those of the process.
 
     Returns:
         The exit code: 0 for success, 1 for findings, 2 for an error in the call or its input, 130 after Ctrl-C.
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _main(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output, such as `head`, closed it
+    except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
         return EXIT_FAILURE
     return code

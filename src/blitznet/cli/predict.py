@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from blitznet.runtime.stream import StreamResult
 
 MAX_ROWS = 50
-"""rows of the printed table; the JSON has all images"""
+"""maximum rows of the printed table; the JSON has all images"""
 PREDICTIONS = "predictions.json"
 """default name of the JSON list, in the output folder"""
 _MIN_IMAGES_FOR_PROGRESS = 5
+"""number of images from which a progress bar is shown"""
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,11 @@ class Predict:
     formats: Annotated[tuple[FormatName, ...], metavar("[FORMAT ...]")] = ()
     """Also write these formats, each into its own folder: yolo, labelme, cvat, coco. Default: none."""
     engine: EngineFlag = "auto"
-    """Inference engine: auto, onnxruntime, openvino, torch, torch-compiled, onnxruntime-cuda or onnxruntime-tensorrt.
-    Default: auto, the fastest that is installed."""
     threads: ThreadsFlag = None
-    """Threads of the engine. Default: one for each processor."""
     tta: Annotated[Literal["flip"] | None, metavar("flip")] = None
     """Average the outputs of the image and its mirror image, in twice the time. Default: no augmentation."""
     slices: Annotated[str | None, metavar("RxC")] = None
-    """Predict a grid of overlapping tiles as well, for small objects in large images. Default: no tiles."""
+    """Also predict a grid of ROWSxCOLUMNS overlapping tiles, for small objects in large images. Default: no tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +70,15 @@ class Prediction:
     """The written result of one image."""
 
     entry: dict[str, Any]
-    """in the JSON list"""
+    """entry of the JSON list"""
     summary: str
-    """in the table"""
+    """detections, for the table"""
     seconds: float
-    """decoding, inference and post-processing"""
+    """seconds of decoding, inference and post-processing"""
 
 
 def run(options: Predict) -> int:
-    """Predict every image; returns 1 if some could not be read. Inference and writing of images overlap."""
+    """Predict every image; return 1 if some could not be read. Inference and writing of images overlap."""
     from rich.console import Console
     from rich.progress import track
 

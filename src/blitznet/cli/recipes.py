@@ -1,4 +1,4 @@
-"""`blitznet recipes`: list all training runs and pipelines with data, cost and expected scores."""
+"""`blitznet recipes`: list all recipes and pipelines with data, cost and expected scores."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from blitznet.train.recipes import Recipe
 
 _MIN_WIDTH = len("VOC2012@SegmentationAug/train,")
-"""characters of the longest data set's name"""
+"""characters of the longest dataset name"""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def run(options: Recipes) -> int:  # noqa: ARG001 - it has no flags
 
     caption = "`blitznet train NAME` runs one; with --help it shows the options"
     table = Table(caption=caption, box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("name", "source", "model", "data sets", "steps", "cost", "expected"):
+    for title in ("name", "source", "model", "datasets", "steps", "cost", "expected"):
         table.add_column(title, justify="right" if title == "steps" else "left", overflow="fold")
     table.columns[0].no_wrap = True
     table.columns[3].min_width = _MIN_WIDTH

@@ -15,7 +15,7 @@ from blitznet.paper.tables import LeakProtocol, RunPlan, Scale, TableName, table
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Train the runs of a table of the paper, score them, and write our numbers beside the paper's.
+    """Train the runs of a table of the paper, score them, and write the numbers beside the paper's.
 
     The same command resumes an interrupted table and reuses finished runs.
 
@@ -32,7 +32,7 @@ class Reproduce:
     seeds: Annotated[int, metavar("N")] = 1
     """Runs per row, with seeds 0, 1 ... Default: 1."""
     root: Annotated[Path, metavar("DIR")] = Path("data")
-    """Folder with the data sets VOCdevkit and coco. Default: data."""
+    """Folder with the datasets VOCdevkit and coco. Default: data."""
     out: Annotated[Path, metavar("DIR")] = Path("runs/tables")
     """Folder for the runs and the table. Default: runs/tables."""
     protocol: Annotated[LeakProtocol, metavar("clean|authors")] = "clean"
@@ -44,7 +44,7 @@ class Reproduce:
 
 
 def run(options: Reproduce) -> int:
-    """Reproduce the table, print it and its files."""
+    """Reproduce the table; print it and the paths of its files."""
     from blitznet.paper.reproduce import reproduce
     from blitznet.paper.table_files import to_markdown, write_table
 
@@ -59,7 +59,7 @@ def run(options: Reproduce) -> int:
 
 
 def make_plan(options: Reproduce) -> RunPlan:
-    """The plan of the flags; every combination of scale, mask fraction and protocol has its own folder."""
+    """The plan that the flags describe; every combination of scale, mask fraction and protocol has its own folder."""
     if options.seeds < 1:
         raise UsageError(f"--seeds: expected 1 or more, got {options.seeds}")
     paper_table = table(options.table, options.scale, mask_fraction=options.mask_fraction)

@@ -35,18 +35,16 @@ class Serve:
         curl --data-binary @image.jpg "http://127.0.0.1:8000/v1/predict?min_score=0.5"
     """
 
-    model: str = DEFAULT
-    """Name of a model of the package, a model file or a run folder."""
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 accepts other machines."""
-    port: int = 8000
-    """Port to listen on; 0 chooses a free one, which the first line of output shows."""
+    model: Annotated[str, metavar("MODEL")] = DEFAULT
+    """Name of a model in the package, model file, or folder of a training run. Default: blitznet300-lite."""
+    host: Annotated[str, metavar("ADDRESS")] = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 accepts other machines. Default: 127.0.0.1."""
+    port: Annotated[int, metavar("N")] = 8000
+    """Port to listen on; 0 chooses a free one, which the first line of output shows. Default: 8000."""
     engine: EngineFlag = "auto"
-    """Inference engine. Default: the fastest one that is installed."""
     threads: ThreadsFlag = None
-    """Number of threads. Default: one per processor."""
-    batch: int = 4
-    """Maximum number of queued images that go through the network together."""
+    batch: Annotated[int, metavar("N")] = 4
+    """Maximum number of queued images that go through the network together. Default: 4."""
     token: Annotated[str | None, metavar("TEXT")] = None
     """Require clients to send `Authorization: Bearer TEXT`. Default: BLITZNET_TOKEN of the environment, if set."""
     limits: tyro.conf.OmitArgPrefixes[ServeLimits] = field(default_factory=ServeLimits)

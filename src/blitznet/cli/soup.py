@@ -17,7 +17,7 @@ class Soup:
     """Average the weights of models that were fine-tuned from the same model (model soup).
 
     The average is as fast as one of the models, and often more accurate. Its spec is the first model's without score
-    calibration, with the provenance of all models.
+    calibration, with the provenance of all of them.
 
     Examples:
         blitznet soup runs/a runs/b
@@ -27,7 +27,7 @@ class Soup:
     models: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("MODEL [MODEL ...]")]
     """Two or more .safetensors files or training run folders, of one network with the same classes."""
     weights: Annotated[tuple[float, ...], metavar("WEIGHT [WEIGHT ...]")] = ()
-    """Weight of each model, of any sum. Default: equal weights."""
+    """Weight of each model; they are divided by their sum. Default: equal weights."""
     half: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
     """Store kernels as float16, in half the size. Default: float32."""
     out: Annotated[Path, metavar("FILE")] = Path("soup.safetensors")

@@ -1,4 +1,4 @@
-"""`blitznet train [RECIPE] [--field value ...]`: fine-tune on own data, or run a recipe or a pipeline."""
+"""`blitznet train [RECIPE] [--field value ...]`: fine-tune on your data, or run a recipe or a pipeline."""
 
 import ast
 import dataclasses
@@ -24,7 +24,7 @@ from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import RECIPES, Recipe, finetune_config
 
 ALL_RECIPES: dict[str, Callable[[], Recipe]] = {**RECIPES, **PAPER_RECIPES}
-"""our recipes and those of the paper, by name"""
+"""name -> recipe: this project's and the paper's"""
 
 _DESCRIPTION = (
     "Fine-tune the default model on --data, or run a recipe or pipeline (`blitznet recipes` lists them). "
@@ -50,21 +50,20 @@ class TrainPipeline:
 
     name: tyro.conf.Suppress[str] = ""
     root: Annotated[Path, metavar("DIR")] = Path("data")
-    """Folder with the data sets. Default: data."""
+    """Folder with the datasets. Default: data."""
     out: Annotated[Path | None, metavar("DIR")] = None
     """Folder for the stages and the model files. Default: runs/NAME."""
     workers: Annotated[int, metavar("N")] = 1
-    """Data loader processes. Default: 1."""
+    """Number of data-loader processes. Default: 1."""
     threads: Annotated[int | None, metavar("N")] = None
     """Threads of torch. Default: one per core."""
     device: Annotated[str, metavar("NAME")] = "auto"
-    """cpu, cuda or auto. Default: auto."""
+    """Device to train on: cpu, cuda or auto. Default: auto."""
 
 
 def read(words: list[str]) -> TrainConfig | TrainPipeline:
-    """Parse the words of the command: a pipeline, a recipe with changed fields, or fine-tuning."""
-    is_named = bool(words) and not words[0].startswith("-")
-    if not is_named:
+    """Parse the words after `blitznet train`: a pipeline, a recipe with changed fields, or fine-tuning."""
+    if not words or words[0].startswith("-"):
         return _parse_config(finetune_config(), words, "blitznet train [RECIPE]")
     name, flags = words[0], words[1:]
     if name in PIPELINES:
@@ -84,7 +83,7 @@ def run(options: TrainConfig | TrainPipeline) -> int:
 
 
 def option_docs() -> dict[str, str]:
-    """The help of every field of TrainConfig: the string under it."""
+    """Help text of every field of TrainConfig: the docstring below it."""
     tree = ast.parse(inspect.getsource(TrainConfig))
     assert isinstance(tree.body[0], ast.ClassDef)
     body, docs = tree.body[0].body, {}
@@ -97,7 +96,7 @@ def option_docs() -> dict[str, str]:
 
 
 def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> TrainConfig:
-    """The default with the fields that flags change; `--help` shows the basic options, `--help-all` all."""
+    """The default config with the fields that flags change; `--help` shows the basic options, `--help-all` all."""
     show_all, show_help = "--help-all" in words, any(word in ("-h", "--help") for word in words)
     options_class = _grouped_options(default) if show_all else _flat_options(default, only_basic=show_help)
     words = ["--help"] if show_all else list(words)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _MIN_FPS = 0.01
 _MAX_AGES = 1000
-"""last frames of a live source whose median age is printed"""
+"""number of the last live frames whose ages are kept, for the summary"""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Video:
     """Detect objects and segment every frame of a video.
 
     Writes the annotated video with the original frame times and audio, and a line of JSON per frame. For a camera or a
-    stream, each prediction is of the newest frame; the frames between are dropped and counted. Ctrl-C stops it, and
-    all files are complete.
+    stream, each prediction is of the newest frame; the frames between are dropped and counted. After Ctrl-C all files
+    are complete.
 
     Examples:
         blitznet video clip.mp4 --track
@@ -52,26 +52,24 @@ class Video:
 
     source: Annotated[str, tyro.conf.Positional, metavar("SOURCE")]
     """Video file, camera number (0), address (rtsp://, http://), folder of images, or quoted glob."""
-    out: Path = Path("blitznet-out")
-    """Folder for the video and the JSON lines; created if it does not exist."""
-    model: str = DEFAULT
-    """Name of a model of the package, a model file or a run folder."""
-    min_score: float = 0.5
-    """Minimum score of detections to keep, 0 to 1."""
+    out: Annotated[Path, metavar("DIR")] = Path("blitznet-out")
+    """Folder to write the video and the JSON lines to; created if it does not exist. Default: blitznet-out."""
+    model: Annotated[str, metavar("MODEL")] = DEFAULT
+    """Name of a model in the package, model file, or folder of a training run. Default: blitznet300-lite."""
+    min_score: Annotated[float, metavar("SCORE")] = 0.5
+    """Minimum score of detections to keep, 0 to 1. Default: 0.5."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
     """Assign track ids to objects, and write a MOTChallenge file (needs the extra `track`)."""
     show: tyro.conf.FlagCreatePairsOff[bool] = False
     """Show the annotated video in a window; q closes it."""
     overlay: bool = True
     """Write the annotated video."""
-    fps: float = 25.0
-    """Frames per second of a folder of images."""
+    fps: Annotated[float, metavar("FPS")] = 25.0
+    """Frames per second of a folder of images. Default: 25."""
     max_frames: Annotated[int | None, metavar("N")] = None
     """Stop after this number of frames. Default: the whole video."""
     engine: EngineFlag = "auto"
-    """Inference engine. Default: the fastest one that is installed."""
     threads: ThreadsFlag = None
-    """Number of threads. Default: one per processor."""
 
 
 @dataclass(eq=False)
@@ -79,10 +77,11 @@ class Stats:
     """Counts of a run."""
 
     frames: int = 0
+    """processed frames"""
     dropped: int = 0
     """frames of a live source that were not predicted"""
     ages: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_AGES))
-    """seconds from decoding to written, of live frames"""
+    """seconds between decoding and writing of each live frame"""
     start: float = field(default_factory=time.monotonic)
 
     @property
@@ -93,7 +92,7 @@ class Stats:
 
 @dataclass(frozen=True, eq=False)
 class OutputFiles:
-    """Open files, and the tracker."""
+    """Where results of frames go: open files and the tracker."""
 
     json_lines: TextIO
     writer: "VideoWriter | None" = None
@@ -103,7 +102,7 @@ class OutputFiles:
 
 
 def run(options: Video) -> int:
-    """Process every frame; Ctrl-C on a live source is success."""
+    """Process every frame; stopping a live source with Ctrl-C is a success."""
     if not 0 <= options.min_score <= 1:
         raise UsageError(f"--min-score: expected 0 to 1, got {options.min_score}")
     if options.max_frames is not None and options.max_frames < 1:
@@ -156,7 +155,7 @@ def _process(options: Video, video: "VideoSource", predictor: "BasePredictor", s
             if video.info.live:
                 stats.ages.append(time.monotonic() - frame.decoded_at)
             if video.info.frame_count:
-                progress("Frames", stats.frames, video.info.frame_count)
+                progress("frames", stats.frames, video.info.frame_count)
             if window is not None and annotated is not None:
                 window.show(annotated)
             if stats.frames == options.max_frames or (window is not None and not window.open):
@@ -250,7 +249,7 @@ def _predict_latest(video: "VideoSource", predictor: "BasePredictor", stats: Sta
 def _write_frame(
     frame: "Frame", result: "Result", options: Video, outputs: OutputFiles, *, show: bool
 ) -> "RGBArray | None":
-    """Write a frame to every output; the annotated image if it was drawn."""
+    """Write a frame to every output; return the annotated image if it was drawn."""
     from blitznet.drawing.annotate import annotate
 
     track_ids: Labels | None = None

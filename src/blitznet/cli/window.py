@@ -17,7 +17,7 @@ class Window:
             import tkinter
 
             self._root = tkinter.Tk()
-        except Exception as error:  # without Tk or a display, the exception's type depends on the platform
+        except Exception as error:  # the type of the exception without Tk or a display depends on the platform
             raise UsageError(f"--show: cannot open a window ({error}); remove the flag") from error
         self._root.title(title)
         self._label = tkinter.Label(self._root, borderwidth=0)
@@ -36,7 +36,7 @@ class Window:
         if self.open:
             tk_image = ImageTk.PhotoImage(Pillow.fromarray(image), master=self._root)
             self._label.configure(image=tk_image)
-            self._tk_image = tk_image  # Tk holds no reference
+            self._tk_image = tk_image  # keeps the image alive: Tk holds no reference
             self._root.update()
 
     def close(self) -> None:

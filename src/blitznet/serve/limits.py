@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from blitznet.core.errors import UsageError
 
 DEFAULT_MAX_IMAGES = 16
-"""images of one batch request, unless the queue is shorter"""
+"""maximum number of images in a batch request, unless the queue is shorter"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class ServeLimits:
     max_pixels: int = 50_000_000
     """Maximum number of pixels of an image; larger ones get 413."""
     max_images: int | None = None
-    """Maximum number of images in a batch request; more get 413. Default: 16 or --max-queue, whichever is smaller."""
+    """Maximum number of images in a batch request; more get 413. If not set: 16 or --max-queue, whichever is less."""
     max_queue: int = 64
     """Maximum number of images in the queue; requests beyond it get 429."""
     timeout: float = 30.0
