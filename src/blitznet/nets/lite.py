@@ -256,7 +256,7 @@ class LiteDetectionPrior(DetectionPrior):
     """Adds to a pixel's class logits how much the anchors around it prefer the class to background.
 
     A local term is gated by how likely the pixel is foreground. Both gates are shared by all classes, so the term also
-    helps classes of which few masks or none were seen in training. A global term, the image-level prior, lowers classes
+    helps classes with few or no masks in the training data. A global term, the image-level prior, lowers classes
     that no anchor of the image prefers.
     """
 
@@ -281,7 +281,7 @@ class LiteDetectionPrior(DetectionPrior):
             total = weighted if total is None else total + weighted
         assert total is not None
         gate: Tensor = self.foreground_gate(features).sigmoid()
-        # Scores on training images are overconfident. A larger weight in training would teach the class map to rely
+        # Scores on training images are overconfident. With a larger weight in training, the class map would rely
         # on them.
         image_weight = 1.0 if self.training else self.image_prior_weight
         image_prior = image_weight * _image_log_prior(margins)
