@@ -107,7 +107,7 @@ def test_postprocess_defaults_are_the_papers() -> None:
     assert (config.max_per_class, config.max_detections) == (50, 200)
 
 
-def test_counts() -> None:
+def test_num_channels_and_num_anchors_per_cell() -> None:
     assert SPEC.num_channels == 21
     assert SPEC.anchors.num_anchors_per_cell == 6
     layout = AnchorLayout(strides=(8,), min_scale=0.1, second_scale=0.2, max_scale=0.9, ratios=(2.0, 0.5))

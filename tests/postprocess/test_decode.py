@@ -20,7 +20,7 @@ EVERYTHING = PostprocessConfig(
 )
 
 
-def slow_box(offset: Floats, anchor: Floats) -> list[np.float32]:
+def reference_box(offset: Floats, anchor: Floats) -> list[np.float32]:
     """Decode one offset, then clip both corners."""
     x, y = (anchor[i] + offset[i] * np.float32(0.1) * anchor[2 + i] for i in (0, 1))
     w, h = (anchor[2 + i] * np.exp(offset[2 + i] * np.float32(0.2)) for i in (0, 1))
@@ -28,7 +28,7 @@ def slow_box(offset: Floats, anchor: Floats) -> list[np.float32]:
     return [min(max(np.float32(corner), np.float32(0)), np.float32(1)) for corner in corners]
 
 
-def slow_iou(a: list[np.float32], b: list[np.float32]) -> float:
+def reference_iou(a: list[np.float32], b: list[np.float32]) -> float:
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     zero = np.float32(0)
     inter = max(width, zero) * max(height, zero)
@@ -36,10 +36,10 @@ def slow_iou(a: list[np.float32], b: list[np.float32]) -> float:
     return float(inter / union) if union > 0 else 0.0
 
 
-def decode_slowly(offsets: Floats, logits: Floats, anchors: Floats, config: PostprocessConfig) -> list[Row]:
+def decode_reference(offsets: Floats, logits: Floats, anchors: Floats, config: PostprocessConfig) -> list[Row]:
     """The paper's 3.5 in plain loops: softmax and decoding of every anchor first."""
     scores = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits]
-    boxes = [slow_box(offset, anchor) for offset, anchor in zip(offsets, anchors, strict=True)]
+    boxes = [reference_box(offset, anchor) for offset, anchor in zip(offsets, anchors, strict=True)]
     rows = list[Row]()
     for label in range(logits.shape[1] - 1):
         passing = [a for a in range(len(anchors)) if scores[a][label + 1] > config.score_threshold]
@@ -47,17 +47,17 @@ def decode_slowly(offsets: Floats, logits: Floats, anchors: Floats, config: Post
         keep = list[int]()
         for a in passing[: config.topk_candidates]:
             if len(keep) < config.max_per_class and all(
-                slow_iou(boxes[a], boxes[b]) <= config.nms_threshold for b in keep
+                reference_iou(boxes[a], boxes[b]) <= config.nms_threshold for b in keep
             ):
                 keep.append(a)
         rows += [(float(scores[a][label + 1]), label, a, boxes[a]) for a in keep]
     return sorted(rows, key=lambda row: -row[0])[: config.max_detections]
 
 
-def assert_equals_slow(offsets: Floats, logits: Floats, anchors: Floats, config: PostprocessConfig) -> int:
-    """Assert that fast and slow decoding agree; the number of detections."""
+def assert_equals_reference(offsets: Floats, logits: Floats, anchors: Floats, config: PostprocessConfig) -> int:
+    """Assert that decoding equals the reference; return the number of detections."""
     boxes, scores, labels = decode_detections(offsets, logits, anchors, SPEC, config)
-    expected = decode_slowly(offsets, logits, anchors, config)
+    expected = decode_reference(offsets, logits, anchors, config)
     assert labels.tolist() == [label for _, label, _, _ in expected]
     np.testing.assert_allclose(scores, np.array([score for score, *_ in expected], np.float32), rtol=1e-6)
     np.testing.assert_allclose(boxes, np.array([box for *_, box in expected], np.float32).reshape(-1, 4), atol=2e-6)
@@ -69,12 +69,12 @@ def assert_equals_slow(offsets: Floats, logits: Floats, anchors: Floats, config:
     "config", [PostprocessConfig(), SMALL, ALL, EVERYTHING], ids=["paper", "small", "all", "everything"]
 )
 @pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
-def test_decoding_equals_the_slow_way(seed: int, config: PostprocessConfig, spread: float) -> None:
+def test_decoding_equals_the_reference(seed: int, config: PostprocessConfig, spread: float) -> None:
     outputs = random_outputs(seed=seed, spread=spread)
     assert outputs.offsets is not None
     assert outputs.logits is not None
     part = slice(0, 40) if config is EVERYTHING else slice(None)
-    assert_equals_slow(outputs.offsets[0, part], outputs.logits[0, part], ANCHORS[part], config)
+    assert_equals_reference(outputs.offsets[0, part], outputs.logits[0, part], ANCHORS[part], config)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -83,7 +83,7 @@ def test_equal_scores_are_ordered_by_class_then_by_anchor(seed: int, config: Pos
     rng = np.random.default_rng(seed)
     logits = rng.integers(-1, 2, (len(ANCHORS), SPEC.num_channels)).astype(np.float32)
     offsets = rng.integers(-3, 4, (len(ANCHORS), 4)).astype(np.float32)
-    assert assert_equals_slow(offsets, logits, ANCHORS, config) > 3
+    assert assert_equals_reference(offsets, logits, ANCHORS, config) > 3
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_equal_scores_at_every_limit(config: PostprocessConfig, counts: list[int
     offsets, logits = np.zeros_like(ANCHORS), np.zeros((len(ANCHORS), 4), np.float32)
     _, _, labels = decode_detections(offsets, logits, ANCHORS, SPEC, config)
     assert np.bincount(labels).tolist() == counts
-    assert_equals_slow(offsets, logits, ANCHORS, config)
+    assert_equals_reference(offsets, logits, ANCHORS, config)
 
 
 @pytest.mark.parametrize("calibration", [PlattScaling(0.5, -0.7), PlattScaling(2.0, 0.3)])
@@ -132,7 +132,7 @@ def test_higher_thresholds_tried_first_change_nothing(max_detections: int, step:
         logits = np.round(logits / 2)  # many equal scores
     offsets = rng.normal(0, 1, (len(anchors), 4)).astype(np.float32)
     config = PostprocessConfig(topk_candidates=400, max_per_class=100, max_detections=max_detections)
-    assert assert_equals_slow(offsets, logits, anchors, config) == max_detections
+    assert assert_equals_reference(offsets, logits, anchors, config) == max_detections
 
 
 def test_all_anchors_of_a_large_grid_pass() -> None:
@@ -141,7 +141,7 @@ def test_all_anchors_of_a_large_grid_pass() -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 0.5, (len(anchors), SPEC.num_channels)).astype(np.float32)
     offsets = rng.normal(0, 1, (len(anchors), 4)).astype(np.float32)
-    assert assert_equals_slow(offsets, logits, anchors, PostprocessConfig()) > 50
+    assert assert_equals_reference(offsets, logits, anchors, PostprocessConfig()) > 50
 
 
 @pytest.mark.parametrize("score", [0.001, 0.01, 0.3, 0.5, 0.9, 0.999])

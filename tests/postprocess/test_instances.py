@@ -121,7 +121,7 @@ def test_masks_stay_inside_their_boxes_and_do_not_overlap(data: st.DataObject, c
                 assert not (instances.mask(index) & instances.mask(previous)).any()
 
 
-def plain_mask(box: Floats, logits: Floats, label: int) -> Mask:
+def reference_mask(box: Floats, logits: Floats, label: int) -> Mask:
     """The mask of one box alone, pixel by pixel at full size, by torch's bilinear resize."""
     others = np.delete(logits, [0, label + 1], 0).max(0)
     margin = logits[label + 1] - np.maximum(logits[0], others - 2)
@@ -141,13 +141,13 @@ def plain_mask(box: Floats, logits: Floats, label: int) -> Mask:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_mask_equals_the_plain_way(seed: int) -> None:
+def test_mask_equals_the_reference(seed: int) -> None:
     random = np.random.default_rng(seed)
     logits = random.normal(0, 2, (4, 10, 15)).astype(np.float32)
     corner, sides = random.uniform(0, 40, 2), random.uniform(15, 40, 2)
     box = np.array([*corner, *(corner + sides)], np.float32)
     mask = extract(box[None], logits, [1]).mask(0)
-    assert (mask != plain_mask(box, logits, 1)).mean() < 1e-3
+    assert (mask != reference_mask(box, logits, 1)).mean() < 1e-3
 
 
 def test_panoptic_has_one_segment_for_every_pixel() -> None:

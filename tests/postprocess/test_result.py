@@ -31,8 +31,8 @@ def result(**fields: Any) -> Result:
 
 
 def test_to_dict_is_plain_json() -> None:
-    plain = json.loads(json.dumps(result().filter(min_score=0.5).to_dict()))
-    assert plain == {
+    values = json.loads(json.dumps(result().filter(min_score=0.5).to_dict()))
+    assert values == {
         "width": 60,
         "height": 40,
         "detections": [

@@ -10,7 +10,7 @@ from support.fake_engines import MAP
 SIZES = [(16, 12), (64, 48), (61, 37), (5, 7), (1, 1), (1, 90), (90, 1), (33, 200)]
 
 
-def plain_upsample_argmax(logits: Floats, size: tuple[int, int]) -> ClassMap:
+def reference_upsample_argmax(logits: Floats, size: tuple[int, int]) -> ClassMap:
     """Upsample all logits to (C, H, W), then argmax."""
 
     def source_indices(inside: int, outside: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
@@ -41,11 +41,11 @@ CELL = np.random.default_rng(1).normal(0, 1, (3, 1, 1)).astype(np.float32)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("chunk", [1, 100, 1 << 20])
 @pytest.mark.parametrize("logits", [NOISE, EQUAL, CELL, blobs(6)], ids=["noise", "equal", "cell", "blobs"])
-def test_upsample_argmax_equals_the_plain_way(
+def test_upsample_argmax_equals_the_reference(
     size: tuple[int, int], chunk: int, logits: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK_PIXELS", chunk)
-    np.testing.assert_array_equal(upsample_argmax(logits, size), plain_upsample_argmax(logits, size))
+    np.testing.assert_array_equal(upsample_argmax(logits, size), reference_upsample_argmax(logits, size))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -72,6 +72,7 @@ class Network:
     segmentation_channels: int = 64
     """channels of each map before the maps are concatenated in the segmentation head"""
     segmentation_stride: int = 8
+    """stride of the segmentation logits, pixels of the input"""
     lateral_channels: int | None = None
     """channels of lateral connections from the encoder's two coarsest maps to the segmentation head; None for none"""
     ssd_head: bool = False
@@ -83,8 +84,11 @@ class Network:
     image_prior_weight: float = 1.0
     """inference weight of the image-level class log-prior that the detection prior adds to the segmentation logits"""
     fusion: Fusion = "resskip"
+    """kind of fusion block in the upscale stream (paper 3.3, Table 8)"""
     fusion_resize: Resize = "bilinear"
+    """resizing of maps in fusion blocks"""
     segmentation_resize: Resize = "bilinear"
+    """resizing of maps in the segmentation head"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class PostprocessConfig:
     """Thresholds of decoding and NMS (paper 3.5)."""
 
     score_threshold: float = 0.01
-    """minimum score"""
+    """calibrated score that a detection must exceed"""
     topk_candidates: int = 400
     """number of anchors of each class, those with the highest scores, that enter NMS"""
     nms_threshold: float = 0.45
@@ -117,7 +121,7 @@ class Spec:
     mean: tuple[float, float, float]
     """RGB mean, subtracted after division by 255"""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """RGB standard deviation, divided by after the mean is subtracted"""
+    """RGB standard deviation, a divisor after the mean is subtracted"""
     tasks: tuple[Task, ...] = ALL_TASKS
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     score_calibration: PlattScaling = field(default_factory=PlattScaling)
@@ -125,7 +129,7 @@ class Spec:
     segmentation_temperature: float = 1.0
     """segmentation logits are divided by it before the softmax"""
     precision: Precision = "float32"
-    """numeric precision to run the file in"""
+    """numeric precision to run the network in"""
     license: str = "Apache-2.0"
     provenance: str = ""
     """initial weights, training data and teachers, in one sentence"""
