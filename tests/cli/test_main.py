@@ -9,7 +9,7 @@ import pytest
 from blitznet.cli.console import VERBOSITY
 from blitznet.cli.main import COMMANDS, Command, main
 from blitznet.core.errors import BlitzNetError, DataError
-from blitznet.train.interrupts import Stopped
+from blitznet.train.interrupts import TrainingInterrupted
 from support.without_torch import python
 
 
@@ -142,7 +142,9 @@ def test_interrupt_has_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     make_recipes_raise(monkeypatch, KeyboardInterrupt())
     assert main(["recipes"]) == 130
     assert capsys.readouterr().err == "blitznet: interrupted\n"
-    make_recipes_raise(monkeypatch, Stopped("stopped after step 5 of 8; run the same command to resume from runs/a"))
+    make_recipes_raise(
+        monkeypatch, TrainingInterrupted("stopped after step 5 of 8; run the same command to resume from runs/a")
+    )
     assert main(["recipes"]) == 130
     assert (
         capsys.readouterr().err == "blitznet: stopped after step 5 of 8; run the same command to resume from runs/a\n"
@@ -179,7 +181,7 @@ print(code, output.getvalue())
 
 @pytest.mark.parametrize("words", [["--help"], ["recipes"], ["eval", "--help"]], ids=" ".join)
 def test_closed_stdout(words: list[str]) -> None:
-    """As under `| head`: the pipe is closed before we write."""
+    """As under `| head`: the pipe is closed before the command writes."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
