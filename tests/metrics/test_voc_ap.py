@@ -85,7 +85,7 @@ def slow_ap(pairs: list[tuple[Result, Sample]], label: int, rule: MatchRule) -> 
 
 
 def test_ap_of_two_objects_and_three_detections() -> None:
-    """True, false and true positive: reference, section 10."""
+    """A true, a false and a true positive: area (1 + 2/3) / 2, 11-point (6 + 5 * 2/3) / 11."""
     pair = result([A, FAR, B], [0, 0, 0], [0.9, 0.8, 0.7]), sample("a", [A, B], [0, 0])
     areas, eleven = scores_of([pair])
     assert areas[0] == pytest.approx(0.833333, abs=1e-6)

@@ -1,4 +1,4 @@
-"""reproduce: finished runs are reused, interrupted ones resumed, and the scores are those of the result files."""
+"""reproduce: complete runs are reused, interrupted ones resumed, and the scores are those of the result files."""
 
 import json
 from dataclasses import replace
@@ -35,7 +35,7 @@ def plan(tmp_path: Path) -> RunPlan:
 
 
 def count_training(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Record the folders of all further trainings."""
+    """Record the folders of all further training runs."""
     trained = []
 
     def counted(config: TrainConfig, **others: Any) -> Path:

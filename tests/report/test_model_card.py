@@ -57,9 +57,9 @@ def test_card_states_the_calibration() -> None:
 
 
 def test_card_with_all_parts() -> None:
-    card = ModelCard(SPEC, (FILE,), None, "## Data\n\nWhence | it is.\n", SCORES, SPEED, ("card-cat.jpg",))
+    card = ModelCard(SPEC, (FILE,), None, "## Data\n\nSource | terms.\n", SCORES, SPEED, ("card-cat.jpg",))
     text = render_model_card(card)
-    assert "\n\n## Data\n\nWhence | it is.\n\n## Scores\n\n" in text
+    assert "\n\n## Data\n\nSource | terms.\n\n## Scores\n\n" in text
     assert "| VOC2012@val | 4 | 50.0 | - | - | 3.1 | - |\n" in text
     assert "| all sets | 9 | 50.0 (40.0 to 60.0) | - | 25.0 | 3.1 | - |\n" in text
     assert "| class | AP50, VOC2012@val | AP50, all sets | IoU |\n" in text

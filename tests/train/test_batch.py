@@ -1,4 +1,4 @@
-"""collate: shapes, owners, types, memory layout."""
+"""collate: shapes, image indices, types, memory layout."""
 
 import numpy as np
 import torch

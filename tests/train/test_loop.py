@@ -149,7 +149,7 @@ def test_files_of_the_run_folder(sets: tuple[str, str], tmp_path: Path, monkeypa
     assert config.conflicts((config.out / "config.json").read_text()) == ()
 
 
-def test_finished_run_is_only_evaluated(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_complete_run_is_only_evaluated(sets: tuple[str, str], tmp_path: Path) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", steps=2)
     train(config)
     before = (config.out / "state.safetensors").read_bytes()
@@ -273,7 +273,7 @@ def test_non_finite_loss_stops_the_run_and_saves_no_state(sets: tuple[str, str],
 
 
 def write_default_model(folder: Path, spec: Spec) -> None:
-    """Write a model in the place of the default one."""
+    """Write a model that replaces the default one."""
     torch.manual_seed(2)
     save_model(folder / "blitznet300-lite.safetensors", build(spec), spec, dtype=torch.float16)
 

@@ -27,11 +27,11 @@ from blitznet.train.matching import IGNORED, Targets
 ORIGINAL = LossConfig(match_original=True)
 
 
-def targets_of(labels: list[list[int]], *, residuals: Tensor | None = None) -> Targets:
-    """Targets with the given labels; offsets are zero unless given (P, 4)."""
+def targets_of(labels: list[list[int]], *, offsets: Tensor | None = None) -> Targets:
+    """Targets with these labels (B, A), and with offsets (P, 4) or zeros."""
     tensor = torch.tensor(labels)
     positives = (tensor.view(-1) > 0).nonzero().flatten()
-    offsets = torch.zeros(len(positives), 4) if residuals is None else residuals
+    offsets = torch.zeros(len(positives), 4) if offsets is None else offsets
     return Targets(tensor, positives, torch.zeros_like(positives), offsets)
 
 
@@ -87,7 +87,7 @@ def random_labels(seed: int, *, images: int = 5, anchors: int = 20, classes: int
     class_map[(seed + 2) % images] = IGNORE_INDEX
     batch.class_map[:] = torch.from_numpy(class_map)
     positives = int((labels > 0).sum())
-    return batch, targets_of(labels.tolist(), residuals=torch.from_numpy(rng.normal(size=(positives, 4))))
+    return batch, targets_of(labels.tolist(), offsets=torch.from_numpy(rng.normal(size=(positives, 4))))
 
 
 def slow_cross_entropy(logits: NDArray[Any], label: int, annotated: NDArray[Any]) -> float:
@@ -166,7 +166,7 @@ def test_worked_values_of_zero_logits(labels: list[list[int]], expected: float, 
 
 
 def test_worked_value_of_smooth_l1() -> None:
-    targets = targets_of([[1, 0], [0, 0]], residuals=torch.tensor([[0.5, 2, 0, 0]]))
+    targets = targets_of([[1, 0], [0, 0]], offsets=torch.tensor([[0.5, 2, 0, 0]]))
     assert losses(outputs_of(targets.labels), batch_of(2), targets).localization.item() == pytest.approx(1.625)
 
 
@@ -356,7 +356,7 @@ def half(outputs: HeadOutputs, batch: Batch, targets: Targets, k: int) -> tuple[
     return (
         HeadOutputs(*(tensor[rows] for tensor in tensors_of(outputs))),
         cut,
-        targets_of(targets.labels[rows].tolist(), residuals=targets.offsets[own]),
+        targets_of(targets.labels[rows].tolist(), offsets=targets.offsets[own]),
     )
 
 

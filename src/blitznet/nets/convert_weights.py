@@ -84,7 +84,7 @@ def convert_weights(variables: Variables, spec: Spec) -> dict[str, Tensor]:
 
 def match_original(spec: Spec) -> Spec:
     """The spec with feature maps resized as in the original implementation."""
-    # TensorFlow 1's bilinear resizing in the fusion blocks, nearest in the segmentation head (reference 2).
+    # TensorFlow 1's bilinear resizing in the fusion blocks, nearest neighbor in the segmentation head.
     return replace(spec, network=replace(spec.network, fusion_resize="legacy", segmentation_resize="nearest"))
 
 
