@@ -12,7 +12,7 @@ class Window:
     """Shows one image at a time, until the user closes it or presses q or Escape."""
 
     def __init__(self, title: str) -> None:
-        """Open the window. Raises UsageError if that is not possible."""
+        """Open a window with this title. Raises UsageError without Tk or a display."""
         try:
             import tkinter
 
@@ -23,13 +23,13 @@ class Window:
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
         self.open = True
-        """whether the user has not closed it"""
+        """False once the user has closed the window or pressed q or Escape"""
         self._root.protocol("WM_DELETE_WINDOW", self._on_close)
         for key in ("q", "<Escape>"):
             self._root.bind(key, lambda _: self._on_close())
 
     def show(self, image: "RGBArray") -> None:
-        """Show an image (H, W, 3) uint8 RGB in place of the last one."""
+        """Show an image (H, W, 3) uint8 RGB in place of the last one; does nothing once `open` is False."""
         from PIL import Image as Pillow
         from PIL import ImageTk
 
@@ -40,8 +40,9 @@ class Window:
             self._root.update()
 
     def close(self) -> None:
-        """Destroy the window."""
+        """Destroy the window, whether or not the user has closed it."""
         self._root.destroy()
 
     def _on_close(self) -> None:
+        """Only set the flag; `close` destroys the window."""
         self.open = False

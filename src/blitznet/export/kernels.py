@@ -1,4 +1,4 @@
-"""Convolution kernels in 8 bits: their scales, their rounding, and the bias correction of its error."""
+"""Convolution kernels in 8 bits: scales, rounding, and the correction of biases for the rounding error."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -26,15 +26,15 @@ class Kernel:
     """name of its convolution"""
     groups: int
     values: Floats
-    """(O, I, kh, kw); I are the channels of one group"""
+    """(O, I, kh, kw) exact float weights; O output channels, I input channels of one group"""
     scales: Floats
-    """(O,)"""
+    """(O,) size of one integer step of each output channel"""
     rounded: Floats
-    """(O, I, kh, kw) multiples of the scales, which the convolution computes with"""
+    """(O, I, kh, kw) float weights that the convolution computes with, integer multiples of the scales"""
 
     @property
     def error(self) -> Floats:
-        """(O, I, kh, kw) rounded minus exact values."""
+        """(O, I, kh, kw) rounded minus exact weights."""
         return self.rounded - self.values
 
     @property
@@ -67,32 +67,34 @@ def find_kernels(model: "ModelProto", excluded: AbstractSet[str]) -> list[Kernel
 
 
 def round_to_nearest(values: Floats, scales: Floats) -> Floats:
-    """A kernel (O, I, kh, kw) with each value rounded to the nearest multiple of its channel's scale (O,)."""
+    """A kernel (O, I, kh, kw) with each value rounded to the nearest multiple of its output channel's scale (O,)."""
     steps = scales[:, None, None, None]
     return np.asarray(np.round(values / steps) * steps, np.float32)
 
 
 def kernel_scales(values: Floats) -> Floats:
-    """Scales of a kernel's channels, so that no two integers of a channel exceed 128 together.
+    """Scales of a kernel's output channels. The magnitudes of any two integers of a channel add up to at most 128.
 
     Processors without VNNI add products of unsigned and signed bytes in pairs, in 16 bits. There, 255 * (|a| + |b|)
-    must not exceed 32767, or the sum saturates. onnxruntime and OpenVINO both compute so there and choose the pairs.
-    Integers of 7 bits would be safe too, with a larger error. Depthwise kernels are never paired.
+    must not exceed 32767, or the sum saturates. On such processors, onnxruntime
+    and OpenVINO both compute this way, and they choose which weights form a pair. Integers of 7 bits would be safe too,
+    with a larger error. Depthwise kernels are never paired; their largest integer is 127.
 
     Args:
         values: The kernel (O, I, kh, kw).
 
     Returns:
-        The scale of each channel (O,).
+        The scale of each output channel (O,).
     """
-    sizes = np.abs(values).reshape(len(values), -1)
+    magnitudes = np.abs(values).reshape(len(values), -1)  # (O, I kh kw)
     depthwise = values.shape[1] == 1
-    limit = sizes.max(1) if depthwise else np.sort(sizes, 1)[:, -2:].sum(1)
-    return np.asarray(np.maximum(limit, _MIN_SCALE) / _MAX_INT8, np.float32)
+    # The two largest add up to 127 steps; rounding adds at most half a step to each.
+    limits = magnitudes.max(1) if depthwise else np.sort(magnitudes, 1)[:, -2:].sum(1)  # (O,)
+    return np.asarray(np.maximum(limits, _MIN_SCALE) / _MAX_INT8, np.float32)
 
 
 def set_kernels(model: "ModelProto", kernels: Sequence[Kernel]) -> None:
-    """Replace the kernels of a graph by the rounded ones."""
+    """Replace the kernels of a graph with the rounded ones, in place."""
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -101,14 +103,14 @@ def set_kernels(model: "ModelProto", kernels: Sequence[Kernel]) -> None:
 
 
 def correct_biases(model: "ModelProto", kernels: Sequence[Kernel], means: Mapping[str, Floats]) -> None:
-    """Subtract from each bias the mean error that the rounded kernel adds to its channel.
+    """Subtract from each bias the mean error that the rounded kernel adds to its output channel.
 
     Otherwise these errors accumulate from layer to layer; the correction halves the error of the outputs.
 
     Args:
         model: The graph; it is changed.
         kernels: Kernels of its convolutions.
-        means: By the name of a convolution's input, the mean (D,) of each of its channels.
+        means: Name of a convolution's input -> mean of each of its channels (groups * I,) over the calibration data.
     """
     from onnx import numpy_helper
 
@@ -122,7 +124,7 @@ def correct_biases(model: "ModelProto", kernels: Sequence[Kernel], means: Mappin
 
 
 def bias_shift(kernel: Kernel, means: Floats) -> Floats:
-    """(O,) error of each output channel from rounding, where each input channel (groups * I,) has its mean."""
+    """Mean rounding error of each output channel (O,), from the means of the input channels (groups * I,)."""
     error = kernel.error.sum((2, 3))  # (O, I)
     group_means = np.repeat(means.reshape(kernel.groups, -1), len(error) // kernel.groups, axis=0)  # (O, I)
     return np.asarray((error * group_means).sum(1), np.float32)

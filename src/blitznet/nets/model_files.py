@@ -1,4 +1,4 @@
-"""Model files of torch: safetensors with the spec in their metadata, written atomically."""
+"""Model files for PyTorch: safetensors with the spec in their metadata, written atomically."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def save_model(path: Path, net: nn.Module, spec: Spec, *, dtype: torch.dtype = t
         path: The file, `.safetensors`. Missing parent folders are created.
         net: The network.
         spec: Its spec.
-        dtype: Of the kernels. Biases and batch norms stay float32: they are few and sensitive.
+        dtype: Type in which kernels are stored. Biases and batch norms stay float32: they are few and sensitive.
 
     Raises:
         ModelError: A weight is not finite or overflows `dtype`.
@@ -32,13 +32,13 @@ def save_model(path: Path, net: nn.Module, spec: Spec, *, dtype: torch.dtype = t
 
 
 def load_model(path: Path) -> tuple[BlitzNet, Spec]:
-    """Read a network and its spec. Files of version 1 are upgraded.
+    """Read a network and its spec. Weights of a version 1 file get their new names in memory; the file stays as it is.
 
     Args:
         path: The file, `.safetensors`.
 
     Returns:
-        The network, float32, on the CPU and in training mode, and its spec.
+        The network (float32, on the CPU, in training mode) and its spec.
 
     Raises:
         ModelError: The file is missing, is not a blitznet model, or its weights do not fit its spec.
@@ -61,7 +61,7 @@ _V1_PREFIXES = {
     "segmentation.detail.": "segmentation.fine_lateral.",
     "segmentation.classify.": "segmentation.classifier.",
 }
-"""prefixes of version 1 and their names in version 2; of two that match, the first applies"""
+"""prefix of a weight's name in version 1 -> prefix in version 2; the first that matches applies"""
 
 
 def upgrade_v1_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -70,6 +70,7 @@ def upgrade_v1_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _upgrade_v1_name(name: str) -> str:
+    """The version 2 name of a weight; most names are the same in both versions."""
     for old, new in _V1_PREFIXES.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
@@ -81,8 +82,8 @@ def network_from(spec: Spec, weights: dict[str, Tensor], *, source: str) -> Blit
 
     Args:
         spec: The spec.
-        weights: The complete state dict. The network takes the tensors over.
-        source: Name of the file that they come from, for errors.
+        weights: The complete state dict. Its tensors become those of the network.
+        source: Name of the file that the weights come from, for errors.
 
     Returns:
         The network in training mode; every parameter requires a gradient.
@@ -90,7 +91,8 @@ def network_from(spec: Spec, weights: dict[str, Tensor], *, source: str) -> Blit
     Raises:
         ModelError: The network cannot be built, or names or shapes of the weights differ from its own.
     """
-    # On the meta device nothing is allocated or initialized: all weights are assigned below.
+    # On the meta device nothing is allocated or initialized. All weights are assigned below; the network has no tensors
+    # outside its state dict.
     try:
         with torch.device("meta"):
             net = build(spec)
@@ -116,7 +118,7 @@ def require_fit(expected: dict[str, Tensor], actual: dict[str, Tensor], *, sourc
 
 
 def _to_stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """A weight as the file stores it: kernels in `dtype`. Raises ModelError if it is not finite."""
+    """A weight as the file stores it: kernels (two or more dimensions) in `dtype`. Raises ModelError if not finite."""
     is_kernel = value.is_floating_point() and value.ndim > 1
     stored = value.detach().to("cpu", dtype if is_kernel else value.dtype).contiguous()
     if stored.is_floating_point() and not stored.isfinite().all():
@@ -125,7 +127,7 @@ def _to_stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The weights in float32 and the text of the spec, if any."""
+    """The weights, floats as float32, and the JSON of the spec, None if the file has none."""
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

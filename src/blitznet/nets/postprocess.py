@@ -1,8 +1,12 @@
 """The paper's post-processing (3.5) in torch, for all images and classes at once, with static shapes.
 
-No step depends on the values of a tensor, so it never waits for the device and can be exported, compiled or captured as
-a CUDA graph. The numpy implementation in `blitznet.postprocess` is the reference. The results are equal, except where
-equal scores compete for the last of a class's candidates.
+No step depends on the values of a tensor, so the module never waits for the device and can be exported, compiled or
+captured as a CUDA graph. The numpy implementation in `blitznet.postprocess` is the reference. The results are equal,
+except where anchors with equal scores tie for a class's last candidate.
+
+Shapes: B images, A anchors, K classes, C classes with background, n candidates of a class (`topk_candidates`),
+m selected boxes of a class (`max_per_class`), N detections of an image (`max_detections`); n, m and N are smaller where
+fewer exist.
 """
 
 import torch
@@ -16,9 +20,9 @@ from blitznet.core.spec import Spec
 from blitznet.nets.deploy import Deployed
 
 _PADDING_SCORE = -1.0
-"""of rows that hold no detection; below every score"""
+"""score of rows that hold no detection, below every real score"""
 _MIN_UNION = 1e-30
-"""makes the IoU of two boxes without an area 0; engines differ in comparisons with not a number"""
+"""lower bound of a union: two boxes with zero area have IoU 0 instead of NaN, which engines compare differently"""
 
 
 def nms_output_names(spec: Spec) -> tuple[str, ...]:
@@ -27,13 +31,15 @@ def nms_output_names(spec: Spec) -> tuple[str, ...]:
 
 
 class PostprocessModule(nn.Module):
-    """Raw outputs of a network -> boxes, scores, labels, count and, with that task, the class map."""
+    """Raw outputs of a network -> boxes, scores, labels, count and, with the segmentation task, the class map."""
 
     anchors: Tensor
+    """(A, 4) cx cy w h, fractions of the image"""
     variances: Tensor
+    """(4,) scales of the encoded offsets"""
 
     def __init__(self, spec: Spec) -> None:
-        """For networks of this spec, at its input size, with its thresholds and score calibration.
+        """Create the module for networks of this spec, with its input size, thresholds and score calibration.
 
         Raises:
             UsageError: The spec has no detection task.
@@ -50,13 +56,15 @@ class PostprocessModule(nn.Module):
         """Postprocess a batch.
 
         Args:
-            offsets: (B, A, 4).
-            logits: (B, A, C).
-            segmentation_logits: (B, C, h, w), or None without that task.
+            offsets: (B, A, 4) box offsets from the anchors.
+            logits: (B, A, C) class logits, background first.
+            segmentation_logits: (B, C, h, w), background first, or None without the segmentation task.
 
         Returns:
-            Boxes (B, N, 4) as fractions of the image, scores (B, N) descending, labels (B, N) and count (B,) int64,
-            class map (B, H, W) uint8 at the spec's size. Rows from `count` on are 0.
+            Boxes (B, N, 4) x1 y1 x2 y2 as fractions of the image, scores (B, N) descending and calibrated, labels
+            (B, N) int64, indices into `spec.classes`, and count (B,) int64, the number of detections. Rows from `count`
+            on are 0. With segmentation also the class map (B, H, W) uint8 at the spec's size: 0 for background,
+            label + 1 for a class.
         """
         detections = self.detections(offsets, logits)
         if segmentation_logits is None:
@@ -64,7 +72,7 @@ class PostprocessModule(nn.Module):
         return (*detections, upsample_argmax_static(segmentation_logits, self.spec.size))
 
     def detections(self, offsets: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Boxes, scores, labels and count from raw outputs."""
+        """Boxes, scores, labels and count, as `forward` returns them, from offsets (B, A, 4) and logits (B, A, C)."""
         config = self.spec.postprocess
         threshold = self.spec.score_calibration.inverse(config.score_threshold)
         scores, anchor_indices = top_k_per_class(logits, config.topk_candidates)  # (B, K, n)
@@ -76,20 +84,20 @@ class PostprocessModule(nn.Module):
         return boxes, self._calibrate(scores), labels, count
 
     def _calibrate(self, scores: Tensor) -> Tensor:
-        """Calibrated scores (B, N); 0, the padding, stays 0."""
+        """Calibrated scores (B, N) of the network's scores; the padding stays 0."""
         scaling = self.spec.score_calibration
         if scaling.is_identity:
             return scores
         return ((scores / (1 - scores)).log() / scaling.temperature + scaling.bias).sigmoid()
 
     def _decode(self, offsets: Tensor, anchor_indices: Tensor) -> Tensor:
-        """Boxes (B, K, n, 4), clipped fractions of the image, of the anchors with these indices (B, K, n)."""
-        flat = anchor_indices.flatten(1)
-        chosen = offsets.gather(1, flat.unsqueeze(-1).expand(-1, -1, 4)) * self.variances  # (B, K n, 4)
-        anchors = self.anchors[flat]
-        center = anchors[..., :2] + chosen[..., :2] * anchors[..., 2:]
-        half = anchors[..., 2:] * chosen[..., 2:].exp() / 2
-        boxes = torch.cat([center - half, center + half], -1).clamp(0, 1)
+        """Boxes (B, K, n, 4) x1 y1 x2 y2, clipped fractions of the image, of the anchors at the indices (B, K, n)."""
+        flat_indices = anchor_indices.flatten(1)  # (B, K n)
+        scaled_offsets = offsets.gather(1, flat_indices.unsqueeze(-1).expand(-1, -1, 4)) * self.variances  # (B, K n, 4)
+        anchors = self.anchors[flat_indices]
+        center = anchors[..., :2] + scaled_offsets[..., :2] * anchors[..., 2:]
+        half_size = anchors[..., 2:] * scaled_offsets[..., 2:].exp() / 2
+        boxes = torch.cat([center - half_size, center + half_size], -1).clamp(0, 1)
         return boxes.view(-1, *anchor_indices.shape[1:], 4)
 
 
@@ -102,7 +110,7 @@ class EndToEnd(nn.Module):
         self.postprocess = PostprocessModule(spec)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, h, w, 3) uint8 RGB of the spec's size -> boxes, scores, labels, count, class map."""
+        """Images (B, H, W, 3) uint8 RGB of the spec's size -> what `PostprocessModule` returns."""
         outputs: tuple[Tensor, ...] = self.postprocess(*self.deployed(images))
         return outputs
 
@@ -133,19 +141,20 @@ def nms_static(boxes: Tensor, valid: Tensor, *, iou_threshold: float, max_boxes:
 
     Args:
         boxes: (B, K, n, 4) x1 y1 x2 y2, best score first.
-        valid: (B, K, n) bool, boxes that take part.
+        valid: (B, K, n) bool, whether a box may be selected; the others remove none.
         iou_threshold: A box is removed if its IoU with a better selected one is greater.
         max_boxes: Boxes per class, at most.
 
     Returns:
-        Indices (B, K, k) of the selected boxes, best first, and whether each is a selection (B, K, k) bool.
+        Indices (B, K, m) of the selected boxes, best first, and whether each is a selection (B, K, m) bool; rows after
+        the last selection are padding.
     """
     coordinates = boxes.transpose(-1, -2)  # (B, K, 4, n): each coordinate is contiguous
     low, high = coordinates[..., :2, :], coordinates[..., 2:, :]
     area = _product(high - low)  # (B, K, 1, n)
     positions = torch.arange(boxes.shape[-2], device=boxes.device)
     with_area = torch.cat([coordinates, area], -2)  # (B, K, 5, n)
-    remaining = valid.unsqueeze(-2).to(boxes.dtype)  # (B, K, 1, n)
+    remaining = valid.unsqueeze(-2).to(boxes.dtype)  # (B, K, 1, n): 1 or 0
     indices, selected = [], []
     for _ in range(min(max_boxes, boxes.shape[-2])):
         best = remaining.argmax(-1, keepdim=True)  # (B, K, 1, 1): the first of the remaining ones
@@ -160,19 +169,19 @@ def nms_static(boxes: Tensor, valid: Tensor, *, iou_threshold: float, max_boxes:
 
 
 def _product(pairs: Tensor) -> Tensor:
-    """(..., 2, n) -> (..., 1, n)."""
+    """Product of the two rows, such as width times height: (..., 2, n) -> (..., 1, n)."""
     return pairs[..., :1, :] * pairs[..., 1:, :]
 
 
 def _top_k_of_all(
-    boxes: Tensor, scores: Tensor, indices: Tensor, valid: Tensor, k: int
+    boxes: Tensor, scores: Tensor, indices: Tensor, valid: Tensor, max_detections: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The `k` best of the selected boxes of all classes; equal scores by class, then by anchor."""
-    flat_scores = scores.gather(-1, indices).masked_fill(~valid, _PADDING_SCORE).flatten(1)  # (B, K k)
-    top_scores, order = (value[:, :k] for value in flat_scores.sort(stable=True, descending=True))
+    """The best of the selected boxes of all classes, their scores, labels and count; ties by class, then by anchor."""
+    flat_scores = scores.gather(-1, indices).masked_fill(~valid, _PADDING_SCORE).flatten(1)  # (B, K m)
+    top_scores, order = (value[:, :max_detections] for value in flat_scores.sort(stable=True, descending=True))
     is_detection = top_scores > _PADDING_SCORE
-    selected = boxes.gather(2, indices.unsqueeze(-1).expand(-1, -1, -1, 4)).flatten(1, 2)
-    top_boxes = selected.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
+    selected_boxes = boxes.gather(2, indices.unsqueeze(-1).expand(-1, -1, -1, 4)).flatten(1, 2)  # (B, K m, 4)
+    top_boxes = selected_boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
     labels = torch.div(order, indices.shape[-1], rounding_mode="floor")
     return (
         top_boxes * is_detection.unsqueeze(-1),

@@ -19,12 +19,14 @@ class ModelFile:
     size: int
     """bytes"""
     sha256: str
+    """hexadecimal digest"""
     precision: str
+    """numeric precision, `Spec.precision`"""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Content of a model card; unknown parts are left out."""
+    """Content of a model card. Optional parts without a value are left out of the page."""
 
     spec: Spec
     files: tuple[ModelFile, ...]
@@ -33,9 +35,9 @@ class ModelCard:
     notes: str = ""
     """Markdown: training data and its terms, teachers, known failures"""
     scores: Mapping[str, Any] | None = None
-    """JSON of `blitznet eval --json`"""
+    """parsed JSON of `blitznet eval --json`"""
     speed: Mapping[str, Any] | None = None
-    """JSON of `blitznet bench --json`"""
+    """parsed JSON of `blitznet bench --json`"""
     images: tuple[str, ...] = ()
     """names of image files with predictions, beside the card"""
 
@@ -90,6 +92,7 @@ def _calibration_text(spec: Spec) -> str:
 
 
 def _about(card: ModelCard) -> list[str]:
+    """The table of the spec, with an empty header and text aligned left, unlike `markdown_table`."""
     rows = [f"| {name} | {escape_cell(text)} |" for name, text in spec_rows(card.spec, card.parameters)]
     return ["\n".join(["| | |", "|---|---|", *rows])]
 
@@ -100,21 +103,22 @@ def _files(files: Sequence[ModelFile]) -> str:
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
+    """The section on scores: a row for each set and one for all sets, the legend, and the scores of each class."""
     sets: dict[str, Mapping[str, Any]] = {**scores.get("sets", {}), ALL_SETS: scores}
     columns = ("percent", "images", "AP50 area", "AP50 frequent", "mean IoU", "box ECE", "pixel ECE")
     rows = []
     for name, values in sets.items():
-        boxes, pixels = values.get("detection") or {}, values.get("segmentation") or {}
+        detection, segmentation = values.get("detection") or {}, values.get("segmentation") or {}
         intervals = values.get("intervals") or {}
         rows.append(
             (
                 _short_title(name),
                 str(values["images"]),
-                percent_with_interval(boxes.get("ap50_area"), intervals.get("ap50_area")),
-                percent_with_interval(boxes.get("ap50_frequent"), intervals.get("ap50_frequent")),
-                percent_with_interval(pixels.get("miou"), intervals.get("miou")),
-                percent(boxes.get("calibration_error")),
-                percent(pixels.get("calibration_error")),
+                percent_with_interval(detection.get("ap50_area"), intervals.get("ap50_area")),
+                percent_with_interval(detection.get("ap50_frequent"), intervals.get("ap50_frequent")),
+                percent_with_interval(segmentation.get("miou"), intervals.get("miou")),
+                percent(detection.get("calibration_error")),
+                percent(segmentation.get("calibration_error")),
             )
         )
     yield "## Scores\n\n" + markdown_table(columns, rows)
@@ -128,18 +132,19 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
 
 def _class_scores(sets: Mapping[str, Mapping[str, Any]]) -> str:
     """AP50 of each class on each set, and IoU over all sets."""
-    boxes = {name: (values.get("detection") or {}).get("per_class", {}) for name, values in sets.items()}
-    pixels = (sets[ALL_SETS].get("segmentation") or {}).get("per_class", {})
-    names = {name for classes in (*boxes.values(), pixels) for name in classes}
+    ap50 = {name: (values.get("detection") or {}).get("per_class", {}) for name, values in sets.items()}
+    iou = (sets[ALL_SETS].get("segmentation") or {}).get("per_class", {})
+    class_names = {name for per_class in (*ap50.values(), iou) for name in per_class}
     rows = [
-        (name, *(_class_cell(classes.get(name)) for classes in boxes.values()), _class_cell(pixels.get(name)))
-        for name in sorted(names)
+        (name, *(_class_cell(per_class.get(name)) for per_class in ap50.values()), _class_cell(iou.get(name)))
+        for name in sorted(class_names)
     ]
-    columns = ("class", *(f"AP50, {_short_title(name)}" for name in boxes), "IoU")
+    columns = ("class", *(f"AP50, {_short_title(name)}" for name in ap50), "IoU")
     return markdown_table(columns, rows) + "\n\nIn brackets: number of objects; for IoU, of images with the class."
 
 
 def _speed(speed: Mapping[str, Any]) -> list[str]:
+    """The section on speed: median milliseconds, images per second, and peak memory of the process in MB."""
     rows = [
         (
             f"{row['engine']}, {row['precision']}",
@@ -161,9 +166,10 @@ def _speed(speed: Mapping[str, Any]) -> list[str]:
 
 
 def _class_cell(score: Mapping[str, Any] | None) -> str:
+    """Score of a class in percent and its count: `82 (123)`; `-` without a score."""
     return "-" if score is None else f"{percent(score['score'], digits=0)} ({score['count']})"
 
 
 def _short_title(text: str) -> str:
-    """`VOC2012@val` of `voc:some/where/VOC2012@val,sample_weight=2`, without folders of the machine."""
+    """A dataset's name without format, folders and options: `voc:a/b/VOC2012@val,sample_weight=2` -> `VOC2012@val`."""
     return text.partition(",")[0].rpartition("/")[2].rpartition(":")[2]
