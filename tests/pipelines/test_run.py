@@ -165,10 +165,18 @@ def test_int8_file_that_differs_from_the_model_is_refused(folder: Path, monkeypa
         export(net, *arguments, **options)
 
     monkeypatch.setattr(module, "export", export_other_weights)
-    message = "int8/model.onnx: outputs differ .*; change `data` or `max_images` of the stage int8"
+    message = "int8/model.onnx: outputs differ .*; keep such a file with `allow_accuracy_drop` of the stage int8"
     with pytest.raises(ModelError, match=message):
         run(folder)
     assert [path.name for path in (folder / "out" / "int8").iterdir()] == ["stage.json"]
+
+    int8 = TOY.stages[-1]
+    assert isinstance(int8, QuantizeStage)
+    shutil.rmtree(folder / "out" / "evaluation")
+    notices = list[str]()
+    run(folder, replace(TOY, stages=(*TOY.stages[:-1], replace(int8, allow_accuracy_drop=True))), notices)
+    assert (folder / "out" / "int8" / "model.onnx").is_file()
+    assert "int8/model.onnx: outputs differ from the network's" in notices[-1]
 
 
 def test_missing_output_is_made_again(folder: Path) -> None:

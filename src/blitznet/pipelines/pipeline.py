@@ -67,6 +67,8 @@ class QuantizeStage:
     """datasets whose images the ranges of activations are measured on, FORMAT:ROOT@SPLIT"""
     max_images: int = 300
     """images to measure on, evenly spaced over all sets"""
+    allow_accuracy_drop: bool = False
+    """whether to keep a file whose outputs differ too much from the model's, with a notice"""
 
 
 Stage = PseudoMaskStage | TrainStage | SoupStage | CalibrateStage | QuantizeStage
