@@ -100,12 +100,14 @@ class Fusion(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """The merged map (B, D, h, w) at the size of the fine one."""
+        merged: Tensor
         if self.sums:
-            merged: Tensor = self.out(self.spatial((_resize(self.project(coarse), fine) + self.lateral(fine)).relu()))
-            return merged
-        upsampled = _resize(coarse, fine)
-        residual: Tensor = self.out(self.spatial(self.lateral(torch.cat([upsampled, fine], 1))))
-        return (self.project(upsampled) + residual).relu()
+            merged = self.out(self.spatial((_resize(self.project(coarse), fine) + self.lateral(fine)).relu()))
+        else:
+            upsampled = _resize(coarse, fine)
+            residual = self.out(self.spatial(self.lateral(torch.cat([upsampled, fine], 1))))
+            merged = (self.project(upsampled) + residual).relu()
+        return merged
 
 
 class Head(nn.Module):
