@@ -158,4 +158,4 @@ def test_the_shared_datasets_have_no_errors(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert report.errors == ()
     assert not any("images also in" in w.kind or w.kind == "duplicate images" for w in report.warnings)
-    assert sum(total.images for total in report.totals) == 5193
+    assert sum(total.images for total in report.totals) == 9634

@@ -13,8 +13,8 @@ from support import synthetic_data
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 TRAINING = (
-    ("voc:../shared/data/VOCdevkit/VOC2012@train", 1742, 1742),
-    ("voc:../shared/data/VOCdevkit/VOC2007@trainval", 891, 15),
+    ("voc:../shared/data/VOCdevkit/VOC2012@train", 2094, 2094),
+    ("voc:../shared/data/VOCdevkit/VOC2007@trainval", 4554, 15),
     ("coco:../shared/data/coco@train", 445, 445),
     ("coco:../shared/data/coco@boxes", 883, 0),
     ("voc:../shared/data/caltech/aeroplane@train,annotated=aeroplane", 146, 0),
@@ -22,8 +22,8 @@ TRAINING = (
     ("folder:../shared/data/camvid,annotated=car+person,ignore=bicyclist", 123, 123),
 )
 EVALUATION = (
-    ("voc:../shared/data/VOCdevkit/VOC2012@val", 346, 346),
-    ("voc:../shared/data/VOCdevkit/VOC2007@test", 214, 0),
+    ("voc:../shared/data/VOCdevkit/VOC2012@val", 478, 478),
+    ("voc:../shared/data/VOCdevkit/VOC2007@test", 508, 0),
     ("coco:../shared/data/coco@rare", 116, 0),
     ("coco:../shared/data/coco@val", 136, 136),
 )
