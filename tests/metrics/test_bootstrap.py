@@ -87,7 +87,10 @@ def test_a_class_in_one_image_stays_in_every_draw() -> None:
 
 
 def test_intervals_cover_the_true_value_in_95_percent_of_simulated_sets() -> None:
-    """The true values come from a large set; `ap50_frequent` has those of the classes that are frequent in a set."""
+    """The true values come from a large set; `ap50_frequent` has those of the classes that are frequent in a set.
+
+    The standard error of a coverage over 200 sets is 1.6 points. Other seeds give 91 to 97 %, and 1000 sets 93 to 96 %.
+    """
     truth = [state.class_values(unit_weights(40_000)) for state in simulated_states(np.random.default_rng(77), 40_000)]
     covered: dict[str, list[bool]] = {}
     for seed in range(200):
