@@ -47,7 +47,7 @@ def test_table_and_json_of_several_sets(folder: Path, capsys: pytest.CaptureFixt
     low, high = values["intervals"]["miou"]
     assert 0 <= low <= high <= 1
     captured = capsys.readouterr()
-    assert all(text in captured.out for text in (*SETS, "all sets", "±"))
+    assert all(text in captured.out for text in (*SETS, "all sets", "in brackets: 95 % intervals"))
     assert captured.out.splitlines()[-1].startswith("engine: openvino, float32, ")
     assert captured.err == ""
 
@@ -213,7 +213,7 @@ def test_html_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         *("Reliability of scores", "Confusion of pixels", "The worst images"),
     ]
     assert all(
-        word in text for word in (*SETS, "all sets", "±", *synthetic_data.NAMES, "classification", "rule: devkit")
+        word in text for word in (*SETS, "all sets", " to ", *synthetic_data.NAMES, "classification", "rule: devkit")
     )
     assert text.count("data:image/jpeg") == 2 * text.count("prediction for ")
     assert f"prediction for {SETS[1]} toy_0000" in text

@@ -6,13 +6,17 @@ from blitznet.metrics.bootstrap import (
     PairedBootstrap,
     confidence_interval,
     confidence_intervals,
+    effective_images,
     mean_difference,
+    metric_values,
     paired_differences,
-    resample,
+    random_weights,
     unit_weights,
+    widened_draws,
 )
 from blitznet.metrics.state import EvaluationState
-from support.metric_cases import random_case, state_of
+from support.metric_cases import random_case, result, sample, state_of
+from support.simulated_sets import simulated_states
 
 
 def random_state(images: int) -> EvaluationState:
@@ -20,45 +24,111 @@ def random_state(images: int) -> EvaluationState:
     return state_of([random_case(rng, f"{n}") for n in range(images)])
 
 
-def test_resample_draws_as_many_images_as_there_are() -> None:
-    weights = np.concatenate(list(resample(7, 40, seed=1)))
+def test_random_weights_are_positive_and_depend_on_the_seed() -> None:
+    weights = np.concatenate(list(random_weights(7, 40, seed=1)))
     assert weights.shape == (40, 7)
-    assert (weights.sum(1) == 7).all()
-    assert weights.tolist() == np.concatenate(list(resample(7, 40, seed=1))).tolist()
-    assert weights.tolist() != np.concatenate(list(resample(7, 40, seed=2))).tolist()
+    assert (weights > 0).all()
+    assert weights.mean() == pytest.approx(1, abs=0.15)
+    assert weights.tolist() == np.concatenate(list(random_weights(7, 40, seed=1))).tolist()
+    assert weights.tolist() != np.concatenate(list(random_weights(7, 40, seed=2))).tolist()
 
 
-def test_resample_refuses_zero_rounds() -> None:
+def test_random_weights_refuse_zero_rounds() -> None:
     with pytest.raises(UsageError, match="expected 1 round or more, got 0"):
-        next(resample(3, 0, seed=0))
+        next(random_weights(3, 0, seed=0))
+
+
+def test_effective_images() -> None:
+    amounts = np.array([[1.0, 8.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert effective_images(amounts).tolist() == pytest.approx([3, 81 / 65, 0])
 
 
 def test_interval_contains_the_value_and_shrinks_with_more_images() -> None:
     widths = []
     for images in (30, 300):
         state = random_state(images)
-        intervals = confidence_intervals(state.statistics, state.num_images, 60)
-        for name, value in state.statistics(unit_weights(images)).items():
-            assert intervals[name][0] <= value[0] <= intervals[name][1], name
+        intervals = confidence_intervals(state, 60)
+        for name, value in metric_values(state).items():
+            assert intervals[name][0] <= value <= intervals[name][1], name
         widths.append(intervals["ap50_area"][1] - intervals["ap50_area"][0])
     assert widths[1] < widths[0] / 2
 
 
+def test_intervals_depend_on_the_seed_only() -> None:
+    state = random_state(30)
+    assert confidence_intervals(state, 40, seed=3) == confidence_intervals(state, 40, seed=3)
+    assert confidence_intervals(state, 40, seed=3) != confidence_intervals(state, 40, seed=4)
+
+
 def test_metrics_that_are_not_measured_have_no_interval() -> None:
-    assert confidence_interval(np.array([np.nan, np.nan])) is None
-    assert confidence_interval(np.array([0.5, np.nan])) == (0.5, 0.5)
     state = random_state(3)
-    assert set(confidence_intervals(state.statistics, state.num_images, 5)) == {"ap50_area", "miou"}
-    assert confidence_intervals(state.statistics, 0, 5) == {}
+    assert set(confidence_intervals(state, 5)) == {"ap50_area", "miou"}
+    assert confidence_intervals(state_of([]), 5) == {}
+
+
+def test_a_class_in_one_image_stays_in_every_draw() -> None:
+    """Resampled images lose the class in a third of the draws. Its AP is 1, that of the other class 0.5."""
+    cat, dog = (0, 0, 20, 20), (50, 50, 90, 90)
+    pairs = [(result([cat], [0], [0.9]), sample("0", [cat], [0]))]
+    for number in range(1, 21):
+        box = (dog, (0, 50, 20, 90))[number % 2]
+        pairs.append((result([box], [1], [0.5 + number / 100]), sample(f"{number}", [dog], [1])))
+    state = state_of(pairs)
+    value = metric_values(state)["ap50_area"]
+    draws = np.concatenate([state.class_values(weights)["ap50_area"] for weights in random_weights(21, 400, seed=0)])
+    assert not np.isnan(draws[:, :2]).any()
+    assert np.median(draws[:, :2].mean(1)) == pytest.approx(value, abs=0.01)
+    points = state.class_values(unit_weights(21))["ap50_area"][0]
+    widened = widened_draws(draws, points, state.effective_images["ap50_area"])
+    assert np.median(widened) == pytest.approx(value)
+    low, high = confidence_intervals(state, 400)["ap50_area"]
+    assert low < value < high
+    assert np.std(widened) > 1.2 * np.std(draws[:, :2].mean(1))
+
+
+def test_intervals_cover_the_true_value_in_95_percent_of_simulated_sets() -> None:
+    """The true values come from a large set; `ap50_frequent` has those of the classes that are frequent in a set.
+
+    The standard error of a coverage over 200 sets is 1.6 points. Other seeds give 91 to 97 %, and 1000 sets 93 to 96 %.
+    """
+    truth = [state.class_values(unit_weights(40_000)) for state in simulated_states(np.random.default_rng(77), 40_000)]
+    covered: dict[str, list[bool]] = {}
+    for seed in range(200):
+        states = simulated_states(np.random.default_rng(seed), 200)
+        frequent = [len(curve.object_image) >= 20 for curve in states[0].curves]
+        true = [
+            {
+                "ap50_area": values["ap50_area"][0].mean(),
+                "ap50_frequent": values["ap50_area"][0][frequent].mean(),
+                "miou": values["miou"][0].mean(),
+            }
+            for values in truth
+        ]
+        for name, (low, high) in confidence_intervals(states[0], 200).items():
+            covered.setdefault(name, []).append(low <= true[0][name] <= high)
+        for name, difference in paired_differences(states[0], states[1], 200).items():
+            low, high = difference.interval
+            covered.setdefault(f"difference of {name}", []).append(low <= true[1][name] - true[0][name] <= high)
+    coverage = {name: float(np.mean(values)) for name, values in covered.items()}
+    assert len(coverage) == 6
+    assert all(0.93 <= value <= 0.97 for value in coverage.values()), coverage
 
 
 def test_difference_of_equal_predictions_is_zero() -> None:
     state = random_state(30)
-    differences = paired_differences(state.statistics, state.statistics, state.num_images, 20)
+    differences = paired_differences(state, state, 20)
     assert set(differences) == {"ap50_area", "ap50_frequent", "miou"}
     for difference in differences.values():
         assert difference.difference == 0.0
         assert difference.interval == (0.0, 0.0)
+
+
+def test_difference_is_within_its_interval() -> None:
+    first, second = simulated_states(np.random.default_rng(0), 60)
+    values = [metric_values(state) for state in (first, second)]
+    for name, difference in paired_differences(first, second, 50).items():
+        assert (difference.first, difference.second) == pytest.approx((values[0][name], values[1][name]))
+        assert difference.interval[0] < difference.difference < difference.interval[1]
 
 
 def test_mean_difference_of_one_run_has_the_run_s_interval() -> None:

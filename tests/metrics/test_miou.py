@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError
+from blitznet.metrics.arrays import Float64Array, Int64Array
 from blitznet.metrics.bootstrap import unit_weights
-from blitznet.metrics.miou import class_iou, confusion_matrix, mean_iou
+from blitznet.metrics.miou import class_iou, confusion_matrix, weighted_iou
+from blitznet.metrics.nanmath import mean
 
 ALL = np.array([True, True])
+
+
+def mean_iou(confusions: Int64Array, weights: Float64Array) -> Float64Array:
+    return mean(weighted_iou(confusions, weights))
 
 
 def test_mean_iou_of_two_classes_computed_by_hand() -> None:
@@ -47,13 +53,13 @@ def test_mean_iou_sums_images_before_the_ratio() -> None:
 
 def test_weights_repeat_images() -> None:
     confusions = np.random.default_rng(1).integers(0, 9, (4, 3, 3))
-    weights = np.array([[2, 0, 1, 1], [0, 0, 3, 1]])
-    repeated = [mean_iou(confusions.repeat(row, 0), unit_weights(4))[0] for row in weights]
+    weights = np.array([[2.0, 0.0, 1.0, 1.0], [0.0, 0.0, 3.0, 1.0]])
+    repeated = [mean_iou(confusions.repeat(row.astype(int), 0), unit_weights(4))[0] for row in weights]
     assert mean_iou(confusions, weights).tolist() == pytest.approx(repeated)
 
 
 def test_mean_iou_without_pixels_is_nan() -> None:
-    assert np.isnan(mean_iou(np.zeros((0, 3, 3), np.int64), np.zeros((1, 0), np.int64))).all()
+    assert np.isnan(mean_iou(np.zeros((0, 3, 3), np.int64), np.zeros((1, 0)))).all()
 
 
 @pytest.mark.parametrize(

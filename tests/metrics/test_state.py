@@ -13,8 +13,8 @@ def test_concatenated_sets_equal_one_set() -> None:
     whole, joined = state_of(pairs), concatenate([state_of(pairs[:4]), state_of(pairs[4:])])
     assert joined.num_images == whole.num_images == 9
     assert joined.mask_images.tolist() == whole.mask_images.tolist()
-    for name, value in whole.statistics(unit_weights(9)).items():
-        np.testing.assert_array_equal(joined.statistics(unit_weights(9))[name], value)
+    for name, value in whole.class_values(unit_weights(9)).items():
+        np.testing.assert_array_equal(joined.class_values(unit_weights(9))[name], value)
 
 
 def test_tasks_without_annotations_or_predictions_are_not_measured() -> None:

@@ -162,8 +162,8 @@ def test_devkit_raw_adds_a_pixel_to_predictions() -> None:
 def test_weights_repeat_images() -> None:
     rng = np.random.default_rng(7)
     pairs = [random_case(rng, f"{n}") for n in range(6)]
-    weights = np.array([[2, 0, 1, 3, 0, 1]])
-    repeated = [pair for pair, count in zip(pairs, weights[0], strict=True) for _ in range(count)]
+    weights = np.array([[2.0, 0.0, 1.0, 3.0, 0.0, 1.0]])
+    repeated = [pair for pair, count in zip(pairs, weights[0], strict=True) for _ in range(int(count))]
     areas, eleven = scores_of(repeated)
     curves = curves_of(pairs)
     assert [float(average_precision(curve, weights)[0]) for curve in curves] == pytest.approx(areas)

@@ -23,9 +23,11 @@ def lines(table: Table) -> list[str]:
 
 
 def test_score_table_has_a_row_for_each_set_and_the_total() -> None:
-    rows = [line for line in lines(render_score_table(Report(total=FIRST, sets=(FIRST, SECOND)))) if "voc:" in line]
+    text = lines(render_score_table(Report(total=FIRST, sets=(FIRST, SECOND))))
+    rows = [line for line in text if "voc:" in line]
     assert len(rows) == 3
-    assert "60.0 ±10.0" in rows[0]
+    assert " 60.0 " in rows[0]
+    assert " (50.0 to 70.0) " in text[text.index(rows[0]) + 1]
     assert "40.0" in rows[0]
     assert " 5.0 " in rows[0]
     assert "-" in rows[1]
@@ -34,7 +36,7 @@ def test_score_table_has_a_row_for_each_set_and_the_total() -> None:
 def test_score_table_of_one_set_has_no_total() -> None:
     table = render_score_table(Report(total=FIRST, sets=(FIRST,)))
     assert table.row_count == 1
-    assert table.caption == "percent; ± is half of the 95 % interval"
+    assert table.caption == "percent; in brackets: 95 % intervals"
 
 
 def test_class_table() -> None:

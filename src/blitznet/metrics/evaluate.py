@@ -132,7 +132,7 @@ def compare_results(
 ) -> dict[str, Difference]:
     """Paired comparison of two result files on all sets as one.
 
-    Both are scored on the same resampled images, so images that are hard for both do not widen the interval.
+    Both are scored with the same weights of the images, so images that are hard for both do not widen the interval.
 
     Args:
         first: Result file of the baseline.
@@ -149,7 +149,7 @@ def compare_results(
         stored = read_results(path)
         tasks = tuple(task for task in config.tasks if task in stored.tasks)
         states.append(concatenate(accumulate(stored.result_for, datasets, replace(config, tasks=tasks))))
-    return paired_differences(states[0].statistics, states[1].statistics, states[0].num_images, rounds, config.seed)
+    return paired_differences(states[0], states[1], rounds, config.seed)
 
 
 def compute_report(titles: Sequence[str], states: Sequence[EvaluationState], config: EvalConfig = DEFAULTS) -> Report:
@@ -162,11 +162,7 @@ def compute_report(titles: Sequence[str], states: Sequence[EvaluationState], con
 
 def compute_scores(title: str, state: EvaluationState, config: EvalConfig = DEFAULTS) -> SetScores:
     """All scores of one set from its state."""
-    intervals = (
-        confidence_intervals(state.statistics, state.num_images, config.bootstrap, config.seed)
-        if config.bootstrap is not None
-        else {}
-    )
+    intervals = confidence_intervals(state, config.bootstrap, config.seed) if config.bootstrap is not None else {}
     return SetScores(
         title=title,
         images=state.num_images,

@@ -5,7 +5,7 @@ import numpy as np
 from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Flags
 from blitznet.core.errors import DataError
 from blitznet.metrics.arrays import Float64Array, Int64Array
-from blitznet.metrics.nanmath import mean, ratio
+from blitznet.metrics.nanmath import ratio
 
 
 def confusion_matrix(truth: ClassMap, predicted: ClassMap, annotated: Flags) -> Int64Array:
@@ -36,20 +36,19 @@ def confusion_matrix(truth: ClassMap, predicted: ClassMap, annotated: Flags) -> 
     return matrix
 
 
-def class_iou(confusions: Int64Array) -> Float64Array:
+def class_iou(confusions: Int64Array | Float64Array) -> Float64Array:
     """IoU (..., C) of confusion matrices (..., C, C); nan for classes that do not occur in the truth."""
     correct = np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., C)
     true, predicted = confusions.sum(-1), confusions.sum(-2)
     return ratio(correct, np.where(true > 0, true + predicted - correct, 0))
 
 
-def mean_iou(confusions: Int64Array, weights: Int64Array) -> Float64Array:
-    """Mean IoU (R,) over the classes that occur in the truth, background included; nan without pixels.
+def weighted_iou(confusions: Int64Array, weights: Float64Array) -> Float64Array:
+    """IoU (R, C) of every class over N images; nan for classes that do not occur in the truth.
 
     Args:
         confusions: (N, C, C), one matrix for each image.
-        weights: (R, N), number of times that image n is counted in round r.
+        weights: (R, N), how often image n is counted in round r; fractions too.
     """
     flat = confusions.reshape(len(confusions), confusions.shape[1] ** 2).astype(np.float64)  # exact below 2**53 pixels
-    summed = (weights.astype(np.float64) @ flat).round().astype(np.int64)  # (R, C * C)
-    return mean(class_iou(summed.reshape(len(weights), *confusions.shape[1:])))
+    return class_iou((weights @ flat).reshape(len(weights), *confusions.shape[1:]))

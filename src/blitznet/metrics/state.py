@@ -10,6 +10,7 @@ from blitznet.core.errors import DataError
 from blitznet.core.sample import Sample
 from blitznet.metrics import miou, voc_ap
 from blitznet.metrics.arrays import Float64Array, Int64Array
+from blitznet.metrics.bootstrap import effective_images
 from blitznet.metrics.calibration.ece import ECE_BINS, pixel_bins
 from blitznet.metrics.matching import (
     ObjectTable,
@@ -19,7 +20,6 @@ from blitznet.metrics.matching import (
     object_table,
     prediction_table,
 )
-from blitznet.metrics.nanmath import mean
 from blitznet.postprocess.result import Result
 
 
@@ -50,15 +50,33 @@ class EvaluationState:
         """One precision-recall curve for each class."""
         return voc_ap.precision_recall_curves(self.predictions, self.objects, len(self.class_names), self.rule)
 
-    def statistics(self, weights: Int64Array) -> Mapping[str, Float64Array]:
-        """The metrics with confidence intervals, (R,) each, when image n has weight weights[r, n]; weights (R, N)."""
-        frequent = voc_ap.classes_with_objects(self.curves, voc_ap.FREQUENT_OBJECTS)
+    @cached_property
+    def _frequent(self) -> list[int]:
+        return list(voc_ap.classes_with_objects(self.curves, voc_ap.FREQUENT_OBJECTS))
+
+    def class_values(self, weights: Float64Array) -> Mapping[str, Float64Array]:
+        """The metrics with confidence intervals, by class, when image n has weight weights[r, n].
+
+        Args:
+            weights: (R, N).
+
+        Returns:
+            `ap50_area` (R, K), `ap50_frequent` (R, its classes) and `miou` (R, C); a metric is the mean of its row.
+        """
         class_ap = np.stack([voc_ap.average_precision(curve, weights) for curve in self.curves], -1)  # (R, K)
         return {
-            "ap50_area": mean(class_ap),
-            "ap50_frequent": mean(class_ap[:, list(frequent)]),
-            "miou": miou.mean_iou(self.confusions, weights[:, self.mask_images]),
+            "ap50_area": class_ap,
+            "ap50_frequent": class_ap[:, self._frequent],
+            "miou": miou.weighted_iou(self.confusions, weights[:, self.mask_images]),
         }
+
+    @cached_property
+    def effective_images(self) -> Mapping[str, Float64Array]:
+        """Effective number of images of every class of `class_values`, by objects or by pixels."""
+        counts = [np.bincount(curve.object_image, minlength=self.num_images) for curve in self.curves]
+        box_images = effective_images(np.stack(counts, -1).astype(np.float64))  # (K,)
+        mask_images = effective_images(self.confusions.sum(2).astype(np.float64))  # (C,)
+        return {"ap50_area": box_images, "ap50_frequent": box_images[self._frequent], "miou": mask_images}
 
 
 def concatenate(states: Sequence[EvaluationState]) -> EvaluationState:

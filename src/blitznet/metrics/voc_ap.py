@@ -90,8 +90,8 @@ class PrecisionRecallCurve:
     object_image: Int64Array
     """(T,) image of every scored object"""
 
-    def points(self, weights: Int64Array) -> tuple[Int64Array, Float64Array, Int64Array]:
-        """True positives, precision and objects when image n is repeated weights[r, n] times.
+    def points(self, weights: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+        """True positives, precision and objects when image n counts weights[r, n] times, fractions too.
 
         Args:
             weights: (R, N).
@@ -102,7 +102,7 @@ class PrecisionRecallCurve:
         repeats = weights[:, self.image]  # (R, Q)
         true_positives = np.cumsum(repeats * self.true_positive, axis=1)[:, self.steps]  # (R, S)
         detections = np.cumsum(repeats, axis=1)[:, self.steps]
-        precision = true_positives / np.maximum(detections, 1)
+        precision = ratio(true_positives, detections, empty=0.0)
         return true_positives, precision, weights[:, self.object_image].sum(1)
 
 
@@ -136,7 +136,7 @@ def _curve(predictions: PredictionTable, objects: ObjectTable, match: Int64Array
     )
 
 
-def average_precision(curve: PrecisionRecallCurve, weights: Int64Array) -> Float64Array:
+def average_precision(curve: PrecisionRecallCurve, weights: Float64Array) -> Float64Array:
     """Area (R,) under the interpolated curve (VOC2010 and later); weights (R, N); nan without objects."""
     true_positives, precision, total = curve.points(weights)
     gained = np.diff(true_positives, axis=1, prepend=0)
@@ -148,7 +148,7 @@ def interpolated_precision(precision: Float64Array) -> Float64Array:
     return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
 
-def eleven_point_ap(curve: PrecisionRecallCurve, weights: Int64Array) -> Float64Array:
+def eleven_point_ap(curve: PrecisionRecallCurve, weights: Float64Array) -> Float64Array:
     """Mean (R,) of the highest precision at recall >= 0, 0.1, ... 1 (VOC2007); nan without objects.
 
     Recall is compared in whole numbers, so that 3 of 10 objects reach 0.3.

@@ -153,7 +153,7 @@ def _row_differences(
     if row.name == reference.name:
         return
     for data, state in reference_states.items():
-        pairs = paired_bootstrap(states[data].statistics, state.statistics, state.num_images, ROUNDS)
+        pairs = paired_bootstrap(states[data], state, ROUNDS)
         for column in table.columns:
             in_both = row.has(column) and reference.has(column)
             if column.data == data and in_both and compared_metric(column) in pairs:

@@ -138,7 +138,7 @@ def _interval_note(seeds: int) -> str:
     if seeds > 1:
         value, resampled = "The mean difference over the seeds", "; the seeds are resampled too"
     return (
-        f"{value}, and its 95 % bootstrap interval from {ROUNDS} resamplings of the images, the same for both rows"
+        f"{value}, and its 95 % bootstrap interval from {ROUNDS} draws of image weights, the same for both rows"
         f"{resampled}. Average precision is compared at IoU 0.5 by the area rule."
     )
 

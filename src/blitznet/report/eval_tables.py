@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from blitznet.metrics.bootstrap import Difference
-from blitznet.metrics.report import ClassScore, Report, SetScores
-from blitznet.report.percent import percent, percent_with_margin
+from blitznet.metrics.report import ClassScore, Interval, Report, SetScores
+from blitznet.report.percent import percent, percent_with_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,16 +22,18 @@ SCORE_COLUMNS = (
     "pixel ECE",
 )
 """columns of the score table; ECE is the expected calibration error"""
+_INTERVAL_COLUMNS = ("AP50 area", "AP50 frequent", "mIoU")
 
 
 def render_score_table(report: Report) -> "Table":
     """One row for each set, and one for all sets, in percent."""
     from rich.table import Table
 
-    table = Table(caption="percent; ± is half of the 95 % interval" if report.total.intervals else "percent")
+    table = Table(caption="percent; in brackets: 95 % intervals" if report.total.intervals else "percent")
     table.add_column("set", overflow="fold")
     for title in SCORE_COLUMNS:
-        table.add_column(title, justify="right")
+        has_interval = report.total.intervals and title in _INTERVAL_COLUMNS
+        table.add_column(title, justify="right", min_width=len("(50.0 to 60.0)") if has_interval else None)
     for scores in report.sets:
         table.add_row(*_score_row(scores))
     if len(report.sets) > 1:
@@ -45,15 +47,20 @@ def _score_row(scores: SetScores) -> list[str]:
     return [
         scores.title,
         str(scores.images),
-        percent_with_margin(boxes.ap50_area, intervals.get("ap50_area")),
+        _interval_cell(boxes.ap50_area, intervals.get("ap50_area")),
         percent(boxes.ap50_11point),
-        percent_with_margin(boxes.ap50_frequent, intervals.get("ap50_frequent")),
+        _interval_cell(boxes.ap50_frequent, intervals.get("ap50_frequent")),
         percent(boxes.coco_ap),
         percent(boxes.coco_ap50),
         percent(boxes.calibration_error),
-        percent_with_margin(pixels.miou, intervals.get("miou")),
+        _interval_cell(pixels.miou, intervals.get("miou")),
         percent(pixels.calibration_error),
     ]
+
+
+def _interval_cell(value: float | None, interval: Interval | None) -> str:
+    """The figure, and its interval on a line of its own, so that a narrow table does not break the interval."""
+    return percent_with_interval(value, interval).replace(" (", "\n(")
 
 
 def render_class_table(scores: SetScores) -> "Table":
