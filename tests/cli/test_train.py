@@ -26,6 +26,7 @@ from support.small_networks import small_spec
         ([], finetune_config()),
         (["lite"], lite_config()),
         (["lite", "--steps", "3", "--root", "sets"], replace(lite_config(), steps=3, root=Path("sets"))),
+        (["lite", "--epochs", "3"], replace(lite_config(), epochs=3)),
         (["--data", "a", "b", "--lr", "0.5"], replace(finetune_config(), data=("a", "b"), lr=0.5)),
         (["table8-refine", "--match-original"], replace(paper_recipe("table8-refine").config, match_original=True)),
     ],
@@ -37,6 +38,7 @@ def test_flags_change_a_recipe(words: list[str], config: TrainConfig) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--steps", "3", "--epochs=2"], "--steps, --epochs: expected one of them, got both; remove one"),
         (["lit"], "unknown recipe 'lit'; did you mean 'lite'? (`blitznet recipes` lists all)"),
         (["xyzzy"], "unknown recipe 'xyzzy' (`blitznet recipes` lists all)"),
         ([], "--data: expected at least one training set FORMAT:ROOT@SPLIT, or a recipe, got none"),
@@ -85,7 +87,7 @@ def test_help_shows_ten_basic_options_on_one_screen(capsys: pytest.CaptureFixtur
     output = capsys.readouterr().out
     assert all(f"--{name}" in output for name in BASIC_OPTIONS)
     assert "--freeze" not in output
-    assert "--help-all shows 39 more options" in output
+    assert "--help-all shows 40 more options" in output
     assert len(output.splitlines()) <= 40
 
 

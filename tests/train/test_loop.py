@@ -1,5 +1,6 @@
 """A run: interrupted and resumed equals uninterrupted; the files of its folder."""
 
+import json
 import os
 import random
 import signal
@@ -83,6 +84,24 @@ def test_stopped_between_checkpoints_and_resumed_equals_uninterrupted(
         assert {k: v for k, v in first.items() if k.startswith("loss/")} == {
             k: v for k, v in second.items() if k.startswith("loss/")
         }
+
+
+def test_run_of_epochs_equals_the_run_of_its_steps(sets: tuple[str, str], tmp_path: Path) -> None:
+    whole = tiny_config(sets[:1], tmp_path / "whole", steps=4)  # 2 epochs of 7 images in batches of 4
+    train(whole)
+    cut = replace(whole, out=tmp_path / "cut", steps=600, epochs=2)
+    train(cut, stop_after=3)
+    notices: list[str] = []
+    train(cut, notify=notices.append)
+    assert notices == [
+        "--epochs 2: 4 steps for 7 images per epoch and --batch 4",
+        f"{cut.out}: resuming after step 3 of 4",
+    ]
+    stored = json.loads((cut.out / "config.json").read_text())
+    assert (stored["epochs"], stored["steps"]) == (2, 4)
+    for name in FILES:
+        assert_equal(whole.out / name, cut.out / name)
+    assert load_model(cut.out / "last.safetensors")[1] == load_model(whole.out / "last.safetensors")[1]
 
 
 def kill_at_random_moment(config: TrainConfig, *, min_lines: int, rng: random.Random) -> None:

@@ -107,6 +107,11 @@ def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> Trai
             hidden = len(dataclasses.fields(TrainConfig)) - len(BASIC_OPTIONS)
             print(TRAIN_EXAMPLES if show_all else f"{TRAIN_EXAMPLES}\n\n--help-all shows {hidden} more options")
         raise
+    flags = {word.partition("=")[0] for word in words}
+    if {"--steps", "--epochs"} <= flags:
+        raise UsageError("--steps, --epochs: expected one of them, got both; remove one")
+    if "--steps" in flags:
+        options = dataclasses.replace(options, epochs=None)  # of the recipe
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     return TrainConfig(**{**values, "imgsz": parse_imgsz(values["imgsz"])})
 

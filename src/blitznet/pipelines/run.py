@@ -210,7 +210,9 @@ def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions, image_ids: 
 def _train_options(config: TrainConfig) -> dict[str, Any]:
     """The options that change the trained weights."""
     neutral = ("root", "out", "workers", "threads", "device", "loggers", "save_every", "log_every", "eval_every")
-    return {name: value for name, value in json.loads(config.to_json()).items() if name not in neutral}
+    options = {name: value for name, value in json.loads(config.to_json()).items() if name not in neutral}
+    # left out where unused, so that stages from before these options existed stay complete
+    return {name: value for name, value in options.items() if value is not None or name not in ("epochs", "patience")}
 
 
 def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:

@@ -70,6 +70,9 @@ class TrainConfig:
 
     steps: int = 2000
     """Number of optimizer steps. Default: 2000."""
+    epochs: int | None = None
+    """Passes over the training images, in place of --steps; a set's sample_weight and --repeat-threshold change how
+    often a pass has an image. Default: use --steps."""
     batch: int = 16
     """Images per step, over all processes. Default: 16."""
     accumulate: int = 1
@@ -203,8 +206,8 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
     ),
     "model": ("model", "init", "imgsz", "tasks", "encoder", "encoder_weights", "anchor_scales", "fusion"),
     "schedule": (
-        *("steps", "batch", "accumulate", "optimizer", "lr", "encoder_lr_mult", "schedule", "milestones"),
-        *("final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
+        *("steps", "epochs", "batch", "accumulate", "optimizer", "lr", "encoder_lr_mult", "schedule"),
+        *("milestones", "final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
     ),
     "augmentation": ("policy",),
     "loss": ("segmentation_weight", "distillation"),
@@ -222,6 +225,7 @@ BASIC_OPTIONS = ("data", "val", "root", "model", "init", "imgsz", "batch", "step
 _SCALES = 3
 _MINIMUM = {
     "steps": 1,
+    "epochs": 1,
     "batch": 1,
     "accumulate": 1,
     "warmup": 0,
@@ -236,8 +240,8 @@ _MINIMUM = {
 _HINTS = {"encoder_lr_mult": "; to keep the encoder unchanged use --freeze encoder downscale"}
 
 _RESUMABLE = {
-    *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "loggers", "out", "device"),
-    *("root", "val", "allow_leaks"),
+    *("steps", "epochs", "workers", "threads", "save_every", "eval_every", "log_every", "loggers", "out"),
+    *("device", "root", "val", "allow_leaks"),
 }
 """fields that may change when a run is resumed"""
 

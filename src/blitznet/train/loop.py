@@ -14,7 +14,7 @@ import torch
 
 from blitznet.core.errors import UsageError
 from blitznet.train.config import TrainConfig
-from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data
+from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data, resolve_epochs
 from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.initialize import make_network, provenance
 from blitznet.train.interrupts import InterruptHandler, TrainingInterrupted
@@ -68,6 +68,7 @@ def train(
         torch.set_num_threads(config.threads)
     with init_distributed(config.device) as group:
         run = prepare_run(config, group)
+        config = run.trainer.config
         if group.is_main_process:
             run.folder.start(config)
             if notify is not None:
@@ -94,8 +95,9 @@ def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
     training, evaluation = open_all(config.resolve_root(config.data)), open_all(config.resolve_root(config.val))
     uses_data_classes = config.init == "model" and not config.class_names
     net, spec = make_network(config, annotated_classes(training) if uses_data_classes else config.class_names)
-    spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     data = prepare_data(training, evaluation, spec.classes, config)
+    config = resolve_epochs(config, data.sampler)
+    spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     trainer = make_trainer(net, spec, config, group)
     completed_steps = trainer.load(folder.state) if folder.state.exists() else 0
     return Run(trainer, folder, data, completed_steps)
@@ -108,8 +110,12 @@ def _notices(run: Run) -> Iterator[str]:
             yield f"{dataset.title}: treated as background, not a trained class: {', '.join(dataset.unmapped)}"
     if run.data.num_leaks:
         yield f"{run.data.num_leaks} training images are left out because evaluation sets contain them"
+    config = run.trainer.config
+    if config.epochs is not None:
+        images = round(run.data.sampler.images_per_epoch)
+        yield f"--epochs {config.epochs}: {config.steps} steps for {images} images per epoch and --batch {config.batch}"
     if run.completed_steps:
-        yield f"{run.folder.path}: resuming after step {run.completed_steps} of {run.trainer.config.steps}"
+        yield f"{run.folder.path}: resuming after step {run.completed_steps} of {config.steps}"
 
 
 def _require_valid_batch(config: TrainConfig, group: ProcessGroup) -> None:
