@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_frequencies_are_weights_times_repeat_factors(tmp_path: Path) -> None:
         ({"epochs": 2}, [2.0, 0.5, 3.5], 3),
     ],
 )
-def test_steps_of_epochs(changes: dict[str, int], frequencies: list[float], steps: int) -> None:
+def test_steps_of_epochs(changes: dict[str, Any], frequencies: list[float], steps: int) -> None:
     config = replace(TrainConfig(batch=4), **changes)
     sampler = EpochSampler(np.zeros((len(frequencies), 2), np.int64), np.array(frequencies), 0)
     assert resolve_epochs(config, sampler) == replace(config, steps=steps)

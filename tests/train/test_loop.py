@@ -18,6 +18,7 @@ from blitznet.cli.train import read
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.models import blitznet300_lite
 from blitznet.core.spec import Spec
+from blitznet.metrics.report import Report, SegmentationScores, SetScores
 from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
 from blitznet.train.config import TrainConfig
@@ -26,6 +27,7 @@ from blitznet.train.distributed import ProcessGroup
 from blitznet.train.initialize import make_network
 from blitznet.train.interrupts import TrainingInterrupted
 from blitznet.train.loop import train
+from blitznet.train.run_folder import BestScore, RunFolder
 from blitznet.train.step import NonFiniteLossError
 from blitznet.train.trainer import fit, make_batches, wrap_model
 from blitznet.train.validate import validate
@@ -102,6 +104,51 @@ def test_run_of_epochs_equals_the_run_of_its_steps(sets: tuple[str, str], tmp_pa
     for name in FILES:
         assert_equal(whole.out / name, cut.out / name)
     assert load_model(cut.out / "last.safetensors")[1] == load_model(whole.out / "last.safetensors")[1]
+
+
+def script_scores(monkeypatch: pytest.MonkeyPatch, *mious: float) -> None:
+    """Make the evaluations of the next runs return these scores."""
+    scores = iter(mious)
+
+    def evaluate(*_: Any, **__: Any) -> Report:
+        return Report(SetScores("all sets", 3, segmentation=SegmentationScores(miou=next(scores))), ())
+
+    monkeypatch.setattr("blitznet.train.validate.evaluate", evaluate)
+
+
+def test_patience_ends_the_run_at_the_same_step_when_resumed(
+    sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny_config(sets[:1], tmp_path / "whole", val=sets[1:], steps=12, eval_every=2, patience=2)
+    script_scores(monkeypatch, 0.1, 0.3, 0.2, 0.3)
+    notices: list[str] = []
+    train(whole, notify=notices.append)
+    stopped = "stopped after step 8 of 12: --patience 2 evaluations without a better score"
+    assert notices == [stopped]
+    assert steps_of(whole.out) == list(range(1, 9))
+    assert RunFolder(whole.out).read_best() == BestScore(0.3, 4)
+    notices.clear()
+    train(whole, notify=notices.append)
+    assert notices == [f"{whole.out}: resuming after step 8 of 12", stopped]
+    assert steps_of(whole.out) == list(range(1, 9))
+
+    cut = replace(whole, out=tmp_path / "cut")
+    script_scores(monkeypatch, 0.1, 0.3, 0.2, 0.2, 0.3)  # step 6 is evaluated again: its evaluation was lost
+    train(cut, stop_after=5)
+    train(cut, stop_after=6)
+    log = cut.out / "log.jsonl"
+    log.write_text(
+        "".join(line for line in log.read_text().splitlines(keepends=True) if '"score/miou": 0.2' not in line)
+    )
+    train(cut)
+    assert steps_of(cut.out) == list(range(1, 9))
+    for name in (*FILES, "best.safetensors"):
+        assert_equal(whole.out / name, cut.out / name)
+
+    script_scores(monkeypatch, 0.4, 0.5)
+    train(replace(cut, patience=3))
+    assert steps_of(cut.out) == list(range(1, 13))
+    assert RunFolder(cut.out).read_best() == BestScore(0.5, 12)
 
 
 def kill_at_random_moment(config: TrainConfig, *, min_lines: int, rng: random.Random) -> None:

@@ -37,7 +37,9 @@ def test_resuming_drops_later_lines(tmp_path: Path) -> None:
         assert not log.has_scores(2)
         assert not log.has_scores(4)
         log.write(4, **{"loss/total": 4.5})
-    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 3, 4]
+        log.write(4, **{"score/miou": 0.2})
+        assert [log.num_evaluations_after(step) for step in (0, 3, 4)] == [2, 1, 0]
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 3, 4, 4]
     assert [path.name for path in tmp_path.glob("*.tmp")] == []
 
 

@@ -12,7 +12,7 @@ from blitznet.data.mapping import MappedDataset
 from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.model_files import load_model
-from blitznet.train.run_folder import RunFolder
+from blitznet.train.run_folder import BestScore, RunFolder
 from blitznet.train.validate import _NUM_IMAGES, preserve_modes, select_samples, validate
 from support import synthetic_data, tiny_models
 
@@ -64,7 +64,7 @@ def test_scores_drawings_and_best_model(datasets: list[MappedDataset], tmp_path:
     scores = validate(make_net(), PAPER, datasets, folder, 40, after_image=lambda: calls.append(1))
     assert {"score/ap50", "score/miou"} <= {*scores} <= {"score/ap50", "score/ap50_frequent", "score/miou"}
     assert len(calls) == 14
-    assert float(folder.best_score.read_text()) == pytest.approx(sum(scores.values()))
+    assert folder.read_best() == BestScore(sum(scores.values()), 40)
     with Pillow.open(folder.predictions(40)) as sheet:
         assert sheet.width < 4 * 450 + 60  # large images are resized
     best = folder.best.read_bytes()

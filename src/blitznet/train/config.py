@@ -116,6 +116,9 @@ class TrainConfig:
     """Steps between log lines. Default: 10."""
     eval_every: int | None = None
     """Steps between evaluations. Default: evaluate at the end only."""
+    patience: int | None = None
+    """Stop after this many evaluations without a better score than that of best.safetensors. Needs --val and
+    --eval-every. Default: train all steps."""
     save_every: int = 250
     """Steps between resumable checkpoints. Default: 250."""
 
@@ -167,6 +170,13 @@ class TrainConfig:
             )
         if self.freeze and self.train_only:
             raise UsageError("--freeze, --train-only: expected one of them, got both; remove one")
+        if self.patience is not None and (not self.val or self.eval_every is None):
+            missing = " and ".join(
+                flag
+                for flag, missing in (("--val", not self.val), ("--eval-every", self.eval_every is None))
+                if missing
+            )
+            raise UsageError(f"--patience {self.patience}: expected evaluations during the run; add {missing}")
 
     def resolve_root(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         """The texts of datasets with {root} replaced."""
@@ -211,7 +221,7 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
     ),
     "augmentation": ("policy",),
     "loss": ("segmentation_weight", "distillation"),
-    "logging": ("out", "loggers", "log_every", "eval_every", "save_every"),
+    "logging": ("out", "loggers", "log_every", "eval_every", "patience", "save_every"),
     "advanced": (
         *("freeze", "train_only", "freeze_bn", "encoder_lr_modules", "match_original", "precision", "compile"),
         *("workers", "threads", "device", "seed"),
@@ -233,6 +243,7 @@ _MINIMUM = {
     "threads": 1,
     "save_every": 1,
     "eval_every": 1,
+    "patience": 1,
     "log_every": 1,
     "seed": 0,
 }
@@ -241,7 +252,7 @@ _HINTS = {"encoder_lr_mult": "; to keep the encoder unchanged use --freeze encod
 
 _RESUMABLE = {
     *("steps", "epochs", "workers", "threads", "save_every", "eval_every", "log_every", "loggers", "out"),
-    *("device", "root", "val", "allow_leaks"),
+    *("patience", "device", "root", "val", "allow_leaks"),
 }
 """fields that may change when a run is resumed"""
 

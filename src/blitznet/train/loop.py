@@ -52,7 +52,7 @@ def train(
     Args:
         config: All options.
         on_step: Called after every step.
-        notify: Called with notices before the first step.
+        notify: Called with notices before the first step, and if --patience ends the run.
         stop_after: Stop after this step as if killed, for tests of resuming.
 
     Returns:
@@ -82,7 +82,7 @@ def train(
             settings=json.loads(config.to_json()),
         )
         with log, InterruptHandler() as interrupts:
-            _run_steps(run, log, interrupts, on_step=on_step, stop_after=stop_after)
+            _run_steps(run, log, interrupts, on_step=on_step, notify=notify, stop_after=stop_after)
         group.barrier()
     return run.folder.last
 
@@ -133,17 +133,25 @@ def _require_valid_batch(config: TrainConfig, group: ProcessGroup) -> None:
 
 
 def _run_steps(
-    run: Run, log: RunLog, interrupts: InterruptHandler, *, on_step: StepCallback | None, stop_after: int | None
+    run: Run,
+    log: RunLog,
+    interrupts: InterruptHandler,
+    *,
+    on_step: StepCallback | None,
+    notify: Notify | None,
+    stop_after: int | None,
 ) -> None:
-    """Run all remaining steps."""
+    """Run all remaining steps, or fewer if --patience ends the run."""
     trainer, config, group = run.trainer, run.trainer.config, run.trainer.group
     if group.is_main_process and _evaluation_due(run, run.completed_steps) and not log.has_scores(run.completed_steps):
         # The run was interrupted before this evaluation, or had no evaluation sets until now.
         _evaluate(run, log, run.completed_steps, interrupts)
+    ends_early = _patience_exhausted(run, log, run.completed_steps)
+    last_step = run.completed_steps if ends_early else config.steps
     batches = make_batches(
         run.data.training, run.data.sampler, trainer.spec, config, group=group, first=run.completed_steps
     )
-    for step in range(run.completed_steps + 1, config.steps + 1):
+    for step in range(run.completed_steps + 1, last_step + 1):
         losses, timings = trainer.step(batches, step)
         stopping = group.all_reduce_any(interrupts.requested)
         if group.is_main_process:
@@ -161,6 +169,14 @@ def _run_steps(
             raise _interrupted(run, step)
         if step == stop_after:
             break
+        if _evaluation_due(run, step) and _patience_exhausted(run, log, step):
+            last_step, ends_early = step, True
+            break
+    if ends_early and notify is not None:
+        notify(
+            f"stopped after step {last_step} of {config.steps}: --patience {config.patience} evaluations without a "
+            "better score"
+        )
     if group.is_main_process:
         plot_log(log.path, run.folder.plot)
 
@@ -174,6 +190,16 @@ def _evaluation_due(run: Run, step: int) -> bool:
     config = run.trainer.config
     due = step == config.steps or (config.eval_every is not None and step % config.eval_every == 0)
     return due and step > 0 and bool(run.data.evaluation)
+
+
+def _patience_exhausted(run: Run, log: RunLog, step: int) -> bool:
+    """Whether --patience ends the run after a step, in all processes; derived from files, so also in a resumed run."""
+    config, group = run.trainer.config, run.trainer.group
+    if config.patience is None or step == config.steps:
+        return False
+    best = run.folder.read_best() if group.is_main_process else None
+    exhausted = best is not None and best.step is not None and log.num_evaluations_after(best.step) >= config.patience
+    return group.all_reduce_any(exhausted)
 
 
 def _evaluate(run: Run, log: RunLog, step: int, interrupts: InterruptHandler) -> None:

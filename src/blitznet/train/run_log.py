@@ -32,13 +32,14 @@ class RunLog:
             settings: Hyperparameters for the loggers.
         """
         self.path = folder / "log.jsonl"
-        self._lines: list[dict[str, Any]] = []
+        self._evaluated_steps: set[int] = set()
         self._loggers: list[ExperimentLogger] = []
         if not is_main_process:
             return
         self._loggers = [open_logger(name, folder, after=after, settings=settings or {}) for name in loggers]
-        self._lines = [line for line in read_log(self.path) if line["step"] <= after]
-        atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
+        lines = [line for line in read_log(self.path) if line["step"] <= after]
+        self._evaluated_steps = {line["step"] for line in lines if _has_score(line)}
+        atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def __enter__(self) -> "RunLog":
         return self
@@ -50,15 +51,25 @@ class RunLog:
             logger.close(failed=kind is not None)
 
     def has_scores(self, step: int) -> bool:
-        """Whether the scores of a step were written before the run was resumed."""
-        return any(line["step"] == step and any(name.startswith("score/") for name in line) for line in self._lines)
+        """Whether the log has the scores of a step."""
+        return step in self._evaluated_steps
+
+    def num_evaluations_after(self, step: int) -> int:
+        """Number of later steps with scores."""
+        return sum(evaluated > step for evaluated in self._evaluated_steps)
 
     def write(self, step: int, **values: float) -> None:
         """Write one line of numbers by name; loggers group names by their slash."""
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
+        if _has_score(values):
+            self._evaluated_steps.add(step)
         for logger in self._loggers:
             logger.log(step, values)
+
+
+def _has_score(line: Mapping[str, Any]) -> bool:
+    return any(name.startswith("score/") for name in line)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

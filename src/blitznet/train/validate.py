@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image as Pillow
 from torch import nn
 
-from blitznet.core.files import atomic_write
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
@@ -61,7 +60,7 @@ def validate(
         "score/miou": total.segmentation.miou,
     }
     available = {name: value for name, value in scores.items() if value is not None}
-    _save_best(net, spec, folder, sum(available.values()))
+    _save_best(net, spec, folder, step, sum(available.values()))
     return available
 
 
@@ -76,12 +75,12 @@ def preserve_modes(net: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _save_best(net: nn.Module, spec: Spec, folder: RunFolder, score: float) -> None:
-    best = folder.best_score
-    if best.exists() and float(best.read_text()) >= score:
+def _save_best(net: nn.Module, spec: Spec, folder: RunFolder, step: int, score: float) -> None:
+    best = folder.read_best()
+    if best is not None and best.score >= score:
         return
     save_model(folder.best, net, spec)
-    atomic_write(best, f"{score!r}\n".encode())
+    folder.write_best(score, step)
 
 
 def _draw_predictions(predictor: Predictor, datasets: Sequence[MappedDataset], folder: RunFolder, step: int) -> None:
