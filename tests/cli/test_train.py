@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
 from blitznet.paper.recipes import paper_recipe
 from blitznet.pipelines.run import PipelineResult, Score
+from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import finetune_config, lite_config
 from support import synthetic_data
@@ -67,10 +68,9 @@ def test_own_data_end_to_end(
 
 
 def test_only_the_main_process_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def train(
-        config: TrainConfig, *, on_step: Callable[[int, dict[str, float]], None], notify: Callable[[str], None] | None
-    ) -> Path:
-        on_step(1, {"segmentation": 1.0, "classification": 2.0, "localization": 3.0})
+    def train(config: TrainConfig, *, callbacks: Sequence[TrainCallback], notify: Callable[[str], None] | None) -> Path:
+        for callback in callbacks:
+            callback.on_step(1, 2, {"loss/segmentation": 1.0, "loss/classification": 2.0, "loss/localization": 3.0})
         return Path("model.safetensors")
 
     monkeypatch.setattr("blitznet.train.loop.train", train)

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from blitznet.core.spec import Spec
 from blitznet.metrics.report import Report, SegmentationScores, SetScores
 from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
+from blitznet.train.callbacks import RunEvaluation, TrainCallback
 from blitznet.train.config import TrainConfig
 from blitznet.train.datasets import open_all, prepare_data
 from blitznet.train.distributed import ProcessGroup
@@ -55,6 +56,25 @@ def sets(tmp_path: Path) -> tuple[str, str]:
 
 def steps_of(out: Path) -> list[float]:
     return [line["step"] for line in lines(out) if "loss/total" in line]
+
+
+class Recorder(TrainCallback):
+    """Records the calls, and runs a function after each step."""
+
+    def __init__(self, after_step: Callable[[int], None] = lambda _: None) -> None:
+        self.calls: list[str] = []
+        self.after_step = after_step
+
+    def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:
+        assert {"loss/total", "grad_norm", "lr", "images_per_second", "data_time"} <= values.keys()
+        self.calls.append(f"{step} of {num_steps}")
+        self.after_step(step)
+
+    def on_eval(self, evaluation: RunEvaluation) -> None:
+        self.calls.append(f"eval {evaluation.step}")
+
+    def on_end(self, *, failed: bool) -> None:
+        self.calls.append("failed" if failed else "end")
 
 
 @pytest.mark.parametrize(
@@ -197,14 +217,14 @@ def test_killed_many_times_and_resumed_equals_uninterrupted(
 def test_files_of_the_run_folder(sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     config = tiny_config(sets[:1], tmp_path / "deep" / "run", val=sets[1:], steps=3, log_every=2, eval_every=2)
-    steps: list[int] = []
-    model = train(config, on_step=lambda step, losses: steps.append(step))
+    recorder = Recorder()
+    model = train(config, callbacks=[recorder])
     assert model == config.out / "last.safetensors"
     assert sorted(path.name for path in config.out.iterdir()) == [
         *("best.safetensors", "best.txt", "config.json", "last.safetensors", "log.jsonl"),
         *("plot.png", "predictions", "state.safetensors", "tensorboard"),
     ]
-    assert steps == [1, 2, 3]
+    assert recorder.calls == ["1 of 3", "2 of 3", "eval 2", "3 of 3", "eval 3", "end"]
     assert steps_of(config.out) == [1, 2]
     assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 3]
     first = lines(config.out)[0]
@@ -236,13 +256,13 @@ def test_interrupted_run_completes_its_step_and_can_be_resumed(
     handler = signal.getsignal(number)
     expected = f"stopped after step 5 of 8; run the same command to resume from {cut.out}"
     with pytest.raises(TrainingInterrupted) as caught:
-        train(cut, on_step=lambda step, _: signal.raise_signal(number) if step == 4 else None)
+        train(cut, callbacks=[recorder := Recorder(lambda step: signal.raise_signal(number) if step == 4 else None)])
+    assert recorder.calls[-2:] == ["5 of 8", "failed"]
     assert str(caught.value) == expected
     assert signal.getsignal(number) is handler
     assert steps_of(cut.out) == [1, 2, 3, 4, 5]
-    steps: list[int] = []
-    train(cut, on_step=lambda step, _: steps.append(step))
-    assert steps == [6, 7, 8]
+    train(cut, callbacks=[recorder := Recorder()])
+    assert recorder.calls == ["6 of 8", "7 of 8", "8 of 8", "end"]
     for name in FILES:
         assert_equal(whole.out / name, cut.out / name)
 
@@ -252,13 +272,13 @@ def test_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(sets: tupl
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
 
-    def interrupt_twice(step: int, losses: dict[str, float]) -> None:
+    def interrupt_twice(step: int) -> None:
         if step == 5:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        train(cut, on_step=interrupt_twice)
+        train(cut, callbacks=[Recorder(interrupt_twice)])
     assert not isinstance(caught.value, TrainingInterrupted)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 9))
@@ -271,7 +291,7 @@ def test_run_interrupted_in_an_evaluation_is_evaluated_when_resumed(
 ) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", val=sets[1:], steps=4, eval_every=2)
 
-    def interrupt(*arguments: Any, after_image: Callable[[], None]) -> dict[str, float]:
+    def interrupt(*arguments: Any, after_image: Callable[[], None]) -> None:
         signal.raise_signal(signal.SIGINT)
         after_image()
         pytest.fail("the evaluation was not interrupted")

@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +20,7 @@ from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
 from blitznet.core.errors import UsageError
 from blitznet.paper.recipes import PAPER_RECIPES
 from blitznet.pipelines.shipped import PIPELINES
+from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import RECIPES, Recipe, finetune_config
 
@@ -176,8 +177,8 @@ def _run_config(config: TrainConfig) -> int:
     from blitznet.train.loop import train
 
     is_main_process = os.environ.get("RANK", "0") == "0"
-    with _training_bar(config, enabled=is_main_process) as on_step:
-        model = train(config, on_step=on_step, notify=notify if is_main_process else None)
+    with _training_bar(config, enabled=is_main_process) as bar:
+        model = train(config, callbacks=[bar], notify=notify if is_main_process else None)
     if is_main_process:
         print(f"model: {model}   log, plot and predictions: {config.out}")
     return 0
@@ -209,8 +210,8 @@ def _run_pipeline(options: TrainPipeline) -> int:
 
 
 @contextmanager
-def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """A progress bar of the steps with speed and losses; yields the callback after each step."""
+def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[TrainCallback]:
+    """A progress bar of the steps with speed and losses; yields the callback that moves it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -241,10 +242,13 @@ def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[Callable[[i
         TextColumn("{task.fields[losses]}"),
     )
     with Progress(*columns, console=Console(stderr=True), disable=VERBOSITY.quiet or not enabled) as progress:
-        task = progress.add_task("train", total=config.steps, losses="")
+        task = progress.add_task("train", total=config.steps if config.epochs is None else None, losses="")
 
-        def on_step(step: int, losses: dict[str, float]) -> None:
-            summary = "  ".join(f"{name} {losses[name]:.2f}" for name in _SUMMARY_LOSSES)
-            progress.update(task, completed=step, losses=summary)
+        class Bar(TrainCallback):
+            """Moves the bar."""
 
-        yield on_step
+            def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:
+                losses = "  ".join(f"{name} {values[f'loss/{name}']:.2f}" for name in _SUMMARY_LOSSES)
+                progress.update(task, completed=step, total=num_steps, losses=losses)
+
+        yield Bar()

@@ -6,13 +6,15 @@ equals that of a run without interruption.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from blitznet.core.errors import UsageError
+from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import TrainConfig
 from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data, resolve_epochs
 from blitznet.train.distributed import ProcessGroup, init_distributed
@@ -23,8 +25,6 @@ from blitznet.train.run_log import RunLog, plot_log
 from blitznet.train.trainer import Trainer, make_batches, make_trainer
 from blitznet.train.validate import validate
 
-StepCallback = Callable[[int, dict[str, float]], None]
-"""called after every step with its number and losses"""
 Notify = Callable[[str], None]
 """called with each notice for the user"""
 
@@ -43,7 +43,7 @@ class Run:
 def train(
     config: TrainConfig,
     *,
-    on_step: StepCallback | None = None,
+    callbacks: Sequence[TrainCallback] = (),
     notify: Notify | None = None,
     stop_after: int | None = None,
 ) -> Path:
@@ -51,7 +51,7 @@ def train(
 
     Args:
         config: All options.
-        on_step: Called after every step.
+        callbacks: Called after every step, after every evaluation and at the end.
         notify: Called with notices before the first step, and if --patience ends the run.
         stop_after: Stop after this step as if killed, for tests of resuming.
 
@@ -81,10 +81,23 @@ def train(
             loggers=config.loggers,
             settings=json.loads(config.to_json()),
         )
-        with log, InterruptHandler() as interrupts:
-            _run_steps(run, log, interrupts, on_step=on_step, notify=notify, stop_after=stop_after)
+        observers = callbacks if group.is_main_process else ()
+        with log, _end_callbacks(observers), InterruptHandler() as interrupts:
+            _run_steps(run, log, interrupts, callbacks=observers, notify=notify, stop_after=stop_after)
         group.barrier()
     return run.folder.last
+
+
+@contextmanager
+def _end_callbacks(callbacks: Sequence[TrainCallback]) -> Iterator[None]:
+    """Call `on_end` of all callbacks at the end of the block."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        for callback in callbacks:
+            callback.on_end(failed=failed)
 
 
 def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
@@ -137,7 +150,7 @@ def _run_steps(
     log: RunLog,
     interrupts: InterruptHandler,
     *,
-    on_step: StepCallback | None,
+    callbacks: Sequence[TrainCallback],
     notify: Notify | None,
     stop_after: int | None,
 ) -> None:
@@ -145,7 +158,7 @@ def _run_steps(
     trainer, config, group = run.trainer, run.trainer.config, run.trainer.group
     if group.is_main_process and _evaluation_due(run, run.completed_steps) and not log.has_scores(run.completed_steps):
         # The run was interrupted before this evaluation, or had no evaluation sets until now.
-        _evaluate(run, log, run.completed_steps, interrupts)
+        _evaluate(run, log, run.completed_steps, interrupts, callbacks)
     ends_early = _patience_exhausted(run, log, run.completed_steps)
     last_step = run.completed_steps if ends_early else config.steps
     batches = make_batches(
@@ -155,15 +168,16 @@ def _run_steps(
         losses, timings = trainer.step(batches, step)
         stopping = group.all_reduce_any(interrupts.requested)
         if group.is_main_process:
+            values = _log_names(losses) | timings
             if step % config.log_every == 0 or step == 1:
-                log.write(step, **_log_names(losses), **timings)
-            if on_step is not None:
-                on_step(step, losses)
+                log.on_step(step, config.steps, values)
+            for callback in callbacks:
+                callback.on_step(step, config.steps, values)
             evaluation_due = _evaluation_due(run, step)
             if stopping or evaluation_due or step % config.save_every == 0 or step == config.steps:
                 trainer.save(run.folder, step)
             if evaluation_due and not stopping:
-                _evaluate(run, log, step, interrupts)
+                _evaluate(run, log, step, interrupts, callbacks)
         if stopping:
             group.barrier()  # until the state is saved
             raise _interrupted(run, step)
@@ -202,7 +216,9 @@ def _patience_exhausted(run: Run, log: RunLog, step: int) -> bool:
     return group.all_reduce_any(exhausted)
 
 
-def _evaluate(run: Run, log: RunLog, step: int, interrupts: InterruptHandler) -> None:
+def _evaluate(
+    run: Run, log: RunLog, step: int, interrupts: InterruptHandler, callbacks: Sequence[TrainCallback]
+) -> None:
     """Log the scores, save the best model, draw predictions and the plot so far."""
 
     def after_image() -> None:
@@ -210,8 +226,11 @@ def _evaluate(run: Run, log: RunLog, step: int, interrupts: InterruptHandler) ->
             raise _interrupted(run, step)
 
     trainer = run.trainer
-    scores = validate(trainer.final_net, trainer.spec, run.data.evaluation, run.folder, step, after_image=after_image)
-    log.write(step, **scores)
+    evaluation = validate(
+        trainer.final_net, trainer.spec, run.data.evaluation, run.folder, step, after_image=after_image
+    )
+    for callback in (log, *callbacks):
+        callback.on_eval(evaluation)
     plot_log(log.path, run.folder.plot)
 
 
