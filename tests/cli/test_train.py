@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -60,7 +61,21 @@ def test_own_data_end_to_end(
     train, val = write_voc("a", count=3), write_voc("b", count=2, seed=1)
     words = ["--model", "small.safetensors", "--data", train, "--val", val, "--steps", "2", "--batch", "2"]
     assert main(["train", *words, "--workers", "0", "--out", "run", "--allow-leaks"]) == 0
-    assert capsys.readouterr().out == "model: run/last.safetensors   log, plot and predictions: run\n"
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == "scores of each class after step 2:"
+    table = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output if line.startswith("│")]
+    assert {"background", *synthetic_data.NAMES} >= {row[0] for row in table} > {"background"}
+    assert re.fullmatch(r"best:  step 2: AP50 area [\d.]+, mIoU [\d.]+", output[-7])
+    assert output[-6:] == [
+        "model: run/best.safetensors",
+        "files: run (last.safetensors, log.jsonl, plot.png, predictions)",
+        "next:",
+        "  blitznet predict IMAGES --model run",
+        f"  blitznet eval run --data {val} --per-class",
+        "  blitznet export run",
+    ]
+    assert main(["train", *words, "--workers", "0", "--out", "run", "--allow-leaks"]) == 0
+    assert capsys.readouterr().out.splitlines() == output[-7:], "a complete run is not evaluated again"
     _, spec = load_model(Path("run/last.safetensors"))
     assert spec.classes == synthetic_data.NAMES
     assert json.loads(Path("run/config.json").read_text())["steps"] == 2
@@ -78,8 +93,11 @@ def test_only_the_main_process_prints(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["train", "lite"]) == 0
     assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("RANK", "0")
-    assert main(["train", "lite"]) == 0
-    assert "model: model.safetensors" in capsys.readouterr().out
+    assert main(["train", "lite", "--out", "runs/a b"]) == 0
+    output = capsys.readouterr().out
+    assert "best:" not in output
+    assert "model: runs/a b/last.safetensors\n" in output
+    assert "  blitznet export 'runs/a b'\n" in output
 
 
 def test_help_shows_ten_basic_options_on_one_screen(capsys: pytest.CaptureFixture[str]) -> None:

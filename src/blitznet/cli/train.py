@@ -174,13 +174,15 @@ def _metavar(hint: Any) -> str | None:
 def _run_config(config: TrainConfig) -> int:
     import os
 
+    from blitznet.cli.train_summary import LastEvaluation, print_summary
     from blitznet.train.loop import train
 
+    last = LastEvaluation()
     is_main_process = os.environ.get("RANK", "0") == "0"
     with _training_bar(config, enabled=is_main_process) as bar:
-        model = train(config, callbacks=[bar], notify=notify if is_main_process else None)
+        train(config, callbacks=[bar, last], notify=notify if is_main_process else None)
     if is_main_process:
-        print(f"model: {model}   log, plot and predictions: {config.out}")
+        print_summary(config, last.evaluation)
     return 0
 
 
