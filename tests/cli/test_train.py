@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
 from blitznet.paper.recipes import paper_recipe
 from blitznet.pipelines.run import PipelineResult, Score
+from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import finetune_config, lite_config
 from support import synthetic_data
@@ -26,6 +28,7 @@ from support.small_networks import small_spec
         ([], finetune_config()),
         (["lite"], lite_config()),
         (["lite", "--steps", "3", "--root", "sets"], replace(lite_config(), steps=3, root=Path("sets"))),
+        (["lite", "--epochs", "3"], replace(lite_config(), epochs=3)),
         (["--data", "a", "b", "--lr", "0.5"], replace(finetune_config(), data=("a", "b"), lr=0.5)),
         (["table8-refine", "--match-original"], replace(paper_recipe("table8-refine").config, match_original=True)),
     ],
@@ -37,6 +40,7 @@ def test_flags_change_a_recipe(words: list[str], config: TrainConfig) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--steps", "3", "--epochs=2"], "--steps, --epochs: expected one of them, got both; remove one"),
         (["lit"], "unknown recipe 'lit'; did you mean 'lite'? (`blitznet recipes` lists all)"),
         (["xyzzy"], "unknown recipe 'xyzzy' (`blitznet recipes` lists all)"),
         ([], "--data: expected at least one training set FORMAT:ROOT@SPLIT, or a recipe, got none"),
@@ -57,7 +61,21 @@ def test_own_data_end_to_end(
     train, val = write_voc("a", count=3), write_voc("b", count=2, seed=1)
     words = ["--model", "small.safetensors", "--data", train, "--val", val, "--steps", "2", "--batch", "2"]
     assert main(["train", *words, "--workers", "0", "--out", "run", "--allow-leaks"]) == 0
-    assert capsys.readouterr().out == "model: run/last.safetensors   log, plot and predictions: run\n"
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == "scores of each class after step 2:"
+    table = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output if line.startswith("│")]
+    assert {"background", *synthetic_data.NAMES} >= {row[0] for row in table} > {"background"}
+    assert re.fullmatch(r"best:  step 2: AP50 area [\d.]+, mIoU [\d.]+", output[-7])
+    assert output[-6:] == [
+        "model: run/best.safetensors",
+        "files: run (last.safetensors, log.jsonl, plot.png, predictions)",
+        "next:",
+        "  blitznet predict IMAGES --model run",
+        f"  blitznet eval run --data {val} --per-class",
+        "  blitznet export run",
+    ]
+    assert main(["train", *words, "--workers", "0", "--out", "run", "--allow-leaks"]) == 0
+    assert capsys.readouterr().out.splitlines() == output[-7:], "a complete run is not evaluated again"
     _, spec = load_model(Path("run/last.safetensors"))
     assert spec.classes == synthetic_data.NAMES
     assert json.loads(Path("run/config.json").read_text())["steps"] == 2
@@ -65,10 +83,9 @@ def test_own_data_end_to_end(
 
 
 def test_only_the_main_process_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def train(
-        config: TrainConfig, *, on_step: Callable[[int, dict[str, float]], None], notify: Callable[[str], None] | None
-    ) -> Path:
-        on_step(1, {"segmentation": 1.0, "classification": 2.0, "localization": 3.0})
+    def train(config: TrainConfig, *, callbacks: Sequence[TrainCallback], notify: Callable[[str], None] | None) -> Path:
+        for callback in callbacks:
+            callback.on_step(1, 2, {"loss/segmentation": 1.0, "loss/classification": 2.0, "loss/localization": 3.0})
         return Path("model.safetensors")
 
     monkeypatch.setattr("blitznet.train.loop.train", train)
@@ -76,8 +93,11 @@ def test_only_the_main_process_prints(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["train", "lite"]) == 0
     assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("RANK", "0")
-    assert main(["train", "lite"]) == 0
-    assert "model: model.safetensors" in capsys.readouterr().out
+    assert main(["train", "lite", "--out", "runs/a b"]) == 0
+    output = capsys.readouterr().out
+    assert "best:" not in output
+    assert "model: runs/a b/last.safetensors\n" in output
+    assert "  blitznet export 'runs/a b'\n" in output
 
 
 def test_help_shows_ten_basic_options_on_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +105,7 @@ def test_help_shows_ten_basic_options_on_one_screen(capsys: pytest.CaptureFixtur
     output = capsys.readouterr().out
     assert all(f"--{name}" in output for name in BASIC_OPTIONS)
     assert "--freeze" not in output
-    assert "--help-all shows 39 more options" in output
+    assert "--help-all shows 41 more options" in output
     assert len(output.splitlines()) <= 40
 
 

@@ -185,3 +185,10 @@ def test_missing_output_is_made_again(folder: Path) -> None:
     model.unlink()
     run(folder)
     assert model.read_bytes() == before
+
+
+def test_unused_options_of_the_length_do_not_change_a_stage() -> None:
+    options = module._train_options(TrainConfig())
+    assert "steps" in options
+    assert not {"epochs", "patience"} & options.keys()
+    assert module._train_options(TrainConfig(epochs=2))["epochs"] == 2

@@ -16,6 +16,11 @@ from blitznet.train.recipes import lite_config
     ("changes", "message"),
     [
         ({"steps": 0}, "--steps: expected 1 or more, got 0"),
+        ({"epochs": 0}, "--epochs: expected 1 or more, got 0"),
+        ({"patience": 0}, "--patience: expected 1 or more, got 0"),
+        ({"patience": 2}, "--patience 2: expected evaluations during the run; add --val and --eval-every"),
+        ({"patience": 2, "val": ("voc:a",)}, "--patience 2: expected evaluations during the run; add --eval-every"),
+        ({"patience": 2, "eval_every": 5}, "--patience 2: expected evaluations during the run; add --val"),
         ({"batch": 0}, "--batch: expected 1 or more, got 0"),
         ({"accumulate": 0}, "--accumulate: expected 1 or more, got 0"),
         ({"save_every": 0}, "--save-every: expected 1 or more, got 0"),
@@ -68,7 +73,19 @@ def test_root_is_replaced_in_sets() -> None:
     ("changes", "expected"),
     [
         ({}, ()),
-        ({"steps": 9, "workers": 0, "threads": 3, "save_every": 1, "eval_every": 7, "log_every": 2}, ()),
+        (
+            {
+                "steps": 9,
+                "epochs": 2,
+                "workers": 0,
+                "threads": 3,
+                "save_every": 1,
+                "eval_every": 7,
+                "patience": 2,
+                "log_every": 2,
+            },
+            (),
+        ),
         ({"out": Path("x"), "device": "cpu", "root": Path("y"), "val": ("voc:a@b",), "allow_leaks": True}, ()),
         ({"lr": 0.1}, ("--lr 0.1, was 0.0012",)),
         ({"data": ("voc:a@b",), "batch": 8}, ("--data", "--batch 8, was 16")),

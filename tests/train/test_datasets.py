@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError, UsageError
 from blitznet.train.config import TrainConfig
-from blitznet.train.datasets import annotated_classes, entry_repeat_factors, open_all, prepare_data
-from blitznet.train.sampler import list_entries
+from blitznet.train.datasets import annotated_classes, entry_repeat_factors, open_all, prepare_data, resolve_epochs
+from blitznet.train.sampler import EpochSampler, list_entries
 from support import synthetic_data
 
 
@@ -77,6 +78,23 @@ def test_frequencies_are_weights_times_repeat_factors(tmp_path: Path) -> None:
     factors = entry_repeat_factors(repeated.training, repeated.sampler.entries, 0.9)
     assert factors.max() > 1
     np.testing.assert_allclose(repeated.sampler.frequencies, plain.sampler.frequencies * factors)
+
+
+@pytest.mark.parametrize(
+    ("changes", "frequencies", "steps"),
+    [
+        ({}, [1.0] * 7, 2000),
+        ({"epochs": 1}, [1.0] * 7, 2),
+        ({"epochs": 4}, [1.0] * 7, 7),
+        ({"epochs": 5, "batch": 1}, [0.1] * 6, 3),
+        ({"epochs": 1, "batch": 100}, [1.0] * 7, 1),
+        ({"epochs": 2}, [2.0, 0.5, 3.5], 3),
+    ],
+)
+def test_steps_of_epochs(changes: dict[str, Any], frequencies: list[float], steps: int) -> None:
+    config = replace(TrainConfig(batch=4), **changes)
+    sampler = EpochSampler(np.zeros((len(frequencies), 2), np.int64), np.array(frequencies), 0)
+    assert resolve_epochs(config, sampler) == replace(config, steps=steps)
 
 
 def test_repeat_factors_count_images_with_and_without_mask_separately(tmp_path: Path) -> None:

@@ -56,6 +56,19 @@ def test_two_processes_equal_one(tmp_path: Path, accumulate: int) -> None:
     assert [line["step"] for line in lines(both.out)] == [1, 2, 3, 4]
 
 
+def test_patience_ends_all_processes(tmp_path: Path) -> None:
+    tiny_models.register()
+    data = toy_sets(tmp_path)
+    settings = {"steps": 8, "freeze_bn": ("all",), "lr": 1e-12, "ema": None, "eval_every": 2, "patience": 1}
+    config = tiny_config(data[:1], tmp_path / "run", val=data[1:], policy="plain", **settings)
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    processes = [own_process(config, **environment, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 4]
+
+
 def test_single_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "RANK"):
         monkeypatch.delenv(name, raising=False)

@@ -29,8 +29,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.filterwarnings("default")  # of the library
 def test_mlflow_records_settings_losses_and_scores(store: Any, tmp_path: Path) -> None:
     with RunLog(tmp_path, after=0, loggers=("mlflow",), settings=SETTINGS) as log:
-        log.write(1, **{"loss/total": 15.0, "lr": 0.5})
-        log.write(2, **{"loss/total": 14.0, "score/ap50": 0.25})
+        log.on_step(1, 9, {"loss/total": 15.0, "lr": 0.5})
+        log.on_step(2, 9, {"loss/total": 14.0, "score/ap50": 0.25})
     (run,) = store.search_runs([store.get_experiment_by_name("blitznet").experiment_id])
     assert (run.info.run_name, run.info.status) == (tmp_path.name, "FINISHED")
     assert run.data.params == {"lr": "0.1", "data": "['voc:a@train']", "out": "x" * 500}
@@ -44,7 +44,7 @@ def test_mlflow_records_settings_losses_and_scores(store: Any, tmp_path: Path) -
 def test_mlflow_resumes_an_interrupted_run(store: Any, tmp_path: Path) -> None:
     def interrupt() -> None:
         with RunLog(tmp_path, after=0, loggers=("mlflow",), settings=SETTINGS) as log:
-            log.write(1, **{"loss/total": 15.0})
+            log.on_step(1, 9, {"loss/total": 15.0})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -52,7 +52,7 @@ def test_mlflow_resumes_an_interrupted_run(store: Any, tmp_path: Path) -> None:
     experiment = store.get_experiment_by_name("blitznet").experiment_id
     assert [run.info.status for run in store.search_runs([experiment])] == ["KILLED"]
     with RunLog(tmp_path, after=1, loggers=("mlflow",), settings=SETTINGS) as log:
-        log.write(2, **{"loss/total": 14.0})
+        log.on_step(2, 9, {"loss/total": 14.0})
     (run,) = store.search_runs([experiment])
     assert run.info.status == "FINISHED"
     assert len(store.get_metric_history(run.info.run_id, "loss/total")) == 2
@@ -81,7 +81,7 @@ def test_wandb_records_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     for after in (0, 1):
         with RunLog(tmp_path, after=after, loggers=("wandb",), settings=SETTINGS) as log:
-            log.write(after + 1, **{"loss/total": 15.0})
+            log.on_step(after + 1, 9, {"loss/total": 15.0})
     first, second = runs
     assert (first.arguments["project"], first.arguments["name"], first.arguments["config"]) == (
         "blitznet",

@@ -1,10 +1,11 @@
 """A run: interrupted and resumed equals uninterrupted; the files of its folder."""
 
+import json
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ from blitznet.cli.train import read
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.models import blitznet300_lite
 from blitznet.core.spec import Spec
+from blitznet.metrics.report import Report, SegmentationScores, SetScores
 from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
+from blitznet.train.callbacks import RunEvaluation, TrainCallback
 from blitznet.train.config import TrainConfig
 from blitznet.train.datasets import open_all, prepare_data
 from blitznet.train.distributed import ProcessGroup
 from blitznet.train.initialize import make_network
 from blitznet.train.interrupts import TrainingInterrupted
 from blitznet.train.loop import train
+from blitznet.train.run_folder import BestScore, RunFolder
 from blitznet.train.step import NonFiniteLossError
 from blitznet.train.trainer import fit, make_batches, wrap_model
 from blitznet.train.validate import validate
@@ -52,6 +56,25 @@ def sets(tmp_path: Path) -> tuple[str, str]:
 
 def steps_of(out: Path) -> list[float]:
     return [line["step"] for line in lines(out) if "loss/total" in line]
+
+
+class Recorder(TrainCallback):
+    """Records the calls, and runs a function after each step."""
+
+    def __init__(self, after_step: Callable[[int], None] = lambda _: None) -> None:
+        self.calls: list[str] = []
+        self.after_step = after_step
+
+    def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:
+        assert {"loss/total", "grad_norm", "lr", "images_per_second", "data_time"} <= values.keys()
+        self.calls.append(f"{step} of {num_steps}")
+        self.after_step(step)
+
+    def on_eval(self, evaluation: RunEvaluation) -> None:
+        self.calls.append(f"eval {evaluation.step}")
+
+    def on_end(self, *, failed: bool) -> None:
+        self.calls.append("failed" if failed else "end")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +106,69 @@ def test_stopped_between_checkpoints_and_resumed_equals_uninterrupted(
         assert {k: v for k, v in first.items() if k.startswith("loss/")} == {
             k: v for k, v in second.items() if k.startswith("loss/")
         }
+
+
+def test_run_of_epochs_equals_the_run_of_its_steps(sets: tuple[str, str], tmp_path: Path) -> None:
+    whole = tiny_config(sets[:1], tmp_path / "whole", steps=4)  # 2 epochs of 7 images in batches of 4
+    train(whole)
+    cut = replace(whole, out=tmp_path / "cut", steps=600, epochs=2)
+    train(cut, stop_after=3)
+    notices: list[str] = []
+    train(cut, notify=notices.append)
+    assert notices == [
+        "--epochs 2: 4 steps for 7 images per epoch and --batch 4",
+        f"{cut.out}: resuming after step 3 of 4",
+    ]
+    stored = json.loads((cut.out / "config.json").read_text())
+    assert (stored["epochs"], stored["steps"]) == (2, 4)
+    for name in FILES:
+        assert_equal(whole.out / name, cut.out / name)
+    assert load_model(cut.out / "last.safetensors")[1] == load_model(whole.out / "last.safetensors")[1]
+
+
+def script_scores(monkeypatch: pytest.MonkeyPatch, *mious: float) -> None:
+    """Make the evaluations of the next runs return these scores."""
+    scores = iter(mious)
+
+    def evaluate(*_: Any, **__: Any) -> Report:
+        return Report(SetScores("all sets", 3, segmentation=SegmentationScores(miou=next(scores))), ())
+
+    monkeypatch.setattr("blitznet.train.validate.evaluate", evaluate)
+
+
+def test_patience_ends_the_run_at_the_same_step_when_resumed(
+    sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny_config(sets[:1], tmp_path / "whole", val=sets[1:], steps=12, eval_every=2, patience=2)
+    script_scores(monkeypatch, 0.1, 0.3, 0.2, 0.3)
+    notices: list[str] = []
+    train(whole, notify=notices.append)
+    stopped = "stopped after step 8 of 12: --patience 2 evaluations without a better score"
+    assert notices == [stopped]
+    assert steps_of(whole.out) == list(range(1, 9))
+    assert RunFolder(whole.out).read_best() == BestScore(0.3, 4)
+    notices.clear()
+    train(whole, notify=notices.append)
+    assert notices == [f"{whole.out}: resuming after step 8 of 12", stopped]
+    assert steps_of(whole.out) == list(range(1, 9))
+
+    cut = replace(whole, out=tmp_path / "cut")
+    script_scores(monkeypatch, 0.1, 0.3, 0.2, 0.2, 0.3)  # step 6 is evaluated again: its evaluation was lost
+    train(cut, stop_after=5)
+    train(cut, stop_after=6)
+    log = cut.out / "log.jsonl"
+    log.write_text(
+        "".join(line for line in log.read_text().splitlines(keepends=True) if '"score/miou": 0.2' not in line)
+    )
+    train(cut)
+    assert steps_of(cut.out) == list(range(1, 9))
+    for name in (*FILES, "best.safetensors"):
+        assert_equal(whole.out / name, cut.out / name)
+
+    script_scores(monkeypatch, 0.4, 0.5)
+    train(replace(cut, patience=3))
+    assert steps_of(cut.out) == list(range(1, 13))
+    assert RunFolder(cut.out).read_best() == BestScore(0.5, 12)
 
 
 def kill_at_random_moment(config: TrainConfig, *, min_lines: int, rng: random.Random) -> None:
@@ -131,14 +217,14 @@ def test_killed_many_times_and_resumed_equals_uninterrupted(
 def test_files_of_the_run_folder(sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     config = tiny_config(sets[:1], tmp_path / "deep" / "run", val=sets[1:], steps=3, log_every=2, eval_every=2)
-    steps: list[int] = []
-    model = train(config, on_step=lambda step, losses: steps.append(step))
+    recorder = Recorder()
+    model = train(config, callbacks=[recorder])
     assert model == config.out / "last.safetensors"
     assert sorted(path.name for path in config.out.iterdir()) == [
         *("best.safetensors", "best.txt", "config.json", "last.safetensors", "log.jsonl"),
         *("plot.png", "predictions", "state.safetensors", "tensorboard"),
     ]
-    assert steps == [1, 2, 3]
+    assert recorder.calls == ["1 of 3", "2 of 3", "eval 2", "3 of 3", "eval 3", "end"]
     assert steps_of(config.out) == [1, 2]
     assert [line["step"] for line in lines(config.out) if "score/miou" in line] == [2, 3]
     first = lines(config.out)[0]
@@ -170,13 +256,13 @@ def test_interrupted_run_completes_its_step_and_can_be_resumed(
     handler = signal.getsignal(number)
     expected = f"stopped after step 5 of 8; run the same command to resume from {cut.out}"
     with pytest.raises(TrainingInterrupted) as caught:
-        train(cut, on_step=lambda step, _: signal.raise_signal(number) if step == 4 else None)
+        train(cut, callbacks=[recorder := Recorder(lambda step: signal.raise_signal(number) if step == 4 else None)])
+    assert recorder.calls[-2:] == ["5 of 8", "failed"]
     assert str(caught.value) == expected
     assert signal.getsignal(number) is handler
     assert steps_of(cut.out) == [1, 2, 3, 4, 5]
-    steps: list[int] = []
-    train(cut, on_step=lambda step, _: steps.append(step))
-    assert steps == [6, 7, 8]
+    train(cut, callbacks=[recorder := Recorder()])
+    assert recorder.calls == ["6 of 8", "7 of 8", "8 of 8", "end"]
     for name in FILES:
         assert_equal(whole.out / name, cut.out / name)
 
@@ -186,13 +272,13 @@ def test_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(sets: tupl
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")
 
-    def interrupt_twice(step: int, losses: dict[str, float]) -> None:
+    def interrupt_twice(step: int) -> None:
         if step == 5:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        train(cut, on_step=interrupt_twice)
+        train(cut, callbacks=[Recorder(interrupt_twice)])
     assert not isinstance(caught.value, TrainingInterrupted)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 9))
@@ -205,7 +291,7 @@ def test_run_interrupted_in_an_evaluation_is_evaluated_when_resumed(
 ) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", val=sets[1:], steps=4, eval_every=2)
 
-    def interrupt(*arguments: Any, after_image: Callable[[], None]) -> dict[str, float]:
+    def interrupt(*arguments: Any, after_image: Callable[[], None]) -> None:
         signal.raise_signal(signal.SIGINT)
         after_image()
         pytest.fail("the evaluation was not interrupted")

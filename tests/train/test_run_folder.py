@@ -8,7 +8,7 @@ import pytest
 
 from blitznet.core.errors import UsageError
 from blitznet.train.config import TrainConfig
-from blitznet.train.run_folder import RunFolder
+from blitznet.train.run_folder import BestScore, RunFolder
 
 
 def test_other_options_are_refused_once_there_is_a_state(tmp_path: Path) -> None:
@@ -34,6 +34,15 @@ def test_broken_config_is_refused(tmp_path: Path) -> None:
     folder.config.write_text("{")
     with pytest.raises(UsageError, match=r"config\.json: expected a config as JSON"):
         folder.require_resumable(TrainConfig())
+
+
+def test_best_score(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.read_best() is None
+    folder.write_best(1 / 3, 40)
+    assert folder.read_best() == BestScore(1 / 3, 40)
+    folder.best_score.write_text("0.25\n")  # of a version that stored no step
+    assert folder.read_best() == BestScore(0.25, None)
 
 
 def test_new_run_deletes_the_best_score_of_an_older_one(tmp_path: Path) -> None:

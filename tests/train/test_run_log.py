@@ -8,13 +8,15 @@ import pytest
 from PIL import Image as Pillow
 
 from blitznet.core.errors import MissingExtra
+from blitznet.metrics.report import SetScores
+from blitznet.train.callbacks import RunEvaluation
 from blitznet.train.run_log import RunLog, plot_log, read_log
 
 
 def test_log_writes_lines_and_events(tmp_path: Path) -> None:
     with RunLog(tmp_path, after=0) as log:
-        log.write(1, **{"loss/total": 15.123456789, "lr": 1.23456789e-7})
-        log.write(2, **{"loss/total": 14.0, "score/ap50": 0.5})
+        log.on_step(1, 9, {"loss/total": 15.123456789, "lr": 1.23456789e-7})
+        log.on_step(2, 9, {"loss/total": 14.0, "score/ap50": 0.5})
     assert read_log(tmp_path / "log.jsonl") == [
         {"step": 1, "loss/total": 15.1235, "lr": 1.23457e-7},
         {"step": 2, "loss/total": 14.0, "score/ap50": 0.5},
@@ -27,8 +29,8 @@ def test_log_writes_lines_and_events(tmp_path: Path) -> None:
 def test_resuming_drops_later_lines(tmp_path: Path) -> None:
     with RunLog(tmp_path, after=0) as log:
         for step in range(1, 6):
-            log.write(step, **{"loss/total": float(step)})
-        log.write(3, **{"score/miou": 0.3})
+            log.on_step(step, 9, {"loss/total": float(step)})
+        log.on_step(3, 9, {"score/miou": 0.3})
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 6, "loss/to')  # killed while writing
     with RunLog(tmp_path, after=3) as log:
@@ -36,8 +38,10 @@ def test_resuming_drops_later_lines(tmp_path: Path) -> None:
         assert log.has_scores(3)
         assert not log.has_scores(2)
         assert not log.has_scores(4)
-        log.write(4, **{"loss/total": 4.5})
-    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 3, 4]
+        log.on_step(4, 9, {"loss/total": 4.5})
+        log.on_eval(RunEvaluation(4, {"score/miou": 0.2}, SetScores("all sets", 3), is_best=True))
+        assert [log.num_evaluations_after(step) for step in (0, 3, 4)] == [2, 1, 0]
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 3, 4, 4]
     assert [path.name for path in tmp_path.glob("*.tmp")] == []
 
 

@@ -12,7 +12,7 @@ from blitznet.data.mapping import MappedDataset
 from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.model_files import load_model
-from blitznet.train.run_folder import RunFolder
+from blitznet.train.run_folder import BestScore, RunFolder
 from blitznet.train.validate import _NUM_IMAGES, preserve_modes, select_samples, validate
 from support import synthetic_data, tiny_models
 
@@ -61,15 +61,18 @@ def test_modes_are_restored_after_an_interrupt() -> None:
 
 def test_scores_drawings_and_best_model(datasets: list[MappedDataset], tmp_path: Path) -> None:
     folder, calls = RunFolder(tmp_path), []
-    scores = validate(make_net(), PAPER, datasets, folder, 40, after_image=lambda: calls.append(1))
+    evaluation = validate(make_net(), PAPER, datasets, folder, 40, after_image=lambda: calls.append(1))
+    scores = evaluation.scores
+    assert (evaluation.step, evaluation.is_best) == (40, True)
+    assert evaluation.total.segmentation.miou == scores["score/miou"]
     assert {"score/ap50", "score/miou"} <= {*scores} <= {"score/ap50", "score/ap50_frequent", "score/miou"}
     assert len(calls) == 14
-    assert float(folder.best_score.read_text()) == pytest.approx(sum(scores.values()))
+    assert folder.read_best() == BestScore(sum(scores.values()), 40)
     with Pillow.open(folder.predictions(40)) as sheet:
         assert sheet.width < 4 * 450 + 60  # large images are resized
     best = folder.best.read_bytes()
     folder.best_score.write_text("9.9\n")
-    validate(make_net(1), PAPER, datasets, folder, 60)
+    assert not validate(make_net(1), PAPER, datasets, folder, 60).is_best
     assert folder.best.read_bytes() == best
     folder.best_score.write_text("-1\n")
     validate(make_net(1), PAPER, datasets, folder, 80)
@@ -85,7 +88,7 @@ def test_scores_drawings_and_best_model(datasets: list[MappedDataset], tmp_path:
 def test_scores_of_one_task(datasets: list[MappedDataset], tmp_path: Path) -> None:
     spec = replace(PAPER, tasks=("segmentation",))
     torch.manual_seed(0)
-    assert {*validate(build(spec), spec, datasets[:1], RunFolder(tmp_path), 1)} == {"score/miou"}
+    assert {*validate(build(spec), spec, datasets[:1], RunFolder(tmp_path), 1).scores} == {"score/miou"}
 
 
 def test_drawn_samples_are_spread_over_all_sets(datasets: list[MappedDataset]) -> None:

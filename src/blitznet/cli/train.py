@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +20,7 @@ from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
 from blitznet.core.errors import UsageError
 from blitznet.paper.recipes import PAPER_RECIPES
 from blitznet.pipelines.shipped import PIPELINES
+from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import RECIPES, Recipe, finetune_config
 
@@ -107,6 +108,11 @@ def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> Trai
             hidden = len(dataclasses.fields(TrainConfig)) - len(BASIC_OPTIONS)
             print(TRAIN_EXAMPLES if show_all else f"{TRAIN_EXAMPLES}\n\n--help-all shows {hidden} more options")
         raise
+    flags = {word.partition("=")[0] for word in words}
+    if {"--steps", "--epochs"} <= flags:
+        raise UsageError("--steps, --epochs: expected one of them, got both; remove one")
+    if "--steps" in flags:
+        options = dataclasses.replace(options, epochs=None)  # of the recipe
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     return TrainConfig(**{**values, "imgsz": parse_imgsz(values["imgsz"])})
 
@@ -168,13 +174,15 @@ def _metavar(hint: Any) -> str | None:
 def _run_config(config: TrainConfig) -> int:
     import os
 
+    from blitznet.cli.train_summary import LastEvaluation, print_summary
     from blitznet.train.loop import train
 
+    last = LastEvaluation()
     is_main_process = os.environ.get("RANK", "0") == "0"
-    with _training_bar(config, enabled=is_main_process) as on_step:
-        model = train(config, on_step=on_step, notify=notify if is_main_process else None)
+    with _training_bar(config, enabled=is_main_process) as bar:
+        train(config, callbacks=[bar, last], notify=notify if is_main_process else None)
     if is_main_process:
-        print(f"model: {model}   log, plot and predictions: {config.out}")
+        print_summary(config, last.evaluation)
     return 0
 
 
@@ -204,8 +212,8 @@ def _run_pipeline(options: TrainPipeline) -> int:
 
 
 @contextmanager
-def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """A progress bar of the steps with speed and losses; yields the callback after each step."""
+def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[TrainCallback]:
+    """A progress bar of the steps with speed and losses; yields the callback that moves it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -236,10 +244,13 @@ def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[Callable[[i
         TextColumn("{task.fields[losses]}"),
     )
     with Progress(*columns, console=Console(stderr=True), disable=VERBOSITY.quiet or not enabled) as progress:
-        task = progress.add_task("train", total=config.steps, losses="")
+        task = progress.add_task("train", total=config.steps if config.epochs is None else None, losses="")
 
-        def on_step(step: int, losses: dict[str, float]) -> None:
-            summary = "  ".join(f"{name} {losses[name]:.2f}" for name in _SUMMARY_LOSSES)
-            progress.update(task, completed=step, losses=summary)
+        class Bar(TrainCallback):
+            """Moves the bar."""
 
-        yield on_step
+            def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:
+                losses = "  ".join(f"{name} {values[f'loss/{name}']:.2f}" for name in _SUMMARY_LOSSES)
+                progress.update(task, completed=step, total=num_steps, losses=losses)
+
+        yield Bar()

@@ -18,6 +18,7 @@ from blitznet.nets.model_files import load_model
 from blitznet.nets.torch_engine import TorchEngine
 from blitznet.paper.tables import MetricColumn, PaperTable, RunPlan, TableRow
 from blitznet.runtime.predictor import Predictor
+from blitznet.train.callbacks import ProgressCallback
 from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import init_distributed
 from blitznet.train.loop import train
@@ -79,7 +80,7 @@ def train_and_predict(
     if results.exists() and _is_same_run(folder, config):
         return
     results.unlink(missing_ok=True)
-    train(config, on_step=lambda step, _: progress(label, step, config.steps), notify=notify)
+    train(config, callbacks=[ProgressCallback(progress, label)], notify=notify)
     gc.collect()  # ends the loader processes of this run before those of the next run are forked
     net, spec = load_model(folder.last)
     with init_distributed(config.device) as group:

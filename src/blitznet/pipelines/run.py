@@ -44,6 +44,7 @@ from blitznet.pipelines.pipeline import (
 )
 from blitznet.report.model_card import ModelCard, ModelFile, render_model_card
 from blitznet.runtime.predictor import Predictor
+from blitznet.train.callbacks import ProgressCallback
 from blitznet.train.config import TrainConfig
 from blitznet.train.loop import Notify, train
 
@@ -210,7 +211,9 @@ def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions, image_ids: 
 def _train_options(config: TrainConfig) -> dict[str, Any]:
     """The options that change the trained weights."""
     neutral = ("root", "out", "workers", "threads", "device", "loggers", "save_every", "log_every", "eval_every")
-    return {name: value for name, value in json.loads(config.to_json()).items() if name not in neutral}
+    options = {name: value for name, value in json.loads(config.to_json()).items() if name not in neutral}
+    # left out where unused, so that stages from before these options existed stay complete
+    return {name: value for name, value in options.items() if value is not None or name not in ("epochs", "patience")}
 
 
 def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:
@@ -221,7 +224,7 @@ def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:
             _generate_pseudo_masks(pipeline, stage, output, options)
         case TrainStage():
             config = _train_config(pipeline, stage, options)
-            train(config, on_step=lambda step, _: options.progress("steps", step, config.steps), notify=options.notify)
+            train(config, callbacks=[ProgressCallback(options.progress)], notify=options.notify)
         case SoupStage():
             net, spec = average_weights([_model(pipeline, name, options) for name in stage.models], stage.weights)
             save_model(output, net, spec)

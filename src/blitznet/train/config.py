@@ -70,6 +70,9 @@ class TrainConfig:
 
     steps: int = 2000
     """Number of optimizer steps. Default: 2000."""
+    epochs: int | None = None
+    """Passes over the training images, in place of --steps; a set's sample_weight and --repeat-threshold change how
+    often a pass has an image. Default: use --steps."""
     batch: int = 16
     """Images per step, over all processes. Default: 16."""
     accumulate: int = 1
@@ -113,6 +116,9 @@ class TrainConfig:
     """Steps between log lines. Default: 10."""
     eval_every: int | None = None
     """Steps between evaluations. Default: evaluate at the end only."""
+    patience: int | None = None
+    """Stop after this many evaluations without a better score than that of best.safetensors. Needs --val and
+    --eval-every. Default: train all steps."""
     save_every: int = 250
     """Steps between resumable checkpoints. Default: 250."""
 
@@ -164,6 +170,13 @@ class TrainConfig:
             )
         if self.freeze and self.train_only:
             raise UsageError("--freeze, --train-only: expected one of them, got both; remove one")
+        if self.patience is not None and (not self.val or self.eval_every is None):
+            missing = " and ".join(
+                flag
+                for flag, missing in (("--val", not self.val), ("--eval-every", self.eval_every is None))
+                if missing
+            )
+            raise UsageError(f"--patience {self.patience}: expected evaluations during the run; add {missing}")
 
     def resolve_root(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         """The texts of datasets with {root} replaced."""
@@ -203,12 +216,12 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
     ),
     "model": ("model", "init", "imgsz", "tasks", "encoder", "encoder_weights", "anchor_scales", "fusion"),
     "schedule": (
-        *("steps", "batch", "accumulate", "optimizer", "lr", "encoder_lr_mult", "schedule", "milestones"),
-        *("final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
+        *("steps", "epochs", "batch", "accumulate", "optimizer", "lr", "encoder_lr_mult", "schedule"),
+        *("milestones", "final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
     ),
     "augmentation": ("policy",),
     "loss": ("segmentation_weight", "distillation"),
-    "logging": ("out", "loggers", "log_every", "eval_every", "save_every"),
+    "logging": ("out", "loggers", "log_every", "eval_every", "patience", "save_every"),
     "advanced": (
         *("freeze", "train_only", "freeze_bn", "encoder_lr_modules", "match_original", "precision", "compile"),
         *("workers", "threads", "device", "seed"),
@@ -222,6 +235,7 @@ BASIC_OPTIONS = ("data", "val", "root", "model", "init", "imgsz", "batch", "step
 _SCALES = 3
 _MINIMUM = {
     "steps": 1,
+    "epochs": 1,
     "batch": 1,
     "accumulate": 1,
     "warmup": 0,
@@ -229,6 +243,7 @@ _MINIMUM = {
     "threads": 1,
     "save_every": 1,
     "eval_every": 1,
+    "patience": 1,
     "log_every": 1,
     "seed": 0,
 }
@@ -236,8 +251,8 @@ _MINIMUM = {
 _HINTS = {"encoder_lr_mult": "; to keep the encoder unchanged use --freeze encoder downscale"}
 
 _RESUMABLE = {
-    *("steps", "workers", "threads", "save_every", "eval_every", "log_every", "loggers", "out", "device"),
-    *("root", "val", "allow_leaks"),
+    *("steps", "epochs", "workers", "threads", "save_every", "eval_every", "log_every", "loggers", "out"),
+    *("patience", "device", "root", "val", "allow_leaks"),
 }
 """fields that may change when a run is resumed"""
 

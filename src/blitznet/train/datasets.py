@@ -1,7 +1,8 @@
 """The datasets of a run: opened, mapped to the trained classes, checked for leaks, and sampled."""
 
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,14 @@ def prepare_data(
         refuse_leaks(train_sets, eval_sets)
     weights = np.asarray([item.source.sample_weight for item in training])
     return TrainData(train_sets, eval_sets, _make_sampler(train_sets, weights, leaks, config), len(leaks))
+
+
+def resolve_epochs(config: TrainConfig, sampler: EpochSampler) -> TrainConfig:
+    """The config with the steps of its epochs; the last epoch is completed, so the steps are rounded up."""
+    if config.epochs is None:
+        return config
+    steps = config.epochs * sampler.images_per_epoch / config.batch
+    return replace(config, steps=max(1, math.ceil(round(steps, 6))))
 
 
 def _mapped(opened: Sequence[OpenedSet], class_names: tuple[str, ...]) -> list[MappedDataset]:

@@ -100,7 +100,8 @@ def provenance(spec: Spec, config: TrainConfig) -> str:
     sources = [parse_source(text) for text in config.data]
     # only the last folder of a path, so that the model file reveals no paths
     sets = [f"{source.format}:{source.root.name}" + (f"@{source.split}" if source.split else "") for source in sources]
-    trained = f"trained on {', '.join(sets)} for {config.steps} steps"
+    length = f"{config.steps} steps" if config.patience is None else f"at most {config.steps} steps"
+    trained = f"trained on {', '.join(sets)} for {length}"
     return f"{spec.provenance}; then {trained}" if spec.provenance else trained
 
 

@@ -4,27 +4,41 @@ A logger receives every line of the run's log. A resumed run continues the same 
 folder.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.train.callbacks import RunEvaluation, TrainCallback
 
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 PROJECT = "blitznet"
 """MLflow's experiment; project in Weights & Biases, unless WANDB_PROJECT names another"""
 
 
-class ExperimentLogger(Protocol):
-    """Receives the numbers of a run."""
+class ExperimentLogger(TrainCallback):
+    """Records the numbers of a run: of the steps that the run logs, and of all evaluations."""
 
+    def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:  # noqa: ARG002 - of the protocol
+        """Record the losses."""
+        self.log(step, values)
+
+    def on_eval(self, evaluation: RunEvaluation) -> None:
+        """Record the scores."""
+        self.log(evaluation.step, evaluation.scores)
+
+    def on_end(self, *, failed: bool) -> None:
+        """End the record."""
+        self.close(failed=failed)
+
+    @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record numbers by name; names are grouped by a slash, such as loss/total."""
-        ...
 
+    @abstractmethod
     def close(self, *, failed: bool) -> None:
         """End the record; `failed` if the run was interrupted or raised an error."""
-        ...
 
 
 def open_logger(name: LoggerName, folder: Path, *, after: int, settings: Mapping[str, Any]) -> ExperimentLogger:
@@ -48,7 +62,7 @@ def open_logger(name: LoggerName, folder: Path, *, after: int, settings: Mapping
         raise MissingExtra(f"--loggers {name}", "train" if name == "tensorboard" else name) from error
 
 
-class TensorBoardLogger:
+class TensorBoardLogger(ExperimentLogger):
     """Writes events to `tensorboard/` in the run folder."""
 
     def __init__(self, folder: Path, after: int, settings: Mapping[str, Any]) -> None:
@@ -68,7 +82,7 @@ class TensorBoardLogger:
         self._writer.close()
 
 
-class MlflowLogger:
+class MlflowLogger(ExperimentLogger):
     """Logs to MLflow's experiment `blitznet`, on the server of MLFLOW_TRACKING_URI."""
 
     def __init__(self, folder: Path, after: int, settings: Mapping[str, Any]) -> None:
@@ -101,7 +115,7 @@ class MlflowLogger:
         self._client.set_terminated(self._run_id, "KILLED" if failed else "FINISHED")
 
 
-class WandbLogger:
+class WandbLogger(ExperimentLogger):
     """Logs to the Weights & Biases project `blitznet`, or that of WANDB_PROJECT."""
 
     def __init__(self, folder: Path, after: int, settings: Mapping[str, Any]) -> None:

@@ -6,15 +6,17 @@ equals that of a run without interruption.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from blitznet.core.errors import UsageError
+from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import TrainConfig
-from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data
+from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data, resolve_epochs
 from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.initialize import make_network, provenance
 from blitznet.train.interrupts import InterruptHandler, TrainingInterrupted
@@ -23,8 +25,6 @@ from blitznet.train.run_log import RunLog, plot_log
 from blitznet.train.trainer import Trainer, make_batches, make_trainer
 from blitznet.train.validate import validate
 
-StepCallback = Callable[[int, dict[str, float]], None]
-"""called after every step with its number and losses"""
 Notify = Callable[[str], None]
 """called with each notice for the user"""
 
@@ -43,7 +43,7 @@ class Run:
 def train(
     config: TrainConfig,
     *,
-    on_step: StepCallback | None = None,
+    callbacks: Sequence[TrainCallback] = (),
     notify: Notify | None = None,
     stop_after: int | None = None,
 ) -> Path:
@@ -51,8 +51,8 @@ def train(
 
     Args:
         config: All options.
-        on_step: Called after every step.
-        notify: Called with notices before the first step.
+        callbacks: Called after every step, after every evaluation and at the end.
+        notify: Called with notices before the first step, and if --patience ends the run.
         stop_after: Stop after this step as if killed, for tests of resuming.
 
     Returns:
@@ -68,6 +68,7 @@ def train(
         torch.set_num_threads(config.threads)
     with init_distributed(config.device) as group:
         run = prepare_run(config, group)
+        config = run.trainer.config
         if group.is_main_process:
             run.folder.start(config)
             if notify is not None:
@@ -80,10 +81,23 @@ def train(
             loggers=config.loggers,
             settings=json.loads(config.to_json()),
         )
-        with log, InterruptHandler() as interrupts:
-            _run_steps(run, log, interrupts, on_step=on_step, stop_after=stop_after)
+        observers = callbacks if group.is_main_process else ()
+        with log, _end_callbacks(observers), InterruptHandler() as interrupts:
+            _run_steps(run, log, interrupts, callbacks=observers, notify=notify, stop_after=stop_after)
         group.barrier()
     return run.folder.last
+
+
+@contextmanager
+def _end_callbacks(callbacks: Sequence[TrainCallback]) -> Iterator[None]:
+    """Call `on_end` of all callbacks at the end of the block."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        for callback in callbacks:
+            callback.on_end(failed=failed)
 
 
 def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
@@ -94,8 +108,9 @@ def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
     training, evaluation = open_all(config.resolve_root(config.data)), open_all(config.resolve_root(config.val))
     uses_data_classes = config.init == "model" and not config.class_names
     net, spec = make_network(config, annotated_classes(training) if uses_data_classes else config.class_names)
-    spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     data = prepare_data(training, evaluation, spec.classes, config)
+    config = resolve_epochs(config, data.sampler)
+    spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     trainer = make_trainer(net, spec, config, group)
     completed_steps = trainer.load(folder.state) if folder.state.exists() else 0
     return Run(trainer, folder, data, completed_steps)
@@ -108,8 +123,12 @@ def _notices(run: Run) -> Iterator[str]:
             yield f"{dataset.title}: treated as background, not a trained class: {', '.join(dataset.unmapped)}"
     if run.data.num_leaks:
         yield f"{run.data.num_leaks} training images are left out because evaluation sets contain them"
+    config = run.trainer.config
+    if config.epochs is not None:
+        images = round(run.data.sampler.images_per_epoch)
+        yield f"--epochs {config.epochs}: {config.steps} steps for {images} images per epoch and --batch {config.batch}"
     if run.completed_steps:
-        yield f"{run.folder.path}: resuming after step {run.completed_steps} of {run.trainer.config.steps}"
+        yield f"{run.folder.path}: resuming after step {run.completed_steps} of {config.steps}"
 
 
 def _require_valid_batch(config: TrainConfig, group: ProcessGroup) -> None:
@@ -127,34 +146,51 @@ def _require_valid_batch(config: TrainConfig, group: ProcessGroup) -> None:
 
 
 def _run_steps(
-    run: Run, log: RunLog, interrupts: InterruptHandler, *, on_step: StepCallback | None, stop_after: int | None
+    run: Run,
+    log: RunLog,
+    interrupts: InterruptHandler,
+    *,
+    callbacks: Sequence[TrainCallback],
+    notify: Notify | None,
+    stop_after: int | None,
 ) -> None:
-    """Run all remaining steps."""
+    """Run all remaining steps, or fewer if --patience ends the run."""
     trainer, config, group = run.trainer, run.trainer.config, run.trainer.group
     if group.is_main_process and _evaluation_due(run, run.completed_steps) and not log.has_scores(run.completed_steps):
         # The run was interrupted before this evaluation, or had no evaluation sets until now.
-        _evaluate(run, log, run.completed_steps, interrupts)
+        _evaluate(run, log, run.completed_steps, interrupts, callbacks)
+    ends_early = _patience_exhausted(run, log, run.completed_steps)
+    last_step = run.completed_steps if ends_early else config.steps
     batches = make_batches(
         run.data.training, run.data.sampler, trainer.spec, config, group=group, first=run.completed_steps
     )
-    for step in range(run.completed_steps + 1, config.steps + 1):
+    for step in range(run.completed_steps + 1, last_step + 1):
         losses, timings = trainer.step(batches, step)
         stopping = group.all_reduce_any(interrupts.requested)
         if group.is_main_process:
+            values = _log_names(losses) | timings
             if step % config.log_every == 0 or step == 1:
-                log.write(step, **_log_names(losses), **timings)
-            if on_step is not None:
-                on_step(step, losses)
+                log.on_step(step, config.steps, values)
+            for callback in callbacks:
+                callback.on_step(step, config.steps, values)
             evaluation_due = _evaluation_due(run, step)
             if stopping or evaluation_due or step % config.save_every == 0 or step == config.steps:
                 trainer.save(run.folder, step)
             if evaluation_due and not stopping:
-                _evaluate(run, log, step, interrupts)
+                _evaluate(run, log, step, interrupts, callbacks)
         if stopping:
             group.barrier()  # until the state is saved
             raise _interrupted(run, step)
         if step == stop_after:
             break
+        if _evaluation_due(run, step) and _patience_exhausted(run, log, step):
+            last_step, ends_early = step, True
+            break
+    if ends_early and notify is not None:
+        notify(
+            f"stopped after step {last_step} of {config.steps}: --patience {config.patience} evaluations without a "
+            "better score"
+        )
     if group.is_main_process:
         plot_log(log.path, run.folder.plot)
 
@@ -170,7 +206,19 @@ def _evaluation_due(run: Run, step: int) -> bool:
     return due and step > 0 and bool(run.data.evaluation)
 
 
-def _evaluate(run: Run, log: RunLog, step: int, interrupts: InterruptHandler) -> None:
+def _patience_exhausted(run: Run, log: RunLog, step: int) -> bool:
+    """Whether --patience ends the run after a step, in all processes; derived from files, so also in a resumed run."""
+    config, group = run.trainer.config, run.trainer.group
+    if config.patience is None or step == config.steps:
+        return False
+    best = run.folder.read_best() if group.is_main_process else None
+    exhausted = best is not None and best.step is not None and log.num_evaluations_after(best.step) >= config.patience
+    return group.all_reduce_any(exhausted)
+
+
+def _evaluate(
+    run: Run, log: RunLog, step: int, interrupts: InterruptHandler, callbacks: Sequence[TrainCallback]
+) -> None:
     """Log the scores, save the best model, draw predictions and the plot so far."""
 
     def after_image() -> None:
@@ -178,8 +226,11 @@ def _evaluate(run: Run, log: RunLog, step: int, interrupts: InterruptHandler) ->
             raise _interrupted(run, step)
 
     trainer = run.trainer
-    scores = validate(trainer.final_net, trainer.spec, run.data.evaluation, run.folder, step, after_image=after_image)
-    log.write(step, **scores)
+    evaluation = validate(
+        trainer.final_net, trainer.spec, run.data.evaluation, run.folder, step, after_image=after_image
+    )
+    for callback in (log, *callbacks):
+        callback.on_eval(evaluation)
     plot_log(log.path, run.folder.plot)
 
 

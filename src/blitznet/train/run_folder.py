@@ -10,6 +10,16 @@ from blitznet.train.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
+class BestScore:
+    """The score of the best model, and its step."""
+
+    score: float
+    """sum of the scores of an evaluation"""
+    step: int | None
+    """None in a folder of a version that did not store it"""
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder:
     """The files of one run, besides those of run_log.py and loggers.py."""
 
@@ -37,8 +47,19 @@ class RunFolder:
 
     @property
     def best_score(self) -> Path:
-        """A text file with the sum of the best model's scores."""
+        """A text file with the sum of the best model's scores, and its step."""
         return self.path / "best.txt"
+
+    def read_best(self) -> BestScore | None:
+        """The best score so far; None before the first evaluation."""
+        if not self.best_score.exists():
+            return None
+        score, *step = self.best_score.read_text().split()
+        return BestScore(float(score), int(step[0]) if step else None)
+
+    def write_best(self, score: float, step: int) -> None:
+        """Store the score of the best model and its step."""
+        atomic_write(self.best_score, f"{score!r} {step}\n".encode())
 
     @property
     def plot(self) -> Path:

@@ -7,10 +7,11 @@ from types import TracebackType
 from typing import Any
 
 from blitznet.core.files import atomic_write
+from blitznet.train.callbacks import RunEvaluation, TrainCallback
 from blitznet.train.loggers import ExperimentLogger, LoggerName, open_logger
 
 
-class RunLog:
+class RunLog(TrainCallback):
     """`log.jsonl` in the run folder; a resumed run drops the lines after its checkpoint."""
 
     def __init__(
@@ -32,13 +33,14 @@ class RunLog:
             settings: Hyperparameters for the loggers.
         """
         self.path = folder / "log.jsonl"
-        self._lines: list[dict[str, Any]] = []
+        self._evaluated_steps: set[int] = set()
         self._loggers: list[ExperimentLogger] = []
         if not is_main_process:
             return
         self._loggers = [open_logger(name, folder, after=after, settings=settings or {}) for name in loggers]
-        self._lines = [line for line in read_log(self.path) if line["step"] <= after]
-        atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
+        lines = [line for line in read_log(self.path) if line["step"] <= after]
+        self._evaluated_steps = {line["step"] for line in lines if _has_score(line)}
+        atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def __enter__(self) -> "RunLog":
         return self
@@ -46,19 +48,41 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for logger in self._loggers:
-            logger.close(failed=kind is not None)
+        self.on_end(failed=kind is not None)
 
     def has_scores(self, step: int) -> bool:
-        """Whether the scores of a step were written before the run was resumed."""
-        return any(line["step"] == step and any(name.startswith("score/") for name in line) for line in self._lines)
+        """Whether the log has the scores of a step."""
+        return step in self._evaluated_steps
 
-    def write(self, step: int, **values: float) -> None:
-        """Write one line of numbers by name; loggers group names by their slash."""
+    def num_evaluations_after(self, step: int) -> int:
+        """Number of later steps with scores."""
+        return sum(evaluated > step for evaluated in self._evaluated_steps)
+
+    def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:
+        """Write one line with the losses; loggers group names by their slash."""
+        self._write(step, values)
+        for logger in self._loggers:
+            logger.on_step(step, num_steps, values)
+
+    def on_eval(self, evaluation: RunEvaluation) -> None:
+        """Write one line with the scores."""
+        self._write(evaluation.step, evaluation.scores)
+        self._evaluated_steps.add(evaluation.step)
+        for logger in self._loggers:
+            logger.on_eval(evaluation)
+
+    def on_end(self, *, failed: bool) -> None:
+        """Close the loggers."""
+        for logger in self._loggers:
+            logger.on_end(failed=failed)
+
+    def _write(self, step: int, values: Mapping[str, float]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
-        for logger in self._loggers:
-            logger.log(step, values)
+
+
+def _has_score(line: Mapping[str, Any]) -> bool:
+    return any(name.startswith("score/") for name in line)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -38,6 +38,11 @@ class EpochSampler:
         self.frequencies = frequencies
         self.seed = seed
 
+    @property
+    def images_per_epoch(self) -> float:
+        """Mean number of images per epoch."""
+        return float(self.frequencies.sum())
+
     def epoch(self, number: int) -> NDArray[np.int64]:
         """Rows of `entries` in the order of this epoch."""
         rng = np.random.default_rng((self.seed, number))

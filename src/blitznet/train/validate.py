@@ -1,4 +1,4 @@
-"""Evaluation during a run, with the predictor and the metrics of `blitznet eval`."""
+"""RunEvaluation during a run, with the predictor and the metrics of `blitznet eval`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image as Pillow
 from torch import nn
 
-from blitznet.core.files import atomic_write
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
@@ -18,6 +17,7 @@ from blitznet.metrics.evaluate import EvalConfig, evaluate
 from blitznet.nets.model_files import save_model
 from blitznet.nets.torch_engine import TorchEngine
 from blitznet.runtime.predictor import Predictor
+from blitznet.train.callbacks import RunEvaluation
 from blitznet.train.run_folder import RunFolder
 
 _NUM_IMAGES, _COLUMNS = 8, 4
@@ -35,7 +35,7 @@ def validate(
     step: int,
     *,
     after_image: Callable[[], None] = lambda: None,
-) -> dict[str, float]:
+) -> RunEvaluation:
     """Evaluate the network, save it if it is the best so far, and draw some predictions.
 
     Every layer keeps its training or evaluation mode.
@@ -49,7 +49,7 @@ def validate(
         after_image: Called after each image; may raise to interrupt.
 
     Returns:
-        Scores from 0 to 1 by name: score/ap50, score/ap50_frequent, score/miou.
+        The scores, and whether the network is the best so far.
     """
     predictor = Predictor(TorchEngine(net, spec))
     with preserve_modes(net):
@@ -61,8 +61,8 @@ def validate(
         "score/miou": total.segmentation.miou,
     }
     available = {name: value for name, value in scores.items() if value is not None}
-    _save_best(net, spec, folder, sum(available.values()))
-    return available
+    is_best = _save_best(net, spec, folder, step, sum(available.values()))
+    return RunEvaluation(step, available, total, is_best)
 
 
 @contextmanager
@@ -76,12 +76,14 @@ def preserve_modes(net: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _save_best(net: nn.Module, spec: Spec, folder: RunFolder, score: float) -> None:
-    best = folder.best_score
-    if best.exists() and float(best.read_text()) >= score:
-        return
+def _save_best(net: nn.Module, spec: Spec, folder: RunFolder, step: int, score: float) -> bool:
+    """Save the network if its score is the best so far; returns whether it is."""
+    best = folder.read_best()
+    if best is not None and best.score >= score:
+        return False
     save_model(folder.best, net, spec)
-    atomic_write(best, f"{score!r}\n".encode())
+    folder.write_best(score, step)
+    return True
 
 
 def _draw_predictions(predictor: Predictor, datasets: Sequence[MappedDataset], folder: RunFolder, step: int) -> None:
