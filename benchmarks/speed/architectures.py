@@ -189,7 +189,7 @@ def main(options: Options) -> None:
     with TemporaryDirectory() as folder:
         notify("exporting")
         files = {DETECTOR.title: quantize_competitor(DETECTOR, images, Path(folder, "detector.onnx"))}
-        files[f"{DEFAULT} v1"] = WEIGHTS / f"{DEFAULT}.onnx"
+        files[f"{DEFAULT} v1"] = with_fixed_batch(WEIGHTS / f"{DEFAULT}.onnx", Path(folder, "packaged.onnx"))
         for candidate in candidates:
             files[candidate.name] = export(candidate, images, Path(folder))
         for runtime in options.runtimes:
@@ -205,6 +205,16 @@ def main(options: Options) -> None:
     )
     print_results([table])
     write_json(options.json, options, tables=[table])
+
+
+def with_fixed_batch(file: Path, out: Path) -> Path:
+    """A copy for one image per batch, as the OpenVINO engine compiles it and as the candidates are."""
+    import onnx
+
+    model = onnx.load(file)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, out)
+    return out
 
 
 def row(runtime: str, title: str, value: Latency, reference: Latency) -> tuple[str, ...]:
