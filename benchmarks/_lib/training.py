@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._lib.results import notify
+from benchmarks._lib.results import DATA, notify
 from blitznet.core.sample import Dataset, Sample, Subset
 from blitznet.core.spec import Spec
 from blitznet.data.hash_split import in_hash_fraction
@@ -22,6 +23,19 @@ from blitznet.train.initialize import make_network
 from blitznet.train.recipes import lite_config
 from blitznet.train.sampler import EpochSampler, list_entries
 from blitznet.train.trainer import fit, make_batches
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options that all benchmarks of training have."""
+
+    threads: int | None = None
+    """Threads of torch. Default: one per core."""
+    seed: int = 0
+    root: Path = DATA
+    """Folder of the images. Default: ../shared/data."""
+    json: Path | None = None
+    """Write the results to this file."""
 
 
 def _unchanged(sample: Sample) -> Sample:

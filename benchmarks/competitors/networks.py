@@ -106,7 +106,7 @@ def load_reference(folder: Path = PEERS) -> ModuleType:
     """Import a new copy of the reference code."""
     path = folder / "peers.py"
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file; name another folder with --peers")
+        raise UsageError(f"{path}: expected a file, got a path that does not exist; name another folder with --peers")
     spec = spec_from_file_location("reference_peers", path)
     assert spec is not None
     assert spec.loader is not None, "a .py file has a loader"

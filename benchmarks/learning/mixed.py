@@ -9,13 +9,13 @@ each of their images as often as the mixed run does.
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-from benchmarks._lib.results import DATA, Goal, Table, at_least, percent, print_results, require_images, write_json
+from benchmarks._lib.results import Goal, Table, at_least, percent, print_results, require_images, write_json
 from benchmarks._lib.training import (
     ChangedSubset,
+    TrainingOptions,
     halves,
     short_config,
     train_and_score,
@@ -31,7 +31,7 @@ MIN_FRACTION = 0.85
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TrainingOptions):
     """Options of the benchmark."""
 
     steps: int = 1600
@@ -43,13 +43,6 @@ class Options:
     images: int | None = 600
     """Number of training images, evenly spaced. Default: 600."""
     workers: int = 1
-    threads: int | None = None
-    """Threads of torch. Default: one per core."""
-    seed: int = 0
-    root: Path = DATA
-    """Folder of the images. Default: ../shared/data."""
-    json: Path | None = None
-    """Write the results to this file."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ borders: a class map at a stride of 8 pixels cannot represent anything thinner.
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import tyro
 
 from benchmarks._lib.results import (
-    DATA,
     Goal,
     Table,
     at_least,
@@ -25,7 +23,7 @@ from benchmarks._lib.results import (
     require_images,
     write_json,
 )
-from benchmarks._lib.training import batches, log_steps, score
+from benchmarks._lib.training import TrainingOptions, batches, log_steps, score
 from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.core.boxes import area
 from blitznet.core.models import get_spec
@@ -51,7 +49,7 @@ CONFIGS = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TrainingOptions):
     """Options of the benchmark."""
 
     models: tuple[str, ...] = tuple(CONFIGS)
@@ -63,13 +61,6 @@ class Options:
     """Steps between evaluations. Default: 25."""
     precision: TrainPrecision | None = None
     """Precision of training. Default: bfloat16."""
-    threads: int | None = None
-    """Threads of torch. Default: one per core."""
-    seed: int = 0
-    root: Path = DATA
-    """Folder of the images. Default: ../shared/data."""
-    json: Path | None = None
-    """Write the results to this file."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ Images, steps, seed and initial weights are the same.
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import tyro
 
-from benchmarks._lib.results import DATA, Goal, Table, percent, print_results, require_images, write_json
-from benchmarks._lib.training import ChangedSubset, halves, keep_objects, short_config, train_and_score
+from benchmarks._lib.results import Goal, Table, percent, print_results, require_images, write_json
+from benchmarks._lib.training import ChangedSubset, TrainingOptions, halves, keep_objects, short_config, train_and_score
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT, get_spec
 from blitznet.core.sample import Dataset, Sample
@@ -25,7 +24,7 @@ from blitznet.data.sources import open_sources
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TrainingOptions):
     """Options of the benchmark."""
 
     class_name: str = "person"
@@ -35,13 +34,6 @@ class Options:
     imgsz: int = 224
     """Input size in training and evaluation, pixels. Default: 224."""
     workers: int = 1
-    threads: int | None = None
-    """Threads of torch. Default: one per core."""
-    seed: int = 0
-    root: Path = DATA
-    """Folder of the images. Default: ../shared/data."""
-    json: Path | None = None
-    """Write the results to this file."""
 
 
 @dataclass(frozen=True)

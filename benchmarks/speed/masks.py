@@ -76,7 +76,9 @@ class GroundTruth:
     def read(cls, path: Path, class_names: Sequence[str]) -> "GroundTruth":
         """Read the file; category ids become class id + 1."""
         if not path.is_file():
-            raise UsageError(f"{path}: there is no such file; name an existing split with --split")
+            raise UsageError(
+                f"{path}: expected a file, got a path that does not exist; name an existing split with --split"
+            )
         content = json.loads(path.read_bytes())
         labels = {canonical(name): label for label, name in enumerate(class_names)}
         label_of_category = {entry["id"]: labels.get(canonical(entry["name"])) for entry in content["categories"]}

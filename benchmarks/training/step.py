@@ -12,12 +12,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 import tyro
 
-from benchmarks._lib.results import DATA, Table, at_most, print_results, require_images, write_json
+from benchmarks._lib.results import Table, at_most, print_results, require_images, write_json
+from benchmarks._lib.training import TrainingOptions
 from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.nets.deploy import normalize
 from blitznet.train.batch import Batch
@@ -38,7 +38,7 @@ PRECISIONS: tuple[TrainPrecision, ...] = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TrainingOptions):
     """Options of the benchmark."""
 
     batch: int = 16
@@ -51,13 +51,6 @@ class Options:
     precision: TrainPrecision = lite_config().precision
     """Precision of training. Default: that of the recipe."""
     workers: int = lite_config().workers
-    threads: int | None = None
-    """Threads of torch. Default: one per core."""
-    seed: int = 0
-    root: Path = DATA
-    """Folder of the images. Default: ../shared/data."""
-    json: Path | None = None
-    """Write the results to this file."""
 
 
 @dataclass(frozen=True)
