@@ -67,7 +67,7 @@ def test_model_file_of_each_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("gone.onnx", "gone.onnx: there is no such model file"),
+        ("gone.onnx", "gone.onnx: expected a model file, got a path that does not exist"),
         ("a.pt", "a.pt: expected an .onnx, .openvino, .pt2 or .safetensors file, got '.pt'"),
         ("folder", "folder: expected best.safetensors or last.safetensors in this folder, got neither"),
     ],

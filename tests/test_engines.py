@@ -138,7 +138,7 @@ def test_broken_files(suffix: str, name: EngineName, files: Path, tmp_path: Path
         with pytest.raises(ModelError, match=rf"^{path}: ") as raised:
             open_engine(path, engine=name)
         assert "\n" not in str(raised.value)
-    with pytest.raises(ModelError, match=rf"gone{suffix}: there is no such model file$"):
+    with pytest.raises(ModelError, match=rf"gone{suffix}: expected a model file, got a path that does not exist$"):
         open_engine(tmp_path / f"gone{suffix}", engine=name)
 
 

@@ -75,11 +75,15 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     ("words", "code", "message"),
     [
         ([], 2, "blitznet: error: expected at least one dataset, got none; for example voc:VOCdevkit/VOC2012@train"),
-        (["voc:voc@train", "--class-names", "gone.txt"], 2, "blitznet: error: gone.txt: there is no such file"),
+        (
+            ["voc:voc@train", "--class-names", "gone.txt"],
+            2,
+            "blitznet: error: gone.txt: expected a file, got a path that does not exist",
+        ),
         (
             ["voc:gone@train"],
             1,
-            "error: voc:gone@train: datasets that cannot be opened: 1\n    voc:gone@train: there is no",
+            "error: voc:gone@train: datasets that cannot be opened: 1\n    voc:gone@train: expected the folder",
         ),
         (["gone"], 1, "error: gone: datasets that cannot be opened: 1\n    'gone': expected FORMAT:ROOT@SPLIT"),
     ],

@@ -47,7 +47,7 @@ def test_losses_are_refused_without_lossy(capsys: pytest.CaptureFixture[str]) ->
             ["voc:voc@train", "--out", "voc"],
             "--out voc: expected a new folder, got that of the dataset; choose another",
         ),
-        (["voc:nowhere@train", "--out", "new"], "there is no folder nowhere"),
+        (["voc:nowhere@train", "--out", "new"], "expected the folder nowhere"),
     ],
 )
 def test_usage_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def test_a_broken_image_does_not_stop_the_others(capsys: pytest.CaptureFixture[s
     ("words", "message"),
     [
         ([], "expected at least one dataset, got none; for example"),
-        (["voc:gone@train"], "voc:gone@train: there is no folder gone"),
+        (["voc:gone@train"], "voc:gone@train: expected the folder gone"),
         (["voc:voc@train", "voc:voc@train"], "voc:voc@train: expected each dataset once, got it twice; remove one"),
         (["voc:voc@train", "--count", "0"], "--count: expected 1 to 2000, got 0"),
         (["voc:voc@train", "--columns", "0"], "--columns: expected 1 to 100, got 0"),

@@ -36,7 +36,7 @@ def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "pseudo-label", "--teacher", write_model()]) == 2
     assert "expected at least one dataset" in capsys.readouterr().err
     assert main(["data", "pseudo-label", "voc:gone@train", "--teacher", "small.onnx"]) == 2
-    assert "there is no folder gone" in capsys.readouterr().err
+    assert "expected the folder gone" in capsys.readouterr().err
     Path("file").write_text("")
     assert main(["data", "pseudo-label", text, "--teacher", "small.onnx", "--out", "file/a"]) == 2
     assert "expected a writable output folder" in capsys.readouterr().err

@@ -117,13 +117,13 @@ def test_class_names_unknown_to_the_model_are_reported(folder: Path, capsys: pyt
     ("words", "message"),
     [
         (["small.onnx", "--data"], "expected at least one dataset, got none; for example "),
-        (["small.onnx", "--data", "voc:gone@train"], "voc:gone@train: there is no folder gone"),
+        (["small.onnx", "--data", "voc:gone@train"], "voc:gone@train: expected the folder gone"),
         (["small.onnx", "--data", "xml:voc"], "'xml:voc': expected FORMAT:ROOT@SPLIT"),
         (
             ["small.onnx", "--data", SETS[0], SETS[0]],
             "voc:voc@train: expected each dataset once, got it twice; remove one",
         ),
-        (["gone.onnx", "--data", SETS[0]], "gone.onnx: there is no such model file"),
+        (["gone.onnx", "--data", SETS[0]], "gone.onnx: expected a model file, got a path that does not exist"),
         (["gone.jsonl", "--data", SETS[0]], "gone.jsonl: cannot be read (No such file or directory)"),
         (
             ["small.onnx", "--data", SETS[0], "--tasks", "depth"],
@@ -240,7 +240,7 @@ def test_html_report_with_missing_images(folder: Path) -> None:
     Path("coco/train/toy_0000.png").unlink()
     assert main(["eval", "a.jsonl", "--data", SETS[1], "--html-report", "page"]) == 0
     text = Path("page/index.html").read_text()
-    assert "coco/train/toy_0000.png: there is no such file" in text
+    assert "coco/train/toy_0000.png: expected a file, got a path that does not exist" in text
     assert "prediction for toy_0001" in text
 
 

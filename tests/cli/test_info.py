@@ -78,7 +78,7 @@ def test_card_with_the_output_of_other_commands(folder: Path, capsys: pytest.Cap
         ),
         (["small.onnx", "--card", "c.md", "--speed", "small.onnx"], "small.onnx: cannot be read"),
         (["small.onnx", "--card", "c.md", "--files", "list.json"], "list.json: expected an .onnx"),
-        (["gone.onnx"], "gone.onnx: there is no such model file"),
+        (["gone.onnx"], "gone.onnx: expected a model file, got a path that does not exist"),
     ],
 )
 def test_errors_are_one_line(folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

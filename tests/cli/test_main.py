@@ -133,9 +133,9 @@ def make_recipes_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException, *,
 
 
 def test_user_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    make_recipes_raise(monkeypatch, DataError("a.jpg: there is no such file"))
+    make_recipes_raise(monkeypatch, DataError("a.jpg: expected a file, got a path that does not exist"))
     assert main(["recipes"]) == 2
-    assert capsys.readouterr().err == "blitznet: error: a.jpg: there is no such file\n"
+    assert capsys.readouterr().err == "blitznet: error: a.jpg: expected a file, got a path that does not exist\n"
 
 
 def test_interrupt_has_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,7 +151,7 @@ def test_table_is_limited_to_50_rows(model: str, capsys: pytest.CaptureFixture[s
             DataError,
             r"gone\.jpg: expected an image, a folder or a glob, got a path that does not exist",
         ),
-        (Predict(model="gone.onnx"), ModelError, r"gone\.onnx: there is no such model file"),
+        (Predict(model="gone.onnx"), ModelError, r"gone\.onnx: expected a model file, got a path that does not exist"),
         (
             Predict(engine="torch"),
             UsageError,

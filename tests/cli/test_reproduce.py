@@ -63,7 +63,7 @@ def test_every_combination_has_its_folder() -> None:
         (["table9"], "table9"),
         (["table4", "--scale", "full"], "--scale full: expected Caffe's ResNet-50 weights, got none"),
         (["table4", "--encoder-weights", "a.pth"], "--encoder-weights: expected --scale full"),
-        (["table3", "--root", "nowhere"], "there is no folder nowhere/VOCdevkit/VOC2012"),
+        (["table3", "--root", "nowhere"], "expected the folder nowhere/VOCdevkit/VOC2012"),
     ],
 )
 def test_errors(

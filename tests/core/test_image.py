@@ -258,7 +258,7 @@ def test_files_that_are_not_images(tmp_path: Path) -> None:
         with pytest.raises(DataError) as raised:
             ImageSource(tmp_path / name).size()
         assert str(raised.value) == f"{tmp_path / name}: not an image of a known format ({', '.join(FORMATS)})"
-    with pytest.raises(DataError, match=r"gone\.jpg: there is no such file$"):
+    with pytest.raises(DataError, match=r"gone\.jpg: expected a file, got a path that does not exist$"):
         ImageSource(tmp_path / "gone.jpg").read()
     with pytest.raises(DataError, match=r": cannot be decoded \(.*Is a directory"):
         ImageSource(tmp_path).read()

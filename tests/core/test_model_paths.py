@@ -48,9 +48,9 @@ def test_find_model_of_a_file(tmp_path: Path) -> None:
             "ssd512: the package has no weights of this model; train it with `blitznet train --model ssd512 "
             "--init encoder`, or give a file or a run folder",
         ),
-        ("gone.onnx", "gone.onnx: there is no such model file"),
-        ("runs/gone", "runs/gone: there is no such model file"),
-        ("gone.pt2", "gone.pt2: there is no such model file"),
+        ("gone.onnx", "gone.onnx: expected a model file, got a path that does not exist"),
+        ("runs/gone", "runs/gone: expected a model file, got a path that does not exist"),
+        ("gone.pt2", "gone.pt2: expected a model file, got a path that does not exist"),
         ("folder", "folder: expected best.safetensors or last.safetensors in this folder, got neither"),
         ("yolo", "expected a file or a model in the package (blitznet300-lite), got 'yolo'"),
         (

@@ -99,5 +99,5 @@ def test_missing_images_and_unknown_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="format: expected one of coco, voc, yolo, folder, got 'png'"):
         convert_dataset(dataset, "png", tmp_path / "b", "train")
     (tmp_path / "a" / "train" / "0.png").unlink()
-    with pytest.raises(DataError, match=r"0\.png: there is no such image"):
+    with pytest.raises(DataError, match=r"0\.png: expected an image, got a path that does not exist"):
         convert_dataset(dataset, "coco", tmp_path / "b", "train")

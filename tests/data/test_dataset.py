@@ -110,5 +110,5 @@ def test_large_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "long").write_bytes(b"x" * 100)
     with pytest.raises(DataError, match="expected at most 10 bytes"):
         read_text(tmp_path / "long", limit=10)
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="expected a file, got a path that does not exist"):
         read_text(tmp_path / "none", limit=10)

@@ -73,7 +73,11 @@ def test_two_images_of_one_name_are_refused_in_the_selected_split(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("missing", "message"),
-    [("images", "expected images"), ("masks", "expected PNG masks"), ("classes.txt", "there is no such file")],
+    [
+        ("images", "expected images"),
+        ("masks", "expected PNG masks"),
+        ("classes.txt", "expected a file, got a path that does not exist"),
+    ],
 )
 def test_missing_parts_are_refused(missing: str, message: str, tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))

@@ -60,7 +60,7 @@ def test_rgb_broken_and_missing_masks_are_refused(tmp_path: Path) -> None:
         ("rgb", "got mode RGB; save the mask as indices"),
         ("text", "expected a PNG mask"),
         ("cut", "broken or truncated"),
-        ("none", "there is no such mask"),
+        ("none", "expected a mask, got a path that does not exist"),
     ]:
         with pytest.raises(DataError, match=message):
             IndexMask(str(tmp_path / f"{name}.png"), num_values=9).read()

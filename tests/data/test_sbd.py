@@ -52,7 +52,7 @@ def test_broken_and_missing_files_are_refused(root: Path) -> None:
         dataset[0].class_map()
     with pytest.raises(DataError, match=r"toy_0001\.mat: expected SBD's GTcls record"):
         dataset[1].class_map()
-    with pytest.raises(DataError, match=r"toy_0002\.mat: there is no such mask"):
+    with pytest.raises(DataError, match=r"toy_0002\.mat: expected a mask, got a path that does not exist"):
         dataset[2]
     with pytest.raises(DataError, match="there is no split 'val'; splits here: train; write sbd:"):
         open_sbd(root, "val", title="t")

@@ -107,7 +107,7 @@ def test_title_without_text_is_format_root_and_split() -> None:
 
 
 def test_missing_folders_are_refused() -> None:
-    with pytest.raises(DataError, match="voc:nowhere@train: there is no folder nowhere"):
+    with pytest.raises(DataError, match="voc:nowhere@train: expected the folder nowhere"):
         open_dataset(parse_source("voc:nowhere@train"))
     with pytest.raises(UsageError, match="format: expected one of"):
         open_dataset(DatasetSource("pascal", ROOT))

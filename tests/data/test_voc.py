@@ -96,7 +96,7 @@ def test_missing_annotations_are_errors_and_missing_masks_are_none(root: Path) -
     dataset = open_voc(root, "train", title="t")
     assert dataset[0].class_map() is None
     assert not dataset[0].annotated_mask_classes.any()
-    with pytest.raises(DataError, match=r"toy_0001\.xml: there is no such file"):
+    with pytest.raises(DataError, match=r"toy_0001\.xml: expected a file, got a path that does not exist"):
         dataset[1]
 
 
@@ -167,7 +167,11 @@ def test_another_folder_of_masks(root: Path) -> None:
     assert class_map is not None
     assert (class_map == 2).all()
     assert dataset[0].mask is None
-    with pytest.raises(DataError, match="no such folder of masks; folders here: Annotations, ImageSets, JPEGImages"):
+    with pytest.raises(
+        DataError,
+        match="expected a folder of masks, got a path that does not exist; "
+        "folders here: Annotations, ImageSets, JPEGImages",
+    ):
         open_voc(root, "train", title="t", masks=("Masks",))
 
 

@@ -98,7 +98,7 @@ def test_broken_lines_are_errors_of_their_sample(line: str, message: str, root: 
         ("train: images/train", "expected `names`"),
         ("train: images/train\nnames: {1: a, 2: b}", "names numbered 0, 1, 2"),
         ("val: images/train\nnames: [a]", "there is no split 'train'; splits here: val; write yolo:"),
-        ("train: nowhere\nnames: [a]", "nowhere: there is no such folder or list"),
+        ("train: nowhere\nnames: [a]", "nowhere: expected a folder or list"),
         ("train: labels/train\nnames: [a]", "expected images in split 'train'"),
         ("train: !!python/object/apply:os.getcwd []\nnames: [a]", "expected a YAML file"),
     ],

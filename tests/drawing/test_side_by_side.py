@@ -42,5 +42,5 @@ def test_missing_image() -> None:
     gone = Sample(
         **{name: getattr(drawing, name) for name in Sample.__slots__ if name != "image"}, image=ImageSource("gone.jpg")
     )
-    with pytest.raises(DataError, match=r"gone\.jpg: there is no such file"):
+    with pytest.raises(DataError, match=r"gone\.jpg: expected a file, got a path that does not exist"):
         side_by_side(gone, prediction(drawing), 60)

@@ -150,7 +150,7 @@ def test_other_images_in_a_list_are_refused(folder: Path) -> None:
 def test_missing_datasets_are_an_error_before_the_first_stage(folder: Path) -> None:
     shutil.rmtree(folder / "out")
     shutil.rmtree(folder / "sets" / "val")
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="expected the folder"):
         run(folder)
     assert not (folder / "out").exists()
 

@@ -72,7 +72,7 @@ def test_invalid_min_score_is_refused(score: float) -> None:
 
 
 def test_missing_image_is_refused() -> None:
-    with pytest.raises(DataError, match=r"nowhere\.jpg: there is no such file"):
+    with pytest.raises(DataError, match=r"nowhere\.jpg: expected a file, got a path that does not exist"):
         Predictor(FakeEngine(random_outputs()))("nowhere.jpg")
 
 

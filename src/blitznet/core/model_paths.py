@@ -35,7 +35,7 @@ def find_model(model: str | Path, *, suffix: Literal[".onnx", ".safetensors"] = 
     if path.exists():
         return path
     if path.suffix in MODEL_SUFFIXES or len(path.parts) > 1:
-        raise ModelError(f"{model}: there is no such model file")
+        raise ModelError(f"{model}: expected a model file, got a path that does not exist")
     packaged = sorted(file.stem for file in WEIGHTS.glob("*.onnx"))
     matches = get_close_matches(str(model), [*packaged, *MODELS], n=1)
     hint = f"; did you mean '{matches[0]}'?" if matches else ""

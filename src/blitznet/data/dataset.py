@@ -148,7 +148,7 @@ def read_text(path: Path, *, limit: int) -> str:
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
+        raise DataError(f"{path}: expected a file, got a path that does not exist") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > limit:

@@ -241,7 +241,7 @@ def _read_values(path: str) -> NDArray[np.uint8]:
                 )
             values = np.asarray(image)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such mask") from error
+        raise DataError(f"{path}: expected a mask, got a path that does not exist") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: expected a PNG mask, got another file") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

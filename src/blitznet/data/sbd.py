@@ -88,7 +88,7 @@ def open_sbd(root: Path, split: str | None, *, title: str) -> SbdDataset:
         image_paths=tuple(str(folder / "img" / f"{name}.jpg") for name in ids),
         annotations=None,
         errors={
-            index: DataError(f"{folder / 'cls' / name}.mat: there is no such mask")
+            index: DataError(f"{folder / 'cls' / name}.mat: expected a mask, got a path that does not exist")
             for index, name in enumerate(ids)
             if name not in masks
         },
@@ -127,7 +127,7 @@ def _load(path: Path, key: str) -> Any:
         if key == "GTinst":
             _ = record.Categories  # raises if it is missing
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
+        raise DataError(f"{path}: expected a file, got a path that does not exist") from error
     except DataError:
         raise
     except Exception as error:  # scipy raises many kinds of errors for a broken file

@@ -85,7 +85,7 @@ def open_dataset(source: DatasetSource) -> IndexedDataset:
         DataError: The folder, the split or a file of the whole dataset is missing or broken.
     """
     if not source.root.exists():
-        raise DataError(f"{source.title}: there is no folder {source.root}")
+        raise DataError(f"{source.title}: expected the folder {source.root}, got a path that does not exist")
     root, split, title = source.root, source.split, source.title
     match source.format:
         case "voc":

@@ -92,7 +92,10 @@ def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:
     for name in (MASK_FOLDER,) if folders is None else folders:
         folder = root / name
         if folders and not folder.is_dir():
-            raise DataError(f"{folder}: there is no such folder of masks; folders here: {_subfolders(root)}")
+            raise DataError(
+                f"{folder}: expected a folder of masks, got a path that does not exist; "
+                f"folders here: {_subfolders(root)}"
+            )
         paths = {stem: str(files[-1]) for stem, files in _files_by_stem(folder, (".png",)).items()} | paths
     return paths
 
@@ -131,7 +134,9 @@ def _read_annotations(
     folder = root / "Annotations"
     if not folder.is_dir():
         if required:
-            raise DataError(f"{folder}: there is no such folder, and no masks either; is {root} a VOC devkit?")
+            raise DataError(
+                f"{folder}: expected a folder of annotations, got neither it nor masks; is {root} a VOC devkit?"
+            )
         return None, {}
     annotations: list[NamedAnnotations] = []
     errors: dict[int, DataError] = {}

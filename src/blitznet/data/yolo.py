@@ -166,7 +166,9 @@ def _entry_images(base: Path, yaml_folder: Path, entry: str) -> dict[str, Path]:
     candidates = (base / entry, yaml_folder / entry, base / inside, yaml_folder / inside)
     path = next((candidate for candidate in candidates if candidate.exists()), None)
     if path is None:
-        raise DataError(f"{base / entry}: there is no such folder or list, but data.yaml names it")
+        raise DataError(
+            f"{base / entry}: expected a folder or list, as data.yaml names it, got a path that does not exist"
+        )
     if path.is_dir():
         return images_by_name(path, IMAGE_SUFFIXES)
     lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]

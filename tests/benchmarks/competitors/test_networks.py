@@ -91,7 +91,10 @@ def test_quantize_competitor(folder: Path, image: NDArray[np.uint8], tmp_path: P
 
 
 def test_missing_reference_code(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"peers\.py: there is no such file; name another folder with --peers$"):
+    with pytest.raises(
+        UsageError,
+        match=r"peers\.py: expected a file, got a path that does not exist; name another folder with --peers$",
+    ):
         load_reference(tmp_path)
 
 

@@ -41,7 +41,7 @@ def test_images_are_never_overwritten(tmp_path: Path, link: bool) -> None:
 
 
 def test_missing_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"0\.png: there is no such image"):
+    with pytest.raises(DataError, match=r"0\.png: expected an image, got a path that does not exist"):
         copy_image(tmp_path / "0.png", tmp_path / "new" / "0.png", link=False)
 
 

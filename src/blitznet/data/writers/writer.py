@@ -47,7 +47,7 @@ def copy_image(image: Path, target: Path, *, link: bool) -> None:
         UsageError: The target cannot be written, or is the image itself.
     """
     if not image.is_file():
-        raise DataError(f"{image}: there is no such image")
+        raise DataError(f"{image}: expected an image, got a path that does not exist")
     if _would_overwrite(image, target):
         raise UsageError(f"{target}: expected a new file, got the image itself; choose another --out")
     try:
