@@ -60,7 +60,7 @@ def test_invalid_options_are_refused(model: str) -> None:
         run(Bench((model,), threads=0))
     with pytest.raises(DataError, match=r"nothing\.jpg: expected an image, a folder or a glob"):
         run(Bench((model,), images=("nothing.jpg",)))
-    with pytest.raises(BlitzNetError, match=r"missing\.onnx: (there is no such|expected a) model file"):
+    with pytest.raises(BlitzNetError, match=r"missing\.onnx: expected a model file"):
         run(Bench(("missing.onnx",)))
 
 
