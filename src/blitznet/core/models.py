@@ -103,25 +103,31 @@ def ssd512() -> Spec:
 
 
 def blitznet300_lite() -> Spec:
-    """The default: `blitznet300-lite-plain` with SSDLite's anchors and heads, and a detection prior."""
+    """The default: SSDLite's encoder, anchors and heads, a feature pyramid, and a class map at stride 8."""
     base = blitznet300_lite_plain()
     return replace(
         base,
         name="blitznet300-lite",
         anchors=replace(base.anchors, strides=SSDLITE_STRIDES),
-        network=replace(base.network, extra_levels=4, ssd_head=True, ssd_box_head=True, detection_prior=True),
+        network=Network(
+            family="lite-fpn",
+            encoder="mobilenetv2-ssdlite",
+            extra_levels=4,
+            channels=128,
+            segmentation_stride=8,
+            context_blocks=2,
+        ),
     )
 
 
 def blitznet416_lite() -> Spec:
-    """The larger light network: 416 px, and lateral connections from the encoder to the segmentation head."""
+    """The larger light network: the default at 416 px."""
     base = blitznet300_lite()
     return replace(
         base,
         name="blitznet416-lite",
         size=(416, 416),
         anchors=replace(base.anchors, min_scale=0.085, second_scale=0.17, max_scale=0.85),
-        network=replace(base.network, lateral_channels=128, image_prior_weight=3.0),
     )
 
 

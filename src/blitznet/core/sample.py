@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from blitznet.core.arrays import Boxes, ClassMap, Flags, Labels, require_shape
+from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, require_shape
 from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
 
@@ -17,6 +17,26 @@ class MaskSource(Protocol):
 
     def read(self) -> ClassMap:
         """(H, W) uint8: 0 background, label + 1 for a class, 255 ignored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftLabels:
+    """Logits of a segmentation teacher on a coarse grid over an image."""
+
+    logits: Floats
+    """(C, h, w), background first; -inf for classes that the teacher lacks"""
+    first: tuple[float, float]
+    """y x of the first grid point, fractions of the image"""
+    step: tuple[float, float]
+    """distance y x of the grid points, fractions of the image"""
+
+
+class SoftLabelSource(Protocol):
+    """Soft labels that are read on demand; picklable."""
+
+    def read(self) -> SoftLabels:
+        """The logits of the image."""
         ...
 
 
@@ -47,6 +67,8 @@ class Sample:
     """(K,) classes whose pixels are complete"""
     mask: MaskSource | None = None
     """the class map; None where no mask was annotated"""
+    soft_labels: SoftLabelSource | None = None
+    """class scores of a segmentation teacher"""
 
     def __post_init__(self) -> None:
         count = len(self.labels)

@@ -22,7 +22,7 @@ METADATA_KEY = "blitznet"
 Task = Literal["detection", "segmentation"]
 Fusion = Literal["resskip", "resskip-plain", "hourglass", "refine"]
 Resize = Literal["bilinear", "nearest", "legacy"]
-Family = Literal["blitznet", "ssd", "lite", "ssd-lite"]
+Family = Literal["blitznet", "ssd", "lite", "lite-fpn", "ssd-lite"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
 ALL_TASKS: tuple[Task, ...] = ("detection", "segmentation")
@@ -58,7 +58,7 @@ class Network:
     """The architecture of the network.
 
     `family` selects the blocks: `blitznet` for the paper's bottlenecks, `ssd` for its baseline without an upscale
-    stream, `lite` for depthwise-separable blocks, `ssd-lite` for the baseline of those.
+    stream, `lite` for depthwise-separable blocks, `ssd-lite` for the baseline of those, `lite-fpn` for a feature pyramid.
     """
 
     family: Family
@@ -83,6 +83,8 @@ class Network:
     """class logits of the boxes are added to the segmentation logits"""
     image_prior_weight: float = 1.0
     """inference weight of the image-level class log-prior that the detection prior adds to the segmentation logits"""
+    context_blocks: int = 1
+    """residual blocks at stride 16 in the segmentation head of family `lite-fpn`"""
     fusion: Fusion = "resskip"
     """kind of fusion block in the upscale stream (paper 3.3, Table 8)"""
     fusion_resize: Resize = "bilinear"

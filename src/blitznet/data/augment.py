@@ -26,6 +26,7 @@ from blitznet.data.crop import (
     visible_span,
     zoom_out,
 )
+from blitznet.data.soft_labels import warp_soft_labels
 from blitznet.data.train_sample import TrainSample
 
 MIN_OBJECT_SIZE = 2
@@ -77,7 +78,13 @@ POLICIES: dict[PolicyName, Policy] = {
 
 
 def augment(
-    sample: Sample, rng: np.random.Generator, policy: Policy, *, size: tuple[int, int], map_size: tuple[int, int]
+    sample: Sample,
+    rng: np.random.Generator,
+    policy: Policy,
+    *,
+    size: tuple[int, int],
+    map_size: tuple[int, int],
+    soft_size: tuple[int, int] | None = None,
 ) -> TrainSample:
     """Transform a sample into a training sample.
 
@@ -90,6 +97,7 @@ def augment(
         policy: Transforms and their probabilities.
         size: (h, w) of the image.
         map_size: (mh, mw) of the class map.
+        soft_size: (h, w) of the soft labels; the same by default.
 
     Raises:
         DataError: The image cannot be read, or the size of the mask differs from that of its image.
@@ -108,6 +116,7 @@ def augment(
         class_map=_warp_class_map(sample, window, image_size, map_size),
         annotated_box_classes=sample.annotated_box_classes,
         annotated_mask_classes=sample.annotated_mask_classes,
+        soft_labels=warp_soft_labels(sample, window, image_size, soft_size or map_size),
     )
 
 

@@ -92,7 +92,7 @@ def with_pseudo_masks(dataset: MappedDataset, source: DatasetSource, folder: Pat
             f"{folder}: expected a folder of pseudo-masks, got one without {CLASS_LIST}; "
             "write one with `blitznet data pseudo-label`"
         )
-    teacher_names = [canonical(name) for name in _read_class_names(class_list)]
+    teacher_names = [canonical(name) for name in read_class_names(class_list)]
     values = {canonical(name): value for value, name in enumerate(dataset.class_names, start=1)}
     table = np.full(256, IGNORE_INDEX, np.uint8)
     table[: len(teacher_names) + 1] = [0, *(values.get(name, 0) for name in teacher_names)]
@@ -118,7 +118,7 @@ def generate_pseudo_masks(teacher: Teacher, dataset: Dataset, source: DatasetSou
         UsageError: The folder contains pseudo-masks for other classes.
     """
     mask_folder = folder / dataset_folder(source)
-    _require_same_names(folder / CLASS_LIST, dataset.class_names)
+    require_same_names(folder / CLASS_LIST, dataset.class_names)
     atomic_write(folder / CLASS_LIST, ("\n".join(dataset.class_names) + "\n").encode())
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -131,11 +131,11 @@ def generate_pseudo_masks(teacher: Teacher, dataset: Dataset, source: DatasetSou
         yield is_missing
 
 
-def _require_same_names(class_list: Path, names: Sequence[str]) -> None:
+def require_same_names(class_list: Path, names: Sequence[str]) -> None:
     """Refuse a folder of a teacher with other classes, because its mask values mean other classes."""
     if not class_list.is_file():
         return
-    existing = _read_class_names(class_list)
+    existing = read_class_names(class_list)
     if existing != tuple(names):
         raise UsageError(
             f"{class_list.parent}: expected pseudo-masks of the teacher's classes {', '.join(names[:8])}, "
@@ -143,7 +143,8 @@ def _require_same_names(class_list: Path, names: Sequence[str]) -> None:
         )
 
 
-def _read_class_names(class_list: Path) -> tuple[str, ...]:
+def read_class_names(class_list: Path) -> tuple[str, ...]:
+    """The class names of a teacher, in the order of its mask values from 1 on."""
     return tuple(name for name in class_list.read_text(encoding="utf-8").split("\n") if name)
 
 

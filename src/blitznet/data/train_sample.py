@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blitznet.core.arrays import Boxes, ClassMap, Flags, Labels, RGBArray, require_shape
 
 
@@ -24,6 +27,8 @@ class TrainSample:
     """(K,) classes of which every object has a box"""
     annotated_mask_classes: Flags
     """(K,) classes of which every pixel is labeled"""
+    soft_labels: NDArray[np.uint8] | None = None
+    """(C, h, w) class probabilities of a segmentation teacher, 255 for 1; all 0 in cells without a label"""
 
     def __post_init__(self) -> None:
         count = len(self.labels)

@@ -12,6 +12,7 @@ from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.heads import flatten_predictions
 from blitznet.nets.lite import lite, ssd_lite
+from blitznet.nets.lite_fpn import lite_fpn
 from blitznet.nets.paper import paper, ssd
 from blitznet.nets.parts import DetectionHead, HeadOutputs, Maps, NetworkParts
 
@@ -19,6 +20,7 @@ FAMILIES: dict[str, Callable[[Spec], NetworkParts]] = {
     "blitznet": paper,
     "ssd": ssd,
     "lite": lite,
+    "lite-fpn": lite_fpn,
     "ssd-lite": ssd_lite,
 }
 """builders of a network's parts, by `Network.family`"""

@@ -53,7 +53,7 @@ def lite(spec: Spec) -> NetworkParts:
     """
     network, count = spec.network, len(spec.anchors.strides)
     anchors_per_cell = spec.anchors.num_anchors_per_cell
-    encoder = _encoder(network)
+    encoder = make_lite_encoder(network)
     downscale = LiteDownscale(encoder, network.extra_levels)
     require_strides(spec, downscale.strides[-count - 1 : -1])
     upscale = UpscaleStream(downscale.out_channels[-count - 1 :], network, SEPARABLE_LAYERS)
@@ -86,7 +86,7 @@ def lite(spec: Spec) -> NetworkParts:
 def ssd_lite(spec: Spec) -> NetworkParts:
     """The parts of the baseline: the same detection head directly on the downscale stream, no class map."""
     require_boxes_only(spec)
-    encoder, count = _encoder(spec.network), len(spec.anchors.strides)
+    encoder, count = make_lite_encoder(spec.network), len(spec.anchors.strides)
     downscale = LiteDownscale(encoder, spec.network.extra_levels)
     require_strides(spec, downscale.strides[-count:])
     upscale = NoUpscale(downscale.out_channels[-count:])
@@ -96,7 +96,8 @@ def ssd_lite(spec: Spec) -> NetworkParts:
     return NetworkParts(encoder, downscale, upscale, detection, None)
 
 
-def _encoder(network: Network) -> Encoder:
+def make_lite_encoder(network: Network) -> Encoder:
+    """The light encoder of this name, or one of the paper's."""
     return LITE_ENCODERS.get(network.encoder, lambda: make_encoder(network.encoder))()
 
 

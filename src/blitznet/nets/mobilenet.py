@@ -4,6 +4,7 @@ Source: Sandler et al. 2018, sections 3 and 6.2, as TensorFlow implements it: SA
 epsilon 1e-3. Other light networks use the same blocks.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,11 +29,29 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D, ceil(h / stride), ceil(w / stride))."""
+        return self.convolve(x, self.weight, None)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution with another kernel of the same shape, and a bias."""
         half = self.kernel_size[0] // 2
         if self.stride[0] == 2 and half:
             height, width = x.shape[2:]
             x = F.pad(x, (half - 1 + width % 2, half, half - 1 + height % 2, half))
-        return super().forward(x)
+        if self.training and self._is_slow_in_bfloat16(x):
+            with torch.autocast(x.device.type, enabled=False):
+                return F.conv2d(x.float(), weight.float(), bias, self.stride, self.padding, groups=self.groups)
+        return F.conv2d(x, weight, bias, self.stride, self.padding, groups=self.groups)
+
+    def _is_slow_in_bfloat16(self, x: Tensor) -> bool:
+        """Whether the backward pass takes less time in float32: on CPUs, depthwise with stride 2 or a 5x5 kernel."""
+        is_unusual = self.stride[0] == 2 or self.kernel_size[0] > 3
+        return (
+            self.groups > 1
+            and is_unusual
+            and x.device.type == "cpu"
+            and self.weight.requires_grad
+            and torch.is_autocast_enabled("cpu")
+        )
 
 
 class LiteConv(nn.Module):
@@ -55,7 +74,14 @@ class LiteConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D', h', w')."""
-        out: Tensor = self.activation(self.norm(self.conv(x)))
+        out: Tensor
+        if self.training and not self.norm.training:
+            # A frozen batch norm is folded into the kernel: one pass over the map less, forward and backward.
+            scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
+            bias = self.norm.bias - self.norm.running_mean * scale
+            out = self.activation(self.conv.convolve(x, self.conv.weight * scale[:, None, None, None], bias))
+        else:
+            out = self.activation(self.norm(self.conv(x)))
         return out
 
 
@@ -123,6 +149,11 @@ class MobileNetV2(Encoder):
             if index in (2, 5):
                 maps.append(x)
         return (*maps, self.last(x))
+
+    def stages(self) -> tuple[tuple[nn.Module, ...], ...]:
+        """The modules up to each map; that at stride 16 is inside a block, which belongs to the last stage."""
+        blocks = tuple(self.blocks)
+        return (self.stem, *blocks[:3]), blocks[3:6], blocks[6:13], (*blocks[13:], self.last)
 
 
 def _blocks(in_channels: int) -> list[InvertedResidual]:

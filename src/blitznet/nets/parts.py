@@ -43,6 +43,10 @@ class Encoder(nn.Module):
         """Maps of the images, finest first, one for each of `strides`."""
         raise NotImplementedError
 
+    def stages(self) -> tuple[tuple[nn.Module, ...], ...]:
+        """For each map, the modules between the map before it, or the image, and this map."""
+        raise NotImplementedError
+
 
 class Downscale(nn.Module):
     """Maps of the encoder -> the same maps, then ever coarser ones."""

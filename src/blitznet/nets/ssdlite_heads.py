@@ -23,7 +23,9 @@ from blitznet.core.classes import COCO_BY_ID, canonical
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import AnchorLayout, Spec
 from blitznet.nets.blitznet import BlitzNet
+from blitznet.nets.heads import as_convolutions
 from blitznet.nets.lite import LiteDetectionHead, LiteSsdHead
+from blitznet.nets.lite_fpn import FpnDetectionHead
 from blitznet.nets.pretrained_encoder import load_pretrained_encoder
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -61,6 +63,10 @@ def init_from_ssdlite(net: BlitzNet, spec: Spec) -> None:
     Raises:
         ModelError: A file is missing, or the network has other maps or another encoder.
     """
+    if isinstance(net.detection, FpnDetectionHead):
+        load_pretrained_encoder(net)
+        _load_fpn_heads(net, net.detection, spec)
+        return
     assert isinstance(net.ssd_head, LiteSsdHead)
     assert isinstance(net.detection, LiteDetectionHead)
     finest = {name: value.clone() for name, value in net.ssd_head.finest_logits.state_dict().items()}
@@ -94,6 +100,52 @@ def load_ssdlite_heads(net: BlitzNet, spec: Spec) -> None:
     load_class_heads(ssd_head, spec.classes, sixth)
     if len(ssd_head.offsets):
         load_box_heads(ssd_head, spec.anchors)
+
+
+def _load_fpn_heads(net: BlitzNet, head: FpnDetectionHead, spec: Spec) -> None:
+    """Load SSDLite's heads and sixth map into a head of both streams, which then computes what SSDLite computes.
+
+    The kernels on the pyramid's maps become 0, except on the finest map, where SSDLite predicts nothing.
+    """
+    own_shapes = shapes(spec.anchors)[1 : 1 + BOX_MAPS]  # (6, P, 2)
+    if len(head.class_features) != BOX_MAPS or len(own_shapes) != BOX_MAPS:
+        raise ModelError(
+            f"SSDLite's heads: expected anchors of strides 8 to 256 on 'mobilenetv2-ssdlite', "
+            f"got strides {spec.anchors.strides}"
+        )
+    boxes = _read(BOX_FILE)
+    net.load_state_dict({name: value for name, value in boxes.items() if name.startswith(SIXTH_BLOCK)}, strict=False)
+    sixth = {name: value for name, value in boxes.items() if name.startswith(f"{BOX_MAPS - 1}.")}
+    classes, pairs = _read(CLASS_FILE) | sixth, _coco_pairs(spec.classes)
+    for k in range(BOX_MAPS):
+        head.class_features[k].load_state_dict(_conv_and_norm(classes, f"{k}."), strict=False)
+        head.box_features[k].load_state_dict(_conv_and_norm(boxes, f"offsets.{k}."), strict=False)
+        sources = NEAREST_ANCHORS if k == 0 else tuple((index,) for index in range(len(own_shapes[k])))
+        kernel, bias = (
+            torch.stack([classes[f"{k}.{name}"][list(indices)].mean(0) for indices in sources])
+            for name in ("weight", "bias")
+        )
+        logits, offsets = as_convolutions((head.logits[k + 1], head.offsets[k + 1]))
+        with torch.no_grad():
+            logits.weight.zero_()
+            offsets.weight.zero_()
+            new_kernel, new_bias = _select_classes(kernel, bias, head.num_classes, pairs)
+            _set_last_channels(logits, new_kernel.flatten(0, 1), new_bias)
+            kernel, bias = _for_anchors(
+                boxes[f"offsets.{k}.weight"],
+                boxes[f"offsets.{k}.bias"],
+                _ssdlite_shapes(k),
+                own_shapes[k],
+                sources,
+            )
+            _set_last_channels(offsets, kernel.flatten(0, 1), bias)
+
+
+def _set_last_channels(layer: nn.Conv2d, kernel: Tensor, bias: Tensor) -> None:
+    """Put a kernel (O, D) into the last D input channels of a 1x1."""
+    assert layer.bias is not None
+    layer.weight[:, -kernel.shape[1] :] = kernel[:, :, None, None]
+    layer.bias.copy_(bias.reshape(-1))
 
 
 def load_class_heads(
@@ -188,11 +240,19 @@ def _set_class_layer(
     """Put a kernel (P, 80, D) and bias (P, 80) into a 1x1 of P * C channels; 0 for all other classes."""
     assert isinstance(layer, nn.Conv2d)
     assert layer.bias is not None
+    new_kernel, new_bias = _select_classes(kernel, bias, num_classes, pairs)
+    layer.weight.copy_(new_kernel.view_as(layer.weight))
+    layer.bias.copy_(new_bias.view_as(layer.bias))
+
+
+def _select_classes(
+    kernel: Tensor, bias: Tensor, num_classes: int, pairs: list[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
+    """Kernel (P, C, D) and bias (P, C) from those of COCO's 80 classes; 0 for background and classes COCO lacks."""
     new_kernel, new_bias = torch.zeros(len(kernel), num_classes, kernel.shape[2]), torch.zeros(len(bias), num_classes)
     for channel, coco_index in pairs:
         new_kernel[:, channel], new_bias[:, channel] = kernel[:, coco_index], bias[:, coco_index]
-    layer.weight.copy_(new_kernel.view_as(layer.weight))
-    layer.bias.copy_(new_bias.view_as(layer.bias))
+    return new_kernel, new_bias
 
 
 def _ssdlite_shapes(k: int) -> Floats:

@@ -26,11 +26,15 @@ class Batch:
     crowd: Tensor
     """(T,) bool, regions that are neither object nor background"""
     class_map: Tensor
-    """(B, h, w) uint8 at the size of the segmentation logits: 0 background, label + 1, 255 ignored"""
+    """(B, h, w) uint8: 0 background, label + 1, 255 ignored; the segmentation logits are resized to its size"""
     box_classes: Tensor
     """(B, K) bool, classes of which every object has a box"""
     mask_classes: Tensor
     """(B, K) bool, classes of which every pixel is labeled"""
+    soft_labels: Tensor
+    """(B', C, h, w) uint8 at the size of the segmentation logits: probabilities, 255 for 1; 0 in cells without"""
+    soft_index: Tensor
+    """(B',) int64: the images that have soft labels"""
     ids: tuple[str, ...]
     """ids of the B images, for error messages"""
 
@@ -53,6 +57,7 @@ class Batch:
 
 def collate(samples: Sequence[TrainSample]) -> Batch:
     """Stack samples of one image size and one map size to a batch."""
+    soft = [sample.soft_labels for sample in samples if sample.soft_labels is not None]
     counts = torch.tensor([len(sample.labels) for sample in samples])
     return Batch(
         images=torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2),
@@ -63,5 +68,7 @@ def collate(samples: Sequence[TrainSample]) -> Batch:
         class_map=torch.from_numpy(np.stack([sample.class_map for sample in samples])),
         box_classes=torch.from_numpy(np.stack([sample.annotated_box_classes for sample in samples])),
         mask_classes=torch.from_numpy(np.stack([sample.annotated_mask_classes for sample in samples])),
+        soft_labels=torch.from_numpy(np.stack(soft)) if soft else torch.zeros((0, 0, 0, 0), dtype=torch.uint8),
+        soft_index=torch.tensor([i for i, sample in enumerate(samples) if sample.soft_labels is not None]).long(),
         ids=tuple(sample.id for sample in samples),
     )

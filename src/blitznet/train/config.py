@@ -37,6 +37,9 @@ class TrainConfig:
     """Classes to train. Default: those of the model, or those of the data with --init model."""
     pseudo_masks: Path | None = None
     """Folder of pseudo-masks for images without a mask, written by `blitznet data pseudo-label`. Default: none."""
+    soft_labels: Path | None = None
+    """Folder of soft labels (class probabilities of a segmentation teacher), written by `blitznet data soft-label`.
+    Default: none."""
     repeat_threshold: float | None = None
     """Repeat images with classes that occur in less than this fraction of the images (repeat-factor sampling, LVIS).
     Images with and without masks are counted separately. Default: no repetition."""
@@ -105,6 +108,11 @@ class TrainConfig:
 
     segmentation_weight: float = 1.0
     """Weight of the segmentation loss. Default: 1."""
+    soft_label_weight: float = 1.0
+    """Weight of the KL divergence from --soft-labels. Default: 1."""
+    mask_stride: int | None = None
+    """Stride of the class maps of the segmentation loss, in pixels; the logits are resized to it. Default: the
+    stride of the model's segmentation logits."""
     distillation: float | None = None
     """Weight of the KL divergence from the class scores of the pretrained SSDLite. Default: no distillation."""
 
@@ -122,6 +130,8 @@ class TrainConfig:
     save_every: int = 250
     """Steps between resumable checkpoints. Default: 250."""
 
+    frozen_stages: int = 0
+    """Number of encoder stages, from the stem to the map at stride 4, 8, 16 ..., to keep unchanged. Default: 0."""
     freeze: tuple[ModuleName, ...] = ()
     """Modules to keep unchanged, with their batch norm statistics. Default: none."""
     train_only: tuple[ModuleName, ...] = ()
@@ -211,7 +221,7 @@ class TrainConfig:
 
 OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
     "data": (
-        *("data", "val", "root", "class_names", "pseudo_masks", "repeat_threshold"),
+        *("data", "val", "root", "class_names", "pseudo_masks", "soft_labels", "repeat_threshold"),
         *("drop_leaks", "allow_leaks", "holdout"),
     ),
     "model": ("model", "init", "imgsz", "tasks", "encoder", "encoder_weights", "anchor_scales", "fusion"),
@@ -220,10 +230,19 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
         *("milestones", "final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
     ),
     "augmentation": ("policy",),
-    "loss": ("segmentation_weight", "distillation"),
+    "loss": ("segmentation_weight", "soft_label_weight", "mask_stride", "distillation"),
     "logging": ("out", "loggers", "log_every", "eval_every", "patience", "save_every"),
     "advanced": (
-        *("freeze", "train_only", "freeze_bn", "encoder_lr_modules", "match_original", "precision", "compile"),
+        *(
+            "frozen_stages",
+            "freeze",
+            "train_only",
+            "freeze_bn",
+            "encoder_lr_modules",
+            "match_original",
+            "precision",
+            "compile",
+        ),
         *("workers", "threads", "device", "seed"),
     ),
 }

@@ -15,6 +15,7 @@ from blitznet.data.dataset import require_no_errors
 from blitznet.data.leaks import find_leaks, refuse_leaks
 from blitznet.data.mapping import MappedDataset, map_classes
 from blitznet.data.pseudo import PseudoMaskDataset, with_pseudo_masks
+from blitznet.data.soft_labels import SoftLabelDataset, with_soft_labels
 from blitznet.data.sources import DatasetSource, open_dataset, parse_source
 from blitznet.data.statistics import class_occurrence
 from blitznet.train.config import TrainConfig
@@ -33,7 +34,7 @@ class OpenedSet:
 class TrainData:
     """The datasets of a run under the trained classes."""
 
-    training: Sequence[MappedDataset | PseudoMaskDataset]
+    training: Sequence[MappedDataset | PseudoMaskDataset | SoftLabelDataset]
     evaluation: list[MappedDataset]
     sampler: EpochSampler
     """sampler of the training images"""
@@ -77,7 +78,10 @@ def prepare_data(
             folder of pseudo-masks has none for these sets.
         UsageError: No training image is left.
     """
+    train_sets: Sequence[MappedDataset | PseudoMaskDataset | SoftLabelDataset]
     train_sets, eval_sets = _with_masks(training, class_names, config.pseudo_masks), _mapped(evaluation, class_names)
+    if config.soft_labels is not None:
+        train_sets = _with_soft_labels(train_sets, training, config.soft_labels)
     leaks: set[tuple[str, str]] = set()
     if config.drop_leaks:
         # Swapped: `find_leaks` lists every shared image of its second argument, here the training images.
@@ -115,6 +119,17 @@ def _with_masks(
         expected = ", ".join(sorted(dataset.folder.name for dataset in datasets))
         raise DataError(f"--pseudo-masks {folder}: expected at least one of the folders {expected}, got none of them")
     return datasets
+
+
+def _with_soft_labels(
+    datasets: Sequence[MappedDataset | PseudoMaskDataset], opened: Sequence[OpenedSet], folder: Path
+) -> list[SoftLabelDataset]:
+    """The sets with the soft labels in a folder."""
+    softened = [with_soft_labels(dataset, item.source, folder) for dataset, item in zip(datasets, opened, strict=True)]
+    if not any(dataset.folder.is_dir() for dataset in softened):
+        expected = ", ".join(sorted(dataset.folder.name for dataset in softened))
+        raise DataError(f"--soft-labels {folder}: expected at least one of the folders {expected}, got none of them")
+    return softened
 
 
 def _make_sampler(

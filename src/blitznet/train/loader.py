@@ -22,15 +22,22 @@ class AugmentedDataset(TorchDataset[TrainSample]):
     """Drawn samples, augmented and resized to the network's input size."""
 
     def __init__(
-        self, datasets: Sequence[Dataset], policy: Policy, *, size: tuple[int, int], map_size: tuple[int, int]
+        self,
+        datasets: Sequence[Dataset],
+        policy: Policy,
+        *,
+        size: tuple[int, int],
+        map_size: tuple[int, int],
+        soft_size: tuple[int, int] | None = None,
     ) -> None:
-        """Sizes are (height, width) of the image and of the class map."""
-        self.datasets, self.policy, self.size, self.map_size = datasets, policy, size, map_size
+        """Sizes are (height, width) of the image, the class map and the soft labels."""
+        self.datasets, self.policy = datasets, policy
+        self.size, self.map_size, self.soft_size = size, map_size, soft_size
 
     def __getitem__(self, draw: SampleDraw) -> TrainSample:
         sample = self.datasets[draw.dataset][draw.index]
         rng = np.random.default_rng(draw.seed)
-        return augment(sample, rng, self.policy, size=self.size, map_size=self.map_size)
+        return augment(sample, rng, self.policy, size=self.size, map_size=self.map_size, soft_size=self.soft_size)
 
 
 @dataclass(frozen=True, slots=True)

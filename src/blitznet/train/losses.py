@@ -33,6 +33,8 @@ class LossConfig:
     """weight of the localization loss in the sum"""
     distillation: float = 0.0
     """weight of the distillation loss in the sum"""
+    soft_labels: float = 1.0
+    """weight of the loss on soft labels in the sum"""
     match_original: bool = False
     """whether to mine negatives as the original implementation: over the batch, at most A minus all positives"""
 
@@ -53,6 +55,8 @@ class Normalizers:
 
     positives: int
     labeled_pixels: int
+    soft_cells: int = 0
+    """cells with a soft label"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,20 +68,23 @@ class Losses:
     localization: Tensor
     distillation: Tensor | None
     """None without a teacher"""
+    soft_labels: Tensor | None
+    """None without soft labels"""
     total: Tensor
     normalizers: Normalizers
     """counts of this batch alone"""
 
     def to_floats(self) -> dict[str, float]:
         """The losses by name as numbers, for logs."""
-        names = ("segmentation", "classification", "localization", "distillation", "total")
+        names = ("segmentation", "classification", "localization", "distillation", "soft_labels", "total")
         values = {name: getattr(self, name) for name in names}
         return {name: float(value.detach()) for name, value in values.items() if value is not None}
 
 
 def count_normalizers(batch: Batch, targets: Targets) -> Normalizers:
     """Count positives and labeled pixels of a batch."""
-    return Normalizers(len(targets.positives), int((batch.class_map != IGNORE_INDEX).sum()))
+    labeled, soft = int((batch.class_map != IGNORE_INDEX).sum()), int(_has_soft_label(batch).sum())
+    return Normalizers(len(targets.positives), labeled, soft)
 
 
 def losses(
@@ -109,6 +116,7 @@ def losses(
     zero = torch.zeros((), device=batch.boxes.device)
     classes = locations = pixels = zero
     distilled: Tensor | None = None
+    softened: Tensor | None = None
     if outputs.logits is not None:
         classes = classification(outputs.logits, targets, batch.box_classes, config) / num_boxes
         if teacher_targets is not None:
@@ -118,10 +126,15 @@ def losses(
     if outputs.segmentation_logits is not None:
         num_pixels = max(1, shared.labeled_pixels) / num_parts
         pixels = segmentation(outputs.segmentation_logits, batch) / num_pixels
+        if len(batch.soft_index):
+            num_cells = max(1, shared.soft_cells) / num_parts
+            softened = soft_label_loss(outputs.segmentation_logits, batch) / num_cells
     total = config.segmentation * pixels + config.classification * classes + config.localization * locations
     if distilled is not None:
         total = total + config.distillation * distilled
-    return Losses(pixels, classes, locations, distilled, total, own)
+    if softened is not None:
+        total = total + config.soft_labels * softened
+    return Losses(pixels, classes, locations, distilled, softened, total, own)
 
 
 def classification(logits: Tensor, targets: Targets, box_classes: Tensor, config: LossConfig) -> Tensor:
@@ -210,7 +223,10 @@ def segmentation(logits: Tensor, batch: Batch) -> Tensor:
         logits: (B, C, h, w).
         batch: Class maps, and the classes that are annotated.
     """
-    logp = _to_float(logits).log_softmax(1)
+    logits = _to_float(logits)
+    if logits.shape[2:] != batch.class_map.shape[1:]:
+        logits = F.interpolate(logits, size=batch.class_map.shape[1:], mode="bilinear")
+    logp = logits.log_softmax(1)
     partial = ~batch.mask_classes.all(1) & (batch.class_map == 0).flatten(1).any(1)  # (B,)
     labels = batch.class_map.masked_fill(partial[:, None, None], IGNORE_INDEX).long()
     loss = F.nll_loss(logp, labels, ignore_index=IGNORE_INDEX, reduction="sum")
@@ -220,6 +236,26 @@ def segmentation(logits: Tensor, batch: Batch) -> Tensor:
     background = _log_marginal(logp[partial], accepted)[:, None]
     merged = torch.cat([background, logp[partial][:, 1:]], 1)
     return loss + F.nll_loss(merged, batch.class_map[partial].long(), ignore_index=IGNORE_INDEX, reduction="sum")
+
+
+def soft_label_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Kullback-Leibler divergence from the soft labels, summed over the cells that have one.
+
+    Where the teacher lacks a class, that class counts as background.
+
+    Args:
+        logits: (B, C, h, w).
+        batch: Soft labels.
+    """
+    expected = batch.soft_labels.float()
+    total = expected.sum(1, keepdim=True)  # (B', 1, h, w); rounding leaves sums near 255
+    expected = expected / total.clamp(min=1)
+    logp = _to_float(logits[batch.soft_index]).log_softmax(1)
+    return (torch.xlogy(expected, expected) - expected * logp).sum()
+
+
+def _has_soft_label(batch: Batch) -> Tensor:
+    return batch.soft_labels.any(1)
 
 
 def _background_loss(logits: Tensor, classes: Tensor) -> Tensor:

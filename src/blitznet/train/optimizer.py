@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from blitznet.core.errors import UsageError
+from blitznet.nets.blitznet import BlitzNet
 from blitznet.train.config import TrainConfig
 
 
@@ -34,12 +35,26 @@ def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, obje
     ]
 
 
-def freeze(net: nn.Module, config: TrainConfig) -> None:
+def freeze(net: BlitzNet, config: TrainConfig) -> None:
     """Turn gradients off in the frozen modules, so the backward pass skips them."""
     frozen = frozen_modules(net, config)
     for name, parameter in net.named_parameters():
         if _module_name(name) in frozen:
             parameter.requires_grad_(False)
+    for stage in frozen_encoder_stages(net, config):
+        stage.requires_grad_(False)
+
+
+def frozen_encoder_stages(net: BlitzNet, config: TrainConfig) -> tuple[nn.Module, ...]:
+    """The modules of the encoder that `frozen_stages` keeps unchanged.
+
+    Raises:
+        UsageError: The encoder has fewer stages.
+    """
+    stages = net.encoder.stages()
+    if config.frozen_stages > len(stages):
+        raise UsageError(f"--frozen-stages: expected at most {len(stages)}, got {config.frozen_stages}")
+    return tuple(module for stage in stages[: config.frozen_stages] for module in stage)
 
 
 def frozen_modules(net: nn.Module, config: TrainConfig) -> frozenset[str]:

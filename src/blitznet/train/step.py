@@ -58,15 +58,18 @@ def update(
         for batch in batches
     ]
     counts = [count_normalizers(batch, target) for batch, target in zip(batches, targets, strict=True)]
-    positives, pixels = group.all_reduce_sum(
-        sum(count.positives for count in counts), sum(count.labeled_pixels for count in counts)
+    positives, pixels, cells = group.all_reduce_sum(
+        sum(count.positives for count in counts),
+        sum(count.labeled_pixels for count in counts),
+        sum(count.soft_cells for count in counts),
     )
     loss_config = LossConfig(
         segmentation=config.segmentation_weight,
         distillation=config.distillation or 0.0,
+        soft_labels=config.soft_label_weight,
         match_original=config.match_original,
     )
-    normalizers, num_parts = Normalizers(positives, pixels), group.world_size * len(batches)
+    normalizers, num_parts = Normalizers(positives, pixels, cells), group.world_size * len(batches)
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
     for batch, target in zip(batches, targets, strict=True):

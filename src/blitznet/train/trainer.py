@@ -27,7 +27,7 @@ from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.ema import ModelEma
 from blitznet.train.loader import AugmentedDataset, make_loader
-from blitznet.train.optimizer import freeze, frozen_modules, make_optimizer, set_learning_rate
+from blitznet.train.optimizer import freeze, frozen_encoder_stages, frozen_modules, make_optimizer, set_learning_rate
 from blitznet.train.run_folder import RunFolder
 from blitznet.train.sampler import EpochSampler
 from blitznet.train.schedule import ema_decay, learning_rate
@@ -113,6 +113,10 @@ def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Mo
             for layer in module.modules():
                 if isinstance(layer, _BatchNorm):
                     layer.eval()
+    for stage in frozen_encoder_stages(net, config):
+        for layer in stage.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.eval()
     model: nn.Module = net
     if group.world_size > 1:
         if group.device.type == "cuda" and "all" not in config.freeze_bn:
@@ -155,8 +159,10 @@ def make_batches(
 def augmented(datasets: Sequence[Dataset], spec: Spec, config: TrainConfig) -> AugmentedDataset:
     """The samples of datasets, augmented by the config's policy for the spec's network."""
     stride = spec.network.segmentation_stride
-    map_size = (-(-spec.size[0] // stride), -(-spec.size[1] // stride))
-    return AugmentedDataset(datasets, POLICIES[config.policy], size=spec.size, map_size=map_size)
+    map_size, soft_size = (
+        (-(-spec.size[0] // value), -(-spec.size[1] // value)) for value in (config.mask_stride or stride, stride)
+    )
+    return AugmentedDataset(datasets, POLICIES[config.policy], size=spec.size, map_size=map_size, soft_size=soft_size)
 
 
 def fit(
