@@ -58,7 +58,8 @@ class Network:
     """The architecture of the network.
 
     `family` selects the blocks: `blitznet` for the paper's bottlenecks, `ssd` for its baseline without an upscale
-    stream, `lite` for depthwise-separable blocks, `ssd-lite` for the baseline of those, `lite-fpn` for a feature pyramid.
+    stream, `lite` for depthwise-separable blocks, `ssd-lite` for the baseline of those, `lite-fpn` for a light feature
+    pyramid.
     """
 
     family: Family

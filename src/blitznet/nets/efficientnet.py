@@ -5,6 +5,7 @@ Source: the EfficientNet-Lite of TensorFlow's TPU models. ImageNet weights are r
 
 import importlib.util
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -77,6 +78,12 @@ class EfficientNetLite(Encoder):
             if index in self.out_indices:
                 maps.append(x)
         return (*maps, self.last(x))
+
+    def stages(self) -> tuple[tuple[nn.Module, ...], ...]:
+        """The blocks up to each map; the first stage includes the stem, the last one the final convolution."""
+        blocks, ends = tuple(self.blocks), [index + 1 for index in self.out_indices]
+        first, *middle = [blocks[start:end] for start, end in pairwise([0, *ends])]
+        return (self.stem, *first), *middle, (*blocks[ends[-1] :], self.last)
 
 
 def _round_channels(channels: float) -> int:

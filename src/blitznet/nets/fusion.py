@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from blitznet.core.spec import Fusion, Resize
 from blitznet.nets.blocks import ConvNorm
-from blitznet.nets.resize import resize
+from blitznet.nets.resize import resize_like
 
 Fused: TypeAlias = tuple[Tensor, Tensor]
 """the fused map and h, both (B, D, h, w) at the skip's size"""
@@ -45,7 +45,7 @@ class FusionBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Fused:
         """The fused map and h."""
-        resized = resize(x, (skip.shape[-2], skip.shape[-1]), self.resize_mode)
+        resized = resize_like(x, skip, self.resize_mode)
         h: Tensor = self.project(resized)
         return self.fuse(resized, h, skip), h
 

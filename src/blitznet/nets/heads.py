@@ -1,5 +1,6 @@
 """The paper's two heads (3.4): boxes and their classes on every map, a class map from all maps together."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from blitznet.core.spec import Resize
 from blitznet.nets.blocks import init_trunc_normal_, init_xavier_
 from blitznet.nets.parts import DetectionHead, Maps, SegmentationHead
-from blitznet.nets.resize import resize
+from blitznet.nets.resize import resize_like
 
 
 class ConvDetectionHead(DetectionHead):
@@ -46,8 +47,9 @@ class ConvSegmentationHead(SegmentationHead):
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:  # noqa: ARG002 - only light heads use the encoder's maps
         """All maps concatenated (B, D, h, w), at the finest one's size."""
-        size = (maps[0].shape[-2], maps[0].shape[-1])
-        reduced = [resize(conv(x).relu(), size, self.resize_mode) for conv, x in zip(self.reduce, maps, strict=True)]
+        reduced = [
+            resize_like(conv(x).relu(), maps[0], self.resize_mode) for conv, x in zip(self.reduce, maps, strict=True)
+        ]
         return torch.cat(reduced, 1)
 
 
@@ -56,6 +58,24 @@ def as_convolutions(layers: Iterable[nn.Module]) -> Iterator[nn.Conv2d]:
     for layer in layers:
         assert isinstance(layer, nn.Conv2d)
         yield layer
+
+
+def output_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """1x1 to predictions, with a small initialization."""
+    conv = nn.Conv2d(in_channels, out_channels, 1)
+    init_trunc_normal_(conv, 0.1)
+    return conv
+
+
+def init_class_biases_(layers: Iterable[nn.Conv2d], num_classes: int) -> None:
+    """Set biases of class logits (P * C) so that the initial probability of background is 3/4.
+
+    Hard negative mining keeps 3 background anchors per object.
+    """
+    for layer in layers:
+        assert layer.bias is not None
+        bias = nn.init.zeros_(layer.bias).view(-1, num_classes)
+        bias[:, 0].data.fill_(math.log(3 * (num_classes - 1)))
 
 
 def apply_each(layers: Iterable[nn.Module], maps: Maps) -> Maps:

@@ -5,7 +5,6 @@ the encoder with few channels instead of a finer upscale stream. Three parts are
 downscale stream, a detection prior of the class map, and lateral connections to the segmentation head.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
@@ -18,8 +17,8 @@ from blitznet.nets.blocks import init_trunc_normal_
 from blitznet.nets.efficientnet import EfficientNetLite
 from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionLayers
-from blitznet.nets.heads import apply_each, as_convolutions
-from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise
+from blitznet.nets.heads import apply_each, as_convolutions, init_class_biases_, output_conv
+from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise, linear, separable
 from blitznet.nets.parts import (
     DetectionHead,
     DetectionPrior,
@@ -31,7 +30,7 @@ from blitznet.nets.parts import (
     require_boxes_only,
     require_strides,
 )
-from blitznet.nets.resize import resize
+from blitznet.nets.resize import resize_like
 from blitznet.nets.upscale import NoUpscale, UpscaleStream
 
 LITE_ENCODERS: dict[str, Callable[[], Encoder]] = {
@@ -105,18 +104,14 @@ def _bottleneck(in_channels: int, hidden_channels: int, out_channels: int) -> nn
     return nn.Sequential(
         LiteConv(in_channels, hidden_channels),
         depthwise(hidden_channels),
-        LiteConv(hidden_channels, out_channels, activation=nn.Identity),
+        linear(hidden_channels, out_channels),
     )
-
-
-def _separable(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(depthwise(in_channels), LiteConv(in_channels, out_channels, activation=nn.ReLU))
 
 
 SEPARABLE_LAYERS = FusionLayers(
     bottleneck=_bottleneck,
-    project=lambda in_channels, out_channels: LiteConv(in_channels, out_channels, activation=nn.Identity),
-    conv3x3=_separable,
+    project=linear,
+    conv3x3=separable,
 )
 """fusion blocks whose 3x3 convolutions are depthwise"""
 
@@ -129,12 +124,7 @@ class LiteDetectionHead(DetectionHead):
         self.num_classes = num_classes
         self.offsets = _predictors(in_channels, anchors_per_cell * 4)
         self.logits = _predictors(in_channels, anchors_per_cell * num_classes)
-        for layer in self.class_layers():
-            assert layer.bias is not None
-            # Hard negative mining keeps 3 background anchors per object, so the initial probability of background is
-            # 3/4.
-            bias = nn.init.zeros_(layer.bias).view(anchors_per_cell, num_classes)
-            bias[:, 0].data.fill_(math.log(3 * (num_classes - 1)))
+        init_class_biases_(self.class_layers(), num_classes)
 
     def forward(self, maps: Maps) -> tuple[Maps, Maps]:
         """Offsets (B, P * 4, h, w) and logits (B, P * C, h, w) of each map."""
@@ -158,10 +148,10 @@ class LiteSsdHead(SsdHead):
         super().__init__()
         self.num_classes = num_classes
         self.features = nn.ModuleList(depthwise(channels) for channels in in_channels)
-        self.logits = nn.ModuleList(_output_conv(channels, anchors_per_cell * num_classes) for channels in in_channels)
-        self.finest_logits = _output_conv(in_channels[0], anchors_per_cell * num_classes)
+        self.logits = nn.ModuleList(output_conv(channels, anchors_per_cell * num_classes) for channels in in_channels)
+        self.finest_logits = output_conv(in_channels[0], anchors_per_cell * num_classes)
         self.offsets = nn.ModuleList(
-            nn.Sequential(depthwise(channels), _output_conv(channels, anchors_per_cell * 4))
+            nn.Sequential(depthwise(channels), output_conv(channels, anchors_per_cell * 4))
             for channels in (in_channels if boxes else ())
         )
 
@@ -169,7 +159,7 @@ class LiteSsdHead(SsdHead):
         """Offsets (B, P * 4, h, w) of each map but the finest, or no offsets; logits (B, P * C, h, w) of each map."""
         maps = down[-len(self.features) :]
         features = apply_each(self.features, maps)
-        finest = resize(self.finest_logits(features[0]), (up[0].shape[-2], up[0].shape[-1]), "nearest")
+        finest = resize_like(self.finest_logits(features[0]), up[0], "nearest")
         offsets = _pool_coarsest(apply_each(self.offsets, maps)) if len(self.offsets) else ()
         return offsets, (finest, *_pool_coarsest(apply_each(self.logits, features)))
 
@@ -208,23 +198,24 @@ class LiteSegmentationHead(SegmentationHead):
         self.laterals = nn.ModuleList(_Lateral(channels, lateral_channels, network.channels) for channels in coarsest)
         self.residual_block = _ResidualBlock(network.channels) if coarsest else nn.Identity()
         if self.fine_index is not None:
-            self.fine_lateral = LiteConv(encoder.out_channels[self.fine_index], hidden, activation=nn.Identity)
+            self.fine_lateral = linear(encoder.out_channels[self.fine_index], hidden)
             self.smooth = depthwise(hidden)
         self.classifier = nn.Conv2d(hidden, spec.num_channels, 1)
         init_trunc_normal_(self.classifier, 0.1)
 
     def features(self, maps: Maps, encoded: Maps) -> Tensor:
         """(B, D, h, w) at the size of the fine encoder map, or of the finest map if there is none."""
-        size = (maps[0].shape[-2], maps[0].shape[-1])
-        reduced = [resize(reduce(x), size, self.resize_mode) for reduce, x in zip(self.reduce, maps, strict=True)]
+        reduced = [
+            resize_like(reduce(x), maps[0], self.resize_mode) for reduce, x in zip(self.reduce, maps, strict=True)
+        ]
         concat_conv, spatial_conv, output_conv = self.fuse
         x: Tensor = concat_conv(torch.cat(reduced, 1))
         for lateral, coarse in zip(self.laterals, encoded[len(encoded) - len(self.laterals) :], strict=True):
-            x = x + resize(lateral(coarse), size, "bilinear")
+            x = x + resize_like(lateral(coarse), maps[0], "bilinear")
         x = output_conv(self.residual_block(spatial_conv(x)))
         if self.fine_index is not None:
             fine = encoded[self.fine_index]
-            x = resize(x, (fine.shape[-2], fine.shape[-1]), self.resize_mode)
+            x = resize_like(x, fine, self.resize_mode)
             x = self.smooth((x + self.fine_lateral(fine)).relu())
         return x
 
@@ -243,7 +234,7 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        last = LiteConv(2 * channels, channels, activation=nn.Identity)
+        last = linear(2 * channels, channels)
         nn.init.zeros_(last.norm.weight)
         self.residual = nn.Sequential(LiteConv(channels, 2 * channels), depthwise(2 * channels, 5), last)
 
@@ -278,7 +269,7 @@ class LiteDetectionPrior(DetectionPrior):
         margins = self._margins(logits.detach())
         weights, total = self.level_weights(up[0]).sigmoid(), None
         for level, margin in enumerate(_split_levels(margins.relu(), sizes)):
-            weighted = weights[:, level : level + 1] * resize(margin, sizes[0], "bilinear")
+            weighted = weights[:, level : level + 1] * resize_like(margin, up[0], "bilinear")
             total = weighted if total is None else total + weighted
         assert total is not None
         gate: Tensor = self.foreground_gate(features).sigmoid()
@@ -286,7 +277,7 @@ class LiteDetectionPrior(DetectionPrior):
         # on them.
         image_weight = 1.0 if self.training else self.image_prior_weight
         image_prior = image_weight * _image_log_prior(margins)
-        return gate * resize(total, (features.shape[-2], features.shape[-1]), "bilinear") + image_prior
+        return gate * resize_like(total, features, "bilinear") + image_prior
 
     def _margins(self, logits: Tensor) -> Tensor:
         """(B, C, cells): the largest margin over background of a cell's anchors."""
@@ -343,7 +334,7 @@ def _predictors(in_channels: Sequence[int], out_channels: int) -> nn.ModuleList:
     return nn.ModuleList(
         nn.Sequential(
             depthwise(channels) if index < last else _pooled_conv(channels, channels),
-            _output_conv(channels, out_channels),
+            output_conv(channels, out_channels),
         )
         for index, channels in enumerate(in_channels)
     )
@@ -354,10 +345,3 @@ def _pooled_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, 1)
     init_trunc_normal_(conv, 2.0)
     return nn.Sequential(conv, nn.ReLU6())
-
-
-def _output_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """1x1 to predictions, with a small initialization."""
-    conv = nn.Conv2d(in_channels, out_channels, 1)
-    init_trunc_normal_(conv, 0.1)
-    return conv

@@ -6,7 +6,6 @@ are SSDLite's, so the network can start as that detector. The segmentation head 
 maps, and adds context at stride 16, where it costs little.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Resize, Spec
 from blitznet.nets.blocks import init_trunc_normal_
-from blitznet.nets.heads import apply_each, as_convolutions
+from blitznet.nets.heads import apply_each, as_convolutions, init_class_biases_, output_conv
 from blitznet.nets.lite import make_lite_encoder
-from blitznet.nets.mobilenet import LiteConv, LiteDownscale, depthwise
+from blitznet.nets.mobilenet import LiteConv, LiteDownscale, depthwise, linear, separable
 from blitznet.nets.parts import DetectionHead, Encoder, Maps, NetworkParts, SegmentationHead, Upscale, require_strides
-from blitznet.nets.resize import resize
+from blitznet.nets.resize import resize_like
 
 PYRAMID_LEVELS = 3
 """maps of the pyramid: those at strides 8, 16 and 32; the next coarser map is its source"""
@@ -75,8 +74,8 @@ class FeaturePyramid(Upscale):
         self.resize_mode = mode
         self.out_channels = (*(channels,) * PYRAMID_LEVELS, *in_channels[1:])
         # Finest first, like the maps; forward runs them from the last to the first.
-        self.laterals = nn.ModuleList(_linear(width, channels) for width in in_channels[: PYRAMID_LEVELS + 1])
-        self.smooth = nn.ModuleList(_separable(channels) for _ in range(PYRAMID_LEVELS))
+        self.laterals = nn.ModuleList(linear(width, channels) for width in in_channels[: PYRAMID_LEVELS + 1])
+        self.smooth = nn.ModuleList(separable(channels, channels) for _ in range(PYRAMID_LEVELS))
 
     def forward(self, maps: Maps) -> Maps:
         """(B, D, h, w): the pyramid's maps, finest first, then the given ones from stride 16 on."""
@@ -87,7 +86,7 @@ class FeaturePyramid(Upscale):
         fused: list[Tensor] = []
         for level in reversed(range(PYRAMID_LEVELS)):
             lateral = self.laterals[level](given[level])
-            x = self.smooth[level]((resize(x, lateral.shape[2:], self.resize_mode) + lateral).relu())
+            x = self.smooth[level]((resize_like(x, lateral, self.resize_mode) + lateral).relu())
             fused.insert(0, x)
         return (*fused, *given[1:])
 
@@ -109,14 +108,9 @@ class FpnDetectionHead(DetectionHead):
             (channels if level < PYRAMID_LEVELS else 0) + (down_channels[level - 1] if level else 0)
             for level in range(len(down_channels) + 1)
         ]
-        self.logits = nn.ModuleList(_output_conv(width, anchors_per_cell * num_classes) for width in widths)
-        self.offsets = nn.ModuleList(_output_conv(width, anchors_per_cell * 4) for width in widths)
-        for layer in self.class_layers():
-            assert layer.bias is not None
-            # Hard negative mining keeps 3 background anchors per object, so the initial probability of background is
-            # 3/4.
-            bias = nn.init.zeros_(layer.bias).view(anchors_per_cell, num_classes)
-            bias[:, 0].data.fill_(math.log(3 * (num_classes - 1)))
+        self.logits = nn.ModuleList(output_conv(width, anchors_per_cell * num_classes) for width in widths)
+        self.offsets = nn.ModuleList(output_conv(width, anchors_per_cell * 4) for width in widths)
+        init_class_biases_(self.class_layers(), num_classes)
 
     def forward(self, maps: Maps) -> tuple[Maps, Maps]:
         """Offsets (B, P * 4, h, w) and logits (B, P * C, h, w) of each level."""
@@ -137,10 +131,10 @@ class FpnSegmentationHead(SegmentationHead):
         super().__init__()
         network = spec.network
         channels, self.resize_mode = network.channels, network.segmentation_resize
-        self.coarse_lateral = _linear(encoder.out_channels[-1], channels)
-        self.middle_laterals = nn.ModuleList(_linear(width, channels) for width in (channels, encoder.out_channels[-2]))
+        self.coarse_lateral = linear(encoder.out_channels[-1], channels)
+        self.middle_laterals = nn.ModuleList(linear(width, channels) for width in (channels, encoder.out_channels[-2]))
         self.context = nn.ModuleList(_Bottleneck(channels) for _ in range(network.context_blocks))
-        self.fine_lateral = _linear(channels, channels)
+        self.fine_lateral = linear(channels, channels)
         self.fuse = nn.Sequential(depthwise(channels), LiteConv(channels, channels, activation=nn.ReLU))
         self.classifier = nn.Conv2d(channels, spec.num_channels, 1)
         init_trunc_normal_(self.classifier, 0.1)
@@ -149,11 +143,11 @@ class FpnSegmentationHead(SegmentationHead):
         """(B, D, h, w) at the size of the pyramid's finest map."""
         fine, middle = maps[:2]
         from_pyramid, from_encoder = self.middle_laterals
-        coarse = resize(self.coarse_lateral(encoded[-1]), middle.shape[2:], self.resize_mode)
+        coarse = resize_like(self.coarse_lateral(encoded[-1]), middle, self.resize_mode)
         x = (coarse + from_pyramid(middle) + from_encoder(encoded[-2])).relu()
         for block in self.context:
             x = block(x)
-        x = (resize(x, fine.shape[2:], self.resize_mode) + self.fine_lateral(fine)).relu()
+        x = (resize_like(x, fine, self.resize_mode) + self.fine_lateral(fine)).relu()
         out: Tensor = self.fuse(x)
         return out
 
@@ -164,7 +158,7 @@ class _Bottleneck(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = _CONTEXT_EXPANSION * channels
-        last = _linear(hidden, channels)
+        last = linear(hidden, channels)
         nn.init.zeros_(last.norm.weight)
         self.residual = nn.Sequential(LiteConv(channels, hidden), depthwise(hidden), last)
 
@@ -178,18 +172,3 @@ def _join(down: Maps, pyramid: Maps) -> Maps:
     """The features of each level: the pyramid's, both streams', and then the downscale stream's."""
     both = tuple(torch.cat(pair, 1) for pair in zip(pyramid[1:], down, strict=False))
     return (pyramid[0], *both, *down[len(both) :])
-
-
-def _linear(in_channels: int, out_channels: int) -> LiteConv:
-    return LiteConv(in_channels, out_channels, activation=nn.Identity)
-
-
-def _separable(channels: int) -> nn.Sequential:
-    return nn.Sequential(depthwise(channels), LiteConv(channels, channels, activation=nn.ReLU))
-
-
-def _output_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """1x1 to predictions, with a small initialization."""
-    conv = nn.Conv2d(in_channels, out_channels, 1)
-    init_trunc_normal_(conv, 0.1)
-    return conv

@@ -32,7 +32,7 @@ class SameConv(nn.Conv2d):
         return self.convolve(x, self.weight, None)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The convolution with another kernel of the same shape, and a bias."""
+        """The convolution with another kernel of the same shape, and a bias (D',)."""
         half = self.kernel_size[0] // 2
         if self.stride[0] == 2 and half:
             height, width = x.shape[2:]
@@ -76,18 +76,33 @@ class LiteConv(nn.Module):
         """(B, D, h, w) -> (B, D', h', w')."""
         out: Tensor
         if self.training and not self.norm.training:
-            # A frozen batch norm is folded into the kernel: one pass over the map less, forward and backward.
-            scale = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
-            bias = self.norm.bias - self.norm.running_mean * scale
-            out = self.activation(self.conv.convolve(x, self.conv.weight * scale[:, None, None, None], bias))
+            out = self.activation(self.conv.convolve(x, *self._folded()))
         else:
             out = self.activation(self.norm(self.conv(x)))
         return out
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Kernel and bias with the frozen batch norm inside: one pass over the map less, forward and backward."""
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        return self.conv.weight * scale[:, None, None, None], self.norm.bias - mean * scale
 
 
 def depthwise(channels: int, kernel: int = 3, stride: int = 1) -> LiteConv:
     """Depthwise convolution, batch norm, ReLU6."""
     return LiteConv(channels, channels, kernel, stride=stride, groups=channels)
+
+
+def linear(in_channels: int, out_channels: int) -> LiteConv:
+    """1x1, batch norm, no activation."""
+    return LiteConv(in_channels, out_channels, activation=nn.Identity)
+
+
+def separable(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Depthwise convolution, then 1x1 with ReLU."""
+    return nn.Sequential(depthwise(in_channels), LiteConv(in_channels, out_channels, activation=nn.ReLU))
 
 
 class InvertedResidual(nn.Module):
@@ -102,7 +117,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and in_channels == out_channels
         self.expand: nn.Module = LiteConv(in_channels, hidden) if expansion > 1 else nn.Identity()
         self.depthwise = depthwise(hidden, kernel, stride)
-        self.project = LiteConv(hidden, out_channels, activation=nn.Identity)
+        self.project = linear(hidden, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D', h', w')."""
@@ -151,7 +166,7 @@ class MobileNetV2(Encoder):
         return (*maps, self.last(x))
 
     def stages(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """The modules up to each map; that at stride 16 is inside a block, which belongs to the last stage."""
+        """The modules of each map. The map at stride 16 is inside a block; that block is in the last stage."""
         blocks = tuple(self.blocks)
         return (self.stem, *blocks[:3]), blocks[3:6], blocks[6:13], (*blocks[13:], self.last)
 

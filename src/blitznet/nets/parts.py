@@ -1,7 +1,7 @@
 """The parts that every network consists of, as interfaces.
 
 Five parts are those of the paper's figure 2; the SSD head and the detection prior are additions of the light networks.
-A family (`paper`, `ssd`, `lite`, `ssd_lite`) is a function that builds the parts; `BlitzNet` runs them.
+A family (`paper`, `ssd`, `lite`, `lite_fpn`, `ssd_lite`) is a function that builds the parts; `BlitzNet` runs them.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,11 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def stages(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """For each map, the modules between the map before it, or the image, and this map."""
+        """For each map, the modules between the map before it, or the image, and this map.
+
+        A map that is computed inside a module, such as an expansion, ends the stage before that module. Each module
+        with parameters is in one stage.
+        """
         raise NotImplementedError
 
 
@@ -62,7 +66,10 @@ class Downscale(nn.Module):
 
 
 class Upscale(nn.Module):
-    """Maps of the downscale stream -> the maps that the heads read: one for each anchor stride, then one of 1x1."""
+    """Maps of the downscale stream -> the maps that the heads read: one for each anchor stride, then one of 1x1.
+
+    A stream may return further maps between those, if its heads read two on a level.
+    """
 
     out_channels: tuple[int, ...]
     """channels of each returned map, the pooled one included"""

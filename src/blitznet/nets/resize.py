@@ -29,6 +29,11 @@ def resize(x: Tensor, size: tuple[int, int], mode: Resize) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
+def resize_like(x: Tensor, reference: Tensor, mode: Resize) -> Tensor:
+    """Resize maps (B, D, h, w) to the height and width of other maps."""
+    return resize(x, (reference.shape[-2], reference.shape[-1]), mode)
+
+
 def _interpolate_axis(x: Tensor, axis: int, length: int) -> Tensor:
     """Linear interpolation along one axis, without half-pixel centers."""
     count = x.shape[axis]

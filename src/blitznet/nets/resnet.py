@@ -117,6 +117,10 @@ class ResNet(Encoder):
         block4 = self.layer4(block3)
         return block1, block2, block3, block4
 
+    def stages(self) -> tuple[tuple[nn.Module, ...], ...]:
+        """The four layers; the first stage includes the convolution before them."""
+        return (self.conv1, self.bn1, self.layer1), (self.layer2,), (self.layer3,), (self.layer4,)
+
     def _pool(self, x: Tensor) -> Tensor:
         if self.layout == "torchvision":
             return F.max_pool2d(x, 3, 2, padding=1)

@@ -36,7 +36,11 @@ def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, obje
 
 
 def freeze(net: BlitzNet, config: TrainConfig) -> None:
-    """Turn gradients off in the frozen modules, so the backward pass skips them."""
+    """Turn gradients off in the frozen modules and encoder stages, so the backward pass skips them.
+
+    Raises:
+        UsageError: The network lacks a module or a stage, or nothing is left to train.
+    """
     frozen = frozen_modules(net, config)
     for name, parameter in net.named_parameters():
         if _module_name(name) in frozen:
@@ -51,6 +55,8 @@ def frozen_encoder_stages(net: BlitzNet, config: TrainConfig) -> tuple[nn.Module
     Raises:
         UsageError: The encoder has fewer stages.
     """
+    if not config.frozen_stages:
+        return ()
     stages = net.encoder.stages()
     if config.frozen_stages > len(stages):
         raise UsageError(f"--frozen-stages: expected at most {len(stages)}, got {config.frozen_stages}")

@@ -108,13 +108,9 @@ def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Mo
     """The network in training mode, with frozen batch norms, wrapped for several processes and compiled."""
     net.train()
     frozen = frozen_modules(net, config) | set(config.freeze_bn)
-    for name, module in net.named_children():
-        if name in frozen or "all" in config.freeze_bn:
-            for layer in module.modules():
-                if isinstance(layer, _BatchNorm):
-                    layer.eval()
-    for stage in frozen_encoder_stages(net, config):
-        for layer in stage.modules():
+    modules = [module for name, module in net.named_children() if name in frozen or "all" in config.freeze_bn]
+    for module in (*modules, *frozen_encoder_stages(net, config)):
+        for layer in module.modules():
             if isinstance(layer, _BatchNorm):
                 layer.eval()
     model: nn.Module = net
