@@ -79,9 +79,7 @@ class FeaturePyramid(Upscale):
 
     def forward(self, maps: Maps) -> Maps:
         """(B, D, h, w): the pyramid's maps, finest first, then the given ones from stride 16 on."""
-        given = maps[-(len(self.out_channels) - PYRAMID_LEVELS) - 1 :]
-        if given[-1].shape[2:] != (1, 1):
-            given = (*given[:-1], given[-1].mean((2, 3), keepdim=True))
+        given = pool_coarsest(maps[-(len(self.out_channels) - PYRAMID_LEVELS) - 1 :])
         x = self.laterals[PYRAMID_LEVELS](given[PYRAMID_LEVELS])
         fused: list[Tensor] = []
         for level in reversed(range(PYRAMID_LEVELS)):
@@ -166,6 +164,12 @@ class _Bottleneck(nn.Module):
         """The sum of x and the bottleneck, at least 0."""
         residual: Tensor = self.residual(x)
         return (x + residual).relu()
+
+
+def pool_coarsest(maps: Maps) -> Maps:
+    """The maps with the coarsest averaged to 1x1, if it is larger."""
+    *finer, coarsest = maps
+    return maps if coarsest.shape[2:] == (1, 1) else (*finer, coarsest.mean((2, 3), keepdim=True))
 
 
 def _join(down: Maps, pyramid: Maps) -> Maps:

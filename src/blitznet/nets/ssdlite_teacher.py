@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from blitznet.core.classes import COCO, canonical
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
-from blitznet.nets.heads import flatten_predictions
-from blitznet.nets.lite import LiteSsdHead
-from blitznet.nets.pretrained_encoder import load_pretrained_encoder
-from blitznet.nets.ssdlite_heads import load_ssdlite_heads
+from blitznet.nets.heads import apply_each, as_convolutions, flatten_predictions
+from blitznet.nets.lite_fpn import FpnDetectionHead, pool_coarsest
+from blitznet.nets.ssdlite_heads import init_from_ssdlite, require_ssdlite_maps
 
 
 class SSDLiteTeacher(nn.Module):
@@ -22,15 +22,18 @@ class SSDLiteTeacher(nn.Module):
     """(c,) int64: background and the channels of classes that COCO has; there are no logits of other classes"""
 
     def __init__(self, spec: Spec) -> None:
-        """Args: the spec of the student. Raises ModelError if it has other maps or no class of COCO."""
+        """Args: the spec of the student. Raises ModelError if it has other maps than SSDLite or no class of COCO."""
         super().__init__()
-        network = replace(spec.network, ssd_head=True, ssd_box_head=False)
+        require_ssdlite_maps(spec)
+        stride = spec.anchors.strides[0]
+        network = replace(spec.network, family="lite-fpn", segmentation_stride=stride)
         net = build(replace(spec, tasks=("detection",), network=network))
-        if not isinstance(net.ssd_head, LiteSsdHead):
-            raise ModelError(f"{spec.name}: expected a light network to distill SSDLite, got {spec.network.family}")
-        load_pretrained_encoder(net)
-        load_ssdlite_heads(net, spec)
-        self.encoder, self.downscale, self.ssd_head = net.encoder, net.downscale, net.ssd_head
+        init_from_ssdlite(net, spec)
+        assert isinstance(net.detection, FpnDetectionHead)
+        self.encoder, self.downscale = net.encoder, net.downscale
+        self.features, self.num_classes = net.detection.class_features, net.detection.num_classes
+        # SSDLite predicts nothing on the finest map.
+        self.logits = nn.ModuleList(net.detection.class_layers()[1:])
         coco = {canonical(name) for name in COCO}
         channels = [channel for channel, name in enumerate(spec.classes, start=1) if canonical(name) in coco]
         if not channels:
@@ -41,7 +44,9 @@ class SSDLiteTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, A', c) of `known` for images (B, 3, H, W), normalized; A' are the anchors after the finest map."""
-        # SSDLite predicts nothing on the finest map; the predictors that stand in for it are too inaccurate to distill.
-        down = self.downscale(self.encoder(images))
-        _, (_, *logits) = self.ssd_head(down, (down[-len(self.ssd_head.features) - 1],))
-        return flatten_predictions(tuple(logits), self.ssd_head.num_classes)[..., self.known]
+        maps = pool_coarsest(self.downscale(self.encoder(images))[-len(self.features) :])
+        features = apply_each(self.features, maps)
+        # The kernels on the pyramid, the first channels, are 0.
+        layers = zip(as_convolutions(self.logits), features, strict=True)
+        logits = tuple(conv2d(x, layer.weight[:, -x.shape[1] :], layer.bias) for layer, x in layers)
+        return flatten_predictions(logits, self.num_classes)[..., self.known]

@@ -264,6 +264,7 @@ _MINIMUM = {
     "eval_every": 1,
     "patience": 1,
     "log_every": 1,
+    "frozen_stages": 0,
     "seed": 0,
 }
 """minimum values of integer fields"""

@@ -22,12 +22,11 @@ from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.convert_weights import load_resnet, match_original
 from blitznet.nets.efficientnet import EfficientNetLite, load_efficientnet
-from blitznet.nets.lite import LiteSsdHead
 from blitznet.nets.lite_fpn import FpnDetectionHead
 from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.model_files import load_model
 from blitznet.nets.pretrained_encoder import load_pretrained_encoder
-from blitznet.nets.ssdlite_heads import init_from_ssdlite, load_ssdlite_heads
+from blitznet.nets.ssdlite_heads import init_from_ssdlite
 from blitznet.nets.transfer import transfer
 from blitznet.train.config import TrainConfig
 
@@ -62,11 +61,8 @@ def make_network(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[Bli
     net = build(spec)
     if config.init == "encoder":
         _load_encoder(net, spec, config.encoder_weights)
-        if isinstance(net.encoder, MobileNetV2) and isinstance(net.ssd_head, LiteSsdHead):
-            load_ssdlite_heads(net, spec)
     if config.init == "ssdlite":
-        has_heads = spec.network.ssd_box_head or isinstance(net.detection, FpnDetectionHead)
-        if not (isinstance(net.encoder, MobileNetV2) and has_heads):
+        if not (isinstance(net.encoder, MobileNetV2) and isinstance(net.detection, FpnDetectionHead)):
             raise UsageError(f"--init ssdlite: expected a model with SSDLite's encoder and heads, got {spec.name}")
         init_from_ssdlite(net, spec)
     return net, spec
