@@ -1,7 +1,7 @@
 """IndexedDataset: the dataset that every reader builds; and helpers that readers share."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,6 +92,10 @@ class IndexedDataset:
     """None: no boxes were annotated"""
     errors: Mapping[int, DataError]
     """error of each sample that cannot be parsed, by index"""
+    unlabeled: frozenset[int] = field(default=frozenset(), kw_only=True)
+    """indices of the images without a label: nothing is known about them, unlike images whose label is empty"""
+    declared_sizes: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    """(N, 2) height and width of each image as its annotation states them, 0 where it does not; None if none does"""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -100,11 +104,12 @@ class IndexedDataset:
         index = range(len(self))[index]
         if index in self.errors:
             raise self.errors[index]
-        image = ImageSource(self.image_paths[index])
+        image = self._image(index)
         annotations = AnnotationArrays.pack([()]) if self.annotations is None else self.annotations
         rows = slice(0) if self.annotations is None else annotations.image_slice(index)
-        scale = self._scale(image)
+        scale = self._scale(image) * self.resize_factors(index, image)
         mask = self._mask(index, image)
+        has_boxes = self.annotations is not None and index not in self.unlabeled
         return Sample(
             id=self.ids[index],
             image=image,
@@ -112,18 +117,59 @@ class IndexedDataset:
             labels=annotations.labels[rows],
             difficult=annotations.difficult[rows],
             crowd=annotations.crowd[rows],
-            annotated_box_classes=np.full(len(self.class_names), self.annotations is not None),
+            annotated_box_classes=np.full(len(self.class_names), has_boxes),
             annotated_mask_classes=np.full(len(self.class_names), mask is not None),
             mask=mask,
         )
+
+    def _image(self, index: int) -> ImageSource:
+        """The image of one sample."""
+        return ImageSource(self.image_paths[index])
 
     def _scale(self, image: ImageSource) -> NDArray[np.float32]:  # noqa: ARG002 - used where boxes are fractions
         """(4,) factors from stored boxes to pixels."""
         return np.ones(4, np.float32)
 
+    def resize_factors(self, index: int, image: ImageSource) -> NDArray[np.float32]:
+        """(4,) factors from the pixels of the annotation to those of an image that was resized after annotation.
+
+        They are 1 unless the image has another size than its annotation states, and the same aspect ratio.
+        """
+        declared = declared_size(self, index)
+        if declared is None:
+            return np.ones(4, np.float32)
+        try:
+            actual = image.size()
+        except DataError:
+            return np.ones(4, np.float32)
+        if actual == declared or not is_same_aspect(declared, actual):
+            return np.ones(4, np.float32)
+        (height, width), (old_height, old_width) = actual, declared
+        return np.tile(np.asarray([width / old_width, height / old_height], np.float32), 2)
+
     def _mask(self, index: int, image: ImageSource) -> MaskSource | None:  # noqa: ARG002 - for datasets with masks
         """The class map of one sample; None without an annotated mask."""
         return None
+
+
+def declared_size(dataset: IndexedDataset, index: int) -> tuple[int, int] | None:
+    """(height, width) that an image's annotation states; None if it states none, or has a box outside of it."""
+    if dataset.declared_sizes is None:
+        return None
+    height, width = map(int, dataset.declared_sizes[index])
+    if height < 1 or width < 1:
+        return None
+    if dataset.annotations is not None:
+        boxes = dataset.annotations.boxes[dataset.annotations.image_slice(index)]
+        if len(boxes) and (boxes[:, 2:].max(0) > (width + 1, height + 1)).any():
+            return None  # the boxes were made at another size
+    return height, width
+
+
+def is_same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether one size (height, width) is the other, resized with its aspect ratio kept and rounded to pixels."""
+    small, large = sorted((first, second))
+    return abs(small[0] * large[1] - small[1] * large[0]) <= max(large)
 
 
 def require_no_errors(dataset: Dataset) -> None:
@@ -176,11 +222,16 @@ def read_class_list(path: Path) -> tuple[str, ...]:
 def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
     """Map the relative path of each file under a folder, without suffix, to all files of that name, sorted by name."""
     accepted = frozenset(suffixes)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in accepted) if folder.is_dir() else []
+    paths = sorted(path for path in folder.rglob("*") if is_visible(path, accepted)) if folder.is_dir() else []
     named: dict[str, list[Path]] = {}
     for path in paths:
         named.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
     return named
+
+
+def is_visible(path: Path, suffixes: Container[str]) -> bool:
+    """Whether a file has one of the suffixes and is not hidden; zips made on macOS contain `._image.jpg`."""
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
 def images_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:

@@ -1,0 +1,22 @@
+"""Names of splits: tools call the evaluation split val, valid or validation."""
+
+from collections.abc import Iterable
+
+_ALIASES = (("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing"))
+
+
+def split_aliases(split: str) -> tuple[str, ...]:
+    """The name itself, and then the other names of the same split."""
+    others = next((names for names in _ALIASES if split.lower() in names), ())
+    return tuple(dict.fromkeys([split, *others]))
+
+
+def find_split(split: str, available: Iterable[str]) -> str | None:
+    """The available split that a name means; None if there is none."""
+    names = list(available)
+    return next((name for name in split_aliases(split) if name in names), None)
+
+
+def is_split_name(name: str) -> bool:
+    """Whether a folder of this name is a split."""
+    return any(name.lower() in names for names in _ALIASES)
