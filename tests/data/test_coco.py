@@ -103,7 +103,9 @@ def test_broken_annotations_are_errors_of_their_sample(edit: Content, message: s
         (lambda c: c["annotations"][0].update(image_id=1), "annotation 1: expected an image_id of `images`, got 1"),
         (lambda c: c["images"][1].update(id=100), "expected unique image ids"),
         (lambda c: c["images"][0].pop("file_name"), "image 100: expected a file_name, got none"),
-        (lambda c: c["images"][0].update(width="8"), "expected width and height"),
+        (lambda c: c["images"][0].update(id=1.5), "expected a whole number as id, got 1.5"),
+        (lambda c: c["annotations"][0].update(image_id="100"), "expected an image_id of `images`, got 100"),
+        (lambda c: c["images"].clear(), "expected images, got an empty list"),
         (lambda c: c["categories"][0].pop("name"), "expected an id and a name for every category"),
         (lambda c: c["categories"][0].update(name="ell"), "expected unique category ids and names"),
     ],
@@ -114,8 +116,99 @@ def test_broken_files_are_refused(edit: Callable[[Content], object], message: st
         open_coco(root, "train", title="t")
 
 
+@pytest.mark.parametrize(
+    ("image_ids", "category_ids"), [((1.0, 2.0), (1, 2, 3)), (("a", "b"), ("1", "2", "3")), ((7, 8), (1.0, 2.0, 3.0))]
+)
+def test_ids_are_numbers_or_texts(image_ids: tuple[Any, ...], category_ids: tuple[Any, ...], tmp_path: Path) -> None:
+    drawings = synthetic_data.draw(2)
+    synthetic_data.write_coco(tmp_path, drawings)
+
+    def edit(content: Content) -> None:
+        images = {item["id"]: new for item, new in zip(content["images"], image_ids, strict=True)}
+        categories = {
+            item["id"]: new
+            for item, new in zip(sorted(content["categories"], key=lambda c: c["id"]), category_ids, strict=True)
+        }
+        for item in content["annotations"]:
+            item.update(image_id=images[item["image_id"]], category_id=categories[item["category_id"]])
+        for item in content["images"]:
+            item["id"] = images[item["id"]]
+        for item in content["categories"]:
+            item["id"] = categories[item["id"]]
+
+    edit_json(tmp_path, edit)
+    dataset = open_coco(tmp_path, "train", title="t")
+    assert [len(dataset[k].labels) for k in range(2)] == [len(drawing.labels) for drawing in drawings]
+    assert dataset.class_names == synthetic_data.NAMES
+
+
+@pytest.mark.parametrize("width", [None, "8.5x", 0])
+def test_an_image_without_a_stated_size_has_that_of_its_file(width: object, root: Path) -> None:
+    edit_json(root, lambda content: content["images"][0].update(width=width))
+    class_map = open_coco(root, "train", title="t")[0].class_map()
+    assert class_map is not None
+    assert class_map.shape == (96, 120)
+
+
+@pytest.mark.parametrize(
+    ("group", "dropped"),
+    [
+        ({"id": 0, "name": "shapes", "supercategory": "none"}, True),
+        ({"id": 0, "name": "square", "supercategory": "none"}, True),  # the project has the name of a class
+        ({"id": 0, "name": "_background_", "supercategory": None}, True),
+        ({"id": 0, "name": "circle", "supercategory": "none"}, False),
+    ],
+)
+def test_a_category_that_groups_others_is_no_class(group: Content, *, dropped: bool, root: Path) -> None:
+    def edit(content: Content) -> None:
+        for item in content["categories"]:
+            item["supercategory"] = "square" if group["name"] == "square" else "shapes"
+        content["categories"].append(group)
+
+    edit_json(root, edit)
+    names = open_coco(root, "train", title="t").class_names
+    assert names == (synthetic_data.NAMES if dropped else ("circle", *synthetic_data.NAMES))
+
+
+@pytest.mark.parametrize(
+    ("json_path", "image_folder", "file_name", "root_name", "split"),
+    [
+        ("train/_annotations.coco.json", "train", "{}", "", "train"),
+        ("valid/_annotations.coco.json", "valid", "{}", "", "val"),
+        ("annotations/instances_train.json", "images", "images/{}", "", "train"),
+        ("annotations/custom_train.json", "train2017", "{}", "", "train"),
+        ("annotations/instances_minival2014.json", "val2014", "{}", "", "minival2014"),
+        ("annotations/instances_default.json", "images", "{}", "", None),
+        ("annotations.json", ".", "{}", "", "annotations"),
+        ("result.json", "images", "images/{}", "result.json", None),
+        ("result.json", "images", "..\\..\\media\\upload\\4\\{}", "", "result"),
+        ("result.json", "deep/folder", "/home/someone/else/{}", "", None),
+        ("annotations/a.json", "images", "{}", "annotations/a.json", None),
+        ("train.json", "images", "/data/local-files/?d=images/{}", "", "train"),
+    ],
+)
+def test_files_and_images_are_where_tools_leave_them(
+    json_path: str, image_folder: str, file_name: str, root_name: str, split: str | None, tmp_path: Path
+) -> None:
+    drawings = synthetic_data.draw(2)
+    synthetic_data.write_coco(tmp_path / "source", drawings)
+    content = json.loads((tmp_path / "source/annotations/instances_train.json").read_text())
+    root = tmp_path / "set"
+    for image in content["images"]:
+        path = root / image_folder / image["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / "train" / image["file_name"]).rename(path)
+        image["file_name"] = file_name.format(image["file_name"])
+    (root / json_path).parent.mkdir(parents=True, exist_ok=True)
+    (root / json_path).write_text(json.dumps(content))
+    dataset = open_coco(root / root_name, split, title="t")
+    assert [dataset[k].image.size() for k in range(2)] == [(96, 120)] * 2
+
+
 def test_missing_splits_and_other_files_are_refused(root: Path) -> None:
-    with pytest.raises(DataError, match=r"no annotations/instances_val\.json; splits here: train; write coco:"):
+    with pytest.raises(
+        DataError, match=r"no annotations/instances_val\.json; splits here: train; JSON files here: annotations"
+    ):
         open_coco(root, "val", title="t")
     for text, message in [("{", "expected a JSON file"), ("[]", "got a list"), ("[" * 100_000, "expected a JSON file")]:
         (root / "annotations" / "instances_train.json").write_text(text)

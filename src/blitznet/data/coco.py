@@ -1,55 +1,56 @@
-"""Reader of COCO datasets: annotations/instances_SPLIT.json, images in SPLIT/ or images/SPLIT/."""
+"""Reader of COCO datasets: a JSON file of images, annotations and categories, as COCO and labeling tools write it."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blitznet.core.errors import DataError
-from blitznet.core.image import ImageSource
-from blitznet.data.dataset import MAX_COORDINATE, Annotation, AnnotationArrays, IndexedDataset, UnknownClassError
-from blitznet.data.masks import RasterizedMask, parse_compressed_rle
+from blitznet.data.annotation_files import read_json, require_size
+from blitznet.data.dataset import MAX_COORDINATE, Annotation, AnnotationArrays, UnknownClassError
+from blitznet.data.image_files import ImageFinder
+from blitznet.data.masks import parse_compressed_rle
 from blitznet.data.outlines import Outline, Outlines
+from blitznet.data.records import BACKGROUND_NAMES, OutlineDataset
+from blitznet.data.splits import split_aliases
+
+_ANNOTATION_FOLDERS = ("annotations", "Annotations", "labels", "ann", "json")
+ROBOFLOW_FILE = "_annotations.coco.json"
+_COCO_FILE_NAME = re.compile(r"COCO_(\w+)_\d{12}\.")
+_SEPARATORS = re.compile(r"[\\/]+")
+
+CocoId = int | str
+"""an id as JSON has it; 1.0 is 1"""
 
 
-@dataclass(frozen=True, eq=False)
-class CocoDataset(IndexedDataset):
-    """A split of COCO; class maps are rasterized from the instances on demand."""
-
-    sizes: NDArray[np.int64]
-    """(N, 2) height and width of each image, from the JSON file"""
-    outlines: Outlines
-
-    def _mask(self, index: int, image: ImageSource) -> RasterizedMask | None:  # noqa: ARG002
-        if self.annotations is None:
-            return None
-        objects = self.outlines.mask_objects(
-            self.annotations, self.annotations.image_slice(index), np.ones(4, np.float32)
-        )
-        height, width = map(int, self.sizes[index])
-        return None if objects is None else RasterizedMask(self.ids[index], (height, width), objects)
-
-
-def open_coco(root: Path, split: str | None, *, title: str) -> CocoDataset:
-    """Open a split of a COCO folder; class names are in the order of the category ids.
+def open_coco(root: Path, split: str | None, *, title: str) -> OutlineDataset:
+    """Open a COCO file, or a split of a COCO folder; class names are in the order of the category ids.
 
     Class maps are rasterized in the order of annotations, where the later one wins (paper, section 4.1); crowds are
     ignored. A dataset without outlines has no masks. In a dataset with outlines, an image without objects is all
-    background, and an image with objects but without outlines has no mask.
+    background, and an image with objects but without outlines has no mask. A category without annotations that groups
+    others, as Roboflow writes, is no class; neither is an unused background.
+
+    Args:
+        root: The folder, or the JSON file itself.
+        split: Name of a split, or of a JSON file in the folder. It may be omitted if there is one JSON file.
+        title: Title of the dataset.
 
     Raises:
         DataError: The JSON file is missing or broken. Errors of single annotations are in the dataset's `errors`.
     """
     path = _annotation_file(root, split)
-    content = _load(path)
-    images = _list(content, "images", path)
-    names, labels = _categories(_list(content, "categories", path), path)
-    file_names = tuple(_file_name(image, path) for image in images)
-    groups = _group(images, _list(content, "annotations", path), path)
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected images, annotations and categories, got a {type(content).__name__}")
+    images, items = _list(content, "images", path), _list(content, "annotations", path)
+    if not images:
+        raise DataError(f"{path}: expected images, got an empty list")
+    names, labels = _categories(_list(content, "categories", path), items, path)
+    groups = _group(images, items, path)
     errors: dict[int, DataError] = {}
     annotations: list[list[Annotation]] = []
     outlines: list[Outline] = []
@@ -61,36 +62,104 @@ def open_coco(root: Path, split: str | None, *, title: str) -> CocoDataset:
             parsed = []
         annotations.append([annotation for annotation, _ in parsed])
         outlines.extend(outline for _, outline in parsed)
-    folder = next((f for f in (root / str(split), root / "images" / str(split)) if f.is_dir()), root / "images")
-    return CocoDataset(
+    file_names = [_file_name(image, path) for image in images]
+    finder = ImageFinder(_dataset_folder(root, path), _image_folders(root, split, path, file_names[0]))
+    return OutlineDataset(
         title=title,
         class_names=names,
-        ids=tuple(str(PurePosixPath(name).with_suffix("")) for name in file_names),
-        image_paths=tuple(str(folder / name) for name in file_names),
+        ids=_sample_ids(file_names),
+        image_paths=tuple(str(finder.find(name)) for name in file_names),
         annotations=AnnotationArrays.pack(annotations),
         errors=errors,
-        sizes=np.asarray([_size(image, path) for image in images], np.int64).reshape(-1, 2),
+        declared_sizes=np.asarray([_size(image) for image in images], np.int64).reshape(-1, 2),
         outlines=Outlines.pack(outlines),
     )
 
 
+def coco_files(root: Path) -> dict[str, Path]:
+    """Split -> annotation file of a folder, in all places where tools write it; splits are sorted by name.
+
+    These are `annotations/instances_SPLIT.json`, any other JSON file in `annotations`, `SPLIT/_annotations.coco.json`,
+    the only JSON file in a folder of images, and JSON files in the root.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(root.glob("*.json")):
+        files[path.stem] = path
+    for path in sorted([*root.glob("*/*.json"), *root.glob("*/annotations/*.json")]):
+        name = path.stem.removeprefix("instances_") if path.parent.name in _ANNOTATION_FOLDERS else path.parent.name
+        files[name] = path
+    return {split: files[split] for split in sorted(files)}
+
+
 def _annotation_file(root: Path, split: str | None) -> Path:
-    path = root / "annotations" / f"instances_{split}.json"
-    if split is None or not path.is_file():
-        available = sorted(p.stem.removeprefix("instances_") for p in (root / "annotations").glob("instances_*.json"))
-        problem = f"there is no annotations/instances_{split}.json" if split else "expected a split"
-        raise DataError(f"{root}: {problem}; splits here: {', '.join(available) or 'none'}; write coco:{root}@SPLIT")
-    return path
+    if root.is_file():
+        return root
+    if split is not None:
+        path = next((path for path in _split_files(root, split) if path.is_file()), None)
+        if path is not None:
+            return path
+    files = coco_files(root)
+    if split is None and len(files) == 1:
+        return next(iter(files.values()))
+    if split is not None:
+        # annotations/custom_train.json of some scripts
+        ends = {path for name, path in files.items() if name.endswith(tuple(f"_{s}" for s in split_aliases(split)))}
+        if len(ends) == 1:
+            return ends.pop()
+    problem = f"there is no annotations/instances_{split}.json" if split else "expected a split"
+    listed = ", ".join(str(path.relative_to(root)) for path in files.values()) or "none"
+    splits = ", ".join(files) or "none"
+    raise DataError(
+        f"{root}: {problem}; splits here: {splits}; JSON files here: {listed}; write coco:{root}@SPLIT "
+        "or coco:FILE.json"
+    )
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError, OSError) as error:
-        raise DataError(f"{path}: expected a JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected images, annotations and categories, got a {type(content).__name__}")
-    return content
+def _split_files(root: Path, split: str) -> Iterator[Path]:
+    """Where the annotation file of a split may be."""
+    for name in split_aliases(split):
+        for folder in (root / "annotations", root / "Annotations", root):
+            yield folder / f"instances_{name}.json"
+            yield folder / f"{name}.json"
+        folder = root / name
+        yield folder / ROBOFLOW_FILE
+        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        if len(files) == 1:
+            yield files[0]
+        yield from sorted((folder / "annotations").glob("*.json"))[:1]
+
+
+def _dataset_folder(root: Path, path: Path) -> Path:
+    """The folder to search for images."""
+    if not root.is_file():
+        return root
+    return path.parent.parent if path.parent.name in _ANNOTATION_FOLDERS else path.parent
+
+
+def _image_folders(root: Path, split: str | None, path: Path, file_name: str) -> list[Path]:
+    """The folders where tools leave images, in the order in which they are searched."""
+    base = _dataset_folder(root, path)
+    parent = path.parent
+    names = list(split_aliases(split)) if split else []
+    stem = path.stem.removeprefix("instances_")
+    coco = _COCO_FILE_NAME.match(_SEPARATORS.split(file_name)[-1])
+    names += [stem, *([coco[1]] if coco else [])]
+    folders = [folder for name in dict.fromkeys(names) for folder in (base / name, base / "images" / name)]
+    folders += [base / f"{name}{year}" for name in dict.fromkeys(names) for year in (2014, 2017)]
+    beside = [parent, parent / "images", parent.parent / "images"]
+    folders = [*folders, *(beside if parent != base / "annotations" else []), base / "images"]
+    existing = [folder for folder in folders if folder.is_dir()]
+    return existing or [base / "images"]
+
+
+def _sample_ids(file_names: Sequence[str]) -> tuple[str, ...]:
+    """Ids of the samples: file names without suffix, or with it where two names differ in nothing else."""
+    names = [
+        "/".join(part for part in _SEPARATORS.split(name) if part not in ("", ".", "..")) or name for name in file_names
+    ]
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    counts = Counter(stems)
+    return tuple(stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True))
 
 
 def _list(content: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
@@ -100,37 +169,69 @@ def _list(content: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]
     return items
 
 
-def _categories(items: list[dict[str, Any]], path: Path) -> tuple[tuple[str, ...], dict[int, int]]:
+def _categories(
+    items: list[dict[str, Any]], annotations: list[dict[str, Any]], path: Path
+) -> tuple[tuple[str, ...], dict[CocoId, int]]:
     """Class names by ascending category id, and the label of each id."""
-    try:
-        pairs = sorted((int(item["id"]), str(item["name"])) for item in items)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected an id and a name for every category") from error
+    named: list[tuple[CocoId, str]] = []
+    for item in items:
+        key, name = _key(item.get("id")), item.get("name")
+        if key is None or name is None:
+            raise DataError(f"{path}: expected an id and a name for every category, got {str(item)[:80]}")
+        named.append((key, str(name).strip()))
+    used = {_key(item.get("category_id")) for item in annotations}
+    members: dict[str, set[CocoId | None]] = {}
+    for item in items:
+        members.setdefault(str(item.get("supercategory")), set()).add(_key(item.get("id")))
+    pairs = sorted(
+        (
+            (key, name)
+            for key, name in named
+            if key in used or not (name in BACKGROUND_NAMES or members.get(name, set()) - {key})
+        ),
+        key=lambda pair: (isinstance(pair[0], str), pair[0]),
+    )
     if len({key for key, _ in pairs}) < len(pairs) or len({name for _, name in pairs}) < len(pairs):
         raise DataError(f"{path}: expected unique category ids and names, got duplicates; remove them")
+    if not pairs:
+        raise DataError(f"{path}: expected at least one category, got none")
     return tuple(name for _, name in pairs), {key: label for label, (key, _) in enumerate(pairs)}
 
 
 def _group(images: list[dict[str, Any]], items: list[dict[str, Any]], path: Path) -> list[list[dict[str, Any]]]:
     """The annotations of each image, in the order of the file."""
-    index = {_key(image.get("id")): k for k, image in enumerate(images)}
-    if len(index) < len(images):
-        raise DataError(f"{path}: expected unique image ids, got duplicates; remove them")
-    groups: list[list[dict[str, Any]]] = [[] for _ in images]
-    for item in items:
-        row = index.get(_key(item.get("image_id")))
-        if row is None:
+    index: dict[CocoId, int] = {}
+    for row, image in enumerate(images):
+        key = _key(image.get("id"))
+        if key is None:
             raise DataError(
-                f"{path}: annotation {item.get('id')}: expected an image_id of `images`, got {item.get('image_id')}; "
-                "add the image or delete the annotation"
+                f"{path}: image {image.get('file_name')}: expected a whole number as id, got {image.get('id')}"
             )
-        groups[row].append(item)
+        if key in index:
+            raise DataError(f"{path}: expected unique image ids, got {key} twice; remove the duplicates")
+        index[key] = row
+    groups: list[list[dict[str, Any]]] = [[] for _ in images]
+    orphans = []
+    for item in items:
+        key = _key(item.get("image_id"))
+        if key in index:
+            groups[index[key]].append(item)
+        else:
+            orphans.append(item)
+    if orphans:
+        more = f" (and {len(orphans) - 1} more)" if len(orphans) > 1 else ""
+        raise DataError(
+            f"{path}: annotation {orphans[0].get('id')}: expected an image_id of `images`, got "
+            f"{orphans[0].get('image_id')}{more}; add the image or delete the annotation"
+        )
     return groups
 
 
-def _key(value: object) -> int:
-    """An integer id; -1 for anything else."""
-    return value if isinstance(value, int) else -1
+def _key(value: object) -> CocoId | None:
+    """An id: a whole number, or a text; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
 def _file_name(image: dict[str, Any], path: Path) -> str:
@@ -140,16 +241,18 @@ def _file_name(image: dict[str, Any], path: Path) -> str:
     return name
 
 
-def _size(image: dict[str, Any], path: Path) -> tuple[int, int]:
-    height, width = image.get("height"), image.get("width")
-    if not isinstance(height, int) or not isinstance(width, int) or height < 1 or width < 1:
-        raise DataError(f"{path}: image {image.get('id')}: expected width and height as positive integers")
-    return height, width
+def _size(image: dict[str, Any]) -> tuple[int, int]:
+    """(H, W) that an image's entry states; 0 if it states none."""
+    try:
+        return require_size(image.get("height"), image.get("width"), "")
+    except DataError:
+        return 0, 0
 
 
-def _parse(item: dict[str, Any], labels: dict[int, int], path: Path) -> tuple[Annotation, Outline]:
+def _parse(item: dict[str, Any], labels: dict[CocoId, int], path: Path) -> tuple[Annotation, Outline]:
     where = f"{path}: annotation {item.get('id')}"
-    label = labels.get(_key(item.get("category_id")))
+    key = _key(item.get("category_id"))
+    label = None if key is None else labels.get(key)
     if label is None:
         raise UnknownClassError(
             f"{where}: expected a category_id of `categories`, got {item.get('category_id')}; add the category"
