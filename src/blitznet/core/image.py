@@ -58,7 +58,7 @@ class ImageSource:
     def _size(self) -> Size:
         with self._opened() as image:
             width, height = image.size
-            transposed = _orientation(image) >= _FIRST_TRANSPOSED
+            transposed = is_transposed(image)
         return (width, height) if transposed else (height, width)
 
     def read(self) -> RGBArray:
@@ -92,18 +92,10 @@ class ImageSource:
         self, size: Size, *, box: tuple[float, float, float, float] | None = None, full: bool = False
     ) -> Image.Image:
         """`resize`, as a Pillow image: no copy to an array for callers that continue with Pillow."""
-        height, width = size
         with self._opened() as image:
-            transposed = _orientation(image) >= _FIRST_TRANSPOSED
-            original = image.size[::-1] if transposed else image.size  # (W, H) upright
-            x1, y1, x2, y2 = box or (0.0, 0.0, float(original[0]), float(original[1]))
-            if not full and image is not self.source:  # draft() would change the caller's own image
-                target = (width * original[0] / (x2 - x1), height * original[1] / (y2 - y1))
-                image.draft(None, (int(target[transposed]), int(target[not transposed])))
-            upright = _upright_rgb(image)
-            sx, sy = upright.width / original[0], upright.height / original[1]
-            part = (x1 * sx, y1 * sy, min(x2 * sx, upright.width), min(y2 * sy, upright.height))
-            return upright.resize((width, height), Image.Resampling.BILINEAR, box=part)
+            is_draft = not full and image is not self.source  # draft() would change the caller's own image
+            upright, original = decode_upright(image, size, box, draft=is_draft)
+            return resize_part(upright, original, size, box)
 
     @contextmanager
     def _opened(self) -> Iterator[Image.Image]:
@@ -123,6 +115,58 @@ class ImageSource:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{self.name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")
                 yield image
+
+
+Box = tuple[float, float, float, float]
+"""x1 y1 x2 y2 in pixels of the upright image"""
+
+
+def decode_upright(
+    image: Image.Image, size: Size, box: Box | None, *, draft: bool
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode an opened image upright.
+
+    Args:
+        image: The image as Pillow opened it.
+        size: (h, w) of the part that is needed.
+        box: The part; None for the whole image.
+        draft: Whether to decode a JPEG at the smallest fraction of its size that has enough pixels for this.
+
+    Returns:
+        The RGB image, and the (W, H) of the upright image at its full size.
+    """
+    transposed = is_transposed(image)
+    original = image.size[::-1] if transposed else image.size
+    if draft:
+        image.draft(None, draft_target(size, box, original, transposed=transposed))
+    return _upright_rgb(image), original
+
+
+def resize_part(upright: Image.Image, original: tuple[int, int], size: Size, box: Box | None) -> Image.Image:
+    """Resize a part of a decoded image.
+
+    Args:
+        upright: RGB, at full size or at a fraction of it.
+        original: (W, H) of the upright image at full size.
+        size: (h, w) of the result.
+        box: The part, in pixels of the image at full size; None for the whole image.
+    """
+    x1, y1, x2, y2 = box or (0.0, 0.0, float(original[0]), float(original[1]))
+    sx, sy = upright.width / original[0], upright.height / original[1]
+    part = (x1 * sx, y1 * sy, min(x2 * sx, upright.width), min(y2 * sy, upright.height))
+    return upright.resize(size[::-1], Image.Resampling.BILINEAR, box=part)
+
+
+def is_transposed(image: Image.Image) -> bool:
+    """Whether the EXIF orientation of an opened image swaps its width and height."""
+    return _orientation(image) >= _FIRST_TRANSPOSED
+
+
+def draft_target(size: Size, box: Box | None, original: tuple[int, int], *, transposed: bool) -> tuple[int, int]:
+    """(W, H) that a whole JPEG, as stored, needs for a part of `size` (h, w); as `decode_upright` passes to Pillow."""
+    x1, y1, x2, y2 = box or (0.0, 0.0, float(original[0]), float(original[1]))
+    target = (size[1] * original[0] / (x2 - x1), size[0] * original[1] / (y2 - y1))
+    return int(target[transposed]), int(target[not transposed])
 
 
 @contextmanager
