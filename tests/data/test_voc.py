@@ -1,9 +1,11 @@
 """The Pascal VOC reader."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blitznet.core import classes
 from blitznet.core.errors import DataError
@@ -90,19 +92,29 @@ def test_broken_annotations_are_errors_of_their_sample(text: str, message: str, 
         require_no_errors(dataset)
 
 
-def test_missing_annotations_are_errors_and_missing_masks_are_none(root: Path) -> None:
-    (root / "Annotations" / "toy_0001.xml").unlink()
-    (root / "SegmentationClass" / "toy_0000.png").unlink()
+def test_missing_annotations_and_missing_masks_are_not_annotated(root: Path) -> None:
+    for path in ("Annotations/toy_0001.xml", "Annotations/toy_0002.xml", "SegmentationClass/toy_0000.png"):
+        (root / path).unlink()
+    (root / "SegmentationClass" / "toy_0002.png").unlink()
     dataset = open_voc(root, "train", title="t")
     assert dataset[0].class_map() is None
     assert not dataset[0].annotated_mask_classes.any()
-    with pytest.raises(DataError, match=r"toy_0001\.xml: expected a file, got a path that does not exist"):
+    assert dataset[1].mask is not None
+    assert not dataset[1].annotated_box_classes.any()
+    assert dataset.unlabeled == {2}
+    assert not dataset[2].annotated_box_classes.any()
+
+
+def test_a_listed_id_without_image_and_annotation_is_an_error(root: Path) -> None:
+    (root / "ImageSets" / "Main" / "train.txt").write_text("toy_0000\nnothing\n")
+    dataset = open_voc(root, "train", title="t")
+    with pytest.raises(DataError, match=r"nothing\.xml: expected a file, got a path that does not exist"):
         dataset[1]
 
 
 def test_several_errors_are_counted(root: Path) -> None:
     for k in range(2):
-        (root / "Annotations" / f"toy_000{k}.xml").unlink()
+        (root / "Annotations" / f"toy_000{k}.xml").write_text("")
     with pytest.raises(DataError, match=r"toy_0000.*\(and 1 more; `blitznet data check` lists them\)"):
         require_no_errors(open_voc(root, "train", title="t"))
 
@@ -206,6 +218,99 @@ def test_mask_fraction_selects_nested_subsets(root: Path) -> None:
     assert ids_with_mask(0.5) < all_ids
     assert ids_with_mask(0.2) <= ids_with_mask(0.5)
     assert ids_with_mask(0.5) == ids_with_mask(0.5)
+
+
+def test_names_of_vocs_20_that_never_occur_are_no_classes_without_masks(root: Path) -> None:
+    for k in range(3):
+        annotate(root, f"toy_000{k}", f"<object><name>{('dog', 'cat', 'dog')[k]}</name>{BOX}</object>")
+    for path in (root / "SegmentationClass").iterdir():
+        path.unlink()
+    assert open_voc(root, "train", title="t").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".xml", ""])
+@pytest.mark.parametrize("folder", ["", "JPEGImages/"])
+def test_lines_of_a_list_may_have_suffixes_and_folders(suffix: str, folder: str, root: Path) -> None:
+    (root / "ImageSets" / "Main" / "train.txt").write_text(f"{folder}toy_0001{suffix}\n")
+    dataset = open_voc(root, "train", title="t")
+    assert dataset.ids == ("toy_0001",)
+    assert len(dataset[0].labels)
+
+
+@pytest.mark.parametrize("encoding", ["ISO-8859-1", "gb2312", "utf-16", "utf-8"])
+def test_the_declared_encoding_is_used(encoding: str, root: Path) -> None:
+    name = "\u732b" if encoding == "gb2312" else "\xe9lan"
+    text = (
+        f'<?xml version="1.0" encoding="{encoding}"?><annotation><object><name>{name}</name>{BOX}</object></annotation>'
+    )
+    (root / "Annotations" / "toy_0000.xml").write_bytes(text.encode(encoding))
+    assert parse_annotation(root / "Annotations" / "toy_0000.xml")[0][0] == name
+
+
+@pytest.mark.parametrize(
+    ("images", "xmls", "split"),
+    [
+        (".", ".", None),
+        ("images", "annotations", None),
+        ("images", "Annotations", None),
+        ("JPEGImages", "Annotations", None),
+        ("images", "images", None),
+        ("train", "train", "train"),
+        ("valid/images", "valid/annotations", "val"),
+    ],
+)
+def test_images_and_xml_files_without_lists(images: str, xmls: str, split: str | None, tmp_path: Path) -> None:
+    drawings = synthetic_data.draw(3)
+    synthetic_data.write_voc(tmp_path / "source", drawings)
+    for drawing in drawings:
+        for folder, name in ((images, f"JPEGImages/{drawing.id}.png"), (xmls, f"Annotations/{drawing.id}.xml")):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "source" / name).rename(tmp_path / "set" / folder / Path(name).name)
+    dataset = open_voc(tmp_path / "set", split, title="t")
+    assert not dataset.errors
+    assert dataset.class_names == synthetic_data.NAMES
+    for index, drawing in enumerate(drawings):
+        sample = dataset[index]
+        assert sample.image.size() == (96, 120)
+        assert sample.labels.tolist() == drawing.labels.tolist()
+        np.testing.assert_allclose(sample.boxes, drawing.boxes, atol=0.01)
+
+
+def test_an_image_without_an_xml_file_is_not_annotated(tmp_path: Path) -> None:
+    drawings = synthetic_data.draw(2)
+    synthetic_data.write_voc(tmp_path, drawings)
+    for path in (tmp_path / "ImageSets", tmp_path / "SegmentationClass"):
+        shutil.rmtree(path)
+    (tmp_path / "Annotations" / "toy_0001.xml").unlink()
+    dataset = open_voc(tmp_path, None, title="t")
+    assert dataset.unlabeled == {1}
+    assert not dataset[1].annotated_box_classes.any()
+
+
+def test_the_image_of_an_xml_file_of_another_name_is_its_filename(tmp_path: Path) -> None:
+    drawing = synthetic_data.draw(1)[0]
+    synthetic_data.write_image(tmp_path / "a b.png", drawing)
+    (tmp_path / "label.xml").write_text("<annotation><filename>a b.png</filename></annotation>")
+    (tmp_path / "a b.xml").write_text(f"<annotation><object><name>x</name>{BOX}</object></annotation>")
+    dataset = open_voc(tmp_path, None, title="t")
+    assert [Path(path).name for path in dataset.image_paths] == ["a b.png", "a b.png"]
+
+
+def test_masks_of_colors_are_read_by_labelmap_txt(tmp_path: Path) -> None:
+    drawings = synthetic_data.draw(3)
+    synthetic_data.write_voc(tmp_path, drawings)
+    shutil.rmtree(tmp_path / "Annotations")
+    colors = {"background": (0, 0, 0), "square": (250, 50, 83), "cross": (10, 20, 30), "ell": (1, 1, 1)}
+    lines = ["# label:color_rgb:parts:actions", *(f"{n}:{r},{g},{b}::" for n, (r, g, b) in colors.items())]
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines))
+    table = np.asarray([colors[name] for name in ("background", *synthetic_data.NAMES)], np.uint8)
+    for drawing in drawings:
+        Image.fromarray(table[drawing.class_map]).save(tmp_path / "SegmentationClass" / f"{drawing.id}.png")
+    dataset = open_voc(tmp_path, "train", title="t")
+    assert dataset.class_names == ("square", "cross", "ell")
+    order = np.asarray([0, 2, 3, 1], np.uint8)
+    for index, drawing in enumerate(drawings):
+        np.testing.assert_array_equal(dataset[index].class_map(), order[drawing.class_map])
 
 
 def test_devkits_with_masks_only_have_no_boxes(root: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 MAX_JSON = 4 << 30
 MAX_XML = 1 << 30
 MAX_CSV = 1 << 30
+_XML_ENCODING = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)")
+_XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 
 
 def read_json(path: Path, *, limit: int = MAX_JSON) -> Any:
@@ -49,18 +52,26 @@ def read_xml(path: Path, *, limit: int = MAX_XML) -> "Element":
     try:
         if path.stat().st_size > limit:
             raise DataError(f"{path}: expected at most {limit:,} bytes, got a larger file; is it the right one?")
-        root: Element = fromstring(path.read_bytes(), forbid_dtd=True)
+        root: Element = fromstring(_decode_xml(path.read_bytes()), forbid_dtd=True)
     except FileNotFoundError as error:
         raise DataError(f"{path}: expected a file, got a path that does not exist") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ParseError, LookupError) as error:
+    except ParseError as error:
         raise DataError(f"{path}: not well-formed XML ({error}); fix or remove it") from error
     except DefusedXmlException as error:
         raise DataError(f"{path}: entities and DTDs are refused in annotations; remove them") from error
-    except ValueError as error:
+    except (ValueError, LookupError) as error:
         raise DataError(f"{path}: not well-formed XML ({error}); save it as UTF-8") from error
     return root
+
+
+def _decode_xml(content: bytes) -> bytes | str:
+    """The content, decoded if it declares an encoding that the parser lacks."""
+    match = _XML_ENCODING.match(content)
+    if match is None or match[1].lower() in (b"utf-8", b"utf8", b"utf-16", b"us-ascii"):
+        return content
+    return _XML_DECLARATION.sub("", content.decode(match[1].decode("ascii")), count=1)
 
 
 def read_csv(path: Path) -> Iterator[dict[str, str]]:

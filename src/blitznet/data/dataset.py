@@ -109,7 +109,7 @@ class IndexedDataset:
         rows = slice(0) if self.annotations is None else annotations.image_slice(index)
         scale = self._scale(image) * self.resize_factors(index, image)
         mask = self._mask(index, image)
-        has_boxes = self.annotations is not None and index not in self.unlabeled
+        has_boxes = self._has_boxes(index)
         return Sample(
             id=self.ids[index],
             image=image,
@@ -121,6 +121,10 @@ class IndexedDataset:
             annotated_mask_classes=np.full(len(self.class_names), mask is not None),
             mask=mask,
         )
+
+    def _has_boxes(self, index: int) -> bool:
+        """Whether the boxes of one sample were annotated."""
+        return self.annotations is not None and index not in self.unlabeled
 
     def _image(self, index: int) -> ImageSource:
         """The image of one sample."""

@@ -1,28 +1,36 @@
-"""Reader of Pascal VOC devkits: JPEGImages, Annotations/*.xml, SegmentationClass/*.png, ImageSets/*/SPLIT.txt."""
+"""Reader of Pascal VOC: devkits with lists of splits, and folders of images and XML files as labeling tools write."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from blitznet.core import classes
-from blitznet.core.errors import DataError, MissingExtra
+from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES, ImageSource
+from blitznet.core.sample import MaskSource
+from blitznet.data.annotation_files import read_xml, require_size
+from blitznet.data.color_masks import COLOR_TABLES, ColorMask, ColorTable, find_color_table, has_colors
 from blitznet.data.dataset import (
     MAX_COORDINATE,
     Annotation,
     AnnotationArrays,
     IndexedDataset,
     UnknownClassError,
+    files_by_name,
+    is_visible,
     read_class_list,
     read_text,
     single_image,
 )
 from blitznet.data.hash_split import in_hash_fraction
+from blitznet.data.image_files import ImageFinder
 from blitznet.data.masks import IndexMask
+from blitznet.data.records import BACKGROUND_NAMES
+from blitznet.data.splits import is_split_name, split_aliases
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -39,16 +47,32 @@ NamedAnnotations = list[tuple[str, Annotation]]
 """objects of one image: the class name, and the annotation with label -1"""
 
 
+IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "img", "imgs")
+XML_FOLDERS = ("Annotations", "annotations", "xml", "xmls", "labels", "Labels", *IMAGE_FOLDERS)
+"""folders of images and of XML files, in the order in which they are searched; then the root itself"""
+
+
 @dataclass(frozen=True, eq=False)
 class VocDataset(IndexedDataset):
     """A split of a devkit, with class maps for the images that have one."""
 
     masks: tuple[str | None, ...] = ()
     """path of each sample's PNG; None without one"""
+    masks_only: frozenset[int] = frozenset()
+    """samples with a mask and without an XML file: their boxes were not annotated"""
+    colors: ColorTable | None = None
+    """the classes of the masks' colors; None: masks are class indices"""
 
-    def _mask(self, index: int, image: ImageSource) -> IndexMask | None:  # noqa: ARG002
+    def _has_boxes(self, index: int) -> bool:
+        return super()._has_boxes(index) and index not in self.masks_only
+
+    def _mask(self, index: int, image: ImageSource) -> MaskSource | None:  # noqa: ARG002
         path = self.masks[index]
-        return None if path is None else IndexMask(path, num_values=len(self.class_names) + 1)
+        if path is None:
+            return None
+        if self.colors is not None and has_colors(path):
+            return ColorMask(path, self.colors)
+        return IndexMask(path, num_values=len(self.class_names) + 1)
 
 
 def open_voc(
@@ -56,8 +80,12 @@ def open_voc(
 ) -> VocDataset:
     """Open a split of a devkit; all its annotations are parsed once, here.
 
-    Class names are the lines of `classes.txt` in the root. Without that file they are VOC's 20 if the devkit has no
-    other class, else the classes of the devkit in alphabetical order.
+    Without ImageSets, the dataset is all images with their XML files: side by side, or in folders such as `images` and
+    `annotations`; a split is then a folder of them. An image without an XML file is not annotated.
+
+    Class names are the lines of `classes.txt` in the root, or of `labelmap.txt`. Without these files they are VOC's 20
+    if the devkit has masks and no other class, else the classes of the devkit: in VOC's order if all are VOC's, else
+    in alphabetical order.
 
     Args:
         root: The folder of a year, such as VOC2012.
@@ -69,21 +97,102 @@ def open_voc(
     Raises:
         DataError: The devkit, the split or `classes.txt` is missing or broken.
     """
-    images = _files_by_stem(root / "JPEGImages", IMAGE_SUFFIXES)
-    ids = _read_split(root, split, images)
-    pngs = _mask_files(root, masks)
-    annotations, errors = _read_annotations(root, ids, required=not pngs)
-    names = _class_names(root, annotations or [], ids)
-    packed = None if annotations is None else AnnotationArrays.pack(_label(annotations, names, ids, errors, root))
+    has_lists = (root / "ImageSets").is_dir()
+    base = root if has_lists else _split_folder(root, split)
+    xml_paths, images = _xml_files(base), _image_files(base)
+    pngs = _mask_files(base, masks)
+    if has_lists:
+        ids = _read_split(root, split, {*images, *xml_paths, *pngs})
+    else:
+        ids = tuple(sorted({*xml_paths, *images}))
+        if not xml_paths:
+            raise DataError(
+                f"{root}: expected a VOC devkit with folders ImageSets, JPEGImages and Annotations, or images with XML "
+                "files"
+            )
+    finder = ImageFinder(
+        base, [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()] or [base / "JPEGImages"]
+    )
+    has_xml = not has_lists or _has_annotations(root, required=not pngs)
+    parsed = _read_annotations(base, ids, xml_paths, images) if has_xml else _Annotations()
+    colors = find_color_table(root) if pngs or (root / COLOR_TABLES[0]).is_file() else None
+    names = _class_names(root, parsed.objects, xml_paths, ids, colors=colors, has_masks=bool(pngs))
+    selected = tuple(pngs.get(name) if in_hash_fraction(f"mask of {name}", mask_fraction) else None for name in ids)
     return VocDataset(
         title=title,
         class_names=names,
         ids=ids,
-        image_paths=tuple(str(single_image(images.get(name, [root / "JPEGImages" / f"{name}.jpg"]))) for name in ids),
-        annotations=packed,
-        errors=errors,
-        masks=tuple(pngs.get(name) if in_hash_fraction(f"mask of {name}", mask_fraction) else None for name in ids),
+        image_paths=tuple(str(_image_path(name, images, xml_paths, finder)) for name in ids),
+        annotations=AnnotationArrays.pack(_label(parsed.objects, names, ids, parsed.errors, root)) if has_xml else None,
+        errors=parsed.errors,
+        unlabeled=frozenset(index for index in parsed.missing if ids[index] not in pngs),
+        declared_sizes=np.asarray(parsed.sizes, np.int64).reshape(-1, 2) if has_xml else None,
+        masks=selected,
+        masks_only=frozenset(index for index in parsed.missing if ids[index] in pngs),
+        colors=colors,
     )
+
+
+def voc_splits(root: Path) -> tuple[str, ...]:
+    """Names of the lists of a devkit, without those of single classes; or of its folders that are splits."""
+    lists = root / "ImageSets"
+    if lists.is_dir():
+        names = {p.stem for folder in LIST_FOLDERS for p in (lists / folder).glob("*.txt")}
+        return tuple(sorted(name for name in names if not any(name.endswith(f"_{end}") for end in names)))
+    if _xml_files(root, nested=False):
+        return ()
+    return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and is_split_name(p.name) and _xml_files(p)))
+
+
+def _split_folder(root: Path, split: str | None) -> Path:
+    """The folder of a split of a dataset without lists; the root if it has no splits."""
+    available = voc_splits(root)
+    if split is None and not available:
+        return root
+    folder = next((root / name for name in split_aliases(split or "") if name in available), None)
+    if folder is None:
+        problem = f"there is no split '{split}'" if split else "expected a split"
+        listed = ", ".join(available) or "none (leave @SPLIT out)"
+        raise DataError(
+            f"{root}: {problem}; expected a VOC devkit with folders ImageSets, JPEGImages and Annotations, or a folder "
+            f"of images and XML files for each split; splits here: {listed}"
+        )
+    return folder
+
+
+def _xml_files(base: Path, *, nested: bool = True) -> dict[str, Path]:
+    """Image id -> XML file, from the first folder that has some."""
+    for name in XML_FOLDERS:
+        files = {stem: paths[0] for stem, paths in _files_by_stem(base / name, (".xml",)).items()}
+        if files:
+            return files
+    if nested:
+        return {stem: paths[0] for stem, paths in files_by_name(base, (".xml",)).items()}
+    return {path.stem: path for path in base.glob("*.xml")}
+
+
+def _image_files(base: Path) -> dict[str, list[Path]]:
+    """Image id -> image files, from the first folder that has some."""
+    for name in IMAGE_FOLDERS:
+        files = _files_by_stem(base / name, IMAGE_SUFFIXES)
+        if files:
+            return files
+    return {} if (base / "ImageSets").is_dir() else files_by_name(base, IMAGE_SUFFIXES)
+
+
+def _image_path(name: str, images: dict[str, list[Path]], xml_paths: dict[str, Path], finder: ImageFinder) -> Path:
+    """The image of an id: by its name, else by the `filename` in its XML file, else where it was expected."""
+    if name in images:
+        return single_image(images[name])
+    path = xml_paths.get(name)
+    if path is not None:
+        with suppress(DataError):
+            file_name = (read_xml(path, limit=_MAX_XML).findtext("filename") or "").strip()
+            image = finder.find(file_name) if file_name else None
+            if image is not None and image.is_file():
+                return image
+    image = finder.find(f"{name}.jpg")
+    return image if image.is_file() else finder.find(f"{name}.png") if finder.find(f"{name}.png").is_file() else image
 
 
 def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:
@@ -100,12 +209,12 @@ def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:
     return paths
 
 
-def _read_split(root: Path, split: str | None, images: Iterable[str]) -> tuple[str, ...]:
+def _read_split(root: Path, split: str | None, known: set[str]) -> tuple[str, ...]:
+    """The ids in a list; `known` are the names of images, XML files and masks."""
     lists = root / "ImageSets"
-    if not lists.is_dir():
-        raise DataError(f"{root}: expected a VOC devkit with folders ImageSets, JPEGImages and Annotations")
     exact = split is not None and "/" in split
-    candidates = [lists / f"{split}.txt"] if exact else [lists / folder / f"{split}.txt" for folder in LIST_FOLDERS]
+    names = [split] if exact else split_aliases(split or "")
+    candidates = [lists / folder / f"{name}.txt" for name in names for folder in (("",) if exact else LIST_FOLDERS)]
     path = next((p for p in candidates if p.is_file()), None)
     if split is None or path is None:
         paths = [p for folder in LIST_FOLDERS for p in (lists / folder).glob("*.txt")]
@@ -113,12 +222,19 @@ def _read_split(root: Path, split: str | None, images: Iterable[str]) -> tuple[s
         problem = f"there is no split '{split}'" if split else "expected a split"
         raise DataError(f"{root}: {problem}; splits here: {', '.join(available) or 'none'}; write voc:{root}@SPLIT")
     lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
-    stripped = [_strip_class_flag(line) for line in lines]
-    known = {*images, *_files_by_stem(root / "Annotations", (".xml",))} if stripped != lines else ()
-    ids = tuple(dict.fromkeys(line if line in known else name for line, name in zip(lines, stripped, strict=True)))
+    ids = tuple(dict.fromkeys(_listed_id(line, known) for line in lines))
     if not ids:
         raise DataError(f"{path}: expected one image id per line, got an empty list")
     return ids
+
+
+def _listed_id(line: str, known: set[str]) -> str:
+    """The id of a line, which may have a class flag, a suffix, and folders in front."""
+    stripped = _strip_class_flag(line)
+    path = Path(stripped)
+    has_suffix = path.suffix.lower() in (*IMAGE_SUFFIXES, ".xml")
+    stem = path.with_suffix("").as_posix() if has_suffix else stripped
+    return next((name for name in (line, stripped, stem, Path(stem).name) if name in known), stem)
 
 
 def _strip_class_flag(line: str) -> str:
@@ -127,26 +243,48 @@ def _strip_class_flag(line: str) -> str:
     return words[0] if words[-1] in _CLASS_FLAGS else line
 
 
+def _has_annotations(root: Path, *, required: bool) -> bool:
+    """Whether a devkit has a folder of XML files; without one it must have masks."""
+    if any((root / name).is_dir() for name in XML_FOLDERS[:2]):
+        return True
+    if required:
+        raise DataError(
+            f"{root / 'Annotations'}: expected a folder of annotations, got neither it nor masks; "
+            f"is {root} a VOC devkit?"
+        )
+    return False
+
+
+@dataclass(slots=True)
+class _Annotations:
+    """The annotations of all images of a split."""
+
+    objects: list[NamedAnnotations] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    """(H, W) of each image as its XML file states it; 0 where it does not"""
+    errors: dict[int, DataError] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)
+    """samples without an XML file"""
+
+
 def _read_annotations(
-    root: Path, ids: tuple[str, ...], *, required: bool
-) -> tuple[list[NamedAnnotations] | None, dict[int, DataError]]:
-    """The objects of each image; None if the devkit has no Annotations folder but masks."""
-    folder = root / "Annotations"
-    if not folder.is_dir():
-        if required:
-            raise DataError(
-                f"{folder}: expected a folder of annotations, got neither it nor masks; is {root} a VOC devkit?"
-            )
-        return None, {}
-    annotations: list[NamedAnnotations] = []
-    errors: dict[int, DataError] = {}
+    base: Path, ids: tuple[str, ...], xml_paths: dict[str, Path], images: dict[str, list[Path]]
+) -> _Annotations:
+    """The annotations of each image; a missing XML file is an error if the image is missing too."""
+    annotations = _Annotations()
     for index, name in enumerate(ids):
-        try:
-            annotations.append(parse_annotation(folder / f"{name}.xml"))
-        except DataError as error:
-            errors[index] = error
-            annotations.append([])
-    return annotations, errors
+        objects: NamedAnnotations = []
+        size = (0, 0)
+        if name not in xml_paths and name in images:
+            annotations.missing.add(index)
+        else:
+            try:
+                objects, size = _parse_xml(xml_paths.get(name, base / "Annotations" / f"{name}.xml"))
+            except DataError as error:
+                annotations.errors[index] = error
+        annotations.objects.append(objects)
+        annotations.sizes.append(size)
+    return annotations
 
 
 def parse_annotation(path: Path) -> NamedAnnotations:
@@ -155,18 +293,17 @@ def parse_annotation(path: Path) -> NamedAnnotations:
     Raises:
         DataError: The file is missing, oversized, not well-formed, contains entities or a DTD, or has a broken object.
     """
+    return _parse_xml(path)[0]
+
+
+def _parse_xml(path: Path) -> tuple[NamedAnnotations, tuple[int, int]]:
+    """The objects, and the (H, W) that the file states."""
+    tree = read_xml(path, limit=_MAX_XML)
+    objects = [_parse_object(node, path, number) for number, node in enumerate(tree.iter("object"), 1)]
     try:
-        from defusedxml.common import DefusedXmlException
-        from defusedxml.ElementTree import ParseError, fromstring
-    except ImportError as error:
-        raise MissingExtra("reading VOC annotations", "data") from error
-    try:
-        tree = fromstring(read_text(path, limit=_MAX_XML), forbid_dtd=True)
-    except ParseError as error:
-        raise DataError(f"{path}: not well-formed XML ({error}); fix or remove it") from error
-    except (DefusedXmlException, ValueError) as error:
-        raise DataError(f"{path}: entities and DTDs are refused in annotations; remove them") from error
-    return [_parse_object(node, path, number) for number, node in enumerate(tree.iter("object"), 1)]
+        return objects, require_size(tree.findtext("size/height"), tree.findtext("size/width"), "")
+    except DataError:
+        return objects, (0, 0)
 
 
 def _parse_object(node: "Element", path: Path, number: int) -> tuple[str, Annotation]:
@@ -185,29 +322,41 @@ def _parse_object(node: "Element", path: Path, number: int) -> tuple[str, Annota
     return name, Annotation(box=(x1 - 1, y1 - 1, x2, y2), label=-1, difficult=difficult)
 
 
-def _class_names(root: Path, annotations: list[NamedAnnotations], ids: tuple[str, ...]) -> tuple[str, ...]:
+def _class_names(
+    root: Path,
+    annotations: Sequence[NamedAnnotations],
+    xml_paths: dict[str, Path],
+    ids: tuple[str, ...],
+    *,
+    colors: ColorTable | None,
+    has_masks: bool,
+) -> tuple[str, ...]:
     if (root / "classes.txt").is_file():
         names = read_class_list(root / "classes.txt")
-        return names[1:] if names[0] == "background" else names
+        return names[1:] if names[0].lower() in BACKGROUND_NAMES else names
     used = {name for objects in annotations for name, _ in objects}
     if used != set(classes.VOC):
         # All splits of a devkit must have the same class names, or a mask value would mean another class in each.
-        used |= _names_outside_split(root / "Annotations", frozenset(ids))
-    return classes.VOC if used <= set(classes.VOC) else tuple(sorted(used))
+        used |= _names_outside_split(xml_paths, frozenset(ids))
+    if colors is not None:
+        return (*colors.class_names, *sorted(used - {*colors.class_names}))
+    if used <= set(classes.VOC):
+        return classes.VOC if has_masks or not used else tuple(name for name in classes.VOC if name in used)
+    return tuple(sorted(used))
 
 
-def _names_outside_split(folder: Path, ids: frozenset[str]) -> set[str]:
+def _names_outside_split(xml_paths: dict[str, Path], ids: frozenset[str]) -> set[str]:
     """Class names in annotations outside the split; files that cannot be parsed are skipped."""
     names: set[str] = set()
-    for path in folder.glob("*.xml"):
-        if path.stem not in ids:
+    for name, path in xml_paths.items():
+        if name not in ids:
             with suppress(DataError):
                 names |= {name for name, _ in parse_annotation(path)}
     return names
 
 
 def _label(
-    annotations: list[NamedAnnotations],
+    annotations: Sequence[NamedAnnotations],
     names: tuple[str, ...],
     ids: tuple[str, ...],
     errors: dict[int, DataError],
@@ -232,7 +381,7 @@ def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Pa
     """Name without suffix -> files, from one listing: faster than a query for each file."""
     files: dict[str, list[Path]] = {}
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.suffix.lower() in suffixes:
+        if is_visible(path, suffixes):
             files.setdefault(path.stem, []).append(path)
     return files
 
