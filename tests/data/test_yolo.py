@@ -96,7 +96,10 @@ def test_broken_lines_are_errors_of_their_sample(line: str, message: str, root: 
         ("a: [", "expected a YAML file"),
         ("text", "got a str"),
         ("train: images/train", "expected `names`"),
-        ("train: images/train\nnames: {1: a, 2: b}", "names numbered 0, 1, 2"),
+        ("train: images/train\nnames: {a: b}", "names numbered 0, 1, 2"),
+        ("train: images/train\nnames: {-1: b}", "names numbered 0, 1, 2"),
+        ("train: images/train\nnames: [a]\nnc: 2", "expected 2 names as nc states, got 1"),
+        ("train: images/train\nnames: [a]\nkpt_shape: 17", "expected kpt_shape as"),
         ("val: images/train\nnames: [a]", "there is no split 'train'; splits here: val; write yolo:"),
         ("train: nowhere\nnames: [a]", "nowhere: expected a folder or list"),
         ("train: labels/train\nnames: [a]", "expected images in split 'train'"),
@@ -107,3 +110,85 @@ def test_broken_data_yaml_is_refused(yaml: str, message: str, root: Path) -> Non
     (root / "data.yaml").write_text(yaml)
     with pytest.raises(DataError, match=message):
         open_yolo(root, "train", title="t")
+
+
+@pytest.mark.parametrize(
+    ("train", "base"),
+    [
+        ("/content/Shapes-1/images/train", ""),
+        ("C:\\\\data\\\\shapes\\\\images\\\\train", ""),
+        ("../images/train", "/content/elsewhere"),
+        ("shapes/images/train", ""),
+    ],
+)
+def test_paths_of_another_machine_are_found_by_their_end(train: str, base: str, root: Path) -> None:
+    (root / "data.yaml").write_text(f'path: "{base}"\ntrain: "{train}"\nnames: [cross, ell, square]\n')
+    assert len(open_yolo(root, "train", title="t")) == 4
+
+
+def test_the_yaml_file_may_have_another_name(root: Path) -> None:
+    (root / "data.yaml").rename(root / "shapes.yml")
+    (root / "notes.yaml").write_text("a: 1")
+    assert len(open_yolo(root, "train", title="t")) == 4
+    (root / "more.yaml").write_text("names: [a]")
+    with pytest.raises(
+        DataError, match=r"expected one YAML file with `names`, got more\.yaml, shapes\.yml; write yolo:"
+    ):
+        open_yolo(root, "train", title="t")
+
+
+def test_class_numbers_may_have_gaps(root: Path) -> None:
+    (root / "data.yaml").write_text("train: images/train\nnames: {7: ell, 2: cross, 90: square}\n")
+    for path in (root / "labels" / "train").iterdir():
+        lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{(2, 7, 90)[int(number)]} {rest}\n" for number, rest in lines))
+    dataset = open_yolo(root, "train", title="t")
+    assert dataset.class_names == synthetic_data.NAMES
+    assert dataset[0].labels.tolist() == synthetic_data.draw(4)[0].labels.tolist()
+    (root / "labels" / "train" / "toy_0000.txt").write_text("3 0.5 0.5 0.1 0.1")
+    with pytest.raises(UnknownClassError, match=r"expected a class of \[2, 7, 90\]"):
+        open_yolo(root, "train", title="t")[0]
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (4, 3), (17, 3), (1, 2)])
+def test_keypoints_are_left_out(shape: tuple[int, int], root: Path) -> None:
+    (root / "data.yaml").write_text(f"train: images/train\nkpt_shape: {list(shape)}\nnames: [cross, ell, square]\n")
+    points = " ".join(["0.3"] * (shape[0] * shape[1]))
+    for path in (root / "labels" / "train").iterdir():
+        path.write_text(f"1 0.5 0.5 0.2 0.4 {points}\n")
+    sample = open_yolo(root, "train", title="t")[0]
+    np.testing.assert_allclose(sample.boxes, [[48, 28.8, 72, 67.2]], rtol=1e-5)
+    assert sample.mask is None
+    (root / "labels" / "train" / "toy_0000.txt").write_text("1 0.5 0.5 0.2 0.4")
+    with pytest.raises(DataError, match="numbers of keypoints, as kpt_shape states, got 5 numbers"):
+        open_yolo(root, "train", title="t")[0]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "split"),
+    [
+        ("images", "labels", None),
+        ("images/train", "labels/train", "train"),
+        ("train/images", "train/labels", "train"),
+        ("valid/images", "valid/labels", "val"),
+        ("imgs", "Labels", None),
+        (".", ".", None),
+        ("images", "images", None),
+    ],
+)
+def test_folders_without_a_yaml_file(images: str, labels: str, split: str | None, root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    for source, folder in ((root / "images" / "train", images), (root / "labels" / "train", labels)):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+        for path in sorted(source.iterdir()):
+            path.rename(target / folder / path.name)
+    (target / "classes.txt").write_text("cross\nell\nsquare\n")
+    dataset = open_yolo(target, split, title="t")
+    assert [len(dataset[k].labels) for k in range(4)] == [len(d.labels) for d in synthetic_data.draw(4)]
+    with pytest.raises(DataError, match="there is no split 'test'; splits here:"):
+        open_yolo(target, "test", title="t")
+
+
+def test_hidden_files_are_no_images(root: Path) -> None:
+    (root / "images" / "train" / "._toy_0000.png").write_bytes(b"macOS")
+    assert len(open_yolo(root, "train", title="t")) == 4

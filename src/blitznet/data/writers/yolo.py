@@ -20,7 +20,8 @@ class YoloWriter:
         self.path = root / "data.yaml"
         self.content: dict[str, Any] = read_yaml(self.path) if self.path.is_file() else {}
         if self.content:
-            require_same_classes(self.path, yaml_names(self.content.get("names"), self.path), class_names)
+            existing = tuple(yaml_names(self.content.get("names"), self.path).values())
+            require_same_classes(self.path, existing, class_names)
 
     def unsupported(self, sample: Sample) -> Iterator[str]:
         """Everything but boxes and outlines of one polygon."""
