@@ -18,7 +18,7 @@ from support import synthetic_data
 
 SIZE, MAP = (120, 150), (30, 40)
 HEIGHT, WIDTH = 96, 128
-RANDOM_POLICIES: tuple[PolicyName, ...] = ("ssd", "blitznet", "light", "strong")
+RANDOM_POLICIES: tuple[PolicyName, ...] = ("ssd", "blitznet", "light", "strong", "lsj")
 
 
 def smooth_image() -> RGBArray:

@@ -13,6 +13,7 @@ from blitznet.data.crop import (
     full_window,
     iou_crop,
     resample_class_map,
+    scale_jitter,
     transform_boxes,
     visible_span,
     zoom_out,
@@ -71,6 +72,18 @@ def test_zoom_out_contains_the_whole_image(ratio: float, seed: int) -> None:
     assert window.y1 <= 1e-9
     assert window.x2 >= 300 - 1e-9
     assert window.y2 >= 200 - 1e-9
+
+
+@given(st.floats(0.1, 2.0), st.integers(0, 10**6))
+def test_scale_jitter_contains_the_image_or_is_inside_it(scale: float, seed: int) -> None:
+    window = scale_jitter(IMAGE, scale, np.random.default_rng(seed))
+    assert window.width * scale == pytest.approx(IMAGE[1])
+    assert window.height * scale == pytest.approx(IMAGE[0])
+    sign = 1 if scale <= 1 else -1
+    assert sign * window.x1 <= 1e-6
+    assert sign * window.y1 <= 1e-6
+    assert sign * (window.x2 - IMAGE[1]) >= -1e-6
+    assert sign * (window.y2 - IMAGE[0]) >= -1e-6
 
 
 @pytest.mark.parametrize("crop", [iou_crop, coverage_crop])

@@ -1,6 +1,7 @@
 """The cache changes no pixel, keeps its limit, and is shared by processes."""
 
 import multiprocessing
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_a_full_disk_only_turns_storing_off(images: list[Path], monkeypatch: pyt
     def no_space(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(image_cache.os, "posix_fallocate", no_space)
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
     cache = ImageCache("ram", 1, 4 * MB, Path())
     source = CachedImage(str(images[0]), cache, 0)
     assert read_pixels(source, (300, 300), None) == read_pixels(source, (300, 300), None)

@@ -22,6 +22,7 @@ from blitznet.data.crop import (
     full_window,
     iou_crop,
     resample_class_map,
+    scale_jitter,
     transform_boxes,
     visible_span,
     zoom_out,
@@ -45,6 +46,8 @@ class Policy:
     """side lengths of the largest canvas, as a multiple of the image's"""
     min_zoom: float = 1.0
     """side lengths of the smallest canvas, as a multiple of the image's"""
+    scale_jitter: tuple[float, float] | None = None
+    """smallest and largest side lengths of the image, as multiples of the canvas's; in place of zoom-out"""
     crop: Literal["ssd", "blitznet", "none"] = "none"
     """ssd: `iou_crop`; blitznet: `coverage_crop`"""
     min_crop: float = 0.3
@@ -63,15 +66,18 @@ LIGHT = Policy(color="ssd", zoom_out=0.3, max_zoom=2.0, crop="ssd", min_crop=0.5
 """mild augmentation, for short training of a small network"""
 STRONG = Policy(color="ssd", zoom_out=0.4, max_zoom=3.0, crop="ssd", min_crop=0.3, flip=0.5)
 """augmentation between LIGHT and SSD, for long training of a small network"""
+LSJ = Policy(color="ssd", scale_jitter=(0.1, 2.0), flip=0.5)
+"""large-scale jitter (Ghiasi et al., Simple copy-paste, 2021), with SSD's colors"""
 PLAIN = Policy()
 """no augmentation: resize only"""
 
-PolicyName = Literal["ssd", "blitznet", "light", "strong", "plain"]
+PolicyName = Literal["ssd", "blitznet", "light", "strong", "lsj", "plain"]
 POLICIES: dict[PolicyName, Policy] = {
     "ssd": SSD,
     "blitznet": BLITZNET,
     "light": LIGHT,
     "strong": STRONG,
+    "lsj": LSJ,
     "plain": PLAIN,
 }
 """policies by their names in `--policy`"""
@@ -109,11 +115,11 @@ def augment(
     boxes, indices = transform_boxes(window, sample.boxes, sample.crowd, min_size=min_size)
     return TrainSample(
         id=sample.id,
-        image=_warp_image(sample.image, window, image_size, size, steps, policy.fill),
+        image=warp_image(sample.image, window, image_size, size, steps, policy.fill),
         boxes=boxes,
         labels=sample.labels[indices],
         crowd=sample.crowd[indices],
-        class_map=_warp_class_map(sample, window, image_size, map_size),
+        class_map=warp_class_map(sample, window, image_size, map_size),
         annotated_box_classes=sample.annotated_box_classes,
         annotated_mask_classes=sample.annotated_mask_classes,
         soft_labels=warp_soft_labels(sample, window, image_size, soft_size or map_size),
@@ -123,7 +129,9 @@ def augment(
 def draw_window(size: tuple[int, int], boxes: Boxes, rng: np.random.Generator, policy: Policy) -> CropWindow:
     """Draw the crop window of an image of `size` (H, W) with objects `boxes` (M, 4) in pixels."""
     window = full_window(size)
-    if rng.random() < policy.zoom_out:
+    if policy.scale_jitter is not None:
+        window = scale_jitter(size, rng.uniform(*policy.scale_jitter), rng)
+    elif rng.random() < policy.zoom_out:
         window = zoom_out(size, rng.uniform(policy.min_zoom, policy.max_zoom), rng)
     if policy.crop == "ssd":
         window = iou_crop(window, boxes, rng, min_scale=policy.min_crop)
@@ -132,7 +140,7 @@ def draw_window(size: tuple[int, int], boxes: Boxes, rng: np.random.Generator, p
     return window.flip() if rng.random() < policy.flip else window
 
 
-def _warp_image(
+def warp_image(
     source: ImageSource,
     window: CropWindow,
     image_size: tuple[int, int],
@@ -150,7 +158,7 @@ def _warp_image(
     return np.array(canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if window.flipped else canvas)
 
 
-def _warp_class_map(
+def warp_class_map(
     sample: Sample, window: CropWindow, image_size: tuple[int, int], map_size: tuple[int, int]
 ) -> ClassMap:
     """(mh, mw): background around a zoomed-out image, as in the original implementation; all ignored without a mask.

@@ -20,6 +20,9 @@ IOU_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 COVERAGE_THRESHOLDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """thresholds of the original implementation"""
 
+Region = tuple[int, int, int, int]
+"""x1 y1 x2 y2 of a part of a canvas, whole pixels"""
+
 _ROUNDING = 1e-6
 """pixels; rounding error of a window that ends at the image's edge"""
 
@@ -59,6 +62,19 @@ class CropWindow:
             y2=self.y1 + y2 * self.height,
         )
 
+    def embed(self, region: Region, size: tuple[int, int]) -> "CropWindow":
+        """The window of a whole canvas in whose `region` this window is.
+
+        Args:
+            region: x1 y1 x2 y2 in pixels of the canvas.
+            size: (h, w) of the canvas.
+        """
+        left, top, right, bottom = region
+        step_x, step_y = self.width / (right - left), self.height / (bottom - top)  # pixels of the image per pixel
+        x1 = self.x1 - step_x * (size[1] - right if self.flipped else left)
+        y1 = self.y1 - step_y * top
+        return replace(self, x1=x1, y1=y1, x2=x1 + step_x * size[1], y2=y1 + step_y * size[0])
+
     def normalize_boxes(self, boxes: Boxes) -> Boxes:
         """Convert boxes (M, 4) from pixels of the image to fractions of the window; not clipped."""
         origin = np.array([self.x1, self.y1] * 2)
@@ -78,6 +94,18 @@ def zoom_out(size: tuple[int, int], ratio: float, rng: np.random.Generator) -> C
     height, width = size
     left, top = rng.random(2) * (ratio - 1)
     return CropWindow(-left * width, -top * height, (ratio - left) * width, (ratio - top) * height)
+
+
+def scale_jitter(size: tuple[int, int], scale: float, rng: np.random.Generator) -> CropWindow:
+    """A window in which the image of `size` (H, W) has `scale` times the window's side lengths.
+
+    The image is at a random position inside a larger window, or the window at one inside a larger image.
+    Source: Ghiasi et al., Simple copy-paste, 2021 (large-scale jitter).
+    """
+    height, width = size[0] / scale, size[1] / scale
+    x, y = rng.random(2)
+    left, top = x * (size[1] - width), y * (size[0] - height)
+    return CropWindow(left, top, left + width, top + height)
 
 
 def iou_crop(canvas: CropWindow, boxes: Boxes, rng: np.random.Generator, *, min_scale: float = 0.3) -> CropWindow:

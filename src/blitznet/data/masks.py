@@ -142,6 +142,29 @@ class RasterizedMask:
                 np.copyto(canvas[region], self._mapped(item.value), where=pixels)
         return canvas
 
+    def find_object(self, box: Floats, value: int) -> int | None:
+        """Number of the object with an outline that has this box (4,) and this value in the class map; None without."""
+        for number, item in enumerate(self.objects):
+            has_outline = bool(item.polygons) or item.runs is not None
+            if (
+                has_outline
+                and np.array_equal(np.asarray(item.box, np.float32), box)
+                and self._mapped(item.value) == value
+            ):
+                return number
+        return None
+
+    def visible_pixels(self, number: int) -> NDArray[np.bool_]:
+        """(H, W) the pixels of one object that no later object covers.
+
+        Raises:
+            DataError: An outline is broken.
+        """
+        later = replace(self, objects=self.objects[number:], table=None)
+        values = [1, *(2 for _ in later.objects[1:])]
+        drawn = replace(later, objects=tuple(replace(o, value=v) for o, v in zip(later.objects, values, strict=True)))
+        return np.asarray(drawn.read() == 1, np.bool_)
+
     def _mapped(self, value: int) -> np.uint8:
         if self.table is not None:
             return np.uint8(self.table[value])
