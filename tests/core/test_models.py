@@ -60,8 +60,7 @@ def test_ssd_lite_differs_in_the_upscale_stream_only() -> None:
 
 def test_the_default_has_the_anchors_of_ssdlite() -> None:
     spec = get_spec(DEFAULT)
-    assert spec.network.family == "lite"
-    assert (spec.network.ssd_head, spec.network.ssd_box_head, spec.network.detection_prior) == (True, True, True)
+    assert (spec.network.family, spec.network.segmentation_stride) == ("lite-fpn", 8)
     # SSDLite: ssd_anchor_generator with min_scale 0.2, max_scale 0.95 on six maps; the finest map is BlitzNet's
     min_scales = [low for low, _ in scales(spec.anchors)]
     np.testing.assert_allclose(min_scales, [0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])

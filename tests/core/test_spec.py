@@ -75,8 +75,18 @@ def test_from_json_inverts_to_json(name: str) -> None:
 
 def test_from_json_reads_version_1() -> None:
     spec = Spec.from_json(json.dumps(V1))
+    plain = get_spec("blitznet300-lite-plain")
     assert spec == replace(
         get_spec("blitznet416-lite"),
+        network=replace(
+            plain.network,
+            extra_levels=4,
+            lateral_channels=128,
+            ssd_head=True,
+            ssd_box_head=True,
+            detection_prior=True,
+            image_prior_weight=3.0,
+        ),
         postprocess=PostprocessConfig(score_threshold=0.02),
         score_calibration=PlattScaling(temperature=0.5554, bias=0.0584),
         segmentation_temperature=1.297,
@@ -187,3 +197,17 @@ def test_read_spec_names_the_file_in_errors(text: str | None, message: str) -> N
     with pytest.raises(ModelError) as raised:
         read_spec(text, source="a.onnx")
     assert str(raised.value) == message
+
+
+def test_classes_of_each_task() -> None:
+    assert SPEC.predicts("detection") == SPEC.predicts("segmentation") == (True,) * 20
+    assert "detection_classes" not in json.loads(SPEC.to_json()), "files without restrictions stay as they were"
+    spec = replace(SPEC, detection_classes=("bird", "cat"))
+    assert Spec.from_json(spec.to_json()) == spec
+    names = [name for name, flag in zip(spec.classes, spec.predicts("detection"), strict=True) if flag]
+    assert names == ["bird", "cat"]
+    assert all(spec.predicts("segmentation"))
+    assert not any(replace(SPEC, tasks=("segmentation",)).predicts("detection"))
+    for names in (("cat", "bird"), ("unicorn",), ("cat", "cat"), ()):
+        with pytest.raises(ModelError, match="expected segmentation_classes as some of the classes in their order"):
+            replace(SPEC, segmentation_classes=tuple(names))

@@ -11,14 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.errors import ModelError
-from blitznet.core.models import blitznet300_lite, blitznet300_lite_plain, ssd300_lite
+from blitznet.core.models import ssd300_lite
 from blitznet.core.spec import ALL_TASKS, Fusion, Spec, Task
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.heads import as_convolutions, flatten_predictions
 from blitznet.nets.lite import LiteDetectionHead, LiteDetectionPrior, LiteSegmentationHead
 from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.resize import resize
-from support.small_networks import lite_spec, num_parameters
+from support.small_networks import lite_spec, lite_spec_with_additions, num_parameters
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_upscale_stream_has_six_maps(net: BlitzNet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "parameters", "multiply_adds"), [(blitznet300_lite_plain(), 3.41, 803), (blitznet300_lite(), 4.05, 899)]
+    ("spec", "parameters", "multiply_adds"), [(lite_spec(), 3.41, 803), (lite_spec_with_additions(), 4.05, 899)]
 )
 def test_parameters_and_multiply_adds(spec: Spec, parameters: float, multiply_adds: float) -> None:
     net = build(spec).eval()

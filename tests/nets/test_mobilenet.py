@@ -1,10 +1,13 @@
-"""MobileNetV2: its shapes and its padding."""
+"""MobileNetV2: its shapes, its padding, and its layers in training."""
+
+from copy import deepcopy
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
-from blitznet.nets.mobilenet import LiteDownscale, MobileNetV2, SameConv
+from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, SameConv, depthwise, linear
 
 
 def slow_same_convolution(x: torch.Tensor, kernel: torch.Tensor, stride: int) -> torch.Tensor:
@@ -56,3 +59,65 @@ def test_maps_have_the_documented_sizes(size: tuple[int, int], map_sizes: list[t
 def test_parameters_are_those_of_torchvision() -> None:
     encoder = MobileNetV2()
     assert sum(p.numel() for p in encoder.parameters()) == 2_223_872  # torchvision's without its classifier
+
+
+def frozen(layer: LiteConv) -> LiteConv:
+    """The layer in training mode with a frozen batch norm that has statistics."""
+    torch.manual_seed(1)
+    for value in (layer.norm.running_mean, layer.norm.weight.data, layer.norm.bias.data):
+        assert value is not None
+        nn.init.normal_(value)
+    assert layer.norm.running_var is not None
+    nn.init.uniform_(layer.norm.running_var, 0.2, 3.0)
+    layer.train().norm.eval()
+    return layer
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [LiteConv(6, 8, 3, stride=2), LiteConv(6, 8), linear(6, 4), depthwise(6), depthwise(6, 5, 2)],
+    ids=["3x3", "1x1", "linear", "depthwise", "strided 5x5"],
+)
+def test_a_folded_batch_norm_computes_the_same(layer: LiteConv) -> None:
+    layer = frozen(layer)
+    reference = deepcopy(layer)
+    x = torch.randn(2, 6, 9, 12, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    out: Tensor = layer(x)
+    expected: Tensor = reference.activation(reference.norm(reference.conv(y)))
+    torch.testing.assert_close(out, expected)
+    weights = torch.randn_like(out)
+    (out * weights).sum().backward()  # type: ignore[no-untyped-call]
+    (expected * weights).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(x.grad, y.grad)
+    for (name, parameter), other in zip(layer.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_folding_keeps_the_running_statistics() -> None:
+    layer = frozen(LiteConv(6, 8))
+    before = {name: value.clone() for name, value in layer.norm.state_dict().items()}
+    layer(torch.randn(2, 6, 4, 4))
+    assert all(torch.equal(value, before[name]) for name, value in layer.norm.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("conv", "expected"),
+    [
+        (SameConv(4, 4, 3, 2, groups=4), torch.float32),
+        (SameConv(4, 4, 5, 1, groups=4), torch.float32),
+        (SameConv(4, 4, 3, 1, groups=4), torch.bfloat16),
+        (SameConv(4, 4, 3, 2), torch.bfloat16),
+    ],
+    ids=["strided depthwise", "depthwise 5x5", "depthwise", "strided"],
+)
+def test_convolutions_that_are_slow_in_bfloat16_train_in_float32(conv: SameConv, expected: torch.dtype) -> None:
+    x = torch.rand(1, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        out: Tensor = conv.train()(x)
+        assert out.dtype == expected
+        assert conv.eval()(x).dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), conv(x), rtol=0.02, atol=0.02)
+    out.float().sum().backward()  # type: ignore[no-untyped-call]
+    assert conv.weight.grad is not None
+    assert conv.weight.grad.dtype == torch.float32

@@ -9,26 +9,28 @@ from blitznet.core.anchors import feature_map_sizes
 from blitznet.core.errors import ModelError
 from blitznet.core.models import get_spec
 from blitznet.nets.blitznet import build
-from blitznet.nets.heads import flatten_predictions
-from blitznet.nets.pretrained_encoder import load_pretrained_encoder
-from blitznet.nets.ssdlite_heads import load_ssdlite_heads
+from blitznet.nets.ssdlite_heads import init_from_ssdlite
 from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
-from support.small_networks import lite_spec
+from support.small_networks import fpn_spec, lite_spec
 from support.ssdlite_original import synthetic_image
 
-SPEC = lite_spec(ssd_head=True)
+SPEC = fpn_spec()
 
 
-def test_logits_are_those_of_the_pretrained_head() -> None:
+@pytest.mark.parametrize("size", [(300, 300), (416, 416), (600, 520)])
+def test_logits_are_those_of_a_network_initialized_from_ssdlite(size: tuple[int, int]) -> None:
     net = build(SPEC).eval()
-    load_pretrained_encoder(net)
-    load_ssdlite_heads(net, SPEC)
-    assert net.ssd_head is not None
+    init_from_ssdlite(net, SPEC)
+    images = torch.rand(2, 3, *size) * 2 - 1
     with torch.inference_mode():
-        down = net.downscale(net.encoder(synthetic_image()))
-        logits = flatten_predictions(net.ssd_head(down, net.upscale(down))[1], SPEC.num_channels)[0]
-    height, width = feature_map_sizes(SPEC.anchors, SPEC.size)[0]
-    torch.testing.assert_close(SSDLiteTeacher(SPEC)(synthetic_image())[0], logits[height * width * 6 :])
+        logits = net(images).logits
+    height, width = feature_map_sizes(SPEC.anchors, size)[0]
+    torch.testing.assert_close(SSDLiteTeacher(SPEC)(images), logits[:, height * width * 6 :])
+
+
+def test_a_student_of_the_older_family_has_the_same_teacher() -> None:
+    older = fpn_spec(family="lite", ssd_head=True, segmentation_stride=4)
+    torch.testing.assert_close(SSDLiteTeacher(older)(synthetic_image()), SSDLiteTeacher(SPEC)(synthetic_image()))
 
 
 def test_classes_that_coco_lacks_have_no_logits() -> None:
@@ -40,7 +42,7 @@ def test_classes_that_coco_lacks_have_no_logits() -> None:
 
 
 def test_the_teacher_is_not_trained() -> None:
-    teacher = SSDLiteTeacher(lite_spec())
+    teacher = SSDLiteTeacher(SPEC)
     assert not any(p.requires_grad for p in teacher.parameters())
     assert not teacher.training
     assert not teacher(synthetic_image().requires_grad_()).requires_grad
@@ -49,5 +51,6 @@ def test_the_teacher_is_not_trained() -> None:
 def test_specs_without_a_class_or_map_of_ssdlite_are_rejected() -> None:
     with pytest.raises(ModelError, match="expected classes that COCO has, to distill SSDLite, got none"):
         SSDLiteTeacher(replace(SPEC, classes=("unicorn",)))
-    with pytest.raises(ModelError, match="expected a light network to distill SSDLite, got blitznet"):
-        SSDLiteTeacher(get_spec("blitznet300-s8"))
+    for spec in (get_spec("blitznet300-s8"), lite_spec()):
+        with pytest.raises(ModelError, match=f"^{spec.name}: expected the encoder .* and SSDLite's anchors, .*, got '"):
+            SSDLiteTeacher(spec)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from blitznet.core.models import blitznet300_lite_plain, blitznet300_s8
+from blitznet.core.models import SSDLITE_STRIDES, blitznet300_lite, blitznet300_lite_plain, blitznet300_s8
 from blitznet.core.spec import Network, Spec
 from blitznet.nets.blitznet import BlitzNet, build
 
@@ -24,6 +24,19 @@ def small_spec() -> Spec:
 def lite_spec(**changes: Any) -> Spec:
     """The spec of a light network without additions, with changes of its `Network`."""
     base = blitznet300_lite_plain()
+    return replace(base, network=replace(base.network, **changes))
+
+
+def lite_spec_with_additions(**changes: Any) -> Spec:
+    """The spec of the models of version 1: a light network with SSDLite's anchors and all additions but laterals."""
+    additions = {"extra_levels": 4, "ssd_head": True, "ssd_box_head": True, "detection_prior": True}
+    spec = lite_spec(**(additions | changes))
+    return replace(spec, anchors=replace(spec.anchors, strides=SSDLITE_STRIDES))
+
+
+def fpn_spec(**changes: Any) -> Spec:
+    """The spec of the light network on a feature pyramid, with changes of its `Network`."""
+    base = blitznet300_lite()
     return replace(base, network=replace(base.network, **changes))
 
 

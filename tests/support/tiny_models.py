@@ -21,14 +21,14 @@ class TinyEncoder(Encoder):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(convolution(3, 8, 3, 4), nn.BatchNorm2d(8))
-        self.stages = nn.ModuleList(
+        self.levels = nn.ModuleList(
             nn.Sequential(convolution(8, out_channels, 3, 2), nn.BatchNorm2d(out_channels))
             for out_channels in self.out_channels[1:]
         )
 
     def forward(self, images: Tensor) -> Maps:
         maps = [self.stem(images).relu()]
-        for stage in self.stages:
+        for stage in self.levels:
             maps.append(stage(maps[-1]).relu())
         return tuple(maps)
 

@@ -11,9 +11,8 @@ from blitznet.core.classes import VOC
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import NORMALIZATIONS, get_spec
 from blitznet.nets.blitznet import build
-from blitznet.nets.lite import LiteSsdHead
 from blitznet.nets.model_files import save_model
-from blitznet.nets.ssdlite_heads import load_ssdlite_heads
+from blitznet.nets.ssdlite_heads import init_from_ssdlite
 from blitznet.train.config import TrainConfig
 from blitznet.train.initialize import derive_spec, make_network, provenance
 from support import tiny_models
@@ -38,36 +37,15 @@ def test_default_init_loads_the_pretrained_encoder() -> None:
     assert net.encoder.state_dict()["stem.norm.running_mean"].abs().sum() > 0
 
 
-def test_encoder_init_loads_the_ssdlite_heads_too() -> None:
-    net, spec = make_network(TrainConfig(init="encoder"), ())
-    fresh, _ = make_network(TrainConfig(init="random"), ())
-    assert isinstance(net.ssd_head, LiteSsdHead)
-    expected = build(spec)
-    load_ssdlite_heads(expected, spec)
-    assert isinstance(expected.ssd_head, LiteSsdHead)
-    for name, value in expected.ssd_head.state_dict().items():
-        torch.testing.assert_close(net.ssd_head.state_dict()[name], value)
-    assert net.detection is not None
-    assert fresh.detection is not None
-    torch.testing.assert_close(net.detection.state_dict(), fresh.detection.state_dict())
-
-
-def test_ssdlite_init_sets_the_detection_head_to_zero_except_on_the_finest_map() -> None:
-    net, _ = make_network(TrainConfig(init="ssdlite"), ())
-    assert net.detection is not None
-    outputs = {
-        name: value
-        for name, value in net.detection.state_dict().items()
-        if name.startswith(("logits.", "offsets.")) and name.split(".")[2] == "1"
-    }
-    nonzero = {name.split(".")[1] for name, value in outputs.items() if name.endswith("weight") and value.any()}
-    assert (nonzero, len(outputs)) == ({"0"}, 2 * 7 * 2)
-    encoder, _ = make_network(TrainConfig(init="encoder"), ())
-    assert isinstance(net.ssd_head, LiteSsdHead)
-    assert isinstance(encoder.ssd_head, LiteSsdHead)
-    for name, value in encoder.ssd_head.state_dict().items():
-        if "finest_logits" not in name:
-            torch.testing.assert_close(net.ssd_head.state_dict()[name], value)
+def test_ssdlite_init_loads_the_heads_too() -> None:
+    net, spec = make_network(TrainConfig(init="ssdlite"), ())
+    expected, _ = make_network(TrainConfig(init="encoder"), ())
+    encoder_only = {name: value.clone() for name, value in expected.state_dict().items()}
+    init_from_ssdlite(expected, spec)
+    state = net.state_dict()
+    torch.testing.assert_close(state, expected.state_dict(), rtol=0, atol=0)
+    changed = {name for name, value in state.items() if not torch.equal(value, encoder_only[name])}
+    assert {name.split(".")[0] for name in changed} == {"downscale", "detection"}
 
 
 @pytest.mark.parametrize("model", ["blitznet300-lite-plain", "tiny-lite"])

@@ -10,6 +10,7 @@ from blitznet.core.errors import UsageError
 from blitznet.core.models import get_spec
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.train.config import Optimizer, TrainConfig
+from blitznet.train.distributed import ProcessGroup
 from blitznet.train.optimizer import (
     freeze,
     frozen_modules,
@@ -19,7 +20,9 @@ from blitznet.train.optimizer import (
     set_learning_rate,
     state_tensors,
 )
+from blitznet.train.trainer import make_trainer
 from support import tiny_models
+from support.small_networks import fpn_spec
 
 
 def build_on_meta(name: str) -> BlitzNet:
@@ -74,8 +77,8 @@ def trained_modules(net: BlitzNet) -> set[str]:
         (TrainConfig(), set()),
         (TrainConfig(freeze=("encoder", "downscale")), {"encoder", "downscale"}),
         (
-            TrainConfig(train_only=("segmentation", "detection_prior")),
-            {"encoder", "downscale", "upscale", "detection", "ssd_head"},
+            TrainConfig(train_only=("segmentation", "upscale")),
+            {"encoder", "downscale", "detection"},
         ),
     ],
 )
@@ -115,11 +118,44 @@ def test_frozen_encoder_has_no_gradients() -> None:
 
 def test_more_modules_at_the_encoders_learning_rate() -> None:
     net = build_on_meta("blitznet300-lite")
-    assert net.ssd_head is not None
-    config = TrainConfig(encoder_lr_mult=0.25, encoder_lr_modules=("encoder", "downscale", "ssd_head"))
+    assert net.detection is not None
+    config = TrainConfig(encoder_lr_mult=0.25, encoder_lr_modules=("encoder", "downscale", "detection"))
     groups = make_optimizer(net, config).param_groups
     slow = {parameter for group in groups if group["lr_mult"] == 0.25 for parameter in group["params"]}
-    assert slow == {*net.encoder.parameters(), *net.downscale.parameters(), *net.ssd_head.parameters()}
+    assert slow == {*net.encoder.parameters(), *net.downscale.parameters(), *net.detection.parameters()}
+
+
+@pytest.mark.parametrize("stages", [0, 1, 3])
+def test_frozen_stages_stay_unchanged(stages: int) -> None:
+    """Weights and running statistics of the first stages of the encoder; all others change."""
+    torch.manual_seed(0)
+    spec, config = fpn_spec(channels=16), TrainConfig(frozen_stages=stages, optimizer="adamw", lr=0.1)
+    net = build(spec)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    trainer = make_trainer(net, spec, config, ProcessGroup(0, 1, torch.device("cpu")))
+    outputs = trainer.model(torch.rand(2, 3, 96, 64))
+    (outputs.logits.square().mean() + outputs.segmentation_logits.square().mean()).backward()
+    trainer.optimizer.step()
+    frozen = _pointers(net, stages)
+    names = {name for name, value in net.state_dict().items() if value.data_ptr() in frozen}
+    unchanged = {name for name, value in net.state_dict().items() if torch.equal(value, before[name])}
+    assert len(frozen) == len(names)
+    assert {name for name in unchanged if name.startswith("encoder.")} == names
+    assert all((p.grad is None) == (name in names) for name, p in net.encoder.named_parameters(prefix="encoder"))
+
+
+def _pointers(net: BlitzNet, stages: int) -> set[int]:
+    """Addresses of the weights and statistics of the first stages."""
+    modules = [module for stage in net.encoder.stages()[:stages] for module in stage]
+    return {value.data_ptr() for module in modules for value in module.state_dict().values()}
+
+
+def test_too_many_frozen_stages_are_refused() -> None:
+    net = build_on_meta("blitznet300-lite")
+    with pytest.raises(UsageError, match=r"^--frozen-stages: expected at most 4, got 5$"):
+        freeze(net, TrainConfig(frozen_stages=5))
+    with pytest.raises(UsageError, match=r"^--frozen-stages: expected 0 or more, got -1$"):
+        TrainConfig(frozen_stages=-1)
 
 
 @pytest.mark.parametrize("kind", get_args(Optimizer))

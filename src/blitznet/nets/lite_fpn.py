@@ -29,7 +29,7 @@ def lite_fpn(spec: Spec) -> NetworkParts:
     """The parts of the network, randomly initialized.
 
     Raises:
-        ModelError: The encoder is unknown, or its maps do not have the strides of the spec.
+        ModelError: The encoder is unknown, or its maps or the class map do not have the strides of the spec.
     """
     network, count = spec.network, len(spec.anchors.strides)
     encoder = make_lite_encoder(network)
@@ -37,6 +37,11 @@ def lite_fpn(spec: Spec) -> NetworkParts:
     require_strides(spec, downscale.strides[-count - 1 : -1])
     if count < PYRAMID_LEVELS + 1:
         raise ModelError(f"{spec.name}: expected {PYRAMID_LEVELS + 1} or more anchor strides, got {count}")
+    if encoder.strides[-PYRAMID_LEVELS:] != spec.anchors.strides[:PYRAMID_LEVELS]:
+        raise ModelError(
+            f"{spec.name}: expected anchors that begin at the strides {encoder.strides[-PYRAMID_LEVELS:]} of "
+            f"{network.encoder}, got {spec.anchors.strides}"
+        )
     if network.segmentation_stride != spec.anchors.strides[0]:
         raise ModelError(
             f"{spec.name}: expected a segmentation_stride of {spec.anchors.strides[0]}, the finest anchors', "

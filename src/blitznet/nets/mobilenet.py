@@ -75,11 +75,16 @@ class LiteConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D', h', w')."""
         out: Tensor
-        if self.training and not self.norm.training:
+        if self.training and (not self.norm.training or self._has_one_cell(x)):
             out = self.activation(self.conv.convolve(x, *self._folded()))
         else:
             out = self.activation(self.norm(self.conv(x)))
         return out
+
+    def _has_one_cell(self, x: Tensor) -> bool:
+        """Whether the output for maps (B, D, h, w) has one cell, which has no variance."""
+        stride: int = self.conv.stride[0]
+        return len(x) == 1 and max(x.shape[2:]) <= stride
 
     def _folded(self) -> tuple[Tensor, Tensor]:
         """Kernel and bias with the frozen batch norm inside: one pass over the map less, forward and backward."""

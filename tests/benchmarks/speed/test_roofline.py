@@ -46,7 +46,7 @@ def test_multiply_adds_are_those_of_the_convolutions() -> None:
 
 def test_multiply_adds_of_the_light_networks() -> None:
     assert multiply_adds(blitznet300_lite_plain()) / 1e9 == pytest.approx(0.80, abs=0.005)
-    assert multiply_adds(blitznet300_lite()) / 1e9 == pytest.approx(0.90, abs=0.005)
+    assert multiply_adds(blitznet300_lite()) / 1e9 == pytest.approx(0.93, abs=0.005)
 
 
 def test_peaks_and_networks_run_interleaved(tmp_path: Path) -> None:
