@@ -208,6 +208,6 @@ def test_classes_of_each_task() -> None:
     assert names == ["bird", "cat"]
     assert all(spec.predicts("segmentation"))
     assert not any(replace(SPEC, tasks=("segmentation",)).predicts("detection"))
-    for names in (("cat", "bird"), ("unicorn",), ("cat", "cat"), ()):
+    for wrong in (("cat", "bird"), ("unicorn",), ("cat", "cat"), ()):
         with pytest.raises(ModelError, match="expected segmentation_classes as some of the classes in their order"):
-            replace(SPEC, segmentation_classes=tuple(names))
+            replace(SPEC, segmentation_classes=wrong)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from blitznet.core.errors import ModelError
 from blitznet.core.models import get_spec
 from blitznet.core.spec import ALL_TASKS, Fusion, Spec, Task
 from blitznet.nets.blitznet import build
-from support.small_networks import num_parameters, on_meta, small_spec
+from blitznet.nets.model_files import load_model, save_model
+from support.small_networks import fpn_spec, lite_spec_with_additions, num_parameters, on_meta, small_spec
 
 PAPER = ["blitznet300-s8", "blitznet300-s4", "blitznet512-s8", "blitznet512-s4"]
 
@@ -146,3 +148,35 @@ def with_two_extra_levels(spec: Spec) -> Spec:
 def test_build_rejects_specs_that_do_not_fit(spec: Spec, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         on_meta(spec)
+
+
+@pytest.mark.parametrize("spec", [small_spec(), lite_spec_with_additions(), fpn_spec()], ids=["paper", "lite", "fpn"])
+def test_masked_classes_have_no_probability_in_any_family(spec: Spec, tmp_path: Path) -> None:
+    first, second = spec.classes[:2]
+    spec = replace(spec, size=(64, 64), detection_classes=(first,), segmentation_classes=(second,))
+    torch.manual_seed(0)
+    save_model(tmp_path / "m.safetensors", build(spec), spec)  # the masks are no weights: the file rebuilds them
+    net = load_model(tmp_path / "m.safetensors")[0].eval()
+    with torch.no_grad():
+        outputs = net(torch.zeros(1, 3, 64, 64))
+    assert outputs.logits is not None
+    assert outputs.segmentation_logits is not None
+    boxes, pixels = outputs.logits.softmax(2).amax((0, 1)), outputs.segmentation_logits.softmax(1).amax((0, 2, 3))
+    assert boxes[[0, 1]].min() > 0
+    assert boxes[2:].max() == 0
+    assert pixels[[0, 2]].min() > 0
+    assert pixels[1] == 0
+
+
+def test_boxes_do_not_change_pixels_of_classes_without_boxes() -> None:
+    spec = replace(lite_spec_with_additions(), size=(64, 64))
+    torch.manual_seed(0)
+    net, masked = build(spec).eval(), build(replace(spec, detection_classes=spec.classes[:1])).eval()
+    masked.load_state_dict(net.state_dict())
+    net.detection_prior = None  # without it, the pixels depend on their own head only
+    with torch.no_grad():
+        plain, restricted = (n(torch.ones(1, 3, 64, 64)).segmentation_logits for n in (net, masked))
+    assert plain is not None
+    assert restricted is not None
+    assert torch.equal(plain[:, 2:], restricted[:, 2:])
+    assert not torch.equal(plain[:, 1], restricted[:, 1])

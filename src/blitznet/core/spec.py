@@ -126,6 +126,10 @@ class Spec:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """RGB standard deviation, a divisor after the mean is subtracted"""
     tasks: tuple[Task, ...] = ALL_TASKS
+    detection_classes: tuple[str, ...] | None = None
+    """classes that boxes are predicted of, in the order of `classes`; None for all of them"""
+    segmentation_classes: tuple[str, ...] | None = None
+    """classes that the class map contains, in the order of `classes`; None for all of them"""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     score_calibration: PlattScaling = field(default_factory=PlattScaling)
     """applied to box scores after the softmax"""
@@ -151,6 +155,11 @@ class Spec:
             raise ModelError(f"{self.name}: expected 1 to 254 classes, got {len(self.classes)}")
         if not self.tasks or set(self.tasks) - set(ALL_TASKS):
             raise ModelError(f"{self.name}: expected tasks from {list(ALL_TASKS)}, got {list(self.tasks)}")
+        for task, names in (("detection", self.detection_classes), ("segmentation", self.segmentation_classes)):
+            if names is not None and (not names or names != tuple(name for name in self.classes if name in names)):
+                raise ModelError(
+                    f"{self.name}: expected {task}_classes as some of the classes in their order, got {list(names)}"
+                )
         for temperature in (self.score_calibration.temperature, self.segmentation_temperature):
             if not 0 < temperature < math.inf:
                 raise ModelError(f"{self.name}: expected a temperature above 0, got {temperature}")
@@ -170,9 +179,15 @@ class Spec:
         """C: the classes and background."""
         return len(self.classes) + 1
 
+    def predicts(self, task: Task) -> tuple[bool, ...]:
+        """For each of the K classes, whether the head of a task predicts it; no class without the task."""
+        names = self.detection_classes if task == "detection" else self.segmentation_classes
+        return tuple(task in self.tasks and (names is None or name in names) for name in self.classes)
+
     def to_json(self) -> str:
-        """One line of JSON, keys sorted."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """One line of JSON, keys sorted; without `detection_classes` and `segmentation_classes` if they are None."""
+        fields = dataclasses.asdict(self)
+        return json.dumps({key: value for key, value in fields.items() if value is not None}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> "Spec":

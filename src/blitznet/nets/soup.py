@@ -60,7 +60,7 @@ def _normalize_weights(count: int, weights: Sequence[float]) -> list[float]:
 
 
 def _require_same_network(first: Spec, spec: Spec, *, first_path: Path, path: Path) -> None:
-    for name in ("classes", "tasks", "network", "anchors", "mean", "std"):
+    for name in ("classes", "tasks", "detection_classes", "segmentation_classes", "network", "anchors", "mean", "std"):
         if getattr(first, name) != getattr(spec, name):
             raise ModelError(f"{path}: expected the {name} of {first_path}, got others; average models of one network")
 

@@ -62,6 +62,11 @@ def spec_rows(spec: Spec, parameters: int | None) -> Iterator[tuple[str, str]]:
     outputs = {"detection": "object boxes", "segmentation": "a class map"}
     yield "outputs", " and ".join(outputs[task] for task in spec.tasks)
     yield "classes", f"{len(spec.classes)}: {', '.join(spec.classes)}"
+    for task in spec.tasks:
+        predicted = spec.predicts(task)
+        if not all(predicted):
+            names = [name for name, flag in zip(spec.classes, predicted, strict=True) if flag]
+            yield f"classes of {outputs[task].removeprefix('object ')}", f"{len(names)}: {', '.join(names)}"
     yield "input", f"uint8 RGB, {width} x {height} pixels (images are resized)"
     if "detection" in spec.tasks:
         cells = sum(rows * columns for rows, columns in feature_map_sizes(spec.anchors, spec.size))
