@@ -7,7 +7,8 @@ import pytest
 
 from blitznet.core.errors import DataError
 from blitznet.data.folder import open_folder
-from support import synthetic_data
+from blitznet.data.masks import UnknownValueError
+from support import exports, synthetic_data
 
 
 def test_without_background_value_0_is_the_first_class(tmp_path: Path) -> None:
@@ -92,3 +93,70 @@ def test_number_of_classes_is_limited(tmp_path: Path) -> None:
         (tmp_path / "classes.txt").write_text("\n".join(lines))
         with pytest.raises(DataError, match="expected 1 to 254 classes"):
             open_folder(tmp_path, None, title="t")
+
+
+def test_labelme_names_of_background_and_ignored_regions_are_no_classes(tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
+    (tmp_path / "classes.txt").write_text("__ignore__\n_background_\ncross\nell\nsquare\n")
+    dataset = open_folder(tmp_path, None, title="t")
+    assert dataset.class_names == synthetic_data.NAMES
+    assert dataset.background
+
+
+@pytest.mark.parametrize("ending", ["_mask", "-mask", "_label"])
+def test_masks_may_have_an_ending(ending: str, tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
+    for path in sorted((tmp_path / "masks").iterdir()):
+        path.rename(path.with_stem(path.stem + ending))
+    dataset = open_folder(tmp_path, None, title="t")
+    np.testing.assert_array_equal(dataset[0].class_map(), synthetic_data.draw(2)[0].class_map)
+
+
+def test_masks_of_other_names_are_refused(tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
+    for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
+        path.rename(path.with_stem(f"{number}"))
+    with pytest.raises(DataError, match="expected PNG masks with the names of the images, got none"):
+        open_folder(tmp_path, None, title="t")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Pixel Value, Class\n0, background\n2, x\n", "expected pixel values 0, 1, 2"),
+        ("value, name\n0, background\n", "2: expected a pixel value and a class name"),
+        ("Pixel Value, Class\n0, background, 7\n", "2: expected 2 values, got 3"),
+        ("Pixel Value, Class\n", "expected pixel values 0, 1, 2"),
+    ],
+)
+def test_broken_roboflow_classes_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    exports.write_roboflow_masks(tmp_path, synthetic_data.draw(2))
+    (tmp_path / "train" / "_classes.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_folder(tmp_path, "train", title="t")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("labelmap.txt", "cross:1,2::", r"labelmap\.txt:1: expected a color as three numbers, got '1,2'"),
+        ("labelmap.txt", "cross:1,2,300::", "expected a color of numbers 0 to 255"),
+        ("labelmap.txt", "cross:1,2,3::\nell:1,2,3::", "expected a color of its own"),
+        ("labelmap.txt", "background:0,0,0::", "expected 1 to 254 unique class names"),
+        ("class_dict.csv", "name,r,g,b\ncross,1,2", r"class_dict\.csv:2: expected a color"),
+    ],
+)
+def test_broken_color_tables_are_refused(name: str, text: str, message: str, tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_folder(tmp_path, None, title="t")
+
+
+def test_an_unknown_color_is_an_error_of_its_mask(tmp_path: Path) -> None:
+    exports.write_color_masks(tmp_path, synthetic_data.draw(2))
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nbackground,0,0,0\ncross,1,2,3\n")
+    mask = open_folder(tmp_path, None, title="t")[0].mask
+    assert mask is not None
+    with pytest.raises(UnknownValueError, match=r"expected the colors of the color table, got \("):
+        mask.read()

@@ -308,7 +308,7 @@ def listed_images(path: Path, finder: ImageFinder) -> dict[str, Path]:
 
 def _folder_images(root: Path, split: str | None) -> dict[str, Path]:
     """Id -> image file of a folder without a YAML file."""
-    available = folder_splits(root)
+    available = yolo_folder_splits(root)
     if split is None and not available:
         folder = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), root)
         return images_by_name(folder, IMAGE_SUFFIXES)
@@ -320,7 +320,7 @@ def _folder_images(root: Path, split: str | None) -> dict[str, Path]:
     return images_by_name(next(folder for folder in folders if folder.is_dir()), IMAGE_SUFFIXES)
 
 
-def folder_splits(root: Path) -> tuple[str, ...]:
+def yolo_folder_splits(root: Path) -> tuple[str, ...]:
     """Splits of a folder without a YAML file: folders such as images/train, or train."""
     folders = [path for path in (*root.glob("images/*"), *root.glob("*")) if path.is_dir() and is_split_name(path.name)]
     return tuple(dict.fromkeys(sorted(path.name for path in folders)))
