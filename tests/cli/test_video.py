@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from PIL import Image
 
 from blitznet.api import load
+from blitznet.cli import video
 from blitznet.cli.main import main
+from blitznet.core.errors import DataError
 from blitznet.video import reader
 from support.cli_datasets import write_model
 from support.videos import audio_packets, read_video, write_video
@@ -95,15 +98,91 @@ def test_dropped_audio_is_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_live_source_reports_drops_ages_and_reconnects(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reader, "_RECONNECT_DELAY", 0.01)
+    as_live_source(monkeypatch)
     write_video(Path("clip.mkv"), frames=6)
-    monkeypatch.setattr(reader, "VideoReader", partial(reader.VideoReader, live=True))
-    monkeypatch.setattr(reader, "open_video", lambda source, **_: reader.VideoReader("camera", source))
     assert run_video("clip.mkv", "--max-frames", "5", "--out", "out") == 0
     output = capsys.readouterr().out
     assert "frames dropped, age when written: median" in output
     assert "reconnects" in output
     assert len(read_video(Path("out/camera.mp4"))[0]) == 5
+
+
+def as_live_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open every source as a camera."""
+    monkeypatch.setattr(reader, "_RECONNECT_DELAY", 0.01)
+    monkeypatch.setattr(reader, "VideoReader", partial(reader.VideoReader, live=True))
+    monkeypatch.setattr(reader, "open_video", lambda source, **_: reader.VideoReader("camera", source))
+
+
+def test_a_recording_of_a_live_source_is_not_overwritten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_live_source(monkeypatch)
+    write_video(Path("clip.mkv"), frames=6)
+    for count in (5, 3):
+        assert run_video("clip.mkv", "--max-frames", str(count), "--out", "out") == 0
+    assert [len(read_json_lines(f"out/{name}.jsonl")) for name in ("camera", "camera-2")] == [5, 3]
+    assert [len(read_video(Path(f"out/{name}.mp4"))[0]) for name in ("camera", "camera-2")] == [5, 3]
+    assert "camera-2: 3 frames" in capsys.readouterr().out
+
+
+def test_lines_of_a_live_source_are_in_the_file_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_live_source(monkeypatch)
+    write_video(Path("clip.mkv"), frames=6)
+    counts = []
+    write_frame = video._write_frame
+
+    def count_lines(*args: Any, **options: Any) -> Any:
+        counts.append(len(read_json_lines("out/camera.jsonl")))
+        return write_frame(*args, **options)
+
+    monkeypatch.setattr(video, "_write_frame", count_lines)
+    assert run_video("clip.mkv", "--max-frames", "5", "--no-overlay", "--out", "out") == 0
+    assert counts == [0, 1, 2, 3, 4]
+
+
+def test_passwords_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ((), ("-v",)):
+        try:
+            run_video("rtsp://user:pa55word@127.0.0.1:9/stream", *words)
+        except DataError as error:
+            traceback.print_exception(error)
+    output = capsys.readouterr()
+    assert "rtsp://127.0.0.1:9/stream: cannot be opened as a video" in output.err
+    assert "pa55" not in output.out + output.err.replace('run_video("rtsp://user:pa55word@', "")
+
+
+def test_a_truncated_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    content = write_video(Path("a.mkv"), frames=60).read_bytes()
+    Path("clip.mkv").write_bytes(content[: len(content) // 2])
+    assert run_video("clip.mkv", "--no-overlay", "--out", "out") == 0
+    assert "clip: the file is truncated; it ended after " in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line() -> None:
+    write_video(Path("clip.mp4"), frames=400)
+    words = [
+        "video",
+        "clip.mp4",
+        "--model",
+        "small.onnx",
+        "--engine",
+        "onnxruntime",
+        "--out",
+        "out",
+        "--min-score",
+        "0",
+    ]
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "from blitznet.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
+    assert process.stderr.strip().splitlines()[-1].endswith("(File too large)")
+    assert len(process.stderr.strip().splitlines()) == 1
+    assert len(list(reader.open_video("out/clip.mp4").frames())) > 0
 
 
 def test_an_interrupted_run_leaves_playable_files() -> None:

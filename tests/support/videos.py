@@ -1,11 +1,17 @@
 """Videos for tests; the brightness of a frame is a function of its index."""
 
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
+
+from blitznet.core.arrays import RGBArray
+from blitznet.video.color import BT601, ColorTags
 
 STEP = 8
 """difference in brightness of consecutive frames"""
@@ -34,6 +40,43 @@ def write_video(
                 chunk.sample_rate, chunk.pts = 44100, start
                 container.mux(audio_stream.encode(chunk))
             container.mux(audio_stream.encode(None))
+    return path
+
+
+def write_frames(
+    path: Path,
+    images: Sequence[RGBArray],
+    *,
+    tags: ColorTags | None = None,
+    pixel_format: str = "yuv420p",
+    rotation: int = 0,
+    sample_aspect_ratio: Fraction = Fraction(1),
+) -> Path:
+    """Write images (H, W, 3) as a video with 10 frames per second and, if there are tags, these color tags."""
+    with av.open(f"file:{path}", "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "4"})
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        stream.sample_aspect_ratio = sample_aspect_ratio
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if tags is not None:
+            codec = stream.codec_context
+            codec.colorspace, codec.color_range = tags.matrix, tags.range
+            codec.color_primaries, codec.color_trc = tags.primaries, tags.transfer
+        for index, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if tags is not None:
+                frame = frame.reformat(
+                    format=pixel_format,
+                    dst_colorspace=Colorspace(5 if tags.matrix == BT601 else tags.matrix),
+                    src_color_range=ColorRange.JPEG,
+                    dst_color_range=ColorRange(tags.range),
+                )
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 

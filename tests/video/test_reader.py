@@ -17,7 +17,7 @@ from blitznet.core.errors import DataError, UsageError
 from blitznet.video import reader as video_reader
 from blitznet.video.frame import MediaPacket
 from blitznet.video.reader import VideoReader, open_video
-from support.videos import STEP, brightness, concatenate, write_video
+from support.videos import STEP, brightness, concatenate, write_frames, write_video
 
 
 def mean_level(image: "np.ndarray[Any, Any]") -> float:
@@ -56,34 +56,34 @@ def test_concatenated_videos_follow_each_other(audio: str | None, tmp_path: Path
             assert times[-1] - start == pytest.approx(7.4, abs=0.1)
 
 
-class _RotatedFrame:
-    """A frame with the rotation that a phone writes."""
-
-    def __init__(self, frame: av.VideoFrame, rotation: int) -> None:
-        self.rotation = rotation
-        self.to_ndarray = frame.to_ndarray
-
-
-def test_rotated_videos_are_upright() -> None:
+@pytest.mark.parametrize(
+    ("degrees", "bright"), [(90, np.s_[32:]), (-90, np.s_[:32]), (180, np.s_[:, 32:]), (0, np.s_[:, :32])]
+)
+def test_rotated_videos_are_upright_with_upright_pixels(degrees: int, bright: Any, tmp_path: Path) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
     image[:, :32] = 200
-    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    for degrees, bright in ((90, np.s_[32:]), (-90, np.s_[:32]), (180, np.s_[:, 32:]), (0, np.s_[:, :32])):
-        upright = video_reader._to_upright_rgb(cast(av.VideoFrame, _RotatedFrame(frame, degrees)))
-        assert upright.shape == ((64, 48, 3) if degrees in (90, -90) else (48, 64, 3))
-        assert upright[bright].mean() == 200
+    path = write_frames(tmp_path / "a.mp4", [image] * 3, rotation=degrees, sample_aspect_ratio=Fraction(4, 3))
+    with closing(open_video(str(path))) as video:
+        frame = next(video.frames())
+    is_turned = degrees in (90, -90)
+    assert frame.image.shape == ((64, 48, 3) if is_turned else (48, 64, 3))
+    assert frame.image[bright].mean() == pytest.approx(200, abs=6)
+    assert video.info.sample_aspect_ratio == (Fraction(3, 4) if is_turned else Fraction(4, 3))
 
 
-def test_an_image_sequence_has_the_fps_and_one_size(tmp_path: Path) -> None:
+def test_an_image_sequence_has_the_fps_and_counts_unreadable_images(tmp_path: Path) -> None:
     images = [tmp_path / f"{index}.png" for index in range(3)]
     for index, path in enumerate(images):
-        Image.fromarray(np.full((20, 30, 3), 50 * index, np.uint8)).save(path)
+        Image.fromarray(np.full((20, 30 + index, 3), 50 * index, np.uint8)).save(path)
     with closing(open_video("shots", fps=Fraction(5), images=images)) as video:
         assert (video.info.name, video.info.frame_count, video.info.time_base) == ("shots", 3, Fraction(1, 5))
         assert [(frame.seconds, frame.image[0, 0, 0]) for frame in video.frames()] == [(0, 0), (0.2, 50), (0.4, 100)]
-    Image.fromarray(np.zeros((20, 31, 3), np.uint8)).save(images[2])
-    with pytest.raises(DataError, match=r"2\.png: expected the size of the first image, 30x20, got 31x20"):
-        list(open_video("shots", images=images).frames())
+    images[1].write_bytes(b"broken")
+    video = open_video("shots", images=images)
+    assert [frame.index for frame in video.frames()] == [0, 2]
+    assert video.decode_errors == 1
+    with pytest.raises(DataError, match=r"1\.png: not an image"):
+        list(open_video("shots", images=[images[1]]).frames())
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,31 @@ def test_a_truncated_file_yields_its_frames(tmp_path: Path) -> None:
     with closing(open_video(str(truncated))) as video:
         frames = list(video.frames())
     assert 0 < len(frames) < 24
+    assert video.truncated_at == pytest.approx(frames[-1].seconds + 0.1)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+@pytest.mark.parametrize("audio", [None, "mp2"])
+def test_a_whole_file_is_not_called_truncated(suffix: str, audio: str | None, tmp_path: Path) -> None:
+    path = write_video(tmp_path / f"a.{suffix}", frames=24, audio=audio, gap=None if suffix == "avi" else 6)
+    with closing(open_video(str(path))) as video:
+        assert len(list(video.frames())) == 24
+        assert video.truncated_at is None
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "a:b:c.mkv", "50%03d.mp4", "http:x.mp4"])
+def test_names_with_colons(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "a.mkv", frames=3).rename(name)
+    with closing(open_video(name)) as video:
+        assert video.info.name == name[:-4]
+        assert len(list(video.frames())) == 3
+
+
+@pytest.mark.parametrize("path", ["x" * 300 + ".mp4", "a\0b.mp4"])
+def test_impossible_paths_are_errors(path: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot be opened|expected a video file"):
+        open_video(path)
 
 
 class _StalledContainer:
@@ -197,6 +222,7 @@ def test_a_file_at_an_address_yields_every_frame(tmp_path: Path) -> None:
 
 def test_a_stream_that_ends_is_opened_again_until_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_reader, "_RECONNECT_DELAY", 0.01)
+    monkeypatch.setattr(video_reader, "_MAX_RECONNECT_DELAY", 0.05)
     path = write_video(tmp_path / "live.mkv")
     with serve_folder(tmp_path) as address:
         video = VideoReader("live", f"{address}/live.mkv", live=True)
@@ -206,6 +232,6 @@ def test_a_stream_that_ends_is_opened_again_until_that_fails(tmp_path: Path, mon
         assert [frame.index for frame in frames] == list(range(30))
         assert all(a.pts <= b.pts for a, b in pairwise(frames))
         path.unlink()
-        with pytest.raises(DataError, match="cannot be opened again after 5 attempts"):
+        with pytest.raises(DataError, match="cannot be opened again after 9 attempts"):
             list(iterator)
         video.close()

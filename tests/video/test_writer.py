@@ -1,3 +1,4 @@
+import resource
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -131,3 +132,68 @@ def test_a_video_without_frames_is_deleted(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", INFO):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_late_start_becomes_zero_for_video_and_audio(tmp_path: Path) -> None:
+    source, copy = tmp_path / "late.ts", tmp_path / "copy.mp4"
+    part = write_video(tmp_path / "a.ts", audio="aac", frames=20)
+    with av.open(str(part)) as piece, av.open(str(source), "w", options={"output_ts_offset": "5000"}) as late:
+        streams = {stream.index: late.add_stream_from_template(stream) for stream in piece.streams}
+        for packet in piece.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                late.mux(packet)
+    with closing(open_video(str(source))) as video, VideoWriter(copy, video.info) as writer:
+        frames = list(video.frames())
+        assert frames[0].pts * video.info.time_base > 5000
+        for frame in frames:
+            writer.write(frame.image, frame.pts, frame.audio)
+        writer.write_audio(video.trailing_audio)
+    assert read_video(copy)[0] == pytest.approx([index / 10 for index in range(20)], abs=2e-3)
+    with av.open(str(copy)) as container:
+        assert container.duration is not None
+        assert container.duration / 1e6 == pytest.approx(2, abs=0.1)
+        first = next(packet for packet in container.demux(audio=0) if packet.pts is not None)
+        assert first.pts is not None
+        assert abs(float(first.pts * first.time_base)) < 0.1
+
+
+@pytest.mark.parametrize("ratio", [Fraction(64, 45), Fraction(1)])
+def test_pixels_keep_their_shape(ratio: Fraction, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a:b.mp4", replace(INFO, sample_aspect_ratio=ratio)) as writer:
+        writer.write(np.zeros((32, 48, 3), np.uint8), 0)
+    with closing(open_video(str(tmp_path / "a:b.mp4"))) as video:
+        assert video.info.sample_aspect_ratio == ratio
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_file_that_grows_can_be_played(suffix: str, tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / f"a.{suffix}", INFO)
+    for index in range(120):
+        writer.write(np.full((32, 48, 3), brightness(index), np.uint8), 100 * index)
+    copy = tmp_path / f"copy.{suffix}"
+    copy.write_bytes(writer.path.read_bytes())  # what a killed process leaves
+    writer.close()
+    with closing(open_video(str(copy))) as video:
+        assert len(list(video.frames())) >= 20
+    assert len(read_video(writer.path)[0]) == 120
+
+
+def test_what_fits_on_a_full_disk_can_be_played(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = VideoWriter(tmp_path / "a.mp4", INFO)
+
+    def fill() -> None:
+        with writer:
+            for index in range(200):
+                writer.write(random.integers(0, 255, (96, 128, 3), np.uint8), 100 * index)
+
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+        with pytest.raises(DataError, match=r"a\.mp4: cannot be written further \(File too large\)"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with closing(open_video(str(writer.path))) as video:
+        assert len(list(video.frames())) >= 20

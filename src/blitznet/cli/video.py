@@ -3,9 +3,9 @@
 import json
 import time
 from collections import deque
-from collections.abc import Generator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -42,7 +42,7 @@ class Video:
 
     Writes the annotated video with the original frame times and audio, and a line of JSON per frame. For a camera or a
     stream, each prediction is of the newest frame; the frames between are dropped and counted. After Ctrl-C all files
-    are complete.
+    are complete. An earlier recording of a camera or a stream is kept: the new files get a number.
 
     Examples:
         blitznet video clip.mp4 --track
@@ -76,6 +76,8 @@ class Video:
 class Stats:
     """Counts of a run."""
 
+    name: str = ""
+    """stem of the written files"""
     frames: int = 0
     """processed frames"""
     dropped: int = 0
@@ -99,6 +101,12 @@ class OutputFiles:
     tracker: "Tracker | None" = None
     tracks: TextIO | None = None
     """the MOTChallenge file"""
+
+    def flush(self) -> None:
+        """Write buffered lines to the files."""
+        self.json_lines.flush()
+        if self.tracks is not None:
+            self.tracks.flush()
 
 
 def run(options: Video) -> int:
@@ -130,7 +138,7 @@ def _open_source(options: Video) -> "VideoSource":
     if not _MIN_FPS <= options.fps < float("inf"):
         raise UsageError(f"--fps: expected {_MIN_FPS} or more, got {options.fps}")
     path = Path(options.source)
-    is_glob = "://" not in options.source and any(character in options.source for character in "*[")
+    is_glob = "://" not in options.source and any(character in options.source for character in "*[?")
     images = find_images([options.source]) if path.is_dir() or (is_glob and not path.is_file()) else ()
     return open_video(options.source, fps=Fraction(options.fps).limit_denominator(1001), images=images)
 
@@ -138,10 +146,14 @@ def _open_source(options: Video) -> "VideoSource":
 def _process(options: Video, video: "VideoSource", predictor: "BasePredictor", stats: Stats) -> None:
     """Predict and write frames until the source ends, the limit is reached or the window is closed."""
     from blitznet.cli.window import Window
+    from blitznet.video.address import printable_address
 
     with ExitStack() as stack:
-        outputs = _open_outputs(options, video.info, stack)
-        window = stack.enter_context(closing(Window(options.source))) if options.show else None
+        info = replace(video.info, name=_free_name(options, video.info)) if video.info.live else video.info
+        stats.name = info.name
+        outputs = _open_outputs(options, info, stack)
+        title = printable_address(options.source)
+        window = stack.enter_context(closing(Window(title))) if options.show else None
         progress = stack.enter_context(progress_bars())
         min_score = _requested_min_score(options)
         if video.info.live:
@@ -151,6 +163,8 @@ def _process(options: Video, video: "VideoSource", predictor: "BasePredictor", s
         for frame, result in stack.enter_context(closing(results)):
             with translate_write_errors(options.out):
                 annotated = _write_frame(frame, result, options, outputs, show=window is not None)
+                if video.info.live:  # readers of the files follow a live source
+                    outputs.flush()
             stats.frames += 1
             if video.info.live:
                 stats.ages.append(time.monotonic() - frame.decoded_at)
@@ -196,18 +210,33 @@ def _require_no_overwrite(options: Video, info: "VideoInfo") -> None:
     source = Path(options.source)
     if not source.exists() or source.parent.resolve() != options.out.resolve():
         return
-    from blitznet.video.writer import container_suffix
-
-    suffixes = [".jsonl", *([".txt"] if options.track else []), *([container_suffix(info)] if options.overlay else [])]
-    for path in (options.out / f"{info.name}{suffix}" for suffix in suffixes):
+    for path in _output_paths(options, info, info.name):
         if path.exists():
             problem = "is the video itself" if path.samefile(options.source) else "exists beside the video"
             raise UsageError(f"--out: {path} {problem}; choose another folder")
 
 
-def _open_text(path: Path) -> TextIO:
-    with translate_write_errors(path):
-        return path.open("w", encoding="utf-8")
+def _output_paths(options: Video, info: "VideoInfo", name: str) -> list[Path]:
+    """All files that a run writes."""
+    from blitznet.video.writer import container_suffix
+
+    suffixes = [".jsonl", *([".txt"] if options.track else []), *([container_suffix(info)] if options.overlay else [])]
+    return [options.out / f"{name}{suffix}" for suffix in suffixes]
+
+
+def _free_name(options: Video, info: "VideoInfo") -> str:
+    """The stem of new files of a live source, with a number where a file exists: no recording can be repeated."""
+    name, number = info.name, 2
+    while any(path.exists() for path in _output_paths(options, info, name)):
+        name, number = f"{info.name}-{number}", number + 1
+    return name
+
+
+@contextmanager
+def _open_text(path: Path) -> Iterator[TextIO]:
+    """A text file; buffered lines may also fail to be written when it is closed."""
+    with translate_write_errors(path), path.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def _make_tracker(options: Video, fps: float) -> "Tracker":
@@ -275,12 +304,16 @@ def _write_frame(
 
 
 def _print_summary(options: Video, video: "VideoSource", stats: Stats) -> None:
-    name = video.info.name
+    name = stats.name
     files = "video and JSON lines" if options.overlay else "JSON lines"
     summary = f"{name}: {stats.frames} frames, {stats.fps:.1f} per second   {files}: {options.out}"
     stdout_console().print(summary, soft_wrap=True)
     if video.decode_errors:
-        notify(f"{name}: {video.decode_errors} packets could not be decoded")
+        notify(f"{name}: {video.decode_errors} {'packets' if video.info.color else 'images'} could not be decoded")
+    if video.truncated_at is not None:
+        notify(f"{name}: the file is truncated; it ended after {video.truncated_at:.1f} s, before its stated duration")
+    if video.info.color is not None and video.info.color.is_hdr:
+        notify(f"{name}: HDR colors were converted to SDR (BT.709)")
     if video.info.live and stats.ages:
         ages = sorted(stats.ages)
         median, maximum = 1000 * ages[len(ages) // 2], 1000 * ages[-1]

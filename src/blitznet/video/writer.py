@@ -1,7 +1,8 @@
 """VideoWriter: a video file written frame by frame, with the times and the audio of its source."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fractions import Fraction
 from math import ceil
 from pathlib import Path
 from types import TracebackType
@@ -10,16 +11,20 @@ from typing import cast
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import DataError
+from blitznet.video.color import default_tags, from_rgb
 from blitznet.video.frame import AudioPacket
 from blitznet.video.reader import VideoInfo
 
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
 """encoders by preference; PyAV may be built without the first ones"""
+_KEYFRAME_SECONDS = 2
+"""seconds between key frames; a fragment of MP4 lasts as long"""
+_MAX_AUDIO_LEAD = Fraction(1, 10)
+"""seconds by which audio may precede the first frame, as encoders make it; more shifts the first frame instead"""
 _MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
 """audio codecs that MP4 can contain; others need Matroska"""
 
@@ -31,7 +36,10 @@ def container_suffix(info: VideoInfo) -> str:
 
 
 class VideoWriter:
-    """Writes a video of the same duration as its source; a context manager that leaves a playable file on errors."""
+    """Writes a video of the same duration and colors as its source, from time 0.
+
+    A context manager that leaves a playable file on errors, also on a full disk or if the process is killed.
+    """
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
         """Create the file.
@@ -51,13 +59,19 @@ class VideoWriter:
             path.write_bytes(b"")  # PyAV opens the file later, and its error is less specific
         except OSError as error:
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-        self._container = av.open(str(path), "w")
+        # "file:", otherwise FFmpeg takes what precedes a colon for a protocol
+        self._container = av.open(f"file:{path}", "w", options=_container_options(path, info))
         self._video_stream: VideoStream | None = None
         self._audio_outputs: dict[int, AudioStream] = {}
         """output stream of each input stream, by the input's index"""
+        self._origin: Fraction | None = None
+        """source time in seconds that becomes 0"""
+        self._tags = info.color.sdr if info.color else None
         self._last_pts = -1
         self._next_audio_dts: dict[int, int] = {}
         """lowest decoding time of each stream's next packet, by the input's index"""
+        self._starts_at_zero = path.suffix == ".mp4" and any(_is_adts(stream) for stream in info.audio_streams)
+        """whether the header cannot contain a start before 0"""
         supported = self._container.supported_codecs if info.audio_streams else ()
         self._audio_inputs = [
             stream for stream in info.audio_streams if _is_decodable(stream) and stream.codec.name in supported
@@ -89,10 +103,14 @@ class VideoWriter:
         image = _pad_to_even(image)
         with self._translate_errors():
             stream = self._video_stream or self._start(image)
+            time_base = self._info.time_base
+            if self._origin is None:
+                self._origin = _first_time(pts * time_base, audio)
             self._write_audio(audio)
-            frame = VideoFrame.from_ndarray(image, format="rgb24")
-            self._last_pts = frame.pts = max(pts, self._last_pts + 1)  # two live frames may have the same time
-            frame.time_base = self._info.time_base
+            frame = from_rgb(image, self._tags or default_tags(*image.shape[:2]))
+            # two live frames may have the same time
+            self._last_pts = frame.pts = max(pts - round(self._origin / time_base), self._last_pts + 1)
+            frame.time_base = time_base
             self._container.mux(stream.encode(frame))
         self.frame_count += 1
 
@@ -102,13 +120,17 @@ class VideoWriter:
             self._write_audio(packets)
 
     def close(self) -> None:
-        """Flush the encoder and close the file; a file without frames is deleted."""
+        """Flush the encoder and close the file; a file without frames is deleted. Raises DataError as `write`."""
+        if not self.frame_count:  # not closed: FFmpeg crashes while it completes an MP4 file without packets
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            return
         with self._translate_errors():
-            if self._video_stream is not None:
-                self._container.mux(self._video_stream.encode(None))
-            self._container.close()
-        if not self.frame_count:
-            self.path.unlink(missing_ok=True)
+            try:
+                if self._video_stream is not None:
+                    self._container.mux(self._video_stream.encode(None))
+            finally:
+                self._container.close()
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -122,8 +144,10 @@ class VideoWriter:
             stream = self._audio_outputs.get(packet.stream.index)
             if stream is None or packet.dts is None:
                 continue
+            _shift_back(packet, self._origin or Fraction(0))
             # in concatenated videos, audio of a segment may end after its video and overlap the next segment's
-            delay = max(0, self._next_audio_dts.get(packet.stream.index, packet.dts) - packet.dts)
+            lowest_dts = 0 if self._starts_at_zero else packet.dts
+            delay = max(0, self._next_audio_dts.get(packet.stream.index, lowest_dts) - packet.dts)
             packet.dts += delay
             packet.pts = None if packet.pts is None else packet.pts + delay
             tick = stream.time_base or packet.time_base
@@ -134,12 +158,17 @@ class VideoWriter:
     def _start(self, image: RGBArray) -> VideoStream:
         """Add the streams and write the header."""
         encoder = next(name for name in _ENCODERS if name in av.codecs_available)
-        options = {"preset": "veryfast", "crf": "23"} if encoder == "libx264" else {}
+        # bf: a file without reordered frames needs no edit list, which a header written at the start cannot have
+        options = {"preset": "veryfast", "crf": "23", "bf": "0"} if encoder == "libx264" else {}
+        options["g"] = str(max(1, round(_KEYFRAME_SECONDS * self._info.fps)))
         stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._info.fps, options=options))
         stream.height, stream.width = image.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = self._info.time_base
         stream.sample_aspect_ratio = self._info.sample_aspect_ratio
+        tags, codec = self._tags or default_tags(*image.shape[:2]), stream.codec_context
+        codec.colorspace, codec.color_range = tags.matrix, tags.range
+        codec.color_primaries, codec.color_trc = tags.primaries, tags.transfer
         for audio in self._audio_inputs:
             self._audio_outputs[audio.index] = self._container.add_stream_from_template(audio)
         self._video_stream = stream
@@ -151,8 +180,36 @@ def _is_decodable(stream: AudioStream) -> bool:
     return cast(object, stream.codec_context) is not None  # PyAV's types omit None
 
 
+def _is_adts(stream: AudioStream) -> bool:
+    """Whether packets repeat the codec's configuration, as AAC in MPEG-TS."""
+    return _is_decodable(stream) and stream.codec.name == "aac" and not stream.codec_context.extradata
+
+
+def _container_options(path: Path, info: VideoInfo) -> dict[str, str]:
+    """FFmpeg's options for a file that is playable if writing is cut off, and an ordinary file when it is complete.
+
+    delay_moov writes the header after the first fragment, with the audio's exact start; FFmpeg refuses it for ADTS.
+    """
+    if path.suffix != ".mp4":
+        return {"flush_packets": "1", "cluster_time_limit": str(1000 * _KEYFRAME_SECONDS)}
+    delay = "" if any(_is_adts(stream) for stream in info.audio_streams) else "+delay_moov"
+    return {"movflags": f"hybrid_fragmented{delay}", "flush_packets": "1"}
+
+
 def _codec_name(stream: AudioStream) -> str:
     return stream.codec.canonical_name if _is_decodable(stream) else "a codec unknown to FFmpeg"
+
+
+def _first_time(video: Fraction, audio: Sequence[AudioPacket]) -> Fraction:
+    """The time in seconds at which the video starts, or its audio if that is clearly earlier."""
+    times = [packet.pts * packet.time_base for packet in audio if packet.pts is not None]
+    return min([video, *(time for time in times if video - time > _MAX_AUDIO_LEAD)])
+
+
+def _shift_back(packet: AudioPacket, seconds: Fraction) -> None:
+    ticks = round(seconds / packet.time_base)
+    packet.dts = None if packet.dts is None else packet.dts - ticks
+    packet.pts = None if packet.pts is None else packet.pts - ticks
 
 
 def _pad_to_even(image: RGBArray) -> RGBArray:
