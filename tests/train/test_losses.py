@@ -13,11 +13,11 @@ from torch import Tensor
 from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
+from blitznet.train.distillation import ScoreTargets
 from blitznet.train.losses import (
     LossConfig,
     Losses,
     Normalizers,
-    TeacherTargets,
     count_normalizers,
     hard_negatives,
     losses,
@@ -46,6 +46,9 @@ def batch_of(images: int, *, classes: int = 2, size: int = 2) -> Batch:
         class_map=torch.full((images, size, size), IGNORE_INDEX, dtype=torch.uint8),
         box_classes=torch.ones(images, classes, dtype=torch.bool),
         mask_classes=torch.ones(images, classes, dtype=torch.bool),
+        soft_labels=torch.zeros((0, 0, 0, 0), dtype=torch.uint8),
+        soft_index=torch.zeros(0, dtype=torch.int64),
+        soft_classes=torch.zeros((0, classes), dtype=torch.bool),
         ids=tuple(map(str, range(images))),
     )
 
@@ -378,7 +381,7 @@ def test_distillation_equals_slow_version(channels: list[int]) -> None:
     torch.manual_seed(2)
     assert outputs.logits is not None
     teacher = torch.randn(5, 14, len(channels), dtype=torch.float64) * 3
-    teacher_targets = TeacherTargets(teacher, torch.tensor(channels))
+    teacher_targets = ScoreTargets(teacher, torch.tensor(channels), len(targets.positives))
     result = losses(outputs, batch, targets, LossConfig(distillation=0.5), teacher_targets=teacher_targets)
     expected = (
         slow_distillation(outputs.logits[:, 6:, channels].detach().numpy(), teacher.numpy())
@@ -396,6 +399,53 @@ def test_no_distillation_loss_for_the_teachers_own_scores() -> None:
     batch, targets = random_labels(3)
     outputs = outputs_of(targets.labels, classes=4, size=4, seed=1)
     assert outputs.logits is not None
-    result = losses(outputs, batch, targets, teacher_targets=TeacherTargets(outputs.logits.detach(), torch.arange(5)))
+    own = ScoreTargets(outputs.logits.detach(), torch.arange(5), len(targets.positives))
+    result = losses(outputs, batch, targets, teacher_targets=own)
     assert result.distillation is not None
     assert result.distillation.item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_soft_label_loss_equals_slow_version(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images, classes, size = 3, 4, 2
+    soft = rng.integers(0, 256, (2, classes + 1, size, size)).astype(np.uint8)
+    soft[1, :, 0, 1] = 0  # no label
+    known = np.ones((2, classes), np.bool_)
+    known[0, [1, 3]] = seed % 2 == 0
+    soft[0, 1:][~known[0]] = 0
+    batch = replace(
+        batch_of(images, classes=classes),
+        soft_labels=torch.from_numpy(soft),
+        soft_index=torch.tensor([0, 2]),
+        soft_classes=torch.from_numpy(known),
+    )
+    outputs = outputs_of(torch.zeros(images, 1), classes=classes, seed=seed)
+    logits = tensors_of(outputs)[2].detach().numpy()
+    total, cells = 0.0, 0
+    for index, image in enumerate((0, 2)):
+        for y, x in np.ndindex(size, size):
+            weights = soft[index, :, y, x] / max(1, soft[index, :, y, x].sum())
+            if not weights.any():
+                continue
+            cells += 1
+            odds = np.exp(logits[image, :, y, x])
+            chance = odds / odds.sum()
+            chance[0] += chance[1:][~known[index]].sum()
+            total += sum(w * math.log(w / c) for w, c in zip(weights, chance, strict=True) if w > 0)
+    labels = targets_of([[IGNORED]] * images)
+    result = losses(outputs, batch, labels, LossConfig(soft_labels=0.5))
+    assert result.soft_labels is not None
+    assert result.soft_labels.item() == pytest.approx(total / cells)
+    assert result.total.item() == pytest.approx(0.5 * total / cells)
+    assert count_normalizers(batch, labels).soft_cells == cells
+
+
+def test_logits_are_resized_to_the_class_map() -> None:
+    batch = batch_of(1, size=8)
+    batch.class_map[:] = 1
+    outputs = outputs_of(torch.zeros(1, 1), seed=0)
+    logits = tensors_of(outputs)[2]
+    resized = torch.nn.functional.interpolate(logits, size=(8, 8), mode="bilinear").detach().numpy()
+    expected = slow_segmentation(resized, batch.class_map.numpy(), batch.mask_classes.numpy())
+    assert losses(outputs, batch, targets_of([[IGNORED]])).segmentation.item() == pytest.approx(expected)

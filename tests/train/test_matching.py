@@ -37,6 +37,9 @@ def batch_of(
         class_map=torch.full((images, 1, 1), 255, dtype=torch.uint8),
         box_classes=torch.ones(images, classes, dtype=torch.bool),
         mask_classes=torch.zeros(images, classes, dtype=torch.bool),
+        soft_labels=torch.zeros((0, 0, 0, 0), dtype=torch.uint8),
+        soft_index=torch.zeros(0, dtype=torch.int64),
+        soft_classes=torch.zeros((0, 0), dtype=torch.bool),
         ids=tuple(map(str, range(images))),
     )
 

@@ -21,7 +21,7 @@ from blitznet.core.errors import UsageError
 from blitznet.paper.recipes import PAPER_RECIPES
 from blitznet.pipelines.shipped import PIPELINES
 from blitznet.train.callbacks import TrainCallback
-from blitznet.train.config import BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
+from blitznet.train.config import AUTO_BATCH, BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import RECIPES, Recipe, finetune_config
 
 ALL_RECIPES: dict[str, Callable[[], Recipe]] = {**RECIPES, **PAPER_RECIPES}
@@ -34,6 +34,7 @@ _DESCRIPTION = (
 TRAIN_EXAMPLES = """
 examples:
   blitznet train --data voc:mydata@train --val voc:mydata@val --out runs/mine
+  blitznet train --data voc:mydata@train --keep --out runs/more-classes
   blitznet train table3-joint --root DATA --encoder-weights resnet50-caffe.pth
   blitznet train blitznet300-lite --root DATA"""
 _OMIT_PREFIXES: Any = tyro.conf.OmitArgPrefixes
@@ -114,7 +115,8 @@ def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> Trai
     if "--steps" in flags:
         options = dataclasses.replace(options, epochs=None)  # of the recipe
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    return TrainConfig(**{**values, "imgsz": parse_imgsz(values["imgsz"])})
+    batch = AUTO_BATCH if values["batch"] == "auto" else values["batch"]
+    return TrainConfig(**{**values, "batch": batch, "imgsz": parse_imgsz(values["imgsz"])})
 
 
 def _flat_options(default: TrainConfig, *, only_basic: bool) -> Any:
@@ -136,7 +138,7 @@ def _grouped_options(default: TrainConfig) -> Any:
 
 def _option(default: TrainConfig, name: str, *, hidden: bool = False) -> tuple[str, Any, Any]:
     """Name, annotated type and default of one field, as `make_dataclass` takes them."""
-    hint = Imgsz if name == "imgsz" else typing.get_type_hints(TrainConfig)[name]
+    hint = {"imgsz": Imgsz, "batch": int | Literal["auto"]}.get(name, typing.get_type_hints(TrainConfig)[name])
     argument = tyro.conf.arg(help=_help(default, name), metavar=_metavar(hint), help_behavior_hint="")
     annotated: Any = Annotated[hint, argument]
     return (
@@ -228,10 +230,10 @@ def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[TrainCallba
     from rich.text import Text
 
     class SpeedColumn(ProgressColumn):
-        """Images per second over the last steps."""
+        """Images per second of the last step."""
 
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed * config.batch:.1f} images/s" if task.speed else "")
+            return Text(f"{task.fields['speed']:.1f} images/s" if task.fields["speed"] else "")
 
     columns = (
         TextColumn("steps"),
@@ -244,13 +246,14 @@ def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[TrainCallba
         TextColumn("{task.fields[losses]}"),
     )
     with Progress(*columns, console=Console(stderr=True), disable=VERBOSITY.quiet or not enabled) as progress:
-        task = progress.add_task("train", total=config.steps if config.epochs is None else None, losses="")
+        task = progress.add_task("train", total=config.steps if config.epochs is None else None, losses="", speed=0.0)
 
         class Bar(TrainCallback):
             """Moves the bar."""
 
             def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:
                 losses = "  ".join(f"{name} {values[f'loss/{name}']:.2f}" for name in _SUMMARY_LOSSES)
-                progress.update(task, completed=step, total=num_steps, losses=losses)
+                speed = values["images_per_second"]
+                progress.update(task, completed=step, total=num_steps, losses=losses, speed=speed)
 
         yield Bar()

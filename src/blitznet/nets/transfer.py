@@ -1,5 +1,7 @@
 """Weights of a model of some classes for one of others: classes that both have keep their weights."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,9 @@ from blitznet.core.classes import canonical
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.model_files import require_fit
+
+BOX_SHARE, PIXEL_SHARE = 0.01, 0.1
+"""initial probability of all new classes together, as a fraction of the old background's: anchors, pixels"""
 
 ChannelPairs = list[tuple[int, int]]
 """channels of a class in the old network and in the new one; background first"""
@@ -44,6 +49,33 @@ def transfer(old: BlitzNet, old_spec: Spec, new: BlitzNet, new_spec: Spec) -> tu
         for name, value in copied.items():
             target[name].copy_(value)
     return tuple(new_spec.classes[new_channel - 1] for _, new_channel in pairs if new_channel)
+
+
+def init_new_classes(net: BlitzNet, num_old: int, spec: Spec) -> None:
+    """Initialize new classes from background, of which they were part for the old model.
+
+    Every new class gets the weights of background with a smaller bias, and background's bias decreases. The summed
+    probability of background and the new classes is then the old model's probability of background.
+    Source: Cermelli et al., Modeling the background for incremental learning in semantic segmentation, 2020.
+
+    Args:
+        net: A network whose first classes are those of the old model; it is changed.
+        num_old: Number of those classes.
+        spec: Its spec.
+    """
+    num_new = len(spec.classes) - num_old
+    if not num_new:
+        return
+    heads = ((net.detection, BOX_SHARE), (net.segmentation, PIXEL_SHARE), (net.ssd_head, None))
+    for head, share in heads:
+        for layer in () if head is None else head.class_layers():
+            assert layer.bias is not None
+            weight = layer.weight.data.view(-1, spec.num_channels, *layer.weight.shape[1:])  # (P, C, ...)
+            bias = layer.bias.data.view(-1, spec.num_channels)
+            weight[:, 1 + num_old :], bias[:, 1 + num_old :] = weight[:, :1], bias[:, :1]
+            if share is not None:  # the SSD head is added to the detection head, which has the share
+                bias[:, 1 + num_old :] += math.log(share / num_new)
+                bias[:, 0] += math.log1p(-share)
 
 
 def class_layers(net: BlitzNet) -> frozenset[str]:

@@ -37,3 +37,10 @@ def encode(boxes: Tensor, anchors: Tensor, variances: tuple[float, float, float,
     shift = (center - anchors[:, :2]) / anchors[:, 2:]
     log_scale = ((boxes[:, 2:] - boxes[:, :2]) / anchors[:, 2:]).log()
     return torch.cat([shift, log_scale], 1) / boxes.new_tensor(variances)
+
+
+def decode(offsets: Tensor, anchors: Tensor, variances: tuple[float, float, float, float]) -> Tensor:
+    """Boxes (N, 4; x1 y1 x2 y2) from offsets (N, 4) and anchors (N, 4; cx cy w h), not clipped; inverts `encode`."""
+    scaled = offsets * offsets.new_tensor(variances)
+    center = anchors[:, :2] + scaled[:, :2] * anchors[:, 2:]
+    return to_corners(torch.cat([center, anchors[:, 2:] * scaled[:, 2:].exp()], 1))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Fusion, Task
 from blitznet.data.augment import PolicyName
+from blitznet.data.image_cache import CacheKind
 from blitznet.train.loggers import LoggerName
 
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -20,6 +21,8 @@ Schedule = Literal["multistep", "cosine"]
 TrainPrecision = Literal["float32", "bfloat16"]
 Init = Literal["random", "encoder", "ssdlite", "model"]
 ModuleName = Literal["encoder", "downscale", "upscale", "detection", "ssd_head", "segmentation", "detection_prior"]
+AUTO_BATCH = -1
+"""`--batch auto`: the run chooses the batch by the free memory"""
 OptionGroup = Literal["data", "model", "schedule", "augmentation", "loss", "logging", "advanced"]
 
 
@@ -77,7 +80,10 @@ class TrainConfig:
     """Passes over the training images, in place of --steps; a set's sample_weight and --repeat-threshold change how
     often a pass has an image. Default: use --steps."""
     batch: int = 16
-    """Images per step, over all processes. Default: 16."""
+    """Images per step, over all processes. auto: the largest power of two that fits --batch-memory; the learning rate
+    stays as it is. Default: 16."""
+    batch_memory: float = 0.6
+    """Share of the free memory that --batch auto may use. Default: 0.6."""
     accumulate: int = 1
     """Split a batch into this many forward passes to save memory. Default: 1."""
     optimizer: Optimizer = "adamw"
@@ -104,7 +110,12 @@ class TrainConfig:
     """Decay of the weights' moving average (EMA), which is then evaluated and saved. Default: no average."""
 
     policy: PolicyName = "ssd"
-    """Augmentation policy. Default: ssd."""
+    """Augmentation policy; lsj is large-scale jitter. Default: ssd."""
+    mosaic: float = 0.0
+    """Probability that an image becomes a mosaic of four with the same annotated classes. Default: 0."""
+    copy_paste: float = 0.0
+    """Probability that one to three objects with their masks are pasted onto an image, rare classes more often.
+    Default: 0."""
 
     segmentation_weight: float = 1.0
     """Weight of the segmentation loss. Default: 1."""
@@ -115,6 +126,12 @@ class TrainConfig:
     stride of the model's segmentation logits."""
     distillation: float | None = None
     """Weight of the KL divergence from the class scores of the pretrained SSDLite. Default: no distillation."""
+    keep: bool = False
+    """Learn the classes of --data and keep those of --model. The initial model is the teacher of its classes that the
+    data does not annotate; all batch norms keep their running statistics. Needs --init model. Default: learn only the
+    classes of --data."""
+    keep_weight: float = 1.0
+    """Weight of the losses against the teacher of --keep. Default: 1."""
 
     out: Path = Path("runs/train")
     """Run folder; an interrupted run in it is resumed. Default: runs/train."""
@@ -149,6 +166,11 @@ class TrainConfig:
     """Compile the network with torch.compile. Default: no."""
     workers: int = 1
     """Data loader processes. Default: 1."""
+    cache: CacheKind = "none"
+    """Keep decoded images: ram, in memory that the workers share; disk, in a file in --out. Samples are the same.
+    Default: none."""
+    cache_size: float = 4.0
+    """Limit of --cache in GB, over all processes; at most half of what is free is used. Default: 4."""
     threads: int | None = None
     """Threads of torch. Default: one per core."""
     device: str = "auto"
@@ -159,17 +181,31 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, minimum in _MINIMUM.items():
             value = getattr(self, name)
-            if value is not None and not value >= minimum:
+            is_auto = name == "batch" and value == AUTO_BATCH
+            if value is not None and not value >= minimum and not is_auto:
                 raise UsageError(f"{_flag(name)}: expected {minimum} or more, got {value}")
-        for name in ("lr", "encoder_lr_mult", "repeat_threshold", "clip_grad", "distillation"):
+        for name in (
+            "lr",
+            "encoder_lr_mult",
+            "repeat_threshold",
+            "clip_grad",
+            "distillation",
+            "keep_weight",
+            "cache_size",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{_flag(name)}: expected a number above 0, got {value}{_HINTS.get(name, '')}")
+        for name in ("mosaic", "copy_paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{_flag(name)}: expected a probability from 0 to 1, got {getattr(self, name)}")
+        if not 0 < self.batch_memory <= 1:
+            raise UsageError(f"--batch-memory: expected a share above 0 up to 1, got {self.batch_memory}")
         if not 0 <= self.holdout < 1:
             raise UsageError(f"--holdout: expected a fraction from 0 to below 1, got {self.holdout}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise UsageError(f"--ema: expected a decay between 0 and 1, got {self.ema}")
-        if self.batch % self.accumulate:
+        if self.batch != AUTO_BATCH and self.batch % self.accumulate:
             raise UsageError(f"--batch {self.batch}: expected a multiple of --accumulate {self.accumulate}")
         if self.imgsz is not None and min(self.imgsz) < 1:
             raise UsageError(f"--imgsz: expected sizes of 1 pixel or more, got {_words(self.imgsz)}")
@@ -180,6 +216,8 @@ class TrainConfig:
             )
         if self.freeze and self.train_only:
             raise UsageError("--freeze, --train-only: expected one of them, got both; remove one")
+        if self.keep:
+            self._require_teacher()
         if self.patience is not None and (not self.val or self.eval_every is None):
             missing = " and ".join(
                 flag
@@ -187,6 +225,20 @@ class TrainConfig:
                 if missing
             )
             raise UsageError(f"--patience {self.patience}: expected evaluations during the run; add {missing}")
+
+    def _require_teacher(self) -> None:
+        """Raise UsageError unless the initial model can teach its classes."""
+        if self.init != "model":
+            raise UsageError(f"--keep: expected --init model, a model with classes to keep, got --init {self.init}")
+        if self.anchor_scales is not None:
+            raise UsageError("--keep: expected the anchors of --model, got --anchor-scales; remove one")
+        if self.distillation is not None:
+            raise UsageError("--keep, --distillation: expected one teacher, got both; remove one")
+
+    @property
+    def freezes_all_bn(self) -> bool:
+        """Whether all batch norms keep their running statistics."""
+        return self.keep or "all" in self.freeze_bn
 
     def resolve_root(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         """The texts of datasets with {root} replaced."""
@@ -224,13 +276,13 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
         *("data", "val", "root", "class_names", "pseudo_masks", "soft_labels", "repeat_threshold"),
         *("drop_leaks", "allow_leaks", "holdout"),
     ),
-    "model": ("model", "init", "imgsz", "tasks", "encoder", "encoder_weights", "anchor_scales", "fusion"),
+    "model": ("model", "init", "keep", "imgsz", "tasks", "encoder", "encoder_weights", "anchor_scales", "fusion"),
     "schedule": (
-        *("steps", "epochs", "batch", "accumulate", "optimizer", "lr", "encoder_lr_mult", "schedule"),
+        *("steps", "epochs", "batch", "batch_memory", "accumulate", "optimizer", "lr", "encoder_lr_mult", "schedule"),
         *("milestones", "final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
     ),
-    "augmentation": ("policy",),
-    "loss": ("segmentation_weight", "soft_label_weight", "mask_stride", "distillation"),
+    "augmentation": ("policy", "mosaic", "copy_paste"),
+    "loss": ("segmentation_weight", "soft_label_weight", "mask_stride", "distillation", "keep_weight"),
     "logging": ("out", "loggers", "log_every", "eval_every", "patience", "save_every"),
     "advanced": (
         *(
@@ -243,7 +295,7 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
             "precision",
             "compile",
         ),
-        *("workers", "threads", "device", "seed"),
+        *("workers", "cache", "cache_size", "threads", "device", "seed"),
     ),
 }
 """all fields by the group that `blitznet train --help-all` shows them in"""
@@ -272,7 +324,7 @@ _HINTS = {"encoder_lr_mult": "; to keep the encoder unchanged use --freeze encod
 
 _RESUMABLE = {
     *("steps", "epochs", "workers", "threads", "save_every", "eval_every", "log_every", "loggers", "out"),
-    *("patience", "device", "root", "val", "allow_leaks"),
+    *("patience", "device", "root", "val", "allow_leaks", "cache", "cache_size", "batch_memory"),
 }
 """fields that may change when a run is resumed"""
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from blitznet.core.classes import canonical
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.model_paths import find_weights
 from blitznet.core.models import MODELS, get_spec, with_encoder
@@ -27,8 +28,11 @@ from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.model_files import load_model
 from blitznet.nets.pretrained_encoder import load_pretrained_encoder
 from blitznet.nets.ssdlite_heads import init_from_ssdlite
-from blitznet.nets.transfer import transfer
+from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
+from blitznet.nets.transfer import init_new_classes, transfer
 from blitznet.train.config import TrainConfig
+from blitznet.train.distillation import SSDLiteScores, Teacher
+from blitznet.train.keep import KeepTeacher, extend_classes
 
 
 def make_network(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[BlitzNet, Spec]:
@@ -36,7 +40,7 @@ def make_network(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[Bli
 
     Args:
         config: The run; its seed draws the random weights.
-        class_names: K classes to train; none for those of the model.
+        class_names: K classes to train; none for those of the model. With --keep they are added to the model's.
 
     Returns:
         The network on the CPU, and its spec.
@@ -48,9 +52,14 @@ def make_network(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[Bli
     torch.manual_seed(config.seed)
     if config.init == "model":
         source, source_spec = load_model(find_weights(config.model))
-        spec = derive_spec(source_spec, config, class_names)
+        classes = extend_classes(source_spec.classes, class_names) if config.keep else class_names
+        spec = derive_spec(source_spec, config, classes)
+        if config.keep:
+            spec = _predict_learned(spec, len(source_spec.classes), class_names)
         net = build(spec)
         transfer(source, source_spec, net, spec)
+        if config.keep:
+            init_new_classes(net, len(source_spec.classes), spec)
         return net, spec
     if config.model not in MODELS and Path(config.model).is_file():
         raise UsageError(
@@ -93,13 +102,52 @@ def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -
     return match_original(spec) if config.match_original else spec
 
 
+def _predict_learned(spec: Spec, num_old: int, learned: tuple[str, ...]) -> Spec:
+    """The spec, with heads that also predict the new classes and those old ones that are learned."""
+    names = {canonical(name) for name in learned}
+
+    def extended(predicted: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if predicted is None:
+            return None
+        return tuple(
+            name
+            for index, name in enumerate(spec.classes)
+            if name in predicted or index >= num_old or canonical(name) in names
+        )
+
+    return replace(
+        spec,
+        detection_classes=extended(spec.detection_classes),
+        segmentation_classes=extended(spec.segmentation_classes),
+    )
+
+
+def make_teacher(spec: Spec, config: TrainConfig, device: torch.device) -> Teacher | None:
+    """The teacher of a run: the initial model with --keep, SSDLite with --distillation, or none.
+
+    Args:
+        spec: The spec of the network to train.
+        config: The run.
+        device: The teacher's device.
+
+    Raises:
+        ModelError: The model does not exist, or cannot teach the network.
+    """
+    if config.keep:
+        net, old = load_model(find_weights(config.model))
+        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+        return KeepTeacher(net, old.classes, spec).to(device)
+    return SSDLiteScores(SSDLiteTeacher(spec).to(device)) if config.distillation is not None else None
+
+
 def provenance(spec: Spec, config: TrainConfig) -> str:
     """The text `provenance` of the spec: the origin of the initial model, then this run."""
     sources = [parse_source(text) for text in config.data]
     # only the last folder of a path, so that the model file reveals no paths
     sets = [f"{source.format}:{source.root.name}" + (f"@{source.split}" if source.split else "") for source in sources]
     length = f"{config.steps} steps" if config.patience is None else f"at most {config.steps} steps"
-    trained = f"trained on {', '.join(sets)} for {length}"
+    kept = ", distilled from the initial model to keep its classes" if config.keep else ""
+    trained = f"trained on {', '.join(sets)} for {length}{kept}"
     return f"{spec.provenance}; then {trained}" if spec.provenance else trained
 
 

@@ -14,12 +14,16 @@ from pathlib import Path
 import torch
 
 from blitznet.core.errors import UsageError
+from blitznet.core.memory import GB
+from blitznet.data.image_cache import cache_limit
+from blitznet.train.auto_batch import BatchChoice, resolve_batch
 from blitznet.train.callbacks import TrainCallback
-from blitznet.train.config import TrainConfig
+from blitznet.train.config import AUTO_BATCH, TrainConfig
 from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data, resolve_epochs
 from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.initialize import make_network, provenance
 from blitznet.train.interrupts import InterruptHandler, TrainingInterrupted
+from blitznet.train.keep import KeepTeacher
 from blitznet.train.run_folder import RunFolder
 from blitznet.train.run_log import RunLog, plot_log
 from blitznet.train.trainer import Trainer, make_batches, make_trainer
@@ -38,6 +42,8 @@ class Run:
     data: TrainData
     completed_steps: int
     """steps before this run was resumed"""
+    batch_choice: BatchChoice | None = None
+    """why --batch auto chose the batch; None if the batch was given"""
 
 
 def train(
@@ -103,17 +109,22 @@ def _end_callbacks(callbacks: Sequence[TrainCallback]) -> Iterator[None]:
 def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
     """Open the data, build the network and load the state of an interrupted run; writes nothing."""
     folder = RunFolder(config.out)
+    stored_batch = folder.stored_batch()
+    if config.batch == AUTO_BATCH and stored_batch is not None:
+        config = replace(config, batch=stored_batch)  # the batch of the interrupted run, whatever is free now
     folder.require_resumable(config)
-    _require_valid_batch(config, group)
+    if config.batch != AUTO_BATCH:
+        _require_valid_batch(config, group)
     training, evaluation = open_all(config.resolve_root(config.data)), open_all(config.resolve_root(config.val))
     uses_data_classes = config.init == "model" and not config.class_names
     net, spec = make_network(config, annotated_classes(training) if uses_data_classes else config.class_names)
     data = prepare_data(training, evaluation, spec.classes, config)
+    config, batch_choice = resolve_batch(net, spec, config, group, num_images=data.sampler.images_per_epoch)
     config = resolve_epochs(config, data.sampler)
     spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     trainer = make_trainer(net, spec, config, group)
     completed_steps = trainer.load(folder.state) if folder.state.exists() else 0
-    return Run(trainer, folder, data, completed_steps)
+    return Run(trainer, folder, data, completed_steps, batch_choice)
 
 
 def _notices(run: Run) -> Iterator[str]:
@@ -124,6 +135,15 @@ def _notices(run: Run) -> Iterator[str]:
     if run.data.num_leaks:
         yield f"{run.data.num_leaks} training images are left out because evaluation sets contain them"
     config = run.trainer.config
+    if isinstance(run.trainer.teacher, KeepTeacher):
+        old, classes = run.trainer.teacher.classes, run.trainer.spec.classes
+        new = ", ".join(classes[len(old) :]) or "none"
+        yield f"--keep: {len(old)} classes of {config.model} stay; new classes: {new}"
+    if run.batch_choice is not None:
+        yield run.batch_choice.notice(config.batch_memory)
+    if config.cache != "none":
+        limit = cache_limit(config.cache, config.cache_size, folder=config.out)
+        yield f"--cache {config.cache}: at most {limit / GB:.2f} GB of decoded images"
     if config.epochs is not None:
         images = round(run.data.sampler.images_per_epoch)
         yield f"--epochs {config.epochs}: {config.steps} steps for {images} images per epoch and --batch {config.batch}"
@@ -138,7 +158,7 @@ def _require_valid_batch(config: TrainConfig, group: ProcessGroup) -> None:
         raise UsageError(
             f"--batch {config.batch}: expected a multiple of {group.world_size} processes x {config.accumulate} parts"
         )
-    if config.batch == num_parts and "all" not in config.freeze_bn:
+    if config.batch == num_parts and not config.freezes_all_bn:
         raise UsageError(
             f"--batch {config.batch}: expected two images or more for each of {group.world_size} processes x "
             f"{config.accumulate} parts, because of the batch norms; increase it, or add --freeze-bn all"

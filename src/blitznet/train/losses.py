@@ -13,10 +13,8 @@ from torch import Tensor
 from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
+from blitznet.train.distillation import TeacherTargets, to_float
 from blitznet.train.matching import Targets
-
-_MIN_TEACHER_OBJECTNESS = 0.02
-"""minimum probability of an object, by the teacher, of an anchor with a distillation loss"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +37,6 @@ class LossConfig:
     """whether to mine negatives as the original implementation: over the batch, at most A minus all positives"""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TeacherTargets:
-    """Class scores of a teacher for the anchors of a batch."""
-
-    logits: Tensor
-    """(B, A', c) for the last A' anchors"""
-    channels: Tensor
-    """(c,) int64, the class logits of the network that they are targets of, background first"""
-
-
 @dataclass(frozen=True, slots=True)
 class Normalizers:
     """The counts by which the summed losses are divided."""
@@ -57,6 +45,10 @@ class Normalizers:
     labeled_pixels: int
     soft_cells: int = 0
     """cells with a soft label"""
+    teacher_objects: int = 0
+    """`TeacherTargets.num_objects`"""
+    teacher_cells: int = 0
+    """`TeacherTargets.num_cells`"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,10 +73,12 @@ class Losses:
         return {name: float(value.detach()) for name, value in values.items() if value is not None}
 
 
-def count_normalizers(batch: Batch, targets: Targets) -> Normalizers:
-    """Count positives and labeled pixels of a batch."""
+def count_normalizers(batch: Batch, targets: Targets, teacher_targets: TeacherTargets | None = None) -> Normalizers:
+    """Count positives, labeled pixels and what a teacher predicts in a batch."""
     labeled, soft = int((batch.class_map != IGNORE_INDEX).sum()), int(_has_soft_label(batch).sum())
-    return Normalizers(len(targets.positives), labeled, soft)
+    if teacher_targets is None:
+        return Normalizers(len(targets.positives), labeled, soft)
+    return Normalizers(len(targets.positives), labeled, soft, teacher_targets.num_objects, teacher_targets.num_cells)
 
 
 def losses(
@@ -110,7 +104,7 @@ def losses(
             the loss of the whole batch.
     """
     config = config or LossConfig()
-    own = count_normalizers(batch, targets)
+    own = count_normalizers(batch, targets, teacher_targets)
     shared = normalizers or own
     num_boxes = max(1, shared.positives) / num_parts
     zero = torch.zeros((), device=batch.boxes.device)
@@ -119,8 +113,6 @@ def losses(
     softened: Tensor | None = None
     if outputs.logits is not None:
         classes = classification(outputs.logits, targets, batch.box_classes, config) / num_boxes
-        if teacher_targets is not None:
-            distilled = distillation(outputs.logits, teacher_targets) / num_boxes
     if outputs.offsets is not None:
         locations = localization(outputs.offsets, targets) / num_boxes
     if outputs.segmentation_logits is not None:
@@ -129,6 +121,11 @@ def losses(
         if len(batch.soft_index):
             num_cells = max(1, shared.soft_cells) / num_parts
             softened = soft_label_loss(outputs.segmentation_logits, batch) / num_cells
+    if teacher_targets is not None:
+        num_objects, num_teacher_cells = (
+            max(1, count) / num_parts for count in (shared.teacher_objects, shared.teacher_cells)
+        )
+        distilled = teacher_targets.loss(outputs, num_objects, num_teacher_cells)
     total = config.segmentation * pixels + config.classification * classes + config.localization * locations
     if distilled is not None:
         total = total + config.distillation * distilled
@@ -150,7 +147,7 @@ def classification(logits: Tensor, targets: Targets, box_classes: Tensor, config
     """
     negatives = hard_negatives(logits, targets, box_classes, config)
     anchors = torch.cat([targets.positives, negatives])
-    selected = _to_float(logits.flatten(0, 1)[anchors])  # (P + N, C)
+    selected = to_float(logits.flatten(0, 1)[anchors])  # (P + N, C)
     labels = targets.labels.view(-1)[anchors]
     accepted = F.one_hot(labels, logits.shape[2]).bool()
     accepted |= (labels == 0)[:, None] & _background_classes(box_classes)[anchors // logits.shape[1]]
@@ -192,28 +189,8 @@ def hard_negatives(logits: Tensor, targets: Targets, box_classes: Tensor, config
 
 def localization(offsets: Tensor, targets: Targets) -> Tensor:
     """Smooth L1 summed over the positives and their four offsets; offsets (B, A, 4)."""
-    predicted = _to_float(offsets.flatten(0, 1)[targets.positives])  # (P, 4)
+    predicted = to_float(offsets.flatten(0, 1)[targets.positives])  # (P, 4)
     return F.smooth_l1_loss(predicted, targets.offsets.to(predicted.dtype), reduction="sum")
-
-
-def distillation(logits: Tensor, targets: TeacherTargets) -> Tensor:
-    """Kullback-Leibler divergence from the teacher's class scores, summed over its anchors.
-
-    The weight of an anchor is the teacher's probability of an object. Anchors below `_MIN_TEACHER_OBJECTNESS` are left
-    out, because the labels describe background better than the teacher.
-    Source: Hinton et al., Distilling the knowledge in a neural network, 2015.
-
-    Args:
-        logits: (B, A, C) of the network.
-        targets: The teacher's logits for the last A' anchors.
-    """
-    expected = _to_float(targets.logits).log_softmax(2)  # (B, A', c)
-    objectness = -expected[:, :, 0].expm1()  # (B, A')
-    image, anchor = (objectness > _MIN_TEACHER_OBJECTNESS).nonzero(as_tuple=True)  # (n,) each
-    first = logits.shape[1] - expected.shape[1]
-    predicted = _to_float(logits[image, first + anchor])[:, targets.channels].log_softmax(1)  # (n, c)
-    expected, objectness = expected[image, anchor], objectness[image, anchor]
-    return ((expected.exp() * (expected - predicted)).sum(1) * objectness).sum()
 
 
 def segmentation(logits: Tensor, batch: Batch) -> Tensor:
@@ -223,7 +200,7 @@ def segmentation(logits: Tensor, batch: Batch) -> Tensor:
         logits: (B, C, h, w).
         batch: Class maps, and the classes that are annotated.
     """
-    logits = _to_float(logits)
+    logits = to_float(logits)
     if logits.shape[2:] != batch.class_map.shape[1:]:
         logits = F.interpolate(logits, size=batch.class_map.shape[1:], mode="bilinear")
     logp = logits.log_softmax(1)
@@ -241,7 +218,7 @@ def segmentation(logits: Tensor, batch: Batch) -> Tensor:
 def soft_label_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Kullback-Leibler divergence from the soft labels, summed over the cells that have one.
 
-    Where the teacher lacks a class, that class counts as background.
+    Where the teacher lacks a class, its background means "background or that class".
 
     Args:
         logits: (B, C, h, w).
@@ -250,7 +227,10 @@ def soft_label_loss(logits: Tensor, batch: Batch) -> Tensor:
     expected = batch.soft_labels.float()
     total = expected.sum(1, keepdim=True)  # (B', 1, h, w); rounding leaves sums near 255
     expected = expected / total.clamp(min=1)
-    logp = _to_float(logits[batch.soft_index]).log_softmax(1)
+    logp = to_float(logits[batch.soft_index]).log_softmax(1)
+    if not bool(batch.soft_classes.all()):
+        accepted = _background_classes(batch.soft_classes)[:, :, None, None]
+        logp = torch.cat([_log_marginal(logp, accepted)[:, None], logp[:, 1:]], 1)
     return (torch.xlogy(expected, expected) - expected * logp).sum()
 
 
@@ -260,7 +240,7 @@ def _has_soft_label(batch: Batch) -> Tensor:
 
 def _background_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """(B, A) loss of each anchor as background; logits (B, A, C), classes (B, K) annotated."""
-    logp = _to_float(logits).log_softmax(2)
+    logp = to_float(logits).log_softmax(2)
     loss = -logp[:, :, 0]
     partial = (classes.any(1) & ~classes.all(1)).nonzero().flatten()
     if len(partial):
@@ -276,8 +256,3 @@ def _background_classes(classes: Tensor) -> Tensor:
 def _log_marginal(logp: Tensor, accepted: Tensor) -> Tensor:
     """Log of the summed probability of the accepted classes, over dimension 1."""
     return logp.masked_fill(~accepted, -torch.inf).logsumexp(1)
-
-
-def _to_float(values: Tensor) -> Tensor:
-    """The values in float32 or float64, which sums of exponentials need."""
-    return values if values.dtype == torch.float64 else values.float()

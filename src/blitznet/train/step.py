@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import astuple
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +10,12 @@ from torch import Tensor, nn
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.spec import Spec
 from blitznet.nets.deploy import normalize
-from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.train.batch import Batch
-from blitznet.train.config import TrainConfig
+from blitznet.train.config import TrainConfig, TrainPrecision
+from blitznet.train.distillation import Teacher, TeacherTargets
 from blitznet.train.distributed import ProcessGroup
-from blitznet.train.losses import LossConfig, Losses, Normalizers, TeacherTargets, count_normalizers, losses
-from blitznet.train.matching import match
+from blitznet.train.losses import LossConfig, Losses, Normalizers, count_normalizers, losses
+from blitznet.train.matching import Targets, match
 
 
 class NonFiniteLossError(BlitzNetError):
@@ -30,7 +31,7 @@ def update(
     spec: Spec,
     config: TrainConfig,
     group: ProcessGroup,
-    teacher: SSDLiteTeacher | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, float]:
     """Update the weights with this process's part of a batch.
 
@@ -45,7 +46,7 @@ def update(
         spec: The network's spec.
         config: The run's options.
         group: The processes of the run.
-        teacher: Predicts the targets of distillation.
+        teacher: Computes the targets of distillation.
 
     Returns:
         This process's losses by name, and `grad_norm` if gradients are clipped.
@@ -57,28 +58,26 @@ def update(
         match(anchors, batch, variances=spec.anchors.variances, match_original=config.match_original)
         for batch in batches
     ]
-    counts = [count_normalizers(batch, target) for batch, target in zip(batches, targets, strict=True)]
-    positives, pixels, cells = group.all_reduce_sum(
-        sum(count.positives for count in counts),
-        sum(count.labeled_pixels for count in counts),
-        sum(count.soft_cells for count in counts),
-    )
+    taught = [
+        None if teacher is None else _teacher_targets(teacher, batch, target, spec, config.precision)
+        for batch, target in zip(batches, targets, strict=True)
+    ]
+    counts = [astuple(count_normalizers(*labels)) for labels in zip(batches, targets, taught, strict=True)]
+    normalizers = Normalizers(*group.all_reduce_sum(*(sum(column) for column in zip(*counts, strict=True))))
     loss_config = LossConfig(
         segmentation=config.segmentation_weight,
-        distillation=config.distillation or 0.0,
+        distillation=config.keep_weight if config.keep else config.distillation or 0.0,
         soft_labels=config.soft_label_weight,
         match_original=config.match_original,
     )
-    normalizers, num_parts = Normalizers(positives, pixels, cells), group.world_size * len(batches)
+    num_parts = group.world_size * len(batches)
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
-    for batch, target in zip(batches, targets, strict=True):
+    for batch, target, teacher_targets in zip(batches, targets, taught, strict=True):
         is_last = batch is batches[-1]
         with nullcontext() if is_last or group.world_size == 1 else net.no_sync():  # type: ignore[operator] # of DDP
             with torch.autocast(group.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                images = normalize(batch.images, spec)
-                outputs = net(images)
-                teacher_targets = None if teacher is None else TeacherTargets(teacher(images), teacher.known)
+                outputs = net(normalize(batch.images, spec))
             result = losses(
                 outputs,
                 batch,
@@ -96,6 +95,14 @@ def update(
         sums["grad_norm"] = float(nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad))
     optimizer.step()
     return sums
+
+
+def _teacher_targets(
+    teacher: Teacher, batch: Batch, targets: Targets, spec: Spec, precision: TrainPrecision
+) -> TeacherTargets:
+    """The teacher's targets for a batch, in the precision of training."""
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        return teacher(normalize(batch.images, spec), batch, targets)
 
 
 def _require_finite(result: Losses, batch: Batch) -> None:

@@ -18,14 +18,17 @@ from blitznet.core.anchors import feature_map_sizes, generate_anchors
 from blitznet.core.sample import Dataset
 from blitznet.core.spec import Spec
 from blitznet.data.augment import POLICIES
+from blitznet.data.image_cache import cache_images, cache_limit
+from blitznet.data.mixing import MixPolicy, make_mix_pool
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.model_files import save_model
-from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.train.batch import Batch
 from blitznet.train.checkpoint import load_state, save_state
 from blitznet.train.config import TrainConfig
+from blitznet.train.distillation import Teacher
 from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.ema import ModelEma
+from blitznet.train.initialize import make_teacher
 from blitznet.train.loader import AugmentedDataset, make_loader
 from blitznet.train.optimizer import freeze, frozen_encoder_stages, frozen_modules, make_optimizer, set_learning_rate
 from blitznet.train.run_folder import RunFolder
@@ -49,7 +52,8 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     anchors: Tensor
     """(A, 4) cx cy w h, fractions of the image"""
-    teacher: SSDLiteTeacher | None
+    teacher: Teacher | None
+    """computes the targets of distillation"""
 
     @property
     def final_net(self) -> nn.Module:
@@ -100,7 +104,7 @@ def make_trainer(net: BlitzNet, spec: Spec, config: TrainConfig, group: ProcessG
     optimizer = make_optimizer(net, config)
     model = wrap_model(net, config, group)
     anchors = generate_anchors(spec.anchors, feature_map_sizes(spec.anchors, spec.size)).copy()
-    teacher = SSDLiteTeacher(spec).to(group.device) if config.distillation is not None else None
+    teacher = make_teacher(spec, config, group.device)
     return Trainer(config, group, spec, net, model, ema, optimizer, torch.from_numpy(anchors).to(group.device), teacher)
 
 
@@ -108,14 +112,14 @@ def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Mo
     """The network in training mode, with frozen batch norms, wrapped for several processes and compiled."""
     net.train()
     frozen = frozen_modules(net, config) | set(config.freeze_bn)
-    modules = [module for name, module in net.named_children() if name in frozen or "all" in config.freeze_bn]
+    modules = [module for name, module in net.named_children() if name in frozen or config.freezes_all_bn]
     for module in (*modules, *frozen_encoder_stages(net, config)):
         for layer in module.modules():
             if isinstance(layer, _BatchNorm):
                 layer.eval()
     model: nn.Module = net
     if group.world_size > 1:
-        if group.device.type == "cuda" and "all" not in config.freeze_bn:
+        if group.device.type == "cuda" and not config.freezes_all_bn:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         model = DistributedDataParallel(model, broadcast_buffers=False)
     return torch.compile(model) if config.compile else model  # type: ignore[return-value] # a module
@@ -136,29 +140,52 @@ def make_batches(
         datasets: Training sets with the spec's classes.
         sampler: The order of their images.
         spec: Has the input size and the stride of the class map.
-        config: Has batch, accumulate, workers and policy.
+        config: Has batch, accumulate, workers, cache and the augmentation.
         group: The processes; one by default.
         first: Number of the first batch, counted from 0.
     """
+    world_size = 1 if group is None else group.world_size
+    limit = cache_limit(config.cache, config.cache_size, folder=config.out, num_processes=world_size)
+    cached = cache_images(datasets, config.cache, limit, folder=config.out)
     return make_loader(
-        augmented(datasets, spec, config),
+        augmented(cached, spec, config, sampler),
         sampler,
         batch=config.batch,
         first=first,
         rank=0 if group is None else group.rank,
-        world_size=1 if group is None else group.world_size,
+        world_size=world_size,
         accumulate=config.accumulate,
         workers=config.workers,
     )
 
 
-def augmented(datasets: Sequence[Dataset], spec: Spec, config: TrainConfig) -> AugmentedDataset:
-    """The samples of datasets, augmented by the config's policy for the spec's network."""
+def augmented(
+    datasets: Sequence[Dataset], spec: Spec, config: TrainConfig, sampler: EpochSampler | None = None
+) -> AugmentedDataset:
+    """The samples of datasets, augmented as the config says, for the spec's network.
+
+    Args:
+        datasets: Training sets with the spec's classes.
+        spec: Has the input size and the stride of the class map.
+        config: Has the policy, and the probabilities of mosaic and copy-paste.
+        sampler: Lists the images that may be mixed; without it none are.
+    """
     stride = spec.network.segmentation_stride
     map_size, soft_size = (
         (-(-spec.size[0] // value), -(-spec.size[1] // value)) for value in (config.mask_stride or stride, stride)
     )
-    return AugmentedDataset(datasets, POLICIES[config.policy], size=spec.size, map_size=map_size, soft_size=soft_size)
+    pool = None
+    if sampler is not None and (config.mosaic > 0 or config.copy_paste > 0):
+        pool = make_mix_pool(datasets, sampler.entries, sampler.frequencies)
+    return AugmentedDataset(
+        datasets,
+        POLICIES[config.policy],
+        size=spec.size,
+        map_size=map_size,
+        soft_size=soft_size,
+        mix_policy=MixPolicy(config.mosaic, config.copy_paste),
+        pool=pool,
+    )
 
 
 def fit(
