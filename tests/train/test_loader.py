@@ -11,6 +11,7 @@ import torch
 from PIL import Image as Pillow
 
 from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, UsageError
+from blitznet.core.interrupts import INTERRUPTS
 from blitznet.core.sample import Sample
 from blitznet.data.augment import LIGHT
 from blitznet.data.mapping import MappedDataset
@@ -116,10 +117,12 @@ def test_missing_extra_in_a_worker_is_the_same_error(
     assert str(error) == "reading SBD's .mat files needs `pip install 'blitznet[sbd]'`"
 
 
-def test_workers_ignore_interrupts() -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", INTERRUPTS)
+def test_workers_ignore_interrupts(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in INTERRUPTS}
     try:
         _ignore_interrupts(0)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -267,7 +267,10 @@ def test_interrupted_run_completes_its_step_and_can_be_resumed(
         assert_equal(whole.out / name, cut.out / name)
 
 
-def test_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(sets: tuple[str, str], tmp_path: Path) -> None:
+def test_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(
+    sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blitznet.core.interrupts.REPEAT_SECONDS", 0.0)
     whole = tiny_config(sets[:1], tmp_path / "whole")
     train(whole)
     cut = replace(whole, out=tmp_path / "cut")

@@ -16,6 +16,7 @@ from time import perf_counter, process_time, sleep
 from typing import Any, Generic, TypeVar
 
 from blitznet.core.errors import BlitzNetError
+from blitznet.core.interrupts import INTERRUPTS
 from blitznet.core.progress import Progress, no_progress
 
 Value = TypeVar("Value")
@@ -122,7 +123,8 @@ class _Worker(Generic[Value]):
 
 def _serve(pipe: Connection, factory: BenchTaskFactory[Any]) -> None:
     """Main function of a process: run the task for each message, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which closes the pipe
+    for number in INTERRUPTS:  # they end the parent, which closes the pipe
+        signal.signal(number, signal.SIG_IGN)
     try:
         task = factory()
         _wait_until_idle()

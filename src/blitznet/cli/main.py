@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from blitznet.cli.console import VERBOSITY
 from blitznet.core.errors import BlitzNetError, MissingExtra
+from blitznet.core.interrupts import on_interrupt
 
 
 class Command(NamedTuple):
@@ -54,7 +55,7 @@ ALIASES = {"val": "eval"}
 """other names of commands"""
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-"""exit codes: findings or a failure; an error in the call or its input; Ctrl-C"""
+"""exit codes: findings or a failure; an error in the call or its input; Ctrl-C or SIGTERM"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,10 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line after the program's name. Default: those of the process.
 
     Returns:
-        The exit code: 0 for success, 1 for findings, 2 for an error in the call or its input, 130 after Ctrl-C.
+        The exit code: 0 for success, 1 for findings, 2 for an error in the call or its input, 130 after Ctrl-C or
+        SIGTERM.
     """
     try:
-        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+        with on_interrupt(_raise_interrupt):
+            code = _main(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
@@ -76,6 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+def _raise_interrupt(is_repeated: bool) -> None:  # noqa: ARG001 - each request stops what runs at the moment
+    raise KeyboardInterrupt
+
+
     words = _set_verbosity(words)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())

@@ -1,11 +1,10 @@
 """Ctrl-C and SIGTERM: the run completes its step and saves its state before it stops."""
 
-import signal
-import threading
-from types import FrameType, TracebackType
-from typing import Any, Self
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from blitznet.core.interrupts import on_interrupt
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -13,27 +12,26 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class InterruptHandler:
-    """While open, the first Ctrl-C or SIGTERM sets `requested`; the second raises KeyboardInterrupt at once.
+    """While open, the first Ctrl-C, SIGTERM or SIGHUP sets `requested`; one over a second later stops at once.
 
-    Only the main thread receives signals; in other threads nothing changes.
+    To stop at once is to raise KeyboardInterrupt. Only the main thread receives signals; in other threads nothing
+    changes.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: dict[signal.Signals, Any] = {}
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS}
+        self._stack.enter_context(on_interrupt(self._request))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._stack.close()
 
-    def _request(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        if self.requested:
+    def _request(self, is_repeated: bool) -> None:
+        if is_repeated:
             raise KeyboardInterrupt
         self.requested = True

@@ -1,6 +1,8 @@
 """Data loading: workers read and augment samples; batches arrive in the sampler's order."""
 
+import atexit
 import signal
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from blitznet.core.errors import BlitzNetError, UsageError
+from blitznet.core.interrupts import INTERRUPTS, hold_interrupts
 from blitznet.core.sample import Dataset
 from blitznet.data.augment import Policy, augment
 from blitznet.data.train_sample import TrainSample
@@ -114,7 +117,19 @@ def make_loader(
         worker_init_fn=_ignore_interrupts if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return map(_raise_errors, iter(loader))
+    with hold_interrupts():  # workers start here, and could be ended by a signal before they ignore it
+        batches = iter(loader)
+    if workers:
+        reference = weakref.ref(batches)
+        atexit.register(lambda: _end_workers(reference()))  # before multiprocessing waits for them
+    return map(_raise_errors, batches)
+
+
+def _end_workers(batches: Iterator[Batch | WorkerError] | None) -> None:
+    """Ask the workers of a loader to end, and wait for them: they ignore the signal that ends other processes."""
+    end = getattr(batches, "_shutdown_workers", None)
+    if end is not None:
+        end()
 
 
 def _collate_or_error(samples: Sequence[TrainSample | WorkerError]) -> Batch | WorkerError:
@@ -130,5 +145,6 @@ def _raise_errors(batch: Batch | WorkerError) -> Batch:
 
 
 def _ignore_interrupts(worker: int) -> None:  # noqa: ARG001 - the data loader passes it
-    """Ctrl-C reaches all processes of the terminal; the run still needs its workers to complete the step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C, `timeout` and job schedulers signal the whole group; the run needs its workers to complete the step."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
