@@ -38,6 +38,14 @@ class ProcessGroup:
         """Whether the flag is true in any process."""
         return self.all_reduce_sum(int(flag))[0] > 0
 
+    def all_reduce_min(self, value: int) -> int:
+        """The smallest value of all processes."""
+        if self.world_size == 1:
+            return value
+        smallest = torch.tensor(value, dtype=torch.int64, device=self.device)
+        dist.all_reduce(smallest, dist.ReduceOp.MIN)
+        return int(smallest)
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.world_size > 1:

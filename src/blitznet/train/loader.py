@@ -15,7 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.interrupts import INTERRUPTS, hold_interrupts
 from blitznet.core.sample import Dataset
-from blitznet.data.augment import Policy, augment
+from blitznet.data.augment import Policy
+from blitznet.data.mixing import MixPolicy, MixPool, mix
 from blitznet.data.train_sample import TrainSample
 from blitznet.train.batch import Batch, collate
 from blitznet.train.sampler import EpochSampler, SampleDraw
@@ -32,15 +33,27 @@ class AugmentedDataset(TorchDataset[TrainSample]):
         size: tuple[int, int],
         map_size: tuple[int, int],
         soft_size: tuple[int, int] | None = None,
+        mix_policy: MixPolicy | None = None,
+        pool: MixPool | None = None,
     ) -> None:
-        """Sizes are (height, width) of the image, the class map and the soft labels."""
+        """Sizes are (height, width) of the image, the class map and the soft labels; mixing needs a pool."""
         self.datasets, self.policy = datasets, policy
+        self.mix_policy, self.pool = mix_policy, pool
         self.size, self.map_size, self.soft_size = size, map_size, soft_size
 
     def __getitem__(self, draw: SampleDraw) -> TrainSample:
-        sample = self.datasets[draw.dataset][draw.index]
-        rng = np.random.default_rng(draw.seed)
-        return augment(sample, rng, self.policy, size=self.size, map_size=self.map_size, soft_size=self.soft_size)
+        return mix(
+            self.datasets,
+            draw.dataset,
+            draw.index,
+            np.random.default_rng(draw.seed),
+            self.policy,
+            pool=self.pool,
+            mix_policy=self.mix_policy,
+            size=self.size,
+            map_size=self.map_size,
+            soft_size=self.soft_size,
+        )
 
 
 @dataclass(frozen=True, slots=True)

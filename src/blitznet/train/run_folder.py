@@ -70,6 +70,16 @@ class RunFolder:
         """A contact sheet of evaluation images with the predictions after a step."""
         return self.path / "predictions" / f"{step:07d}.jpg"
 
+    def stored_batch(self) -> int | None:
+        """The batch of the run that the folder has a state of; None without one."""
+        if not self.state.exists() or not self.config.exists():
+            return None
+        try:
+            batch = json.loads(self.config.read_text()).get("batch")
+        except json.JSONDecodeError:
+            return None  # `require_resumable` reports it
+        return batch if isinstance(batch, int) else None
+
     def require_resumable(self, config: TrainConfig) -> None:
         """Raise UsageError if the folder has the state of a run with other options."""
         if not self.state.exists() or not self.config.exists():
