@@ -7,8 +7,10 @@ from typing import Literal, get_args
 from blitznet.core.errors import MissingExtra, ModelError, UsageError
 from blitznet.core.model_paths import find_model
 from blitznet.core.models import DEFAULT
+from blitznet.runtime.deeplab import DeepLabTeacher
 from blitznet.runtime.engine import Engine, EngineName
-from blitznet.runtime.onnx_engine import OnnxEngine
+from blitznet.runtime.model_teacher import ModelTeacher
+from blitznet.runtime.onnx_engine import OnnxEngine, has_spec
 from blitznet.runtime.openvino_engine import OpenVinoEngine
 from blitznet.runtime.predictor import BasePredictor, Predictor
 from blitznet.runtime.sliced import SlicedPredictor
@@ -59,6 +61,27 @@ def load(
     augmented = FlipTTA(opened) if tta == "flip" else opened
     predictor = Predictor(augmented)
     return SlicedPredictor(predictor, slices) if slices else predictor
+
+
+def load_teacher(model: str | Path) -> ModelTeacher | DeepLabTeacher:
+    """Load a segmentation teacher for soft labels.
+
+    Args:
+        model: As in `load`, or the ONNX file of DeepLabV3 (TensorFlow, VOC classes), which has no spec.
+
+    Returns:
+        A teacher; call it with an image to get its logits.
+
+    Raises:
+        ModelError: There is no such model, or it has no segmentation head.
+        MissingExtra: A package is not installed.
+    """
+    path = find_model(model, suffix=".onnx")
+    if path.suffix == ".onnx" and not has_spec(path):
+        return DeepLabTeacher(path)
+    predictor = load(model)
+    assert isinstance(predictor, Predictor), "a predictor without slices"
+    return ModelTeacher(predictor)
 
 
 def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int | None = None) -> Engine:

@@ -12,17 +12,19 @@ from blitznet.pipelines.pipeline import (
     Pipeline,
     PseudoMaskStage,
     QuantizeStage,
+    SoftLabelStage,
     SoupStage,
     Stage,
     TrainStage,
     model_inputs,
 )
-from blitznet.pipelines.shipped import PIPELINES
+from blitznet.pipelines.shipped import HOLDOUT, PIPELINES
 from blitznet.train.config import TrainConfig
 from blitznet.train.initialize import derive_spec
 
 DATA = ("voc:{root}/train@train",)
 TRAIN = TrainStage("base", TrainConfig(data=DATA))
+MASKS_OF_FILE = PseudoMaskStage("masks", "teacher.onnx", DATA)
 MASKS = PseudoMaskStage("masks", "base", DATA)
 QUANTIZE = QuantizeStage("int8", "base", DATA)
 
@@ -41,6 +43,10 @@ QUANTIZE = QuantizeStage("int8", "base", DATA)
         (
             (replace(TRAIN, pseudo_masks="masks"), MASKS, QUANTIZE),
             "stage base: expected an earlier PseudoMaskStage, got masks",
+        ),
+        (
+            (MASKS_OF_FILE, replace(TRAIN, soft_labels="masks"), QUANTIZE),
+            "stage base: expected an earlier SoftLabelStage, got masks",
         ),
         (
             (TRAIN, QUANTIZE, CalibrateStage("c", "int8", DATA)),
@@ -64,13 +70,14 @@ def test_model_inputs() -> None:
 def test_shipped_pipelines(name: str) -> None:
     pipeline = PIPELINES[name]()
     assert pipeline.name == name
-    assert {type(stage) for stage in pipeline.stages} == {
-        *(TrainStage, PseudoMaskStage, SoupStage, CalibrateStage, QuantizeStage)
-    }
+    assert {type(stage) for stage in pipeline.stages} >= {SoftLabelStage, TrainStage, CalibrateStage, QuantizeStage}
     configs = [stage.config for stage in pipeline.stages if isinstance(stage, TrainStage)]
-    for config in configs:
-        spec = derive_spec(get_spec(config.model), config, config.class_names)
-        assert replace(spec, license="") == replace(get_spec(name), license="")
+    specs = [derive_spec(get_spec(config.model), config, config.class_names) for config in configs]
+    assert specs[-1] == get_spec(name)
+    assert {spec.network for spec in specs} == {get_spec(name).network}  # later stages continue with the weights
+    assert {config.holdout for config in configs} == {HOLDOUT}
+    calibration = [stage for stage in pipeline.stages if isinstance(stage, CalibrateStage)]
+    assert all(stage.holdout == HOLDOUT for stage in calibration)
     data = {parse_source(text).root for config in configs for text in config.data}
     assert all("{root}" in str(root) for root in data)
     assert pipeline.expected.keys() == {"ap50_area", "ap50_frequent", "miou"}

@@ -1,4 +1,4 @@
-"""A pipeline of all five kinds of stages on synthetic data: run, interrupted and resumed, run again."""
+"""A pipeline of all kinds of stages on synthetic data: run, interrupted and resumed, run again."""
 
 import copy
 import json
@@ -19,6 +19,7 @@ from blitznet.pipelines.pipeline import (
     Pipeline,
     PseudoMaskStage,
     QuantizeStage,
+    SoftLabelStage,
     SoupStage,
     TrainStage,
 )
@@ -38,9 +39,16 @@ TOY = Pipeline(
     stages=(
         TrainStage("base", CONFIG),
         PseudoMaskStage("pseudo-masks", teacher="base", data=(BOXES,)),
-        TrainStage("joint", replace(CONFIG, seed=1), init_from="base", pseudo_masks="pseudo-masks"),
+        SoftLabelStage("soft-labels", teacher="base", data=(BOXES, VAL)),
+        TrainStage(
+            "joint",
+            replace(CONFIG, seed=1),
+            init_from="base",
+            pseudo_masks="pseudo-masks",
+            soft_labels="soft-labels",
+        ),
         SoupStage("soup", models=("base", "joint"), weights=(1.0, 3.0)),
-        CalibrateStage("calibrated", model="soup", data=(VAL,)),
+        CalibrateStage("calibrated", model="soup", data=(VAL,), holdout=0.9),
         QuantizeStage("int8", model="calibrated", data=(BOXES, VAL), max_images=4),
     ),
     data=(VAL,),
@@ -90,6 +98,7 @@ def test_files_and_scores(folder: Path) -> None:
     assert spec.classes == synthetic_data.NAMES
     assert spec.score_calibration.temperature != 1 or spec.segmentation_temperature != 1
     assert len(list((out / "pseudo-masks" / "masks").rglob("*.png"))) == 7
+    assert len(list((out / "soft-labels" / "labels").rglob("*.npz"))) == 7 + 3
     assert [score.name for score in result.scores] == ["ap50_area", "miou"]
     assert [score.is_reached for score in result.scores] == [result.scores[0].value is not None, False]
     card = result.card.read_text()
@@ -101,13 +110,13 @@ def test_second_run_does_nothing(folder: Path) -> None:
     before, notices = contents(folder), list[str]()
     run(folder, notices=notices)
     assert contents(folder) == before
-    assert notices == [f"{k}/6 {name}: complete, skipped" for k, name in enumerate(STAGES, start=1)] + [
+    assert notices == [f"{k}/7 {name}: complete, skipped" for k, name in enumerate(STAGES, start=1)] + [
         "evaluation: complete, skipped"
     ]
 
 
 def test_interrupted_training_is_resumed(folder: Path, completed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*STAGES[2:], "evaluation"):
+    for name in (*STAGES[3:], "evaluation"):
         shutil.rmtree(folder / "out" / name)
 
     def interrupt(config: TrainConfig, **others: object) -> Path:
@@ -126,9 +135,9 @@ def test_interrupted_training_is_resumed(folder: Path, completed: Path, monkeypa
 
 
 def test_other_options_of_a_stage_are_refused(folder: Path) -> None:
-    soup = TOY.stages[3]
+    soup = TOY.stages[4]
     assert isinstance(soup, SoupStage)
-    stages = (*TOY.stages[:3], replace(soup, weights=(1.0, 1.0)), *TOY.stages[4:])
+    stages = (*TOY.stages[:4], replace(soup, weights=(1.0, 1.0)), *TOY.stages[5:])
     with pytest.raises(
         UsageError, match="soup: expected a stage with the same options and inputs, got other weights; "
     ):

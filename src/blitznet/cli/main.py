@@ -41,6 +41,7 @@ COMMANDS: dict[str, Command] = {
     "data check": Command("data_check", "DataCheck", "find errors in datasets before training", "data"),
     "data preview": Command("data_preview", "DataPreview", "draw augmented training images on a contact sheet", "data"),
     "data convert": Command("data_convert", "DataConvert", "convert a dataset to another format", "data"),
+    "data soft-label": Command("data_soft_label", "DataSoftLabel", "write the class scores of a teacher", "data"),
     "data pseudo-label": Command(
         "data_pseudo_label", "DataPseudoLabel", "generate pseudo-masks for images that only have boxes", "data"
     ),
@@ -78,11 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _main(words: list[str]) -> int:
 def _raise_interrupt(is_repeated: bool) -> None:  # noqa: ARG001 - each request stops what runs at the moment
     raise KeyboardInterrupt
 
 
+def _main(words: list[str]) -> int:
     words = _set_verbosity(words)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
@@ -99,6 +100,12 @@ def _raise_interrupt(is_repeated: bool) -> None:  # noqa: ARG001 - each request 
         if VERBOSITY.verbose:
             raise
         print(f"blitznet: error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:  # of a path that no reader or writer expected: too long a name, no permission
+        if isinstance(error, BrokenPipeError) or VERBOSITY.verbose:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"blitznet: error: {where}{error.strerror or error}", file=sys.stderr)
         return EXIT_USAGE
     except SystemExit as stop:  # the help was printed, or the value of a flag was refused
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE

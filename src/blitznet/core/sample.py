@@ -35,6 +35,11 @@ class SoftLabels:
 class SoftLabelSource(Protocol):
     """Soft labels that are read on demand; picklable."""
 
+    @property
+    def known_classes(self) -> Flags:
+        """(K,) classes that the teacher knows."""
+        ...
+
     def read(self) -> SoftLabels:
         """The logits of the image."""
         ...

@@ -123,6 +123,7 @@ def augment(
         annotated_box_classes=sample.annotated_box_classes,
         annotated_mask_classes=sample.annotated_mask_classes,
         soft_labels=warp_soft_labels(sample, window, image_size, soft_size or map_size),
+        soft_classes=None if sample.soft_labels is None else sample.soft_labels.known_classes,
     )
 
 

@@ -84,6 +84,7 @@ def mosaic(
         annotated_box_classes=samples[0].annotated_box_classes,
         annotated_mask_classes=samples[0].annotated_mask_classes,
         soft_labels=soft_labels,
+        soft_classes=next((sample.soft_labels.known_classes for sample in samples if sample.soft_labels), None),
     )
 
 

@@ -138,7 +138,7 @@ def require_same_names(class_list: Path, names: Sequence[str]) -> None:
     existing = read_class_names(class_list)
     if existing != tuple(names):
         raise UsageError(
-            f"{class_list.parent}: expected pseudo-masks of the teacher's classes {', '.join(names[:8])}, "
+            f"{class_list.parent}: expected labels of the teacher's classes {', '.join(names[:8])}, "
             f"got {', '.join(existing[:8])}; choose another --out, or remove that folder"
         )
 

@@ -7,10 +7,11 @@ cells have no label.
 Source: Hinton et al., Distilling the knowledge in a neural network, 2015.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -36,8 +37,15 @@ BOX_MARGIN = 0.03
 SCALE = 255
 """uint8 value of probability 1"""
 
-SoftTeacher = Callable[[ImageSource], SoftLabels]
-"""image -> logits of background and the teacher's classes"""
+
+class SoftTeacher(Protocol):
+    """A segmentation model whose logits become soft labels."""
+
+    class_names: tuple[str, ...]
+
+    def __call__(self, image: ImageSource, /) -> SoftLabels:
+        """Logits of background and its classes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,12 @@ class SoftLabelFile:
     path: str
     sources: NDArray[np.int64]
     """(C,) channel of the teacher for each of the student; -1 where the teacher lacks the class"""
+
+    @property
+    def known_classes(self) -> Flags:
+        """(K,) classes that the teacher knows."""
+        known: Flags = self.sources[1:] >= 0
+        return known
 
     def read(self) -> SoftLabels:
         """Read the file.
@@ -125,14 +139,11 @@ def with_soft_labels(
     return SoftLabelDataset(dataset, folder / dataset_folder(source), np.asarray(sources))
 
 
-def generate_soft_labels(
-    teacher: SoftTeacher, class_names: Sequence[str], dataset: Dataset, source: DatasetSource, folder: Path
-) -> Iterator[bool]:
+def generate_soft_labels(teacher: SoftTeacher, dataset: Dataset, source: DatasetSource, folder: Path) -> Iterator[bool]:
     """Write the teacher's logits for all images of a dataset. Existing files are kept, so a run can be resumed.
 
     Args:
         teacher: The teacher.
-        class_names: Its classes.
         dataset: The dataset, under any class names.
         source: Where the dataset is; determines the folder of its labels.
         folder: Folder of soft labels of one teacher.
@@ -143,8 +154,8 @@ def generate_soft_labels(
     Raises:
         UsageError: The folder contains soft labels of other classes.
     """
-    require_same_names(folder / CLASS_LIST, class_names)
-    atomic_write(folder / CLASS_LIST, ("\n".join(class_names) + "\n").encode())
+    require_same_names(folder / CLASS_LIST, teacher.class_names)
+    atomic_write(folder / CLASS_LIST, ("\n".join(teacher.class_names) + "\n").encode())
     for index in range(len(dataset)):
         sample = dataset[index]
         path = soft_label_path(folder / dataset_folder(source), sample)
@@ -168,7 +179,7 @@ def read_soft_labels(path: Path) -> SoftLabels:
         DataError: The file is missing or broken.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as content:
             logits, first, step = (np.asarray(content[name], np.float32) for name in ("logits", "first", "step"))
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"{path}: expected soft labels, got an unreadable file ({error}); delete it") from error
@@ -206,7 +217,7 @@ def warp_soft_labels(
     known = np.isfinite(labels.logits[:, 0, 0])
     logits = rows @ labels.logits[known] @ columns.T
     probability = np.zeros((len(known), *size), np.float32)
-    probability[known] = _softmax(logits)
+    probability[known] = _softmax(np.asarray(logits, np.float32))
     has_label = correct_by_boxes(probability, sample, y, x)
     has_label &= ((y > 0) & (y < image_size[0]))[:, None] & ((x > 0) & (x < image_size[1]))
     return np.where(has_label, np.rint(probability * SCALE), 0).astype(np.uint8)

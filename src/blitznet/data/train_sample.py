@@ -29,6 +29,8 @@ class TrainSample:
     """(K,) classes of which every pixel is labeled"""
     soft_labels: NDArray[np.uint8] | None = None
     """(C, h, w) class probabilities of a segmentation teacher, 255 for 1; all 0 in cells without a label"""
+    soft_classes: Flags | None = None
+    """(K,) classes that the teacher knows; None without soft labels"""
 
     def __post_init__(self) -> None:
         count = len(self.labels)

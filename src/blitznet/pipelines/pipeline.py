@@ -22,6 +22,17 @@ class PseudoMaskStage:
 
 
 @dataclass(frozen=True, slots=True)
+class SoftLabelStage:
+    """Compute the logits of a segmentation teacher for all images."""
+
+    name: str
+    teacher: str
+    """an earlier stage with a model, a model name, or a file; {root} is the folder of all datasets"""
+    data: tuple[str, ...]
+    """datasets, FORMAT:ROOT@SPLIT"""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainStage:
     """Train a model."""
 
@@ -32,6 +43,8 @@ class TrainStage:
     """an earlier stage whose model is the initial one; None: the config selects the initial weights"""
     pseudo_masks: str | None = None
     """an earlier PseudoMaskStage; None: no pseudo-masks"""
+    soft_labels: str | None = None
+    """an earlier SoftLabelStage; None: no soft labels"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,8 @@ class CalibrateStage:
     """an earlier stage with a model"""
     data: tuple[str, ...]
     """labeled datasets, FORMAT:ROOT@SPLIT"""
+    holdout: float | None = None
+    """only the fraction of the images that training with the same `holdout` leaves out; None: all images"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,7 @@ class QuantizeStage:
     """whether to keep a file whose outputs differ too much from the model's, with a notice"""
 
 
-Stage = PseudoMaskStage | TrainStage | SoupStage | CalibrateStage | QuantizeStage
+Stage = PseudoMaskStage | SoftLabelStage | TrainStage | SoupStage | CalibrateStage | QuantizeStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +114,15 @@ class Pipeline:
             if stage.name in before:
                 raise UsageError(f"pipeline {self.name}: expected unique stage names, got {stage.name} twice")
             for name in model_inputs(stage):
-                if name not in before or isinstance(before[name], PseudoMaskStage | QuantizeStage):
+                if name not in before or isinstance(before[name], PseudoMaskStage | SoftLabelStage | QuantizeStage):
                     raise UsageError(
                         f"pipeline {self.name}, stage {stage.name}: expected an earlier stage with a model, got {name}"
                     )
-            masks = stage.pseudo_masks if isinstance(stage, TrainStage) else None
-            if masks is not None and not isinstance(before.get(masks), PseudoMaskStage):
-                raise UsageError(
-                    f"pipeline {self.name}, stage {stage.name}: expected an earlier PseudoMaskStage, got {masks}"
-                )
+            for name, kind in label_inputs(stage):
+                if not isinstance(before.get(name), kind):
+                    raise UsageError(
+                        f"pipeline {self.name}, stage {stage.name}: expected an earlier {kind.__name__}, got {name}"
+                    )
             before[stage.name] = stage
         if not self.stages or not isinstance(self.stages[-1], QuantizeStage):
             raise UsageError(f"pipeline {self.name}: expected a QuantizeStage as the last stage")
@@ -127,6 +142,14 @@ def model_inputs(stage: Stage) -> tuple[str, ...]:
         case CalibrateStage(model=name) | QuantizeStage(model=name):
             return (name,)
     return ()
+
+
+def label_inputs(stage: Stage) -> tuple[tuple[str, type[PseudoMaskStage | SoftLabelStage]], ...]:
+    """The names of the earlier stages whose labels a stage uses, and their kinds."""
+    if not isinstance(stage, TrainStage):
+        return ()
+    named = ((stage.pseudo_masks, PseudoMaskStage), (stage.soft_labels, SoftLabelStage))
+    return tuple((name, kind) for name, kind in named if name is not None)
 
 
 def stage_data(stage: Stage) -> tuple[str, ...]:

@@ -15,14 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blitznet.api import load
+from blitznet.api import load, load_teacher
 from blitznet.core.arrays import ClassMap, RGBArray
 from blitznet.core.errors import UsageError
 from blitznet.core.files import atomic_path, atomic_write
 from blitznet.core.image import ImageSource
 from blitznet.core.progress import Progress, no_progress
+from blitznet.core.sample import Dataset
 from blitznet.core.selection import evenly_spaced
+from blitznet.data.hash_split import held_out
 from blitznet.data.pseudo import generate_pseudo_masks
+from blitznet.data.soft_labels import generate_soft_labels
 from blitznet.data.sources import open_dataset, open_mapped, open_sources, parse_source
 from blitznet.export.formats import export, export_spec
 from blitznet.export.rewrite import rewrite
@@ -36,9 +39,11 @@ from blitznet.pipelines.pipeline import (
     Pipeline,
     PseudoMaskStage,
     QuantizeStage,
+    SoftLabelStage,
     SoupStage,
     Stage,
     TrainStage,
+    label_inputs,
     model_inputs,
     stage_data,
 )
@@ -124,6 +129,8 @@ def stage_output(stage: Stage, out: Path) -> Path:
     match stage:
         case PseudoMaskStage():
             return folder / "masks"
+        case SoftLabelStage():
+            return folder / "labels"
         case TrainStage():
             return folder / "run" / "last.safetensors"
         case SoupStage() | CalibrateStage():
@@ -181,17 +188,16 @@ def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions, image_ids: 
     files = {name: stage_output(pipeline.stage(name), options.out) for name in model_inputs(stage)}
     description: dict[str, Any] = {"kind": type(stage).__name__, "name": stage.name}
     match stage:
-        case PseudoMaskStage():
+        case PseudoMaskStage() | SoftLabelStage():
             description |= {"data": stage.data, "teacher": stage.teacher}
-            if _is_stage(pipeline, stage.teacher):
-                files[stage.teacher] = stage_output(pipeline.stage(stage.teacher), options.out)
-            elif Path(stage.teacher).is_file():
-                files[stage.teacher] = Path(stage.teacher)
+            teacher = Path(_teacher(pipeline, stage, options))
+            if teacher.is_file():
+                files[stage.teacher] = teacher
         case TrainStage():
             description |= _train_options(stage.config)
-            if stage.pseudo_masks is not None:
-                folder = stage_output(pipeline.stage(stage.pseudo_masks), options.out)
-                description["pseudo_masks"] = _digest_folder(folder)
+            for name, kind in label_inputs(stage):
+                folder = stage_output(pipeline.stage(name), options.out)
+                description["pseudo_masks" if kind is PseudoMaskStage else "soft_labels"] = _digest_folder(folder)
             if stage.config.init == "model" and Path(stage.config.model).is_file():
                 files["model"] = Path(stage.config.model)
             if stage.config.encoder_weights is not None:
@@ -199,7 +205,7 @@ def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions, image_ids: 
         case SoupStage():
             description |= {"models": stage.models, "weights": stage.weights}
         case CalibrateStage():
-            description |= {"data": stage.data}
+            description |= {"data": stage.data, "holdout": stage.holdout}
         case QuantizeStage():
             description |= {"data": stage.data, "max_images": stage.max_images}
     hashes = {f"model {name}": _digest(path.read_bytes()) for name, path in files.items()}
@@ -222,6 +228,8 @@ def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:
     match stage:
         case PseudoMaskStage():
             _generate_pseudo_masks(pipeline, stage, output, options)
+        case SoftLabelStage():
+            _generate_soft_labels(pipeline, stage, output, options)
         case TrainStage():
             config = _train_config(pipeline, stage, options)
             train(config, callbacks=[ProgressCallback(options.progress)], notify=options.notify)
@@ -229,7 +237,7 @@ def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:
             net, spec = average_weights([_model(pipeline, name, options) for name in stage.models], stage.weights)
             save_model(output, net, spec)
         case CalibrateStage():
-            _calibrate(_model(pipeline, stage.model, options), stage, output, options)
+            _calibrate(_model(pipeline, stage.model, options), stage, pipeline.name, output, options)
         case QuantizeStage():
             _quantize(_model(pipeline, stage.model, options), stage, output, options)
 
@@ -240,12 +248,13 @@ def _train_config(pipeline: Pipeline, stage: TrainStage, options: RunOptions) ->
         config = replace(config, init="model", model=str(_model(pipeline, stage.init_from, options)))
     if stage.pseudo_masks is not None:
         config = replace(config, pseudo_masks=stage_output(pipeline.stage(stage.pseudo_masks), options.out))
+    if stage.soft_labels is not None:
+        config = replace(config, soft_labels=stage_output(pipeline.stage(stage.soft_labels), options.out))
     return config
 
 
 def _generate_pseudo_masks(pipeline: Pipeline, stage: PseudoMaskStage, folder: Path, options: RunOptions) -> None:
-    teacher = str(_model(pipeline, stage.teacher, options)) if _is_stage(pipeline, stage.teacher) else stage.teacher
-    predictor = load(teacher)
+    predictor = load(_teacher(pipeline, stage, options))
 
     def predict(image: ImageSource) -> ClassMap:
         class_map = predictor(image).class_map
@@ -261,7 +270,24 @@ def _generate_pseudo_masks(pipeline: Pipeline, stage: PseudoMaskStage, folder: P
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _calibrate(model: Path, stage: CalibrateStage, output: Path, options: RunOptions) -> None:
+def _generate_soft_labels(pipeline: Pipeline, stage: SoftLabelStage, folder: Path, options: RunOptions) -> None:
+    teacher = load_teacher(_teacher(pipeline, stage, options))
+    for text in _resolve(stage.data, options):
+        source = parse_source(text)
+        dataset = open_dataset(source)
+        for done, _ in enumerate(generate_soft_labels(teacher, dataset, source, folder), start=1):
+            options.progress(source.title, done, len(dataset))
+
+
+def _teacher(pipeline: Pipeline, stage: PseudoMaskStage | SoftLabelStage, options: RunOptions) -> str:
+    """The file or the name of a stage's teacher."""
+    if _is_stage(pipeline, stage.teacher):
+        return str(_model(pipeline, stage.teacher, options))
+    return _resolve((stage.teacher,), options)[0]
+
+
+def _calibrate(model: Path, stage: CalibrateStage, name: str, output: Path, options: RunOptions) -> None:
+    """Calibrate a model, and give it the name of the pipeline."""
     predictor = load(model)
     assert isinstance(predictor, Predictor), "a predictor without slices"
 
@@ -271,9 +297,11 @@ def _calibrate(model: Path, stage: CalibrateStage, output: Path, options: RunOpt
         outputs = predictor.engine.run(model_input.pixels[None])
         return RawPrediction(outputs, size=model_input.original_size, input_size=(height, width))
 
-    datasets = open_sources(_resolve(stage.data, options), predictor.spec.classes)
+    datasets: list[Dataset] = list(open_sources(_resolve(stage.data, options), predictor.spec.classes))
+    if stage.holdout is not None:
+        datasets = [held_out(dataset, stage.holdout) for dataset in datasets]
     fit = fit_calibration(predict, predictor.spec, datasets, options.progress)
-    rewrite(model, calibrate_spec(predictor.spec, fit), output)
+    rewrite(model, replace(calibrate_spec(predictor.spec, fit), name=name), output)
 
 
 def _quantize(model: Path, stage: QuantizeStage, output: Path, options: RunOptions) -> None:

@@ -1,8 +1,8 @@
-"""The pipelines of the shipped models.
+"""The pipelines of the packaged models.
 
-Both start from SSDLite's published weights, train on the datasets of the recipe `lite`, generate pseudo-masks with
-the model itself for images without a mask, and train further with them.
-Expected scores are those of the shipped models, over VOC2012@val, VOC2007@test and coco@rare as one set.
+All start from SSDLite's published weights and train on the datasets of the recipe `lite`, with the class scores of
+DeepLabV3 as soft labels of all images. A twentieth of the training images is held out; scores are calibrated on it.
+Expected scores are over VOC2012@val, VOC2007@test and coco@rare as one set.
 """
 
 from collections.abc import Callable
@@ -10,34 +10,37 @@ from dataclasses import replace
 from typing import Any
 
 from blitznet.core.classes import VOC
-from blitznet.pipelines.pipeline import (
-    CalibrateStage,
-    Pipeline,
-    PseudoMaskStage,
-    QuantizeStage,
-    SoupStage,
-    TrainStage,
-)
-from blitznet.train.config import ModuleName, TrainConfig
+from blitznet.pipelines.pipeline import CalibrateStage, Pipeline, QuantizeStage, SoftLabelStage, TrainStage
+from blitznet.train.config import TrainConfig
 from blitznet.train.recipes import VOC07, VOC12, lite_config
 
-_PRETRAINED: tuple[ModuleName, ...] = ("encoder", "downscale", "ssd_head")
-_CALIBRATION = (f"{VOC12}@val", f"{VOC07}@test")
+DEEPLAB = "{root}/../peers/deeplabv3_mnv2_voc_513.onnx"
+"""the teacher: DeepLabV3 on MobileNetV2, trained on COCO and VOC (google-coral/test_data, Apache-2.0)"""
+HOLDOUT = 0.05
+"""fraction of the training images that is not trained on"""
+_HELD_OUT = (f"{VOC12}@train", f"{VOC07}@trainval")
 _QUANTIZATION = (f"{VOC12}@train", f"{VOC07}@trainval")
 
 
 def _config(model: str, **fields: Any) -> TrainConfig:
-    """Options of all stages: the recipe `lite`, with the pretrained modules at a tenth of the learning rate."""
+    """Options of all stages: the recipe `lite`; pretrained modules are trained at a quarter of the learning rate."""
     base = replace(
         lite_config(),
         model=model,
         init="ssdlite",
         class_names=VOC,
-        encoder_lr_mult=0.1,
-        encoder_lr_modules=_PRETRAINED,
-        freeze_bn=_PRETRAINED,
-        segmentation_weight=1.0,
+        holdout=HOLDOUT,
+        policy="strong",
+        val=(),
         lr=8e-4,
+        encoder_lr_mult=0.25,
+        frozen_stages=1,
+        freeze_bn=("encoder", "downscale"),
+        warmup=100,
+        segmentation_weight=1.0,
+        soft_label_weight=2.0,
+        mask_stride=4,
+        save_every=200,
     )
     return replace(base, **fields)
 
@@ -45,62 +48,42 @@ def _config(model: str, **fields: Any) -> TrainConfig:
 def _blitznet300_lite() -> Pipeline:
     """The default model."""
     model = "blitznet300-lite"
-    config = _config(model)
+    config = _config(model, steps=6200)
     return Pipeline(
         name=model,
         stages=(
-            TrainStage("base", replace(config, steps=2400, segmentation_weight=2.0)),
-            PseudoMaskStage("pseudo-masks", teacher="base", data=config.data),
-            TrainStage(
-                "joint",
-                replace(config, steps=2600, distillation=1.0, seed=1),
-                init_from="base",
-                pseudo_masks="pseudo-masks",
-            ),
-            TrainStage(
-                "continued",
-                replace(config, steps=1800, distillation=1.0, seed=2),
-                init_from="joint",
-                pseudo_masks="pseudo-masks",
-            ),
-            SoupStage("soup", models=("joint", "continued")),
-            CalibrateStage("calibrated", model="soup", data=_CALIBRATION),
+            SoftLabelStage("soft-labels", teacher=DEEPLAB, data=config.data),
+            TrainStage("joint", config, soft_labels="soft-labels"),
+            CalibrateStage("calibrated", model="joint", data=_HELD_OUT, holdout=HOLDOUT),
             QuantizeStage("int8", model="calibrated", data=_QUANTIZATION),
         ),
         data=lite_config().val,
-        expected={"ap50_area": 0.552, "ap50_frequent": 0.561, "miou": 0.631},
-        cost="2 CPU cores, 4 hours",
+        expected={"ap50_area": 0.61, "ap50_frequent": 0.61, "miou": 0.63},
+        cost="2 CPU cores, 2 hours",
     )
 
 
 def _blitznet416_lite() -> Pipeline:
-    """The larger model: boxes first, then the segmentation head alone."""
+    """The larger model: the stages of the default, then the same network at 416 px."""
     model = "blitznet416-lite"
-    config = _config(model)
-    heads: tuple[ModuleName, ...] = ("segmentation", "detection_prior")
+    small = _config("blitznet300-lite", steps=6200)
     return Pipeline(
         name=model,
         stages=(
-            TrainStage("base", replace(config, steps=2400, segmentation_weight=2.0)),
-            PseudoMaskStage("pseudo-masks", teacher="base", data=config.data),
-            TrainStage("joint", replace(config, steps=2600, seed=1), init_from="base", pseudo_masks="pseudo-masks"),
+            SoftLabelStage("soft-labels", teacher=DEEPLAB, data=small.data),
+            TrainStage("joint", small, soft_labels="soft-labels"),
             TrainStage(
-                "continued", replace(config, steps=1800, seed=2), init_from="joint", pseudo_masks="pseudo-masks"
+                "large",
+                _config(model, steps=3500, lr=4e-4, seed=1, imgsz=(416, 416), anchor_scales=(0.085, 0.17, 0.85)),
+                init_from="joint",
+                soft_labels="soft-labels",
             ),
-            SoupStage("soup", models=("joint", "continued")),
-            TrainStage(
-                "segmentation",
-                replace(config, train_only=heads, lr=2e-3, steps=1550, seed=3),
-                init_from="soup",
-                pseudo_masks="pseudo-masks",
-            ),
-            CalibrateStage("calibrated", model="segmentation", data=_CALIBRATION),
-            # In int8 the shipped weights match 95 % of the detections, not 97 % as required; the scores are compared.
-            QuantizeStage("int8", model="calibrated", data=_QUANTIZATION, allow_accuracy_drop=True),
+            CalibrateStage("calibrated", model="large", data=_HELD_OUT, holdout=HOLDOUT),
+            QuantizeStage("int8", model="calibrated", data=_QUANTIZATION),
         ),
         data=lite_config().val,
-        expected={"ap50_area": 0.574, "ap50_frequent": 0.580, "miou": 0.647},
-        cost="2 CPU cores, 8 hours",
+        expected={"ap50_area": 0.63, "ap50_frequent": 0.63, "miou": 0.64},
+        cost="2 CPU cores, 4 hours",
     )
 
 

@@ -82,6 +82,15 @@ def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
         raise ModelError(f"{path}: expected an ONNX model, but onnxruntime cannot open it ({reason})") from error
 
 
+def has_spec(path: Path) -> bool:
+    """Whether an ONNX file has a spec in its metadata.
+
+    Raises:
+        ModelError: The file is missing or broken.
+    """
+    return METADATA_KEY in _open_session(path, 1, "onnxruntime").get_modelmeta().custom_metadata_map
+
+
 def execution_providers(name: OnnxName, available: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """Execution providers of onnxruntime and their options; each operator runs on the first that supports it.
 

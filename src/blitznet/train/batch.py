@@ -35,6 +35,8 @@ class Batch:
     """(B', C, h, w) uint8 at the size of the segmentation logits: probabilities, 255 for 1; 0 in cells without"""
     soft_index: Tensor
     """(B',) int64: the images that have soft labels"""
+    soft_classes: Tensor
+    """(B', K) bool, classes that the teacher knows"""
     ids: tuple[str, ...]
     """ids of the B images, for error messages"""
 
@@ -58,6 +60,7 @@ class Batch:
 def collate(samples: Sequence[TrainSample]) -> Batch:
     """Stack samples of one image size and one map size to a batch."""
     soft = [sample.soft_labels for sample in samples if sample.soft_labels is not None]
+    soft_classes = [sample.soft_classes for sample in samples if sample.soft_classes is not None]
     counts = torch.tensor([len(sample.labels) for sample in samples])
     return Batch(
         images=torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2),
@@ -70,5 +73,6 @@ def collate(samples: Sequence[TrainSample]) -> Batch:
         mask_classes=torch.from_numpy(np.stack([sample.annotated_mask_classes for sample in samples])),
         soft_labels=torch.from_numpy(np.stack(soft)) if soft else torch.zeros((0, 0, 0, 0), dtype=torch.uint8),
         soft_index=torch.tensor([i for i, sample in enumerate(samples) if sample.soft_labels is not None]).long(),
+        soft_classes=torch.from_numpy(np.stack(soft_classes)) if soft else torch.zeros((0, 0), dtype=torch.bool),
         ids=tuple(sample.id for sample in samples),
     )
