@@ -96,6 +96,8 @@ class IndexedDataset:
     """indices of the images without a label: nothing is known about them, unlike images whose label is empty"""
     declared_sizes: NDArray[np.int64] | None = field(default=None, kw_only=True)
     """(N, 2) height and width of each image as its annotation states them, 0 where it does not; None if none does"""
+    label_places: tuple[str, ...] = field(default=(), kw_only=True)
+    """files or folders where labels were searched"""
 
     def __len__(self) -> int:
         return len(self.ids)

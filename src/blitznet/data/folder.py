@@ -10,7 +10,7 @@ from blitznet.core.sample import MaskSource
 from blitznet.data.annotation_files import read_csv
 from blitznet.data.color_masks import ColorMask, ColorTable, find_color_table, has_colors
 from blitznet.data.dataset import IndexedDataset, files_by_name, read_class_list, read_text, single_image
-from blitznet.data.masks import IndexMask
+from blitznet.data.masks import IndexMask, RasterizedMask
 from blitznet.data.records import BACKGROUND_NAMES, IGNORED_NAMES
 from blitznet.data.splits import find_split, is_split_name
 
@@ -36,10 +36,10 @@ class FolderDataset(IndexedDataset):
     colors: ColorTable | None = None
     """the classes of the masks' colors; None: masks are class indices"""
 
-    def _mask(self, index: int, image: ImageSource) -> MaskSource | None:  # noqa: ARG002
+    def _mask(self, index: int, image: ImageSource) -> MaskSource | None:
         path = self.masks[index]
         if path is None:
-            return None
+            return None if index in self.unlabeled else RasterizedMask(self.ids[index], image.size(), ())
         if self.colors is not None and has_colors(path):
             return ColorMask(path, self.colors)
         offset = 0 if self.background else 1
@@ -81,6 +81,8 @@ def open_folder(root: Path, split: str | None, *, title: str) -> FolderDataset:
         image_paths=tuple(str(path) for path in images.values()),
         annotations=None,
         errors={},
+        unlabeled=frozenset(index for index, path in enumerate(masks) if path is None),
+        label_places=(str(mask_folder),),
         masks=masks,
         background=classes.background,
         colors=classes.colors,

@@ -99,7 +99,7 @@ def open_voc(
     """
     has_lists = (root / "ImageSets").is_dir()
     base = root if has_lists else _split_folder(root, split)
-    xml_paths, images = _xml_files(base), _image_files(base)
+    xml_paths, images = voc_xml_files(base), _image_files(base)
     pngs = _mask_files(base, masks)
     if has_lists:
         ids = _read_split(root, split, {*images, *xml_paths, *pngs})
@@ -127,6 +127,7 @@ def open_voc(
         errors=parsed.errors,
         unlabeled=frozenset(index for index in parsed.missing if ids[index] not in pngs),
         declared_sizes=np.asarray(parsed.sizes, np.int64).reshape(-1, 2) if has_xml else None,
+        label_places=tuple(sorted({str(path.parent) for path in xml_paths.values()} or {str(base / "Annotations")})),
         masks=selected,
         masks_only=frozenset(index for index in parsed.missing if ids[index] in pngs),
         colors=colors,
@@ -139,9 +140,9 @@ def voc_splits(root: Path) -> tuple[str, ...]:
     if lists.is_dir():
         names = {p.stem for folder in LIST_FOLDERS for p in (lists / folder).glob("*.txt")}
         return tuple(sorted(name for name in names if not any(name.endswith(f"_{end}") for end in names)))
-    if _xml_files(root, nested=False):
+    if voc_xml_files(root, nested=False):
         return ()
-    return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and is_split_name(p.name) and _xml_files(p)))
+    return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and is_split_name(p.name) and voc_xml_files(p)))
 
 
 def _split_folder(root: Path, split: str | None) -> Path:
@@ -160,7 +161,7 @@ def _split_folder(root: Path, split: str | None) -> Path:
     return folder
 
 
-def _xml_files(base: Path, *, nested: bool = True) -> dict[str, Path]:
+def voc_xml_files(base: Path, *, nested: bool = True) -> dict[str, Path]:
     """Image id -> XML file, from the first folder that has some."""
     for name in XML_FOLDERS:
         files = {stem: paths[0] for stem, paths in _files_by_stem(base / name, (".xml",)).items()}

@@ -46,7 +46,7 @@ class YoloDataset(IndexedDataset):
         return np.asarray([width, height, width, height], np.float32)
 
     def _mask(self, index: int, image: ImageSource) -> RasterizedMask | None:
-        if self.annotations is None or not self.outlines.has_outlines:
+        if self.annotations is None or not self.outlines.has_outlines or index in self.unlabeled:
             return None
         objects = self.outlines.mask_objects(self.annotations, self.annotations.image_slice(index), self._scale(image))
         return None if objects is None else RasterizedMask(self.ids[index], image.size(), objects)
@@ -69,9 +69,9 @@ def open_yolo(root: Path, split: str | None, *, title: str) -> YoloDataset:
     Without a YAML file, class names are the lines of `classes.txt`, and the images and label files are in `images` and
     `labels`, or side by side; a split is then a folder.
 
-    An image without a label file is annotated and contains no object. Polygons also give a class map, rasterized in
-    the order of the lines; a dataset without polygons has no class maps. Keypoints are left out if `kpt_shape` states
-    them.
+    An image without a label file is not annotated; one with an empty file contains no object. Polygons also give a
+    class map, rasterized in the order of the lines; a dataset without polygons has no class maps. Keypoints are left
+    out if `kpt_shape` states them.
 
     Raises:
         DataError: The YAML file or the split is missing or broken. Errors of label files are in the dataset's `errors`.
@@ -104,11 +104,15 @@ def make_yolo(images: dict[str, Path], label_format: LabelFormat, *, title: str)
     annotations: list[list[Annotation]] = []
     outlines: list[Outline] = []
     folders: dict[Path, Path] = {}
+    unlabeled: set[int] = set()
     for index, image in enumerate(images.values()):
         if image.parent not in folders:
             folders[image.parent] = _label_folder(image.parent)
+        path = folders[image.parent] / f"{image.stem}.txt"
+        if not path.is_file():
+            unlabeled.add(index)
         try:
-            parsed = parse_labels(folders[image.parent] / f"{image.stem}.txt", label_format)
+            parsed = parse_labels(path, label_format)
         except DataError as error:
             errors[index] = error
             parsed = []
@@ -121,6 +125,8 @@ def make_yolo(images: dict[str, Path], label_format: LabelFormat, *, title: str)
         image_paths=tuple(str(image) for image in images.values()),
         annotations=AnnotationArrays.pack(annotations),
         errors=errors,
+        unlabeled=frozenset(unlabeled),
+        label_places=tuple(map(str, dict.fromkeys(folders.values()))),
         outlines=Outlines.pack(outlines),
     )
 
