@@ -207,15 +207,14 @@ def compress_counts(counts: Sequence[int]) -> str:
 
 
 def write_yolo(root: Path, drawings: Sequence[Drawing], split: str = "train", *, outlines: bool = True) -> str:
-    """Write a YOLO folder with polygons or boxes; an empty image has no label file."""
+    """Write a YOLO folder with polygons or boxes; an empty image has an empty label file."""
     lines = [f"{split}: images/{split}", "names:", *(f"  {k}: {name}" for k, name in enumerate(NAMES))]
     (root / "labels" / split).mkdir(parents=True, exist_ok=True)
     (root / "data.yaml").write_text("\n".join(lines) + "\n")
     for d in drawings:
         write_image(root / "images" / split / f"{d.id}.png", d)
-        if len(d.labels):
-            text = "\n".join(_yolo_line(d, m, outlines=outlines) for m in range(len(d.labels)))
-            (root / "labels" / split / f"{d.id}.txt").write_text(text + "\n")
+        text = "".join(f"{_yolo_line(d, m, outlines=outlines)}\n" for m in range(len(d.labels)))
+        (root / "labels" / split / f"{d.id}.txt").write_text(text)
     return f"yolo:{root}@{split}"
 
 

@@ -30,8 +30,8 @@ def open_coco(root: Path, split: str | None, *, title: str) -> OutlineDataset:
     """Open a COCO file, or a split of a COCO folder; class names are in the order of the category ids.
 
     Class maps are rasterized in the order of annotations, where the later one wins (paper, section 4.1); crowds are
-    ignored. A dataset without outlines has no masks. In a dataset with outlines, an image with objects but without
-    outlines has no mask. An image without annotations is not annotated. A category without annotations that groups
+    ignored. A dataset without outlines has no masks. In a dataset with outlines, an image without objects is all
+    background, and an image with objects but without outlines has no mask. A category without annotations that groups
     others, as Roboflow writes, is no class; neither is an unused background.
 
     Args:
@@ -71,7 +71,7 @@ def open_coco(root: Path, split: str | None, *, title: str) -> OutlineDataset:
         image_paths=tuple(str(finder.find(name)) for name in file_names),
         annotations=AnnotationArrays.pack(annotations),
         errors=errors,
-        unlabeled=frozenset(index for index, group in enumerate(groups) if not group),
+        assumed_empty=frozenset(index for index, group in enumerate(groups) if not group),
         label_places=(str(path),),
         declared_sizes=np.asarray([_size(image) for image in images], np.int64).reshape(-1, 2),
         outlines=Outlines.pack(outlines),

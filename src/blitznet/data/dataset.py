@@ -1,9 +1,9 @@
 """IndexedDataset: the dataset that every reader builds; and helpers that readers share."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,8 @@ class IndexedDataset:
     """error of each sample that cannot be parsed, by index"""
     unlabeled: frozenset[int] = field(default=frozenset(), kw_only=True)
     """indices of the images without a label: nothing is known about them, unlike images whose label is empty"""
+    assumed_empty: frozenset[int] = field(default=frozenset(), kw_only=True)
+    """indices of the images without a label that count as annotated and empty"""
     declared_sizes: NDArray[np.int64] | None = field(default=None, kw_only=True)
     """(N, 2) height and width of each image as its annotation states them, 0 where it does not; None if none does"""
     label_places: tuple[str, ...] = field(default=(), kw_only=True)
@@ -158,6 +160,9 @@ class IndexedDataset:
         return None
 
 
+IndexedDatasetT = TypeVar("IndexedDatasetT", bound=IndexedDataset)
+
+
 def declared_size(dataset: IndexedDataset, index: int) -> tuple[int, int] | None:
     """(height, width) that an image's annotation states; None if it states none, or has a box outside of it."""
     if dataset.declared_sizes is None:
@@ -176,6 +181,14 @@ def is_same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
     """Whether one size (height, width) is the other, resized with its aspect ratio kept and rounded to pixels."""
     small, large = sorted((first, second))
     return abs(small[0] * large[1] - small[1] * large[0]) <= max(large)
+
+
+def treat_unlabeled(dataset: IndexedDatasetT, unlabeled: Literal["skip", "empty"]) -> IndexedDatasetT:
+    """The dataset with all its images without a label as not annotated (skip), or as annotated and empty."""
+    indices = dataset.unlabeled | dataset.assumed_empty
+    if unlabeled == "skip":
+        return replace(dataset, unlabeled=indices, assumed_empty=frozenset())
+    return replace(dataset, unlabeled=frozenset(), assumed_empty=indices)
 
 
 def require_no_errors(dataset: Dataset) -> None:
