@@ -211,3 +211,50 @@ def test_classes_of_each_task() -> None:
     for wrong in (("cat", "bird"), ("unicorn",), ("cat", "cat"), ()):
         with pytest.raises(ModelError, match="expected segmentation_classes as some of the classes in their order"):
             replace(SPEC, segmentation_classes=wrong)
+
+
+def nested(field: str, **values: Any) -> str:
+    """The spec as JSON with other values inside one of its parts."""
+    return changed(**{field: {**json.loads(SPEC.to_json())[field], **values}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000 + "]" * 100_000,
+        changed(size=[300, 10**9]),
+        changed(size=[True, True]),
+        changed(classes="abcdefghijklmnopqrst"),
+        changed(classes=["a\n", "b"]),
+        changed(classes=["x" * 10_000]),
+        changed(mean=[1]),
+        changed(mean=["a", "b", "c"]),
+        changed(std=[1, 0, 1]),
+        changed(precision="int4"),
+        changed(name=3),
+        changed(segmentation_temperature=float("nan")),
+        changed(segmentation_temperature="warm"),
+        nested("anchors", strides=[0, 16, 32]),
+        nested("anchors", strides=[1, 2] * 500_000),
+        nested("anchors", strides=[1] * 60, ratios=[1.0] * 60),
+        nested("anchors", ratios=[-1, "a", None, 3]),
+        nested("anchors", variances=[1]),
+        nested("anchors", max_scale=float("inf")),
+        nested("network", channels=-1),
+        nested("network", channels="a"),
+        nested("network", fusion="x"),
+        nested("network", extra_levels=10**7),
+        nested("postprocess", max_detections="many"),
+        nested("postprocess", nms_threshold=2),
+        nested("postprocess", score_threshold=float("nan")),
+        nested("score_calibration", bias="a"),
+    ],
+    ids=lambda text: text[:40] + "..." + text[-20:],
+)
+def test_impossible_values_are_one_short_line(text: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        read_spec(text, source="a.onnx")
+    message = str(caught.value)
+    assert message.startswith("a.onnx: ")
+    assert "\n" not in message
+    assert len(message) < 500

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from blitznet.core.calibration import PlattScaling
 from blitznet.core.errors import ModelError
+from blitznet.core.field_types import field_error, require_field_types, require_range
 
 VERSION = 2
 """version of the spec that is written; older versions are read"""
@@ -26,6 +27,13 @@ Family = Literal["blitznet", "ssd", "lite", "lite-fpn", "ssd-lite"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
 ALL_TASKS: tuple[Task, ...] = ("detection", "segmentation")
+
+MAX_INPUT_SIZE = 16384
+"""largest height and width of a network's input, pixels"""
+_MAX_REASON = 400
+"""characters of an error about a spec"""
+_MAX_LEVELS, _MAX_CHANNELS, _MAX_DETECTIONS, _MAX_ANCHORS, _MAX_NAME = 64, 65536, 10**6, 2 * 10**7, 200
+"""limits of a spec, far above those of any network; a file that exceeds them is damaged or hostile"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,21 @@ class AnchorLayout:
     """width / height of the other anchors"""
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
     """scales of the encoded offsets: center x, center y, width, height"""
+
+    def __post_init__(self) -> None:
+        require_field_types(self)
+        require_range(self, "strides", 1, MAX_INPUT_SIZE)
+        for name in ("min_scale", "second_scale", "max_scale", "ratios", "variances"):
+            require_range(self, name, 1e-6, 1e3)
+        if not 1 <= len(self.strides) <= _MAX_LEVELS or len(self.ratios) > _MAX_LEVELS:
+            raise field_error(
+                "strides, ratios", f"at most {_MAX_LEVELS} of each", (len(self.strides), len(self.ratios))
+            )
+
+    def num_anchors(self, size: tuple[int, int]) -> int:
+        """A: number of anchors for an input of (height, width) pixels."""
+        cells = sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in self.strides)
+        return (cells + 1) * self.num_anchors_per_cell
 
     @property
     def num_anchors_per_cell(self) -> int:
@@ -93,6 +116,15 @@ class Network:
     segmentation_resize: Resize = "bilinear"
     """resizing of maps in the segmentation head"""
 
+    def __post_init__(self) -> None:
+        require_field_types(self)
+        require_range(self, "extra_levels", 0, _MAX_LEVELS)
+        require_range(self, "context_blocks", 0, _MAX_LEVELS)
+        for name in ("channels", "hidden_channels", "segmentation_channels", "segmentation_stride"):
+            require_range(self, name, 1, _MAX_CHANNELS)
+        if self.lateral_channels is not None:
+            require_range(self, "lateral_channels", 1, _MAX_CHANNELS)
+
 
 @dataclass(frozen=True, slots=True)
 class PostprocessConfig:
@@ -108,6 +140,13 @@ class PostprocessConfig:
     """maximum number of detections of each class"""
     max_detections: int = 200
     """maximum number of detections of an image"""
+
+    def __post_init__(self) -> None:
+        require_field_types(self)
+        for name in ("score_threshold", "nms_threshold"):
+            require_range(self, name, -1, 1)
+        for name in ("topk_candidates", "max_per_class", "max_detections"):
+            require_range(self, name, 0, _MAX_DETECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +204,21 @@ class Spec:
                 raise ModelError(f"{self.name}: expected a temperature above 0, got {temperature}")
         if not math.isfinite(self.score_calibration.bias):
             raise ModelError(f"{self.name}: expected a finite calibration bias, got {self.score_calibration.bias}")
+        self._require_valid_values()
+
+    def _require_valid_values(self) -> None:
+        """Raise ModelError for values of a wrong type, or that no network can have."""
+        try:
+            require_field_types(self)
+            require_range(self, "size", 1, MAX_INPUT_SIZE)
+            if not all(name.isprintable() and 0 < len(name) <= _MAX_NAME for name in self.classes):
+                raise field_error("classes", f"names of 1 to {_MAX_NAME} printable characters", self.classes)
+            if 0 in self.std:
+                raise field_error("std", "numbers other than 0", self.std)
+            if self.anchors.num_anchors(self.size) > _MAX_ANCHORS:
+                raise field_error("anchors", f"at most {_MAX_ANCHORS:,}", self.anchors.num_anchors(self.size))
+        except ModelError as error:
+            raise ModelError(f"{str(self.name)[:_MAX_NAME]}: {error}") from error
 
     def uncalibrated(self) -> "Spec":
         """The spec without calibration, with a score threshold that the same detections pass."""
@@ -212,8 +266,9 @@ class Spec:
             for key, kind in nested.items():
                 fields[key] = _build(kind, fields[key])
             spec: Spec = _build(Spec, fields)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise ModelError(f"expected the spec of a blitznet model, got something else ({error})") from error
+        except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:_MAX_NAME]
+            raise ModelError(f"expected the spec of a blitznet model, got something else ({reason})") from error
         return spec
 
 
@@ -235,7 +290,9 @@ def read_spec(text: str | None, *, source: str) -> Spec:
     try:
         return Spec.from_json(text)
     except ModelError as error:
-        raise ModelError(f"{source}: {error}") from error
+        reason = str(error)
+        reason = reason if len(reason) <= _MAX_REASON else reason[:_MAX_REASON] + "..."
+        raise ModelError(f"{source}: {reason}") from error
 
 
 _V1_ANCHORS = {"first": "min_scale", "low": "second_scale", "high": "max_scale"}
