@@ -167,9 +167,8 @@ def voc_xml_files(base: Path, *, nested: bool = True) -> dict[str, Path]:
         files = {stem: paths[0] for stem, paths in _files_by_stem(base / name, (".xml",)).items()}
         if files:
             return files
-    if nested:
-        return {stem: paths[0] for stem, paths in files_by_name(base, (".xml",)).items()}
-    return {path.stem: path for path in base.glob("*.xml")}
+    paths = sorted([*base.glob("*.xml"), *(base.glob("*/*.xml") if nested else ())])
+    return {path.relative_to(base).with_suffix("").as_posix(): path for path in paths if not path.name.startswith(".")}
 
 
 def _image_files(base: Path) -> dict[str, list[Path]]:

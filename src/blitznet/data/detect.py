@@ -1,0 +1,338 @@
+"""Recognize the format of a dataset from the files in its folder."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from blitznet.core.errors import DataError, UsageError
+from blitznet.data.coco import ROBOFLOW_FILE, coco_files
+from blitznet.data.color_masks import COLOR_TABLES
+from blitznet.data.cvat import cvat_subsets, find_cvat_file
+from blitznet.data.darknet import find_data_file, read_data_file
+from blitznet.data.folder import ROBOFLOW_CLASSES, find_mask_folders, mask_folder_splits
+from blitznet.data.huggingface import METADATA_FILES, huggingface_splits, parquet_files
+from blitznet.data.labelme import labelme_splits
+from blitznet.data.labelstudio import find_task_file
+from blitznet.data.splits import find_split, is_split_name
+from blitznet.data.supervisely import supervisely_datasets
+from blitznet.data.voc import voc_splits, voc_xml_files
+from blitznet.data.yolo import find_class_list, find_yaml, read_yaml, yolo_folder_splits, yolo_splits
+
+JsonKind = Literal["coco", "labelme", "via", "labelstudio", "supervisely"]
+Purpose = Literal["train", "eval", "all"]
+"""what splits are selected for: the training split, the evaluation split, or all"""
+
+_MAX_SNIFFED = 32 << 20
+"""bytes above which only the beginning of a JSON file is read to recognize it"""
+_MAX_SNIFFED_FILES = 40
+_MAX_DEPTH = 3
+_COCO_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+_HEAD = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A dataset that was recognized."""
+
+    format: str
+    """format of dataset strings"""
+    name: str
+    """what it was recognized as, such as Roboflow COCO"""
+    root: Path
+    splits: tuple[str, ...] = ()
+    """names of the splits; none if the dataset has no splits"""
+
+    def dataset_string(self, split: str | None) -> str:
+        """FORMAT:ROOT@SPLIT."""
+        return f"{self.format}:{self.root}" + (f"@{split}" if split else "")
+
+    def __str__(self) -> str:
+        listed = f", splits {', '.join(self.splits)}" if self.splits else ""
+        return f"{self.name}{listed}"
+
+
+def detect_layout(path: Path) -> Layout:
+    """The only format that a folder or file has.
+
+    Raises:
+        UsageError: No format was recognized, or several were; the message lists the candidates.
+    """
+    layouts = _find_layouts(path, depth=0)
+    if len(layouts) == 1:
+        return layouts[0]
+    if layouts:
+        candidates = "; ".join(f"{layout.dataset_string(None)} ({layout})" for layout in layouts[:6])
+        raise UsageError(f"{path}: expected one dataset, recognized {len(layouts)}: {candidates}; name one of them")
+    raise UsageError(
+        f"{path}: expected a dataset of a known format, got {_describe_content(path)}; write FORMAT:ROOT@SPLIT"
+    )
+
+
+def select_splits(layout: Layout, purpose: Purpose) -> tuple[str | None, ...]:
+    """The splits for a purpose; None stands for a dataset without splits.
+
+    Raises:
+        UsageError: The splits have names from which the purpose is not clear.
+    """
+    if not layout.splits:
+        return (None,)
+    if purpose == "all" or len(layout.splits) == 1:
+        return layout.splits
+    names = ("train", "trainval", "default") if purpose == "train" else ("val", "test", "trainval", "default")
+    for name in names:
+        split = find_split(name, layout.splits)
+        if split is not None:
+            return (split,)
+    raise UsageError(
+        f"{layout.root}: expected a split, got {', '.join(layout.splits)}; write {layout.dataset_string('SPLIT')}"
+    )
+
+
+def _find_layouts(path: Path, *, depth: int) -> list[Layout]:
+    """All layouts of a path; those of its folders if it has none itself."""
+    layouts = [layout for recognize in RECOGNIZERS.values() if (layout := _try(recognize, path)) is not None]
+    if layouts or depth >= _MAX_DEPTH or not path.is_dir():
+        return layouts
+    folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith((".", "__MACOSX")))
+    return [layout for folder in folders[:20] for layout in _find_layouts(folder, depth=depth + 1)]
+
+
+def _try(recognize: "Callable[[Path], Layout | None]", path: Path) -> Layout | None:
+    try:
+        return recognize(path)
+    except DataError:
+        return None
+
+
+def _recognize_voc(path: Path) -> Layout | None:
+    if not path.is_dir():
+        return None
+    if (path / "ImageSets").is_dir():
+        folders = ("JPEGImages", "Annotations", "SegmentationClass")
+        if not any((path / name).is_dir() for name in folders):
+            return None
+        name = "CVAT segmentation masks" if (path / COLOR_TABLES[0]).is_file() else "Pascal VOC"
+        return Layout("voc", name, path, voc_splits(path))
+    splits = voc_splits(path)
+    xml = next(iter(voc_xml_files(path / splits[0] if splits else path).values()), None)
+    if xml is None or _xml_root(xml) != "annotation":
+        return None
+    return Layout("voc", "Pascal VOC files without lists", path, splits)
+
+
+def _recognize_sbd(path: Path) -> Layout | None:
+    folder = path / "dataset" if (path / "dataset").is_dir() else path
+    if not any((folder / "cls").glob("*.mat")):
+        return None
+    return Layout("sbd", "SBD", path, tuple(sorted(p.stem for p in folder.glob("*.txt"))))
+
+
+def _recognize_coco(path: Path) -> Layout | None:
+    if path.is_file():
+        return Layout("coco", "COCO", path) if json_kind(path) == "coco" else None
+    if not path.is_dir() or len(list(path.glob("*.json"))) > _MAX_SNIFFED_FILES:
+        return None
+    files = coco_files(path)
+    instances = {split: file for split, file in files.items() if file.name.startswith("instances_")}
+    selected = instances or {split: file for split, file in files.items() if json_kind(file) == "coco"}
+    if not selected:
+        return None
+    name = "Roboflow COCO" if all(file.name == ROBOFLOW_FILE for file in selected.values()) else "COCO"
+    if len(selected) > 1 or next(iter(selected)) in ("train", "default"):
+        return Layout("coco", name, path, _order(selected))
+    return Layout("coco", name, next(iter(selected.values())))
+
+
+def _recognize_yolo(path: Path) -> Layout | None:
+    yaml_path = path if path.suffix in (".yaml", ".yml") and path.is_file() else None
+    if yaml_path is None and path.is_dir():
+        yaml_path = find_yaml(path)
+    if yaml_path is not None:
+        content = read_yaml(yaml_path)
+        if not content.get("names"):
+            return None
+        name = "Roboflow YOLO" if "roboflow" in content else "YOLO"
+        return Layout("yolo", name, path, _order(yolo_splits(yaml_path)))
+    if not path.is_dir() or find_data_file(path) is not None or find_class_list(path) is None:
+        return None
+    splits = yolo_folder_splits(path)
+    names = ("labels", "Labels", "images", ".", *splits, *(f"{split}/labels" for split in splits))
+    texts = [text for name in names for text in (path / name).glob("*.txt") if text.parent != path or _is_labels(text)]
+    texts += [text for split in splits for text in (path / "labels" / split).glob("*.txt")]
+    return Layout("yolo", "YOLO without data.yaml", path, _order(splits)) if any(map(_is_labels, texts[:20])) else None
+
+
+def _recognize_darknet(path: Path) -> Layout | None:
+    data = path if path.suffix == ".data" and path.is_file() else find_data_file(path) if path.is_dir() else None
+    if data is None:
+        return None
+    options = read_data_file(data)
+    splits = _order(key for key in options if is_split_name(key))
+    return Layout("darknet", "Darknet YOLO", path, splits) if "names" in options and splits else None
+
+
+def _recognize_folder(path: Path) -> Layout | None:
+    if not path.is_dir() or (path / "ImageSets").is_dir():
+        return None
+    splits = mask_folder_splits(path)
+    base = next((path / split for split in splits if (path / split).is_dir()), path)
+    tables = ("classes.txt", "class_names.txt", ROBOFLOW_CLASSES, *COLOR_TABLES)
+    table = next((f / name for f in (base, path) for name in tables if (f / name).is_file()), None)
+    images, masks = find_mask_folders(base)
+    if table is None or not images.is_dir() or not any(masks.rglob("*.png")):
+        return None
+    kinds = {ROBOFLOW_CLASSES: "Roboflow masks", **dict.fromkeys(COLOR_TABLES, "color masks")}
+    return Layout("folder", kinds.get(table.name, "mask folder"), path, _order(splits))
+
+
+def _recognize_labelme(path: Path) -> Layout | None:
+    if path.is_file():
+        return None
+    splits = labelme_splits(path)
+    folders = [path / split for split in splits] or [path, *(p for p in sorted(path.iterdir()) if p.is_dir())]
+    files = [file for folder in folders for file in sorted(folder.glob("*.json"))[:3]]
+    is_labelme = any(json_kind(file) == "labelme" for file in files[:_MAX_SNIFFED_FILES])
+    return Layout("labelme", "labelme", path, _order(splits)) if is_labelme else None
+
+
+def _recognize_cvat(path: Path) -> Layout | None:
+    file = path if path.is_file() and path.suffix == ".xml" else find_cvat_file(path) if path.is_dir() else None
+    if file is None or _xml_root(file) != "annotations":
+        return None
+    return Layout("cvat", "CVAT for images", path, _order(cvat_subsets(file)))
+
+
+def _recognize_labelstudio(path: Path) -> Layout | None:
+    file = path if path.is_file() and path.suffix == ".json" else find_task_file(path) if path.is_dir() else None
+    is_list = file is not None and json_kind(file) == "labelstudio"
+    return Layout("labelstudio", "Label Studio tasks", path) if is_list else None
+
+
+def _recognize_via(path: Path) -> Layout | None:
+    if path.is_file():
+        is_via = (path.suffix == ".json" and json_kind(path) == "via") or _is_via_csv(path)
+        return Layout("via", "VIA", path) if is_via else None
+    folders = [path, *(folder for folder in path.iterdir() if folder.is_dir() and is_split_name(folder.name))]
+    has_file = [
+        folder
+        for folder in folders
+        if any(_is_via_csv(f) for f in folder.glob("*.csv"))
+        or any(json_kind(f) == "via" for f in sorted(folder.glob("*.json"))[:_MAX_SNIFFED_FILES])
+    ]
+    splits = _order(folder.name for folder in has_file if folder != path)
+    return Layout("via", "VIA", path, () if path in has_file else splits) if has_file else None
+
+
+def _is_via_csv(path: Path) -> bool:
+    if path.suffix != ".csv":
+        return False
+    with path.open("rb") as file:
+        return b"region_shape_attributes" in file.readline(1 << 12)
+
+
+def _recognize_huggingface(path: Path) -> Layout | None:
+    if path.is_file():
+        return Layout("huggingface", "Hugging Face Parquet", path) if path.suffix == ".parquet" else None
+    splits = _order(huggingface_splits(path))
+    if parquet_files(path):
+        return Layout("huggingface", "Hugging Face Parquet", path, splits)
+    if splits or any((path / name).is_file() for name in METADATA_FILES):
+        return Layout("huggingface", "Hugging Face image folder", path, splits)
+    return None
+
+
+def _recognize_supervisely(path: Path) -> Layout | None:
+    if not (path / "meta.json").is_file():
+        return None
+    datasets = supervisely_datasets(path)
+    splits = _order(datasets) if any(is_split_name(name) for name in datasets) else ()
+    return Layout("supervisely", "Supervisely", path, splits) if datasets or (path / "ann").is_dir() else None
+
+
+RECOGNIZERS: dict[str, Callable[[Path], Layout | None]] = {
+    "voc": _recognize_voc,
+    "sbd": _recognize_sbd,
+    "coco": _recognize_coco,
+    "yolo": _recognize_yolo,
+    "darknet": _recognize_darknet,
+    "folder": _recognize_folder,
+    "labelme": _recognize_labelme,
+    "cvat": _recognize_cvat,
+    "labelstudio": _recognize_labelstudio,
+    "via": _recognize_via,
+    "huggingface": _recognize_huggingface,
+    "supervisely": _recognize_supervisely,
+}
+"""format -> function that recognizes it; None means another format"""
+
+
+def json_kind(path: Path) -> JsonKind | None:
+    """Which tool wrote a JSON file; None if it is not an annotation file."""
+    try:
+        if path.stat().st_size > _MAX_SNIFFED:
+            with path.open("rb") as file:
+                return "coco" if _COCO_KEYS.search(file.read(_HEAD)) else None
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if isinstance(content, list):
+        first = content[0] if content else None
+        is_task = isinstance(first, dict) and "data" in first and ("annotations" in first or "completions" in first)
+        return "labelstudio" if is_task else None
+    if not isinstance(content, dict):
+        return None
+    if all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
+        return "coco"
+    if isinstance(content.get("shapes"), list) and "imagePath" in content:
+        return "labelme"
+    if isinstance(content.get("objects"), list) and isinstance(content.get("size"), dict):
+        return "supervisely"
+    regions = content.get("_via_img_metadata", content)
+    first = next(iter(regions.values()), None) if isinstance(regions, dict) else None
+    return "via" if isinstance(first, dict) and "filename" in first and "regions" in first else None
+
+
+def _order(splits: Iterable[str]) -> tuple[str, ...]:
+    """Train, val and test first, then the others by name."""
+    names = list(dict.fromkeys(splits))
+    known = [name for kind in ("train", "val", "test") if (name := find_split(kind, names)) is not None]
+    return (*known, *sorted(name for name in names if name not in known))
+
+
+def _xml_root(path: Path) -> str:
+    """The name of the outermost element of an XML file; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return ""
+    match = re.search(rb"<([A-Za-z][\w.-]*)", re.sub(rb"<\?.*?\?>|<!--.*?-->", b"", head, flags=re.DOTALL))
+    return match[1].decode("ascii", "replace") if match else ""
+
+
+def _is_labels(path: Path) -> bool:
+    """Whether the first line of a text file is a line of YOLO's labels."""
+    try:
+        with path.open("rb") as file:
+            words = file.readline(1 << 12).split()
+    except OSError:
+        return False
+    try:
+        return len(words) >= 5 and all(abs(float(word)) < 1e6 for word in words)
+    except ValueError:
+        return False
+
+
+def _describe_content(path: Path) -> str:
+    """What lies in a folder, by suffix and number."""
+    if not path.is_dir():
+        return f"a {path.suffix or 'nameless'} file"
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    counts = Counter("folders" if entry.is_dir() else entry.suffix or "files without suffix" for entry in entries)
+    folders = sorted(entry.name for entry in entries if entry.is_dir())
+    listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(5)) or "an empty folder"
+    return listed + (f" ({', '.join(folders[:6])})" if folders else "")
