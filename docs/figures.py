@@ -53,6 +53,25 @@ def draw_annotations(path: Path) -> None:
     Image.fromarray(contact_sheet(tiles, 2)).quantize(128).save(path, optimize=True)
 
 
+def draw_new_classes(path: Path) -> None:
+    """One drawn image: what the labels of the data say, what the initial model says, and what is learned of both."""
+    full, square = _scene(), synthetic_data.NAMES.index("square")
+    truth = full.class_map()
+    assert truth is not None
+    is_new = full.labels == square
+    labeled = replace(_drop_objects(full, ~is_new), mask=_mask(np.where(truth == square + 1, truth, np.uint8(0))))
+    unknown = replace(labeled, mask=_mask(np.where(truth == square + 1, truth, np.uint8(IGNORE_INDEX))))
+    old = replace(_drop_objects(full, is_new), mask=_mask(np.where(truth == square + 1, np.uint8(0), truth)))
+    cases = {
+        "1 the labels of the data: squares": labeled,
+        "2 hatched: background or an old class": unknown,
+        "3 the initial model: crosses and ells": old,
+        "4 what the new model learns: all of them": full,
+    }
+    tiles = [(title, annotate_sample(sample, synthetic_data.NAMES)) for title, sample in cases.items()]
+    Image.fromarray(contact_sheet(tiles, 2)).quantize(128).save(path, optimize=True)
+
+
 def _scene() -> Sample:
     """A drawing with one shape of each class and a second one of some class, enlarged and gray."""
     shapes = next(
@@ -173,4 +192,5 @@ def architecture_svg() -> str:
 if __name__ == "__main__":
     images = DOCS / "images"
     draw_annotations(images / "annotations.png")
+    draw_new_classes(images / "add-classes.png")
     (images / "architecture.svg").write_text(architecture_svg())
