@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from blitznet.cli.console import progress_bars, stdout_console
-from blitznet.cli.datasets import require_datasets
+from blitznet.cli.datasets import expand_all, require_datasets
 from blitznet.cli.flags import metavar, read_class_names
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def run(options: DataCheck) -> int:
 
     require_datasets(options.datasets)
     class_names = None if options.class_names is None else read_class_names(options.class_names)
+    datasets = expand_all(options.datasets)
     with progress_bars() as progress:
-        report = check_datasets(*options.datasets, class_names=class_names, progress=progress)
+        report = check_datasets(*datasets, class_names=class_names, progress=progress)
     console = stdout_console()
     if report.totals:
         console.print(_totals_table(report.totals))

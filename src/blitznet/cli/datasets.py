@@ -9,6 +9,7 @@ from blitznet.core.errors import UsageError
 
 if TYPE_CHECKING:
     from blitznet.data.mapping import MappedDataset
+    from blitznet.data.sources import DatasetSource
 
 
 def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> "list[MappedDataset]":
@@ -22,15 +23,18 @@ def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> 
         UsageError: There is no dataset string, or a duplicate.
         DataError: A dataset cannot be opened.
     """
-    from blitznet.data.sources import open_sources
+    from blitznet.data.sources import describe_sources, expand_sources, open_mapped
 
     require_datasets(texts)
     duplicates = [text for text, count in Counter(texts).items() if count > 1]
     if duplicates:
         raise UsageError(f"{duplicates[0]}: expected each dataset once, got it twice; remove one")
+    sources = expand_sources(texts, "eval")
+    for line in describe_sources(sources):
+        notify(line)
     if class_names is None:
-        return [_open_with_own_classes(text) for text in texts]
-    datasets = open_sources(texts, class_names)
+        return [_open_with_own_classes(source) for source in sources]
+    datasets = [open_mapped(source, class_names) for source in sources]
     for dataset in datasets:
         if dataset.unmapped:
             notify(f"{dataset.title}: classes unknown to the model, used as background: {', '.join(dataset.unmapped)}")
@@ -47,12 +51,32 @@ def require_datasets(texts: Sequence[str]) -> None:
         raise UsageError(f"expected at least one dataset, got none; for example {EXAMPLE}")
 
 
-def _open_with_own_classes(text: str) -> "MappedDataset":
+def expand_all(texts: Sequence[str]) -> "list[str | DatasetSource]":
+    """The datasets of a command that reads all splits; prints what was recognized at paths without a format.
+
+    A text that cannot be parsed stays, so that the command can report it with other errors.
+    """
+    from blitznet.core.errors import BlitzNetError
+    from blitznet.data.sources import describe_sources, expand_source
+
+    datasets: list[str | DatasetSource] = []
+    for text in texts:
+        try:
+            sources = expand_source(text, "all")
+        except BlitzNetError:
+            datasets.append(text)
+            continue
+        datasets += sources
+        for line in describe_sources(sources):
+            notify(line)
+    return datasets
+
+
+def _open_with_own_classes(source: "DatasetSource") -> "MappedDataset":
     from blitznet.data.dataset import require_no_errors
     from blitznet.data.mapping import map_classes
-    from blitznet.data.sources import open_dataset, parse_source
+    from blitznet.data.sources import open_dataset
 
-    source = parse_source(text)
     dataset = open_dataset(source)
     require_no_errors(dataset)
     return map_classes(dataset, dataset.class_names, annotated=source.annotated, ignore=source.ignore)

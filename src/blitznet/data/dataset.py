@@ -108,7 +108,7 @@ class IndexedDataset:
         index = range(len(self))[index]
         if index in self.errors:
             raise self.errors[index]
-        image = self._image(index)
+        image = self.image_source(index)
         annotations = AnnotationArrays.pack([()]) if self.annotations is None else self.annotations
         rows = slice(0) if self.annotations is None else annotations.image_slice(index)
         scale = self._scale(image) * self.resize_factors(index, image)
@@ -130,7 +130,7 @@ class IndexedDataset:
         """Whether the boxes of one sample were annotated."""
         return self.annotations is not None and index not in self.unlabeled
 
-    def _image(self, index: int) -> ImageSource:
+    def image_source(self, index: int) -> ImageSource:
         """The image of one sample."""
         return ImageSource(self.image_paths[index])
 

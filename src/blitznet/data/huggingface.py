@@ -218,7 +218,8 @@ class ParquetDataset(IndexedDataset):
     image_column: str
     mask_column: str | None
 
-    def _image(self, index: int) -> ImageSource:
+    def image_source(self, index: int) -> ImageSource:
+        """The image of one sample, with its bytes in memory."""
         content = self.rows.row(*self.positions[index])[self.image_column]
         return ImageSource(_image_bytes(content, self.image_paths[index]))
 

@@ -28,8 +28,9 @@ class PartOfDataset(IndexedDataset):
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[self.indices[index]]
 
-    def _image(self, index: int) -> ImageSource:
-        return self.dataset._image(self.indices[index])
+    def image_source(self, index: int) -> ImageSource:
+        """The image of one sample."""
+        return self.dataset.image_source(self.indices[index])
 
     def _mask(self, index: int, image: ImageSource) -> MaskSource | None:
         return self.dataset._mask(self.indices[index], image)
@@ -88,6 +89,8 @@ def subset(dataset: IndexedDataset, indices: Sequence[int]) -> PartOfDataset:
         annotations=annotations,
         errors={positions[index]: error for index, error in dataset.errors.items() if index in positions},
         unlabeled=frozenset(positions[index] for index in dataset.unlabeled if index in positions),
+        assumed_empty=frozenset(positions[index] for index in dataset.assumed_empty if index in positions),
+        label_places=dataset.label_places,
         declared_sizes=None if sizes is None else sizes[list(indices)],
         dataset=dataset,
         indices=tuple(indices),
