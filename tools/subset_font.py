@@ -2,7 +2,7 @@
 
     python tools/subset_font.py
 
-reads the font that matplotlib contains and writes src/blitznet/drawing/fonts. Needs fonttools, which matplotlib installs.
+reads the font that matplotlib contains and writes src/blitznet/drawing/fonts. matplotlib installs fonttools.
 """
 
 from pathlib import Path

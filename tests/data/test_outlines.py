@@ -30,3 +30,9 @@ def test_no_mask_without_outlines() -> None:
     second_only = Outlines.pack([Outline(), Outline(polygons=[[0, 0, 2, 0, 2, 2]])])
     assert second_only.mask_objects(annotations, annotations.image_slice(0), ONES) is None
     assert second_only.mask_objects(annotations, annotations.image_slice(1), ONES) is not None
+
+
+def test_polygons_keep_every_digit() -> None:
+    polygon = [12.3, 4.1, 40.7, 8.9, 20.1, 33.3]  # 12.3 as float32 rounds to another fifth of a pixel
+    outlines = Outlines.pack([Outline(polygons=[polygon])])
+    assert outlines.polygons[0].tolist() == polygon

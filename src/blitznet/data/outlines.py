@@ -43,12 +43,12 @@ class Outlines:
         polygons, runs = _Packer(), _Packer()
         for index, outline in enumerate(outlines):
             for polygon in outline.polygons:
-                with np.errstate(over="ignore"):  # too large a number becomes inf, which is refused when rasterized
-                    polygons.add(np.asarray(polygon, np.float32), index)
+                # not float32: COCO's rule rounds coordinates to fifths, and 12.3 as float32 rounds to another one
+                polygons.add(np.asarray(polygon, np.float64), index)
             if outline.runs is not None:
                 runs.add(outline.runs, index)
         return cls(
-            polygons=polygons.jagged_array(np.float32),
+            polygons=polygons.jagged_array(np.float64),
             polygon_objects=np.asarray(polygons.objects, np.int64),
             runs=runs.jagged_array(np.int64),
             run_objects=np.asarray(runs.objects, np.int64),
@@ -66,13 +66,13 @@ class Outlines:
         first, last = np.searchsorted(self.polygon_objects, [index, index + 1])
         run = int(np.searchsorted(self.run_objects, index))
         has_run = run < len(self.run_objects) and self.run_objects[run] == index
-        polygons = (cast("Floats", self.polygons[k]) for k in range(first, last))
+        polygons = (cast("NDArray[np.float64]", self.polygons[k]) for k in range(first, last))
         x1, y1, x2, y2 = (float(coordinate) for coordinate in annotations.boxes[index] * scale)
         box: BoxTuple = (x1, y1, x2, y2)
         return MaskObject(
             value=IGNORE_INDEX if annotations.crowd[index] else mask_value(int(annotations.labels[index])),
             box=box,
-            polygons=tuple((p.reshape(-1, 2) * scale[:2]).reshape(-1) for p in polygons),
+            polygons=tuple((p.reshape(-1, 2) * scale[:2].astype(np.float64)).reshape(-1) for p in polygons),
             runs=cast("NDArray[np.int64]", self.runs[run]) if has_run else None,
         )
 

@@ -1,7 +1,9 @@
 """Draw boxes with labels and class maps, of predictions and of ground truth.
 
-Line width and font size scale with the image. Lines have a dark rim, and a label's text is black or white, so both
-are visible on any image. Boxes and pixels of a class have the same color.
+Line width and font size follow the shorter side of the image, and a label is at most a tenth of it high. Lines have a
+dark rim, and a label's text is black or white, so both are visible on any image. Boxes and pixels of a class have the
+same color. Labels never overlap: one for which no place is free is left out, as are labels that would cover the objects
+of a tiny image.
 """
 
 import colorsys
@@ -12,12 +14,13 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray, Scores, Size, require_shape
 from blitznet.core.classes import palette
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.sample import Sample
+from blitznet.drawing.text import draw_text, text_height, text_width
 
 Color = tuple[int, int, int]
 """RGB"""
@@ -27,6 +30,18 @@ Rectangle = tuple[float, float, float, float]
 GRAY: Color = (160, 160, 160)
 """color of ignored pixels and of crowds"""
 _RIM: Color = (0, 0, 0)
+_MIN_FONT_SIZE = 8
+"""pixels; smaller text cannot be read"""
+_MAX_LABEL_HEIGHT = 0.1
+"""height of a label as a fraction of the shorter side"""
+_MAX_COVERAGE = 0.5
+"""fraction of a box that a label may cover if another place is free"""
+_MAX_STEPS = 12
+"""number of labels that are placed below each other inside a box"""
+_MAX_STACKED = 2
+"""number of labels that are placed above each other outside of a box"""
+_NUM_ADJACENT = 10
+"""number of places at the corners and beside the top of a box"""
 _LUMA = np.array([0.299, 0.587, 0.114])
 """weights of red, green and blue in the brightness (ITU-R BT.601)"""
 _MIN_LUMA = 0.42
@@ -134,15 +149,18 @@ def truth_marks(
 
 def draw(image: RGBArray, marks: Sequence[BoxMark], class_map: ClassMap | None = None) -> RGBArray:
     """Draw a class map (H, W) and marks on a copy of an image (H, W, 3); the first mark is on top."""
-    line_width = max(2, round(max(image.shape[:2]) / 250))
+    line_width = _line_width(min(image.shape[:2]))
     background = image if class_map is None else _overlay_class_map(image, class_map, line_width)
     canvas = Image.fromarray(background)
     pen = ImageDraw.Draw(canvas)
     for mark in reversed(marks):
         _draw_box(pen, mark, line_width)
-    labels = _place_labels(pen, marks, canvas.size)
-    for mark, rectangle in reversed(list(zip(marks, labels, strict=True))):
-        _draw_label(pen, mark, rectangle)
+    font_size = _font_size(min(canvas.size))
+    texts = [_fit(mark.text, font_size, canvas.width - _padding(font_size)) for mark in marks]
+    labels = _place_labels(marks, texts, font_size, canvas.size)
+    for mark, text, rectangle in zip(marks, texts, labels, strict=True):
+        if rectangle is not None:
+            _draw_label(pen, mark.color, text, font_size, rectangle)
     return np.array(canvas)
 
 
@@ -172,12 +190,6 @@ def class_color(label: int) -> Color:
         color += (1 - color) * (_MIN_LUMA - luma) / (1 - luma)
     red, green, blue = (round(255 * float(channel)) for channel in color)
     return red, green, blue
-
-
-@lru_cache(maxsize=32)
-def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's default font with a height of `size` pixels."""
-    return ImageFont.load_default(size)
 
 
 def _rectangle(box: NDArray[np.float32]) -> Rectangle:
@@ -211,17 +223,22 @@ def _contour(class_map: ClassMap, line_width: int) -> NDArray[np.bool_]:
         differs = class_map[a] != class_map[b]
         edge[a] |= differs
         edge[b] |= differs
-    for _ in range(line_width // 2 if line_width > 2 else 0):
-        edge = _dilate_rows(_dilate_rows(edge).T).T
+    if line_width > 2:
+        edge = _dilate(_dilate(edge, line_width // 2).T, line_width // 2).T
     return np.asarray(edge & (class_map > 0) & (class_map < IGNORE_INDEX), np.bool_)
 
 
-def _dilate_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Dilate a mask (H, W) by one row above and below."""
-    dilated = mask.copy()
-    dilated[1:] |= mask[:-1]
-    dilated[:-1] |= mask[1:]
-    return dilated
+def _dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Dilate a mask (H, W) by `radius` rows above and below, in a number of passes that grows with its logarithm."""
+    height, width = mask.shape
+    dilated = np.zeros((height + 2 * radius, width), np.bool_)
+    dilated[:height] = mask
+    reach, target = 1, 2 * radius + 1  # each row holds the OR of `reach` rows from it upwards
+    while reach < target:
+        step = min(reach, target - reach)
+        dilated[step:] |= dilated[:-step].copy()
+        reach += step
+    return dilated[radius : radius + height]
 
 
 def _stripes(class_map: ClassMap, line_width: int) -> NDArray[np.bool_]:
@@ -232,13 +249,16 @@ def _stripes(class_map: ClassMap, line_width: int) -> NDArray[np.bool_]:
 
 def _draw_box(pen: ImageDraw.ImageDraw, mark: BoxMark, line_width: int) -> None:
     x1, y1, x2, y2 = mark.box
+    has_rim = line_width > 1
     if mark.dashed:
         for start, end in _dashes(mark.box, 6 * line_width):
-            pen.line([start, end], fill=_RIM, width=line_width + 2)
+            if has_rim:
+                pen.line([start, end], fill=_RIM, width=line_width + 2)
             pen.line([start, end], fill=mark.color, width=line_width)
         return
     inner, outer = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), (x1 - 1, y1 - 1, max(x1, x2), max(y1, y2))
-    pen.rectangle(outer, outline=_RIM, width=line_width + 2)
+    if has_rim:
+        pen.rectangle(outer, outline=_RIM, width=line_width + 2)
     pen.rectangle(inner, outline=mark.color, width=line_width)
 
 
@@ -252,35 +272,99 @@ def _dashes(box: Rectangle, length: int) -> list[tuple[tuple[float, float], tupl
     return horizontal + vertical
 
 
-def _label_font(canvas_size: tuple[int, int]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return load_font(max(11, round(max(canvas_size) / 34)))
+def _line_width(short_side: int) -> int:
+    """Line width for an image, pixels."""
+    return max(1 if short_side < 150 else 2, round(1 + short_side / 360))
 
 
-def _place_labels(pen: ImageDraw.ImageDraw, marks: Sequence[BoxMark], canvas_size: tuple[int, int]) -> list[Rectangle]:
-    """Rectangles of the labels on a canvas of (W, H): the first that is inside it and free.
+def _font_size(short_side: int) -> int:
+    """Font size for an image, pixels; it grows more slowly than the image."""
+    size = round(8 + short_side / 60)
+    while size > _MIN_FONT_SIZE and _label_height(size) > _MAX_LABEL_HEIGHT * short_side:
+        size -= 1
+    return size
 
-    Above the box, inside at its top, below it, inside at its bottom.
+
+def _padding(font_size: int) -> int:
+    """Pixels left and right of a text, together."""
+    return 2 * max(2, font_size // 5)
+
+
+def _label_height(font_size: int) -> int:
+    return text_height(font_size) + 4
+
+
+def _fit(text: str, font_size: int, width: float) -> str:
+    """Shorten the name in `name 0.93` until the text is at most `width` pixels wide; the score stays."""
+    if text_width(text, font_size) <= width:
+        return text
+    name, _, score = text.rpartition(" ")
+    name, ending = (name, f"… {score}") if name else (text, "…")
+    while name and text_width(name + ending, font_size) > width:
+        name = name[:-1]
+    return name + ending
+
+
+def _place_labels(
+    marks: Sequence[BoxMark], texts: Sequence[str], font_size: int, canvas_size: tuple[int, int]
+) -> list[Rectangle | None]:
+    """A free rectangle for each label on a canvas of (W, H); None where there is none.
+
+    The first marks choose first. Places at a box's corners that cover at most half of each box are preferred.
     """
-    placed: list[Rectangle] = []
-    font = _label_font(canvas_size)
-    height = pen.textbbox((0, 0), "Åg", font=font)[3] + 4  # the same for every text
-    for mark in marks:
-        width = pen.textlength(mark.text, font=font) + 6
-        x1, y1, _, y2 = mark.box
-        x = max(0.0, min(x1, canvas_size[0] - width))
-        candidates = [(x, y, x + width, y + height) for y in (y1 - height, y1, y2, y2 - height)]
-        inside = [c for c in candidates if c[1] >= 0 and c[3] <= canvas_size[1]] or [candidates[1]]
-        placed.append(next((c for c in inside if not any(_overlap(c, label) for label in placed)), inside[0]))
+    height = _label_height(font_size)
+    is_tiny = height > _MAX_LABEL_HEIGHT * min(canvas_size)
+    boxes = np.array([mark.box for mark in marks], np.float64).reshape(-1, 4)
+    placed: list[Rectangle | None] = []
+    taken = np.zeros((0, 4))
+    for mark, text in zip(marks, texts, strict=True):
+        width = text_width(text, font_size) + _padding(font_size)
+        places = _candidates(mark.box, width, height, canvas_size)
+        inside = (places[:, 1] >= 0) & (places[:, 3] <= canvas_size[1])
+        is_free = inside & ~(_intersection(places, taken) > 0).any(1)
+        coverage = (_intersection(places, boxes) / np.maximum(_area(boxes), 1)).max(1, initial=0)
+        is_good = is_free & (coverage <= (0 if is_tiny else _MAX_COVERAGE))
+        is_good[_NUM_ADJACENT:] = False
+        chosen = places[is_good][:1]
+        if not len(chosen) and not is_tiny:
+            chosen = places[is_free][:1]
+        taken = np.concatenate([taken, chosen])
+        placed.append((*map(float, chosen[0]),) if text and len(chosen) else None)  # type: ignore[arg-type]
     return placed
 
 
-def _overlap(a: Rectangle, b: Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _candidates(box: Rectangle, width: float, height: float, canvas_size: tuple[int, int]) -> NDArray[np.float64]:
+    """Places (n, 4) for a label, the best first: at the corners, beside the top, inside, along the sides, outside.
+
+    They are inside the canvas horizontally.
+    """
+    x1, y1, x2, y2 = box
+    corners = [(x, y) for y in (y1 - height, y1, y2, y2 - height) for x in (x1, x2 - width)]
+    steps = [height * step for step in range(1, _MAX_STEPS)]
+    beside = [
+        (x, y) for y in (y1, *(y1 + step for step in steps if y1 + step + height <= y2)) for x in (x1 - width, x2)
+    ]
+    inside = [(x, y1 + step) for step in steps for x in (x1, x2 - width) if y1 + step + height <= y2]
+    stacked = [(x1, y) for step in steps[:_MAX_STACKED] for y in (y1 - height - step, y2 + step)]
+    places = np.array([*corners, *beside[:2], *inside, *beside[2:], *stacked], np.float64)
+    places[:, 0] = places[:, 0].clip(0, max(0.0, canvas_size[0] - width))
+    return np.round(np.concatenate([places, places + np.array([width, height])], 1))
 
 
-def _draw_label(pen: ImageDraw.ImageDraw, mark: BoxMark, rectangle: Rectangle) -> None:
+def _intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Areas (n, m) that rectangles (n, 4) and (m, 4) share."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return np.asarray((high - low).clip(0).prod(-1))
+
+
+def _area(rectangles: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((rectangles[:, 2:] - rectangles[:, :2]).clip(0).prod(-1))
+
+
+def _draw_label(pen: ImageDraw.ImageDraw, color: Color, text: str, font_size: int, rectangle: Rectangle) -> None:
     x1, y1, x2, y2 = rectangle
-    is_bright = float(np.asarray(mark.color) @ _LUMA) > 128
-    pen.rectangle((x1, y1, x2 - 1, y2 - 1), fill=mark.color, outline=_RIM)
-    text_color = (0, 0, 0) if is_bright else (255, 255, 255)
-    pen.text((x1 + 3, y1 + 2), mark.text, fill=text_color, font=_label_font(pen.im.size))
+    is_bright = float(np.asarray(color) @ _LUMA) > 128
+    pen.rectangle((x1, y1, x2 - 1, y2 - 1), fill=color, outline=_RIM)
+    draw_text(
+        pen, (x1 + _padding(font_size) // 2, y1 + 2), text, font_size, (0, 0, 0) if is_bright else (255, 255, 255)
+    )

@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 
 from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray
 from blitznet.core.errors import BlitzNetError
-from blitznet.drawing.annotate import draw, load_font, resize_class_map, truth_marks
+from blitznet.drawing.annotate import draw, resize_class_map, truth_marks
+from blitznet.drawing.text import draw_text, text_width
 
 Tile = tuple[str, RGBArray]
 """title and image (h, w, 3)"""
@@ -95,12 +96,11 @@ def contact_sheet(tiles: Sequence[Tile], columns: int) -> RGBArray:
     row_heights = [max(image.shape[0] for _, image in row) + _TITLE_HEIGHT + _GAP for row in rows]
     sheet = Image.new("RGB", (len(rows[0]) * cell_width + _GAP, sum(row_heights) + _GAP), _BACKGROUND)
     pen = ImageDraw.Draw(sheet)
-    font = load_font(_FONT_SIZE)
     for index, row in enumerate(rows):
         top = _GAP + sum(row_heights[:index])
         for column, (title, image) in enumerate(row):
             left = _GAP + column * cell_width
-            pen.text((left, top + 2), _shorten(pen, title, cell_width - _GAP), fill=_TEXT_COLOR, font=font)
+            draw_text(pen, (left, top + 2), _shorten(title, cell_width - _GAP), _FONT_SIZE, _TEXT_COLOR)
             sheet.paste(Image.fromarray(image), (left, top + _TITLE_HEIGHT))
     return np.array(sheet)
 
@@ -118,11 +118,10 @@ def _incomplete(annotation: str, classes: Flags) -> str:
     return f"{annotation} of {count} {'class' if count == 1 else 'classes'}" if count else f"no {annotation}"
 
 
-def _shorten(pen: ImageDraw.ImageDraw, title: str, width: int) -> str:
+def _shorten(title: str, width: int) -> str:
     """Cut the start of a title to fit into `width` pixels; paths differ at the end."""
-    font = load_font(_FONT_SIZE)
-    if pen.textlength(title, font=font) <= width:
+    if text_width(title, _FONT_SIZE) <= width:
         return title
-    while title and pen.textlength(f"…{title}", font=font) > width:
+    while title and text_width(f"…{title}", _FONT_SIZE) > width:
         title = title[1:]
     return f"…{title}"

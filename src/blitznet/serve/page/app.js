@@ -71,8 +71,9 @@ function drawMap() {
 }
 
 function drawBoxes() {
-  const longSide = Math.max(canvas.width, canvas.height), lineWidth = Math.max(2, Math.round(longSide / 250));
-  const fontSize = Math.max(12, Math.round(longSide / 34));
+  const shortSide = Math.min(canvas.width, canvas.height);
+  const lineWidth = Math.max(shortSide < 150 ? 1 : 2, Math.round(1 + shortSide / 360));
+  const fontSize = Math.round(8 + shortSide / 60);
   context.font = `600 ${fontSize}px system-ui, sans-serif`;
   context.textBaseline = "top";
   for (const { class_id: classId, class_name: name, score, box: [x1, y1, x2, y2] } of visibleDetections().reverse()) {
