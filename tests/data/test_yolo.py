@@ -7,6 +7,7 @@ import pytest
 
 from blitznet.core.errors import DataError
 from blitznet.data.dataset import UnknownClassError
+from blitznet.data.dataset import treat_unlabeled
 from blitznet.data.yolo import open_yolo
 from support import synthetic_data
 
@@ -26,13 +27,23 @@ def test_datasets_of_boxes_have_no_masks(tmp_path: Path) -> None:
         np.testing.assert_allclose(dataset[k].boxes, drawing.boxes, atol=1e-4)
 
 
-def test_images_without_a_label_file_are_annotated_and_empty(root: Path) -> None:
-    sample = open_yolo(root, "train", title="t")[3]
+def test_an_empty_label_file_means_no_object_and_a_missing_one_no_annotation(root: Path) -> None:
+    dataset = open_yolo(root, "train", title="t")
+    assert not dataset.unlabeled
+    sample = dataset[3]
     assert sample.annotated_box_classes.all()
     assert len(sample.labels) == 0
     class_map = sample.class_map()
     assert class_map is not None
     assert not class_map.any()
+    (root / "labels" / "train" / f"{sample.id}.txt").unlink()
+    dataset = open_yolo(root, "train", title="t")
+    assert dataset.unlabeled == {3}
+    assert not dataset[3].annotated_box_classes.any()
+    assert dataset[3].mask is None
+    empty = treat_unlabeled(dataset, "empty")
+    assert empty[3].annotated_box_classes.all()
+    assert empty.assumed_empty == {3}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ EXAMPLE = "voc:VOCdevkit/VOC2012@train,annotated=car+person,sample_weight=2"
 Choice = TypeVar("Choice", bound=str)
 Unlabelled = Literal["skip", "empty"]
 Missing = Literal["error", "skip"]
+_UNLABELLED: tuple[Unlabelled, Unlabelled] = ("skip", "empty")
+_MISSING: tuple[Missing, Missing] = ("error", "skip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +226,8 @@ def _make_source(
         sample_weight=_parse_sample_weight(values.get("sample_weight", "1"), text),
         masks=_parse_masks(values.get("masks"), dataset_format, text),
         mask_fraction=_parse_mask_fraction(values.get("mask_fraction"), dataset_format, text),
-        unlabelled=_parse_choice(values, "unlabelled", ("skip", "empty"), text) if "unlabelled" in values else None,
-        missing=_parse_choice(values, "missing", ("error", "skip"), text),
+        unlabelled=_parse_choice(values, "unlabelled", _UNLABELLED, text) if "unlabelled" in values else None,
+        missing=_parse_choice(values, "missing", _MISSING, text),
         part=_parse_part(values.get("part"), text),
         text=text,
         layout=layout,

@@ -3,12 +3,34 @@
 Callbacks observe a run; they do not change what is computed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from blitznet.core.progress import Progress
+from blitznet.core.spec import Spec
+from blitznet.data.coverage import Coverage
 from blitznet.metrics.report import SetScores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunStart:
+    """What a run trains on, known before its first step."""
+
+    spec: Spec
+    """of the model, without the classes and tasks that cannot be learned"""
+    coverage: Coverage
+    """what the training images annotate"""
+    evaluation: Sequence[tuple[str, int]]
+    """title and number of images of each evaluation set"""
+    num_steps: int
+    completed_steps: int
+    """steps before the run was resumed"""
+    batch: int
+    """images per step"""
+    images_per_epoch: float
+    device: str
+    """such as cpu or cuda"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +48,10 @@ class RunEvaluation:
 
 class TrainCallback(Protocol):
     """Is called during a run, in the main process only. A subclass may leave out methods; these do nothing."""
+
+    def on_start(self, start: RunStart) -> None:  # noqa: ARG002 - for subclasses
+        """Called once, before the first step."""
+        return
 
     def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:  # noqa: ARG002 - for subclasses
         """Called after every step.

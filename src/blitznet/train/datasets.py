@@ -1,7 +1,7 @@
 """The datasets of a run: opened, mapped to the trained classes, checked for leaks, and sampled."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.sample import Dataset
-from blitznet.data.dataset import require_no_errors
+from blitznet.data.coverage import Coverage, measure_coverage, require_objects
+from blitznet.data.dataset import IndexedDataset, require_no_errors
+from blitznet.data.image_check import find_image_problems, require_images, size_notices
 from blitznet.data.leaks import find_leaks, refuse_leaks
 from blitznet.data.mapping import MappedDataset, map_classes
 from blitznet.data.pseudo import PseudoMaskDataset, with_pseudo_masks
 from blitznet.data.soft_labels import SoftLabelDataset, with_soft_labels
-from blitznet.data.sources import DatasetSource, open_dataset, parse_source
+from blitznet.data.sources import DatasetSource, describe_sources, existing_images, open_dataset, parse_source
 from blitznet.data.statistics import class_occurrence
 from blitznet.train.config import TrainConfig
 from blitznet.train.sampler import EpochSampler, list_entries, repeat_factors
@@ -27,7 +29,7 @@ class OpenedSet:
     """An opened dataset under its own class names."""
 
     source: DatasetSource
-    dataset: Dataset
+    dataset: IndexedDataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,19 +44,30 @@ class TrainData:
     """training images that are left out because evaluation sets contain them"""
 
 
-def open_all(texts: Sequence[str]) -> list[OpenedSet]:
+@dataclass(frozen=True, slots=True, eq=False)
+class DataCheck:
+    """What is known about the datasets of a run before its first step."""
+
+    coverage: Coverage
+    """of the images to train on, under the trained classes"""
+    notices: tuple[str, ...]
+    """what the user should know, one line each"""
+
+
+def open_all(sources: Sequence[str | DatasetSource]) -> list[OpenedSet]:
     """Open datasets under their own class names.
 
     Args:
-        texts: Dataset strings FORMAT:ROOT@SPLIT,option=value.
+        sources: Dataset strings FORMAT:ROOT@SPLIT,option=value, or parsed ones.
 
     Raises:
         DataError: A set does not exist, or has annotations that cannot be read.
     """
-    opened = [OpenedSet(source, open_dataset(source)) for source in map(parse_source, texts)]
+    parsed = [source if isinstance(source, DatasetSource) else parse_source(source) for source in sources]
+    opened = [OpenedSet(source, open_dataset(source)) for source in parsed]
     for item in opened:
         require_no_errors(item.dataset)
-    return opened
+    return [replace(item, dataset=existing_images(item.dataset, item.source)) for item in opened]
 
 
 def annotated_classes(opened: Sequence[OpenedSet]) -> tuple[str, ...]:
@@ -73,6 +86,8 @@ def prepare_data(
 ) -> TrainData:
     """Map all sets to the trained classes, check them for leaks, and make the sampler.
 
+    Images without a label are not sampled, unless there are pseudo-masks or soft labels.
+
     Raises:
         DataError: Training and evaluation sets share images and the config neither drops nor allows them, or the
             folder of pseudo-masks has none for these sets.
@@ -88,8 +103,51 @@ def prepare_data(
         leaks = {(leak.titles[1], leak.evaluation) for leak in find_leaks(eval_sets, train_sets)}
     elif not config.allow_leaks:
         refuse_leaks(train_sets, eval_sets)
+    unlabeled = set() if config.pseudo_masks or config.soft_labels else _unlabeled_images(training)
     weights = np.asarray([item.source.sample_weight for item in training])
-    return TrainData(train_sets, eval_sets, _make_sampler(train_sets, weights, leaks, config), len(leaks))
+    sampler = _make_sampler(train_sets, weights, leaks | unlabeled, config)
+    return TrainData(train_sets, eval_sets, sampler, len(leaks))
+
+
+def check_data(training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], data: TrainData) -> DataCheck:
+    """Check the files of all sets, and count what the training images annotate.
+
+    Raises:
+        DataError: Images are missing, broken or turned after annotation; or masks are broken or have no class.
+        UsageError: No object of any class is annotated.
+    """
+    entries = data.sampler.entries
+    indices = [entries[entries[:, 0] == number, 1].tolist() for number in range(len(training))]
+    notices = describe_sources(item.source for item in (*training, *evaluation))
+    rows = [*indices, *(range(len(item.dataset)) for item in evaluation)]
+    for item, selected in zip((*training, *evaluation), rows, strict=True):
+        title = item.source.title
+        problems = find_image_problems(item.dataset, selected)
+        require_images(problems, title, len(selected))
+        notices += [*size_notices(problems, title), *_unlabeled_notices(item.dataset, title)]
+    coverage = measure_coverage(data.training, indices)
+    require_objects(coverage, [place for item in training for place in item.dataset.label_places])
+    return DataCheck(coverage, tuple(dict.fromkeys(notices)))
+
+
+def _unlabeled_images(opened: Sequence[OpenedSet]) -> set[tuple[str, str]]:
+    """Title and id of the images without a label: nothing can be learned from them."""
+    return {
+        (item.dataset.title, item.dataset.ids[index]) for item in opened for index in sorted(item.dataset.unlabeled)
+    }
+
+
+def _unlabeled_notices(dataset: IndexedDataset, title: str) -> Iterator[str]:
+    if dataset.unlabeled:
+        yield (
+            f"{title}: {len(dataset.unlabeled)} of {len(dataset)} images have no label and are left out; "
+            "unlabelled=empty takes them as images without objects"
+        )
+    if dataset.assumed_empty:
+        yield (
+            f"{title}: {len(dataset.assumed_empty)} of {len(dataset)} images have no label and count as images without "
+            "objects; unlabelled=skip leaves them out"
+        )
 
 
 def resolve_epochs(config: TrainConfig, sampler: EpochSampler) -> TrainConfig:

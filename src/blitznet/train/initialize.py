@@ -4,21 +4,24 @@
 checkpoint of an interrupted run over them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from blitznet.core.classes import canonical
+from blitznet.core.arrays import Flags
+from blitznet.core.classes import COCO, canonical
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.model_paths import find_weights
 from blitznet.core.models import MODELS, get_spec, with_encoder
-from blitznet.core.spec import Spec
+from blitznet.core.spec import Spec, Task
+from blitznet.data.coverage import Coverage
 from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.convert_weights import load_resnet, match_original
@@ -33,6 +36,9 @@ from blitznet.nets.transfer import init_new_classes, transfer
 from blitznet.train.config import TrainConfig
 from blitznet.train.distillation import SSDLiteScores, Teacher
 from blitznet.train.keep import KeepTeacher, extend_classes
+
+_LABELS: dict[Task, str] = {"detection": "boxes", "segmentation": "masks"}
+"""what a task is learned from"""
 
 
 def make_network(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[BlitzNet, Spec]:
@@ -95,6 +101,8 @@ def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -
         spec,
         classes=class_names or spec.classes,
         tasks=tasks,
+        detection_classes=None,
+        segmentation_classes=None,
         network=network,
         anchors=anchors,
         size=config.imgsz or spec.size,
@@ -120,6 +128,71 @@ def _predict_learned(spec: Spec, num_old: int, learned: tuple[str, ...]) -> Spec
         detection_classes=extended(spec.detection_classes),
         segmentation_classes=extended(spec.segmentation_classes),
     )
+
+
+def learned_classes(coverage: Coverage, spec: Spec, config: TrainConfig) -> dict[Task, Flags]:
+    """Which of the K classes each head can learn: those that the training sets annotate or a teacher knows."""
+    learned = {task: coverage.learned(task) for task in spec.tasks}
+    if config.distillation is not None and "detection" in learned:
+        coco = {canonical(name) for name in COCO}
+        learned["detection"] |= np.asarray([canonical(name) in coco for name in spec.classes])
+    if config.keep:
+        old = load_model(find_weights(config.model))[1]
+        for task, flags in learned.items():
+            flags[: len(old.classes)] |= np.asarray(old.predicts(task))
+    return learned
+
+
+def restrict_network(
+    net: BlitzNet, spec: Spec, learned: Mapping[Task, Flags], config: TrainConfig
+) -> tuple[BlitzNet, Spec]:
+    """Leave out what a network cannot learn: tasks without any class, and classes in the heads of the others.
+
+    Args:
+        net: The network with its initial weights.
+        spec: Its spec.
+        learned: (K,) classes that each head can learn.
+        config: The run.
+
+    Returns:
+        The network with the same weights, and its spec; both unchanged if all classes can be learned.
+
+    Raises:
+        UsageError: No task is left.
+    """
+    tasks = tuple(task for task in spec.tasks if learned[task].any())
+    if not tasks:
+        missing = " or ".join(_LABELS[task] for task in spec.tasks)
+        raise UsageError(f"--tasks {_list(config.tasks)}: expected training sets with {missing}, got none")
+    names: dict[Task, tuple[str, ...] | None] = {
+        task: tuple(name for name, flag in zip(spec.classes, learned[task], strict=True) if flag)
+        for task in tasks
+        if not learned[task].all()
+    }
+    restricted = replace(
+        spec,
+        tasks=tasks,
+        detection_classes=names.get("detection"),
+        segmentation_classes=names.get("segmentation"),
+    )
+    if restricted == spec:
+        return net, spec
+    new = build(restricted)
+    transfer(net, spec, new, restricted)
+    return new, restricted
+
+
+def unlearned_notices(spec: Spec, tasks: Sequence[Task]) -> Iterator[str]:
+    """One line for each task, and for each head's classes, that the training sets cannot teach."""
+    outputs: dict[Task, str] = {"detection": "boxes", "segmentation": "a class map"}
+    for task in tasks:
+        if task not in spec.tasks and spec.network.family not in ("ssd", "ssd-lite"):
+            learned = " and ".join(outputs[other] for other in spec.tasks)
+            yield f"no training set has {_LABELS[task]}: the model predicts {learned} only"
+    for task in spec.tasks:
+        names = [name for name, flag in zip(spec.classes, spec.predicts(task), strict=True) if not flag]
+        if names:
+            yield f"no training set has {_LABELS[task]} of {_list(tuple(names))}: never predicted as {_LABELS[task]}"
 
 
 def make_teacher(spec: Spec, config: TrainConfig, device: torch.device) -> Teacher | None:

@@ -16,12 +16,21 @@ import torch
 from blitznet.core.errors import UsageError
 from blitznet.core.memory import GB
 from blitznet.data.image_cache import cache_limit
+from blitznet.data.sources import split_sources
 from blitznet.train.auto_batch import BatchChoice, resolve_batch
-from blitznet.train.callbacks import TrainCallback
+from blitznet.train.callbacks import RunStart, TrainCallback
 from blitznet.train.config import AUTO_BATCH, TrainConfig
-from blitznet.train.datasets import TrainData, annotated_classes, open_all, prepare_data, resolve_epochs
+from blitznet.train.datasets import (
+    DataCheck,
+    TrainData,
+    annotated_classes,
+    check_data,
+    open_all,
+    prepare_data,
+    resolve_epochs,
+)
 from blitznet.train.distributed import ProcessGroup, init_distributed
-from blitznet.train.initialize import make_network, provenance
+from blitznet.train.initialize import learned_classes, make_network, provenance, restrict_network, unlearned_notices
 from blitznet.train.interrupts import InterruptHandler, TrainingInterrupted
 from blitznet.train.keep import KeepTeacher
 from blitznet.train.run_folder import RunFolder
@@ -40,6 +49,7 @@ class Run:
     trainer: Trainer
     folder: RunFolder
     data: TrainData
+    check: DataCheck
     completed_steps: int
     """steps before this run was resumed"""
     batch_choice: BatchChoice | None = None
@@ -88,6 +98,8 @@ def train(
             settings=json.loads(config.to_json()),
         )
         observers = callbacks if group.is_main_process else ()
+        for callback in observers:
+            callback.on_start(_run_start(run))
         with log, _end_callbacks(observers), InterruptHandler() as interrupts:
             _run_steps(run, log, interrupts, callbacks=observers, notify=notify, stop_after=stop_after)
         group.barrier()
@@ -115,16 +127,34 @@ def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
     folder.require_resumable(config)
     if config.batch != AUTO_BATCH:
         _require_valid_batch(config, group)
-    training, evaluation = open_all(config.resolve_root(config.data)), open_all(config.resolve_root(config.val))
+    sources = split_sources(config.resolve_root(config.data), config.resolve_root(config.val))
+    training, evaluation = open_all(sources[0]), open_all(sources[1])
     uses_data_classes = config.init == "model" and not config.class_names
     net, spec = make_network(config, annotated_classes(training) if uses_data_classes else config.class_names)
     data = prepare_data(training, evaluation, spec.classes, config)
+    check = check_data(training, evaluation, data)
+    learned = learned_classes(check.coverage, spec, config)
+    net, spec = restrict_network(net, spec, learned, config)
     config, batch_choice = resolve_batch(net, spec, config, group, num_images=data.sampler.images_per_epoch)
     config = resolve_epochs(config, data.sampler)
     spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     trainer = make_trainer(net, spec, config, group)
     completed_steps = trainer.load(folder.state) if folder.state.exists() else 0
-    return Run(trainer, folder, data, completed_steps, batch_choice)
+    return Run(trainer, folder, data, check, completed_steps, batch_choice)
+
+
+def _run_start(run: Run) -> RunStart:
+    trainer, config = run.trainer, run.trainer.config
+    return RunStart(
+        spec=trainer.spec,
+        coverage=run.check.coverage,
+        evaluation=[(dataset.title, len(dataset)) for dataset in run.data.evaluation],
+        num_steps=config.steps,
+        completed_steps=run.completed_steps,
+        batch=config.batch,
+        images_per_epoch=run.data.sampler.images_per_epoch,
+        device=trainer.group.device.type,
+    )
 
 
 def _notices(run: Run) -> Iterator[str]:
@@ -132,6 +162,8 @@ def _notices(run: Run) -> Iterator[str]:
     for dataset in (*run.data.training, *run.data.evaluation):
         if dataset.unmapped:
             yield f"{dataset.title}: treated as background, not a trained class: {', '.join(dataset.unmapped)}"
+    yield from run.check.notices
+    yield from unlearned_notices(run.trainer.spec, run.trainer.config.tasks)
     if run.data.num_leaks:
         yield f"{run.data.num_leaks} training images are left out because evaluation sets contain them"
     config = run.trainer.config
