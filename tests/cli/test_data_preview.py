@@ -47,6 +47,29 @@ def test_policies_depend_on_the_seed_only(policy: str) -> None:
     assert np.array_equal(first, preview()) == (policy == "plain")
 
 
+@pytest.mark.parametrize("flag", ["--mosaic", "--copy-paste"])
+def test_mixing_depends_on_the_seed_only(flag: str) -> None:
+    first = preview(flag, "1")
+    np.testing.assert_array_equal(first, preview(flag, "1"))
+    assert not np.array_equal(first, preview(flag, "1", "--seed", "1"))
+    assert not np.array_equal(first, preview())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mosaic", "2"], "--mosaic: expected a probability from 0 to 1, got 2.0"),
+        (["--copy-paste", "-1"], "--copy-paste: expected a probability from 0 to 1, got -1.0"),
+        (["--mosaic", "1", "--policy", "none"], "--policy none: expected no --mosaic and no --copy-paste, got one"),
+    ],
+)
+def test_mixing_that_is_not_possible_is_refused(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "preview", "voc:voc@train", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_annotations_are_drawn() -> None:
     sheet = preview("--policy", "none", "--columns", "1", imgsz="120")
     drawing = synthetic_data.draw(4)[0]

@@ -42,7 +42,7 @@ def make_sample(*objects: tuple[int, tuple[int, int, int, int]], **changes: obje
 
 
 A, B, TOUCHING, SMALL = (4, 4, 44, 64), (60, 10, 110, 60), (40, 20, 90, 80), (4, 4, 24, 64)
-POLYGON = np.array([4, 4, 44, 4, 44, 64, 4, 64], np.float32)
+POLYGON = np.array([4, 4, 44, 4, 44, 64, 4, 64], np.float64)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_only_objects_whose_pixels_are_known_are_pasted(sample: Sample, expected
 
 def outlined(*, second_outline: bool = True) -> Sample:
     """Two overlapping objects of one class with outlines of their own; the second covers the first."""
-    other = np.array([40, 20, 90, 20, 90, 80, 40, 80], np.float32)
+    other = np.array([40, 20, 90, 20, 90, 80, 40, 80], np.float64)
     mask = RasterizedMask(
         "source",
         (HEIGHT, WIDTH),
@@ -158,6 +158,18 @@ def test_pasted_pixels_box_and_maps_agree(seed: int) -> None:
     assert (soft[3][whole] == 255).all()
     outside = (soft.max(0) > 0)[:, 6:] & ~np.pad(whole, 1)[1:-1, 1:-1][:, 6:]
     assert not (outside & (soft[3][:, 6:] < 255)).any()
+
+
+def test_a_class_that_the_teacher_lacks_has_no_soft_label() -> None:
+    target = replace(make_target([], soft=True), soft_classes=np.array([True, True, False]))
+    made = paste(target, red_instance(), np.random.default_rng(0))
+    assert made.soft_labels is not None
+    assert target.soft_labels is not None
+    x1, y1, x2, y2 = np.rint(made.boxes[0] * (*SIZE[::-1], *SIZE[::-1])).astype(int)
+    touched = np.zeros((10, 12), bool)
+    touched[y1 // 10 : -(-y2 // 10), x1 // 10 : -(-x2 // 10)] = True
+    assert (made.soft_labels[:, touched] == 0).all()
+    np.testing.assert_array_equal(made.soft_labels[:, ~touched], target.soft_labels[:, ~touched])
 
 
 def test_the_shape_is_flipped_with_its_pixels() -> None:

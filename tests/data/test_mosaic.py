@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blitznet.core.arrays import Flags
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample, SoftLabels
 from blitznet.data.augment import LIGHT, PLAIN, POLICIES, PolicyName
@@ -28,6 +29,10 @@ class ArraySoftLabels:
 
     def read(self) -> SoftLabels:
         return self.labels
+
+    @property
+    def known_classes(self) -> Flags:
+        return np.ones(COUNT, np.bool_)
 
 
 def make_sample(label: int, *, soft: bool = False, mask: bool = True, annotated: int = COUNT) -> Sample:

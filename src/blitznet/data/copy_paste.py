@@ -148,7 +148,7 @@ def paste(
             np.uint8(instance.label + 1),
             target.class_map,
         ),
-        soft_labels=None if target.soft_labels is None else _paste_soft_labels(target.soft_labels, instance, window),
+        soft_labels=_paste_soft_labels(target, instance, window),
     )
 
 
@@ -199,16 +199,22 @@ def _visible_extent(box: NDArray[np.float32], visible: Flags, origin: tuple[int,
     return np.concatenate([low, high]).astype(np.float32)
 
 
-def _paste_soft_labels(soft_labels: NDArray[np.uint8], instance: Instance, window: CropWindow) -> NDArray[np.uint8]:
+def _paste_soft_labels(target: TrainSample, instance: Instance, window: CropWindow) -> NDArray[np.uint8] | None:
     """Soft labels (C, h, w) in which the covered fraction of a cell has the object's class.
 
-    A cell without a label gets one only if the object covers all of it.
+    A cell without a label gets one only if the object covers all of it. If the teacher lacks the class, covered cells
+    have no label.
     """
+    soft_labels = target.soft_labels
+    if soft_labels is None:
+        return None
     size = _size(soft_labels[0])
     fine = resample_class_map(
         instance.pixels.view(np.uint8), window, (size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING), fill=0
     )
     fraction = fine.reshape(size[0], _OVERSAMPLING, size[1], _OVERSAMPLING).mean((1, 3))
+    if target.soft_classes is not None and not target.soft_classes[instance.label]:
+        return np.where(fraction == 0, soft_labels, np.uint8(0))
     fraction = np.where(soft_labels.any(0), fraction, fraction == 1)
     mixed = soft_labels * (1 - fraction)
     mixed[instance.label + 1] += SCALE * fraction
