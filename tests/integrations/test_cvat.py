@@ -1,8 +1,12 @@
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from blitznet.data.cvat import open_cvat
+from blitznet.data.masks import RasterizedMask, decode_coco_rle
 from blitznet.integrations.cvat import to_cvat_rle, to_cvat_xml
 from support.results import EMPTY, RESULTS
 
@@ -38,3 +42,29 @@ def test_cvat_boxes_are_the_detections() -> None:
 @pytest.mark.parametrize(("rows", "expected"), [([[0, 1], [1, 0]], "1, 2, 1"), ([[1, 1], [0, 1]], "0, 2, 1, 1")])
 def test_cvat_run_lengths_start_with_background(rows: list[list[int]], expected: str) -> None:
     assert to_cvat_rle(np.array(rows, bool)) == expected
+
+
+def test_cvat_meta_lists_the_labels() -> None:
+    root = ElementTree.fromstring(to_cvat_xml([("a.jpg", RESULTS[0]), ("b.jpg", EMPTY)]))
+    labels = [label.findtext("name") for label in root.findall("meta/task/labels/label")]
+    assert labels == list(RESULTS[0].class_names)
+    assert root.findtext("meta/task/size") == "2"
+
+
+def test_cvat_names_that_are_not_utf_8_are_replaced() -> None:
+    text = to_cvat_xml([("caf\udce9\x01.jpg", RESULTS[0])])
+    assert ElementTree.fromstring(text.encode()).findall("image")[0].get("name") == "caf\ufffd\ufffd.jpg"
+
+
+def test_cvat_files_are_read_back(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text(to_cvat_xml([("a.jpg", RESULTS[0])], masks=True))
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.jpg")
+    dataset = open_cvat(tmp_path, None, title="t")
+    assert dataset.class_names == RESULTS[0].class_names
+    instances = RESULTS[0].instances()
+    sample = dataset[0]
+    assert sample.labels.tolist() == RESULTS[0].labels.tolist()
+    assert isinstance(sample.mask, RasterizedMask)
+    for index, item in enumerate(sample.mask.objects):
+        assert item.runs is not None
+        np.testing.assert_array_equal(decode_coco_rle(item.runs, (40, 50), name="a"), instances.mask(index))

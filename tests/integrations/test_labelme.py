@@ -1,11 +1,14 @@
 import base64
 import itertools
+import json
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from blitznet.data.labelme import open_labelme
 from blitznet.integrations.labelme import to_labelme
 from blitznet.postprocess.result import Result
 from support.results import EMPTY, RESULTS
@@ -30,3 +33,14 @@ def test_labelme_rectangles_are_the_boxes(result: Result) -> None:
     for shape, box in zip(to_labelme(result, "a.jpg")["shapes"], result.boxes, strict=True):
         assert shape["shape_type"] == "rectangle"
         assert list(itertools.chain(*shape["points"])) == pytest.approx(box.tolist(), abs=0.01)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_labelme_files_are_read_back(masks: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(to_labelme(RESULTS[0], "a.jpg", masks=masks)))
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.jpg")
+    sample = open_labelme(tmp_path, None, title="t")[0]
+    assert len(sample.labels) == len(RESULTS[0])
+    assert (sample.mask is not None) == masks
+    if not masks:
+        np.testing.assert_allclose(sample.boxes, RESULTS[0].boxes, atol=0.01)
