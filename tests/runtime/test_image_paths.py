@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
-from blitznet.runtime.image_paths import SAMPLES, find_images
+from blitznet.runtime.image_paths import SAMPLES, find_images, skipped_images
 
 
 @pytest.fixture
@@ -62,3 +63,18 @@ def test_find_images_defaults_to_the_samples() -> None:
         assert f"`{image.name}`" in credits_page
         assert image.stat().st_size < 200_000
         assert min(ImageSource(image).size()) >= 300
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".mpo", ".pgm", ".pnm"])
+def test_every_ending_of_a_readable_format_is_an_image(suffix: str, tmp_path: Path) -> None:
+    kind = "PPM" if suffix in (".pgm", ".pnm") else "JPEG"
+    Image.new("RGB", (8, 6)).save(tmp_path / f"a{suffix}", kind)
+    (tmp_path / "._a.jpg").write_bytes(b"macOS")
+    (path,) = find_images([tmp_path])
+    assert ImageSource(path).size() == (6, 8)
+
+
+def test_images_of_formats_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.avif", "c.HEIC", "d.heic", "e.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert skipped_images([tmp_path, tmp_path / "a.jpg"]) == {".heic": 2, ".avif": 1}

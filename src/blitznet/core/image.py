@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,11 @@ MAX_PIXELS = 89_478_485
 """pixels above which an image is not decoded: Pillow's limit for its decompression-bomb warning"""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Pillow formats that are opened; MPO files of phones, JPEGs with a second image, open as JPEG"""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""endings of files of these formats"""
 
 _EXIF_ORIENTATION = 0x0112
 _FIRST_TRANSPOSED = 5
@@ -30,7 +35,16 @@ _FIRST_TRANSPOSED = 5
 _MIN_READS, _BYTES_PER_READ = 10_000, 512
 """a file in memory may be read in the first number of calls, and one more for each so many bytes"""
 _PIXEL_LIMIT = f"expected at most {MAX_PIXELS:,} pixels"
-ImageLike = str | Path | bytes | RGBArray | Image.Image
+ImageLike = str | Path | bytes | bytearray | memoryview | RGBArray | Image.Image
+_LFS_POINTER = b"version https://git-lfs"
+
+
+_HINTS = {
+    "NoneType": "; cv2.imread returns None for a file that it cannot read",
+    "Tensor": "; convert it with .permute(1, 2, 0).numpy()",
+    **dict.fromkeys(("list", "tuple", "generator"), "; predictor.batch and predictor.stream take several images"),
+}
+"""name of a type -> what to do instead of giving it as an image"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +53,29 @@ class ImageSource:
 
     Args:
         source: Path of a file, bytes of a file, an array (H, W, 3) uint8 RGB, or a Pillow image.
+
+    Raises:
+        DataError: The source is of another kind, or has no pixels.
     """
 
     source: ImageLike
 
+    def __post_init__(self) -> None:
+        source: object = self.source
+        if isinstance(source, np.ndarray | Image.Image):
+            shape = source.shape if isinstance(source, np.ndarray) else source.size
+            if 0 in shape:
+                raise DataError(f"image: expected at least one pixel, got {'x'.join(map(str, shape))}; an empty crop?")
+        elif not isinstance(source, str | PathLike | bytes | bytearray | memoryview) and not hasattr(source, "read"):
+            raise DataError(
+                f"image: expected a path, the bytes of a file, a Pillow image or an (H, W, 3) uint8 RGB array, "
+                f"got {type(source).__name__}{_HINTS.get(type(source).__name__, '')}"
+            )
+
     @property
     def name(self) -> str:
         """The file's path, or a placeholder for an image in memory."""
-        return str(self.source) if isinstance(self.source, (str, Path)) else "<image in memory>"
+        return str(self.source) if isinstance(self.source, str | PathLike) else "<image in memory>"
 
     def size(self) -> Size:
         """(H, W) of the upright image. Only the header of a file is read, and only once.
@@ -118,7 +147,7 @@ class ImageSource:
                 raise DataError(f"image: expected uint8 RGB, got {source.dtype}")
             yield Image.fromarray(source)
             return
-        with _translate_errors(self.name):
+        with _translate_errors(self.name, source):
             if isinstance(source, Image.Image):
                 yield source
                 return
@@ -170,8 +199,8 @@ def resize_part(upright: Image.Image, original: tuple[int, int], size: Size, box
 
 
 def is_transposed(image: Image.Image) -> bool:
-    """Whether the EXIF orientation of an opened image swaps its width and height."""
-    return _orientation(image) >= _FIRST_TRANSPOSED
+    """Whether the EXIF orientation of an opened image swaps its width and height; that of a TIFF is applied already."""
+    return image.format != "TIFF" and _orientation(image) >= _FIRST_TRANSPOSED
 
 
 def draft_target(size: Size, box: Box | None, original: tuple[int, int], *, transposed: bool) -> tuple[int, int]:
@@ -200,18 +229,39 @@ class _BoundedFile(BytesIO):
 
 
 @contextmanager
-def _translate_errors(name: str) -> Iterator[None]:
+def _translate_errors(name: str, source: object) -> Iterator[None]:
     """Raise Pillow's errors as DataErrors that name the image."""
     try:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{name}: expected a file, got a path that does not exist") from error
     except UnidentifiedImageError as error:
+        start = _first_bytes(source)
+        if start == b"":
+            raise DataError(f"{name}: expected an image, got an empty file") from error
+        if start is not None and start.startswith(_LFS_POINTER):
+            raise DataError(f"{name}: expected an image, got a pointer of Git LFS; run `git lfs pull`") from error
         raise DataError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from error
+    except IsADirectoryError as error:
+        raise DataError(
+            f"{name}: expected an image, got a folder; predictor.batch and predictor.stream predict its images"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name}: {_PIXEL_LIMIT}, got more; make it smaller") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{name}: cannot be read ({error.strerror})") from error
         raise DataError(f"{name}: cannot be decoded ({error}); the file is broken or truncated") from error
+
+
+def _first_bytes(source: object) -> bytes | None:
+    """The first bytes of an image file; None if they cannot be read again."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source[:64])
+    if not isinstance(source, str | PathLike) or not Path(source).is_file():
+        return None
+    with Path(source).open("rb") as file:
+        return file.read(64)
 
 
 def _orientation(image: Image.Image) -> int:
