@@ -31,9 +31,10 @@ class TrainConfig:
     """All options of a training run."""
 
     data: tuple[str, ...] = ()
-    """Training sets, FORMAT:ROOT@SPLIT,option=value+value."""
+    """Training sets, FORMAT:ROOT@SPLIT,option=value+value, or paths whose format is recognized."""
     val: tuple[str, ...] = ()
-    """Evaluation sets, in the same form. Default: no evaluation."""
+    """Evaluation sets, in the same form; or a fraction of the training images to evaluate on, such as 0.2. Default: the
+    validation splits of paths in --data, else no evaluation."""
     root: Path = Path("data")
     """Folder that replaces {root} in the sets of a recipe. Default: data."""
     class_names: tuple[str, ...] = ()
