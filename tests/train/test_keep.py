@@ -177,8 +177,15 @@ def test_new_names_are_appended_once(old: tuple[str, ...], new: tuple[str, ...],
     assert extend_classes(old, new) == expected
 
 
-@pytest.mark.parametrize("spec", [PAPER, LITE], ids=["paper", "lite"])
-@pytest.mark.parametrize("new", [NEW, ("a", "b", "c")], ids=["one class", "three classes"])
+@pytest.mark.parametrize(
+    ("spec", "new"),
+    [
+        pytest.param(PAPER, NEW, id="paper, one class"),
+        pytest.param(
+            replace(LITE, network=replace(LITE.network, ssd_head=True)), ("a", "b", "c"), id="SSD head, three classes"
+        ),
+    ],
+)
 def test_a_run_begins_with_the_teachers_outputs(tmp_path: Path, spec: Spec, new: tuple[str, ...]) -> None:
     net, old = save_initial(tmp_path / "old.safetensors", spec)
     student, spec = grown(net, old, (*OLD, *new))
@@ -428,7 +435,11 @@ def test_any_annotations_and_tasks_train_and_resume_bit_for_bit(
     changes = {"model": str(tmp_path / "old.safetensors"), "init": "model", "keep": True, "steps": 4, "save_every": 2}
     whole = tiny_config((data,), tmp_path / "whole", **changes)
     path = train(whole)
-    assert {*load_model(path)[1].classes[2:]} == {"ell", "square"}
+    spec = load_model(path)[1]
+    assert (spec.tasks, {*spec.classes[2:]}) == (tasks, {"ell", "square"})
+    if kind != "both":  # the heads keep what the model knows, and learn what the data annotates
+        assert spec.detection_classes == (None if kind == "boxes" else ("cross", "cat"))
+        assert spec.segmentation_classes == (None if kind == "masks" else ("cross", "cat"))
     cut = replace(whole, out=tmp_path / "cut")
     train(cut, stop_after=3)
     train(cut)

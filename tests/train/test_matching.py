@@ -115,6 +115,8 @@ def check_positives(targets: Targets, anchors: Tensor, batch: Batch) -> None:
     assert batch.image_index[targets.objects].tolist() == (targets.positives // count).tolist()
     decoded = numpy_boxes.decode(targets.offsets.numpy(), anchors[targets.positives % count].numpy(), VARIANCES)
     np.testing.assert_allclose(decoded, batch.boxes[targets.objects], atol=1e-5)
+    in_torch = torch_boxes.decode(targets.offsets, anchors[targets.positives % count], VARIANCES)
+    np.testing.assert_allclose(in_torch, decoded, atol=1e-6)
 
 
 def test_every_object_of_a_crowded_image_gets_an_anchor() -> None:

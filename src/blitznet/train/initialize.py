@@ -60,8 +60,6 @@ def make_network(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[Bli
         source, source_spec = load_model(find_weights(config.model))
         classes = extend_classes(source_spec.classes, class_names) if config.keep else class_names
         spec = derive_spec(source_spec, config, classes)
-        if config.keep:
-            spec = _predict_learned(spec, len(source_spec.classes), class_names)
         net = build(spec)
         transfer(source, source_spec, net, spec)
         if config.keep:
@@ -108,26 +106,6 @@ def derive_spec(spec: Spec, config: TrainConfig, class_names: tuple[str, ...]) -
         size=config.imgsz or spec.size,
     )
     return match_original(spec) if config.match_original else spec
-
-
-def _predict_learned(spec: Spec, num_old: int, learned: tuple[str, ...]) -> Spec:
-    """The spec, with heads that also predict the new classes and those old ones that are learned."""
-    names = {canonical(name) for name in learned}
-
-    def extended(predicted: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if predicted is None:
-            return None
-        return tuple(
-            name
-            for index, name in enumerate(spec.classes)
-            if name in predicted or index >= num_old or canonical(name) in names
-        )
-
-    return replace(
-        spec,
-        detection_classes=extended(spec.detection_classes),
-        segmentation_classes=extended(spec.segmentation_classes),
-    )
 
 
 def learned_classes(coverage: Coverage, spec: Spec, config: TrainConfig) -> dict[Task, Flags]:
