@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 from blitznet.core.errors import MissingExtra, ModelError, UsageError
 from blitznet.core.model_paths import find_model
-from blitznet.core.models import DEFAULT
+from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
+from blitznet.core.spec import Spec
 from blitznet.runtime.deeplab import DeepLabTeacher
 from blitznet.runtime.engine import Engine, EngineName
 from blitznet.runtime.model_teacher import ModelTeacher
@@ -33,6 +34,8 @@ def load(
     threads: int | None = None,
     tta: Literal["flip"] | None = None,
     slices: tuple[int, int] | None = None,
+    min_score: float | None = DEFAULT_MIN_SCORE,
+    trust: bool = False,
 ) -> BasePredictor:
     """Load a model for prediction.
 
@@ -46,16 +49,19 @@ def load(
             the inference time.
         slices: (rows, columns) of overlapping tiles for sliced inference, in addition to the whole image. Finds
             small objects in large images; inference takes 1 + rows * columns times as long.
+        min_score: Minimum score of detections in calls without one, 0..1; None keeps all, as evaluation needs them.
+        trust: Open a .pt2 file, which may contain code that runs when it is opened, with your rights. Other formats
+            contain no code, and need no trust.
 
     Returns:
         A predictor; call it with an image to get a Result.
 
     Raises:
-        ModelError: There is no such model, or its file is broken.
+        ModelError: There is no such model, or its file is broken or not trusted.
         UsageError: The engine does not run the file, or a value is invalid.
         MissingExtra: A package is not installed.
     """
-    opened = open_engine(model, engine=engine, threads=threads)
+    opened = open_engine(model, engine=engine, threads=threads, trust=trust)
     if tta not in (None, "flip"):
         raise UsageError(f"tta: expected 'flip' or None, got '{tta}'")
     augmented = FlipTTA(opened) if tta == "flip" else opened
@@ -84,13 +90,16 @@ def load_teacher(model: str | Path) -> ModelTeacher | DeepLabTeacher:
     return ModelTeacher(predictor)
 
 
-def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int | None = None) -> Engine:
+def open_engine(
+    model: str | Path, *, engine: EngineName = "auto", threads: int | None = None, trust: bool = False
+) -> Engine:
     """Open the inference engine of a model.
 
     Args:
         model: As in `load`.
         engine: As in `load`.
         threads: As in `load`.
+        trust: As in `load`.
 
     Returns:
         The engine, which maps a batch of images to raw outputs.
@@ -109,7 +118,23 @@ def open_engine(model: str | Path, *, engine: EngineName = "auto", threads: int 
         return OpenVinoEngine(path, threads)
     if name == "onnxruntime" or name == "onnxruntime-cuda" or name == "onnxruntime-tensorrt":
         return OnnxEngine(path, threads, name=name)
-    return _torch_engine(path, threads, compiled=name == "torch-compiled")
+    return _torch_engine(path, threads, compiled=name == "torch-compiled", trust=trust)
+
+
+def read_model_spec(path: Path) -> Spec:
+    """The spec in a model file; a file that may contain code is read without running it.
+
+    Raises:
+        ModelError: The file is broken.
+        MissingExtra: A package is not installed.
+    """
+    if path.suffix != ".pt2":
+        return open_engine(path).spec
+    try:
+        from blitznet.nets.program_engine import read_program_spec
+    except ImportError as error:
+        raise MissingExtra(f"{path}: a {path.suffix} model", "train") from error
+    return read_program_spec(path)[0]
 
 
 def model_file(model: str | Path, engine: EngineName) -> Path:
@@ -141,7 +166,7 @@ def _either(*names: str) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _torch_engine(path: Path, threads: int | None, *, compiled: bool) -> Engine:
+def _torch_engine(path: Path, threads: int | None, *, compiled: bool, trust: bool) -> Engine:
     try:
         import safetensors  # noqa: F401
         import torch
@@ -152,6 +177,12 @@ def _torch_engine(path: Path, threads: int | None, *, compiled: bool) -> Engine:
     from blitznet.nets.torch_engine import TorchEngine
 
     if path.suffix == ".pt2":
+        if not trust:
+            raise ModelError(
+                f"{path}: expected a format that contains no code, got a torch program, which may run code of its "
+                "author with your rights when it is opened; if you trust its source add --trust (Python: trust=True), "
+                "else use .onnx or .safetensors"
+            )
         return ProgramEngine(path, threads)
     if threads is not None:
         torch.set_num_threads(threads)

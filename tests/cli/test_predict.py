@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from PIL import Image
 
 from blitznet.api import load
-from blitznet.cli.predict import Predict, run
+from blitznet.cli.formats import FormatWriter
+from blitznet.cli.main import main
+from blitznet.cli.predict import Predict, run, unique_names
 from blitznet.core.errors import DataError, ModelError, UsageError
 from blitznet.runtime.engine import EngineName
 from blitznet.runtime.image_paths import SAMPLES
@@ -122,6 +125,90 @@ def test_no_file_is_overwritten_beside_source_images(model: str) -> None:
     assert existing.read_bytes() == b"mine"
     assert Path("a-2.jpg").is_file()
     assert Path("a-2-class-map.png").is_file()
+
+
+def test_no_file_of_the_user_is_overwritten_anywhere(model: str) -> None:
+    source = image("images/a.jpg")
+    Path("out/yolo").mkdir(parents=True)
+    Path("out/a.jpg").write_bytes(b"mine")
+    Path("out/yolo/a-2.txt").write_bytes(b"mine")
+    options = Predict(sources=(source,), model=model, out=Path("out"), formats=("yolo",))
+    for _ in range(2):  # the files of the first run are replaced
+        assert run(options) == 0
+        assert {path.name for path in Path("out").glob("*.jpg")} == {"a.jpg", "a-3.jpg"}
+    assert Path("out/a.jpg").read_bytes() == Path("out/yolo/a-2.txt").read_bytes() == b"mine"
+    run(replace(options, overwrite=True))
+    assert Path("out/a.jpg").read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("name", ["images/b.jpg", "images/a.jpg"])
+def test_json_does_not_replace_an_image(model: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json images/*.jpg` takes the first image for the file to write."""
+    for path in ("images/a.jpg", "images/b.jpg"):
+        image(path)
+    before = Path(name).read_bytes()
+    assert main(["predict", "--json", name, "images/a.jpg", "--out", "out", "--model", model]) == 2
+    assert Path(name).read_bytes() == before
+    assert capsys.readouterr().err.startswith(f"blitznet: error: {name}: expected a new file, ")
+    assert not list(Path("out").iterdir())
+
+
+def test_an_image_whose_files_cannot_be_written_does_not_end_the_run(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("a", "b" * 248, "c")  # -class-map.png makes the second too long
+    sources = tuple(image(f"images/{name}.jpg") for name in names)
+    assert run(Predict(sources=sources, model=model, out=Path("out"))) == 1
+    entries = json.loads(Path("out/predictions.json").read_text())
+    assert [Path(entry["path"]).stem for entry in entries] == list(names)
+    assert [entry["class_map"] is None for entry in entries] == [False, True, False]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert errors[0].endswith("cannot be written (File name too long)")
+
+
+def test_an_interrupted_run_lists_what_was_done(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = tuple(image(f"images/{name}.jpg") for name in "abc")
+
+    def interrupt(*arguments: object) -> None:
+        if Path("out/b.jpg").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(FormatWriter, "add", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(Predict(sources=sources, model=model, out=Path("out")))
+    assert [entry["path"] for entry in json.loads(Path("out/predictions.json").read_text())] == ["images/a.jpg"]
+
+
+def test_names_of_many_equal_images_are_found_in_proportional_time(tmp_path: Path) -> None:
+    images = [tmp_path / str(number) / "rgb.jpg" for number in range(300)]
+    tried: list[str] = []
+
+    def no_other_paths(name: str) -> list[Path]:
+        tried.append(name)
+        return []
+
+    names = list(unique_names(images, tmp_path / "out", no_other_paths, overwrite=False))
+    assert names[:2] == ["rgb", "rgb-2"]
+    assert len(set(names)) == len(tried) == 300
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a" * 300 + ".jpg"], "File name too long"),
+        (["--model", "a" * 300], "File name too long"),
+        ([""], "expected an image, a folder or a glob, got an empty name"),
+        (["/dev/stdin"], "/dev/stdin: expected a file, got a pipe or a device"),
+    ],
+)
+def test_unusable_paths_are_one_line(
+    model: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", *([] if "--model" in words else ["--model", model]), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_table_shows_relative_paths_in_full(model: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.files import atomic_path, atomic_write
+from blitznet.core.files import atomic_path, atomic_write, delete_leftovers
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -43,3 +43,23 @@ def test_a_file_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"^{tmp_path}/a: cannot be written"):
         atomic_write(tmp_path / "a", b"one")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_name_of_the_longest_length_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 251 + ".txt")
+    atomic_write(path, b"one")
+    assert path.read_bytes() == b"one"
+
+
+def test_leftovers_of_killed_writers_are_deleted_and_nothing_else(tmp_path: Path) -> None:
+    kept = ("last.safetensors", ".last.txt", ".best.46a81573.txt", ".mine.46a81573.safetensors", "tmprQYImz")
+    for name in (".last.46a81573.safetensors", ".config.0000ffff.json", ".tmprQYImz", *kept):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / ".tmpfolder").mkdir()
+    delete_leftovers(tmp_path, ("last.safetensors", "config.json"))
+    assert sorted(contents_of(tmp_path)) == sorted(kept)
+    delete_leftovers(tmp_path / "gone", ("last.safetensors",))
+
+
+def contents_of(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_file()]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from blitznet.cli.console import progress_bars, stdout_console
-from blitznet.cli.engines import ThreadsFlag
+from blitznet.cli.engines import ThreadsFlag, TrustFlag
 from blitznet.cli.files import prepare_files, write_json
-from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
+from blitznet.cli.flags import Imgsz, OverwriteFlag, metavar, parse_imgsz
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
 from blitznet.runtime.engine import EngineName
@@ -51,6 +51,8 @@ class Bench:
     threads: ThreadsFlag = None
     json: Annotated[Path | None, metavar("FILE")] = None
     """Write the figures as JSON to this file. Default: do not."""
+    overwrite: OverwriteFlag = False
+    trust: TrustFlag = False
 
 
 def run(options: Bench) -> int:
@@ -62,18 +64,22 @@ def run(options: Bench) -> int:
     from blitznet.runtime.image_paths import find_images
     from blitznet.runtime.threads import resolve_threads
 
-    prepare_files(options.json)
     if options.rounds < 1:
         raise UsageError(f"--rounds: expected 1 or more, got {options.rounds}")
     size, threads = parse_imgsz(options.imgsz) or DEFAULT_IMAGE_SIZE, resolve_threads(options.threads)
     images = tuple(find_images(options.images))
+    prepare_files(options.json, overwrite=options.overwrite, inputs=images)
     cases = [
         BenchCase(model, engine, threads, images, size)
         for model in options.models or (DEFAULT,)
         for engine in options.engine
     ]
     with progress_bars() as progress:
-        rounds = run_interleaved([partial(open_case, case, load) for case in cases], options.rounds, progress=progress)
+        rounds = run_interleaved(
+            [partial(open_case, case, partial(load, trust=options.trust)) for case in cases],
+            options.rounds,
+            progress=progress,
+        )
     rows = [summarize(case_rounds) for case_rounds in rounds]
     report = {
         **describe_run("blitznet"),

@@ -11,9 +11,10 @@ from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.datasets import open_datasets
 from blitznet.cli.engines import EngineFlag
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import metavar
+from blitznet.cli.flags import OverwriteFlag, metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT, MODELS
+from blitznet.core.written_files import record_written
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,6 +49,7 @@ class Calibrate:
     """Write the calibrated model to this file. Default: NAME-calibrated in the model's folder, or in the working folder
     for a model in the package."""
     engine: EngineFlag = "auto"
+    overwrite: OverwriteFlag = False
 
 
 def run(options: Calibrate) -> int:
@@ -62,10 +64,11 @@ def run(options: Calibrate) -> int:
     out = options.out or _default_out(path, packaged=options.model in MODELS)
     if out.suffix != path.suffix:
         raise UsageError(f"--out: expected a file that ends in {path.suffix}, got {out}")
-    prepare_files(out)
+    prepare_files(out, overwrite=options.overwrite)
     predictor = load(path, engine=options.engine)
     fit = fit_predictor(predictor, open_datasets(options.data, predictor.spec.classes))
     rewrite(path, calibrate_spec(predictor.spec, fit), out)
+    record_written(out)
     stdout_console().print(_table(fit))
     print(f"model: {out}")
     return 0

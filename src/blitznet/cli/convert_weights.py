@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import metavar, read_class_names
+from blitznet.cli.flags import OverwriteFlag, metavar, read_class_names
 from blitznet.core.errors import UsageError
 from blitznet.core.models import get_spec
 from blitznet.core.spec import ALL_TASKS, Task
@@ -40,6 +40,7 @@ class ConvertWeights:
     """Resize feature maps as the original implementation, with which these weights were trained. Default: yes."""
     out: Annotated[Path | None, metavar("FILE")] = None
     """File to write. Default: the model's name with .safetensors, in the working folder."""
+    overwrite: OverwriteFlag = False
 
 
 def run(options: ConvertWeights) -> int:
@@ -51,7 +52,7 @@ def run(options: ConvertWeights) -> int:
     out = options.out or Path(f"{spec.name}.safetensors")
     if out.suffix != ".safetensors":
         raise UsageError(f"--out: expected a file that ends in .safetensors, got {out}")
-    prepare_files(out)
+    prepare_files(out, overwrite=options.overwrite)
     state = convert_weights(read_variables(options.checkpoint), spec)
     save_model(out, network_from(spec, state, source=str(options.checkpoint)), spec)
     resizing = "resizing as the original" if options.match_original else "resizing as in this package"

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from blitznet.cli.console import progress_bars
-from blitznet.cli.files import make_folders
-from blitznet.cli.flags import metavar
+from blitznet.cli.flags import OverwriteFlag, metavar
 from blitznet.core.errors import UsageError
 
 DatasetFormat = Literal["coco", "voc", "yolo", "folder"]
@@ -38,6 +37,7 @@ class DataConvert:
     """Drop what the format cannot represent."""
     link: tyro.conf.FlagCreatePairsOff[bool] = False
     """Link to the images instead of copying them."""
+    overwrite: OverwriteFlag = False
 
 
 def run(options: DataConvert) -> int:
@@ -55,10 +55,16 @@ def run(options: DataConvert) -> int:
         raise UsageError(f"--out {options.out}: expected a new folder, got that of the dataset; choose another")
     split = options.split or (source.split or "train").rpartition("/")[2]
     dataset = open_dataset(source)
-    make_folders(options.out)
     with progress_bars() as progress:
         lost = convert_dataset(
-            dataset, options.to, options.out, split, lossy=options.lossy, link=options.link, progress=progress
+            dataset,
+            options.to,
+            options.out,
+            split,
+            lossy=options.lossy,
+            link=options.link,
+            overwrite=options.overwrite,
+            progress=progress,
         )
     for item, count in lost.most_common():
         print(f"dropped from {count:,} images: {item}")

@@ -16,6 +16,10 @@ _ENGINE_HELP = (
 _THREADS_HELP = "Threads of the engine. Default: one for each processor."
 
 EngineFlag = Annotated[EngineName, tyro.conf.arg(metavar="ENGINE", help=_ENGINE_HELP, help_behavior_hint="")]
+_TRUST_HELP = (
+    "Open a .pt2 model although it may contain code of its author, which runs with your rights. Default: refuse it."
+)
+TrustFlag = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=_TRUST_HELP, help_behavior_hint="")]
 ThreadsFlag = Annotated[int | None, tyro.conf.arg(metavar="N", help=_THREADS_HELP, help_behavior_hint="")]
 
 

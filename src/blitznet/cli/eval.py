@@ -10,12 +10,13 @@ import tyro
 
 from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.datasets import open_datasets
-from blitznet.cli.engines import EngineFlag, ThreadsFlag, engine_summary
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, TrustFlag, engine_summary
 from blitznet.cli.files import prepare_files, write_json
-from blitznet.cli.flags import metavar, parse_grid
+from blitznet.cli.flags import OverwriteFlag, metavar, parse_grid
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
 from blitznet.core.spec import ALL_TASKS
+from blitznet.core.written_files import record_written
 from blitznet.metrics.evaluate import DEFAULTS, EvalConfig
 
 if TYPE_CHECKING:
@@ -64,16 +65,21 @@ class Eval:
     """Use test-time augmentation: average with the horizontally flipped image. Default: none."""
     slices: Annotated[str | None, metavar("RxC")] = None
     """Also predict a grid of ROWSxCOLUMNS overlapping tiles (sliced inference). Default: no tiles."""
+    overwrite: OverwriteFlag = False
+    trust: TrustFlag = False
     scoring: tyro.conf.OmitArgPrefixes[tyro.conf.FlagCreatePairsOff[EvalConfig]] = DEFAULTS
     """How predictions are scored."""
 
 
 def run(options: Eval) -> int:
     """Evaluate, or compare two result files."""
-    from blitznet.report.eval_tables import render_class_table, render_score_table
+    from blitznet.report.eval_tables import render_class_table, render_score_table, unscored_lines
 
     page = None if options.html_report is None else options.html_report / "index.html"
-    prepare_files(options.json, options.results, page)
+    inputs = [Path(options.model)] if options.model else []
+    prepare_files(
+        options.json, options.results, page, overwrite=options.overwrite, inputs=[*inputs, *(options.compare or ())]
+    )
     unknown = set(options.scoring.tasks) - set(ALL_TASKS)
     if unknown:
         raise UsageError(f"--tasks: expected some of {', '.join(ALL_TASKS)}, got {', '.join(sorted(unknown))}")
@@ -81,10 +87,14 @@ def run(options: Eval) -> int:
         return _compare(options, *options.compare)
     is_result_file = options.model is not None and options.model.endswith(".jsonl")
     evaluation = _evaluate_results(options) if is_result_file else _evaluate_model(options)
+    if options.results is not None:
+        record_written(options.results)
     if options.json is not None:
         write_json(options.json, evaluation.report.to_dict())
     console = stdout_console()
     console.print(render_score_table(evaluation.report))
+    for line in unscored_lines(evaluation.report.total):
+        print(line)
     if options.per_class:
         console.print(render_class_table(evaluation.report.total))
     if page is not None:
@@ -99,6 +109,7 @@ def _write_page(path: Path, title: str, evaluation: "Evaluation") -> None:
 
     with progress_bars() as progress:
         write_eval_page(path, title, evaluation, progress)
+    record_written(path)
     print(f"page: {path}")
 
 
@@ -111,6 +122,7 @@ def _evaluate_model(options: Eval) -> "Evaluation":
         threads=options.threads,
         tta=options.tta,
         slices=parse_grid(options.slices),
+        trust=options.trust,
     )
     datasets = open_datasets(options.data, predictor.spec.classes)
     config = _with_available_tasks(options.scoring, predictor.spec.tasks)

@@ -9,7 +9,7 @@ import tyro
 
 from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
+from blitznet.cli.flags import Imgsz, OverwriteFlag, metavar, parse_imgsz
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import atomic_path
 from blitznet.core.model_paths import find_weights
@@ -69,6 +69,7 @@ class Export:
     verify_images: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
     """Compare file and network on these images, given as for --calibration-data; 20 are used, or 100 for bfloat16 and
     int8. Default: those of --calibration-data, or the sample images in the package."""
+    overwrite: OverwriteFlag = False
 
 
 def run(options: Export) -> int:
@@ -80,7 +81,7 @@ def run(options: Export) -> int:
     weights = find_weights(options.model)
     size = parse_imgsz(options.imgsz)
     out = _output_path(options, weights, size)
-    prepare_files(out)
+    prepare_files(out, overwrite=options.overwrite)
     net, spec = load_model(weights)
     spec = export_spec(spec, precision=options.precision, size=size)
     require_exportable(spec, options.to, nms=options.nms, calibrated=bool(options.calibration_data))

@@ -1,11 +1,13 @@
 """Output files of commands; an error of writing one is a UsageError of one line."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from blitznet.core.errors import UsageError
 from blitznet.core.files import atomic_write, translate_write_errors
+from blitznet.core.written_files import record_written, require_replaceable
 
 
 def make_folders(*folders: Path) -> None:
@@ -19,21 +21,37 @@ def make_folders(*folders: Path) -> None:
             ) from error
 
 
-def prepare_files(*paths: Path | None) -> None:
-    """Create the folders of output files before the work starts, so that a wrong path is an error at once."""
-    for path in paths:
-        if path is None:
-            continue
+def prepare_files(*paths: Path | None, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Check output files and create their folders before the work starts, so that a wrong path is an error at once.
+
+    Args:
+        paths: The files; None for those that are not written.
+        overwrite: Whether files that the package did not write are replaced.
+        inputs: Files that the command reads, which are never replaced.
+    """
+    files = [path for path in paths if path is not None]
+    for path in files:
         if path.is_dir():
             raise UsageError(f"{path}: expected a file to write, got a folder")
+        if path.is_file() and any(path.samefile(file) for file in inputs if file.exists()):
+            raise UsageError(f"{path}: expected a new file, got one that the command reads; choose another")
+    if len({path.absolute() for path in files}) < len(files):
+        raise UsageError(f"{', '.join(map(str, files))}: expected different files, got one twice")
+    require_replaceable(files, overwrite=overwrite)
+    for path in files:
         make_folders(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write plain values as indented JSON; a device or a pipe such as /dev/stdout is written to directly."""
-    content = (json.dumps(value, indent=1) + "\n").encode()
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all; a device or a pipe such as /dev/stdout is written to directly."""
     if path.exists() and not path.is_file():
         with translate_write_errors(path):
             path.write_bytes(content)
     else:
         atomic_write(path, content)
+        record_written(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as indented JSON, as `write_bytes`."""
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -18,6 +18,11 @@ def metavar(name: str) -> Any:
     return tyro.conf.arg(metavar=name, help_behavior_hint="")
 
 
+_OVERWRITE_HELP = "Replace files that blitznet did not write. Default: keep them, and end with an error."
+OverwriteFlag = Annotated[
+    tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=_OVERWRITE_HELP, help_behavior_hint="")
+]
+
 Imgsz = Annotated[tuple[int, ...] | None, metavar("N | H W")]
 """input size in pixels: one number for a square, or height and width; None for the model's own"""
 

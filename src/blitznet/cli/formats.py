@@ -5,39 +5,72 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from blitznet.cli.files import make_folders, write_json
+from blitznet.cli.files import make_folders, prepare_files, write_json
 from blitznet.core.errors import MissingExtra
-from blitznet.core.files import translate_write_errors
+from blitznet.core.files import atomic_write
+from blitznet.core.written_files import record_written
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from blitznet.postprocess.result import Result
 
-FormatName = Literal["yolo", "labelme", "cvat", "coco"]
+FormatName = Literal["yolo", "labelme", "cvat", "coco", "fiftyone"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+_SUFFIXES: dict[FormatName, str] = {"yolo": ".txt", "labelme": ".json"}
+"""format -> suffix of its file for each image"""
+_COMMON_FILES: dict[FormatName, tuple[str, ...]] = {
+    "yolo": ("yolo/data.yaml",),
+    "labelme": (),
+    "cvat": ("cvat/annotations.xml",),
+    "coco": ("coco/results.json", "coco/images.json"),
+    "fiftyone": ("fiftyone/labels.json",),
+}
+"""format -> its files for all images"""
 
 
 class FormatWriter:
     """Writes results in several formats, each into its own folder."""
 
-    def __init__(self, folder: Path, formats: Sequence[FormatName], class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        formats: Sequence[FormatName],
+        class_names: Sequence[str],
+        *,
+        overwrite: bool = False,
+        inputs: Sequence[Path] = (),
+    ) -> None:
         """Create the folders.
 
         Args:
             folder: Parent of the folders, which have the formats' names.
             formats: Formats to write.
             class_names: The model's class names.
+            overwrite: Whether files that the package did not write are replaced.
+            inputs: Source images, which are never replaced.
 
         Raises:
+            UsageError: A file of all images exists, and the package did not write it.
             MissingExtra: A format needs a package that is not installed.
         """
         self._folder, self._formats, self._class_names = folder, formats, tuple(class_names)
         self._coco_images: list[dict[str, object]] = []  # entries, not results: each result keeps a class map in memory
         self._coco_results: list[dict[str, object]] = []
         self._cvat_images: list[Element] = []
+        self._fiftyone_images: list[tuple[str, list[dict[str, Any]]]] = []
         self._to_coco = _import_to_coco_results() if "coco" in formats else None  # fails before the first image
         make_folders(*(folder / name for name in formats))
+        common = [folder / name for format_name in formats for name in _COMMON_FILES[format_name]]
+        prepare_files(*common, overwrite=overwrite, inputs=inputs)
+
+    def paths(self, name: str) -> list[Path]:
+        """The files of one image; `name` is their stem."""
+        return [
+            self._folder / format_name / f"{name}{_SUFFIXES[format_name]}"
+            for format_name in self._formats
+            if format_name in _SUFFIXES
+        ]
 
     def add(self, image: Path, name: str, result: "Result") -> None:
         """Write the result of one image; `name` is the stem of its files."""
@@ -55,6 +88,10 @@ class FormatWriter:
             from blitznet.integrations.cvat import to_cvat_image
 
             self._cvat_images.append(to_cvat_image(len(self._cvat_images), image.name, result, masks=True))
+        if "fiftyone" in self._formats:
+            from blitznet.integrations.fiftyone import to_fiftyone_detections
+
+            self._fiftyone_images.append((image.stem, to_fiftyone_detections(result)))
         if self._to_coco is not None:
             image_id = len(self._coco_images) + 1
             height, width = result.size
@@ -70,7 +107,14 @@ class FormatWriter:
         if "cvat" in self._formats:
             from blitznet.integrations.cvat import assemble_cvat_xml
 
-            self._write("cvat/annotations.xml", assemble_cvat_xml(self._cvat_images))
+            self._write("cvat/annotations.xml", assemble_cvat_xml(self._cvat_images, self._class_names))
+        if "fiftyone" in self._formats:
+            from blitznet.integrations.fiftyone import to_fiftyone_labels
+
+            write_json(
+                self._folder / "fiftyone" / "labels.json",
+                to_fiftyone_labels(self._fiftyone_images, self._class_names),
+            )
         if "coco" in self._formats:
             write_json(self._folder / "coco" / "results.json", self._coco_results)
             write_json(self._folder / "coco" / "images.json", self._coco_ground_truth())
@@ -78,12 +122,13 @@ class FormatWriter:
     def _coco_ground_truth(self) -> dict[str, object]:
         """A COCO file without annotations, for the ids in the results."""
         categories = [{"id": category_id, "name": name} for category_id, name in enumerate(self._class_names, start=1)]
-        return {"images": self._coco_images, "annotations": [], "categories": categories}
+        # pycocotools before 2.0.11 fails without `info`
+        return {"info": {}, "licenses": [], "images": self._coco_images, "annotations": [], "categories": categories}
 
     def _write(self, name: str, text: str) -> None:
         path = self._folder / name
-        with translate_write_errors(path):
-            path.write_text(text, encoding="utf-8")
+        atomic_write(path, text.encode(), durable=False)
+        record_written(path)
 
 
 def _import_to_coco_results() -> Callable[..., list[dict[str, Any]]]:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from blitznet.cli.console import stdout_console
-from blitznet.cli.files import make_folders, prepare_files
-from blitznet.cli.flags import metavar
+from blitznet.cli.engines import TrustFlag
+from blitznet.cli.files import prepare_files, write_bytes
+from blitznet.cli.flags import OverwriteFlag, metavar
 from blitznet.core.errors import UsageError
-from blitznet.core.files import atomic_write, translate_write_errors
+from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.models import DEFAULT
+from blitznet.core.written_files import record_written
 
 if TYPE_CHECKING:
     from blitznet.report.model_card import ModelFile
-    from blitznet.runtime.predictor import BasePredictor
 
 _MIN_SCORE = 0.5
 """minimum score of the boxes drawn for the card"""
@@ -49,11 +50,13 @@ class Info:
     """Put this text on the card: training data and its terms, teachers, known failures. Default: none."""
     images: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
     """Show predictions for these images, folders and quoted globs on the card. Default: none."""
+    overwrite: OverwriteFlag = False
+    trust: TrustFlag = False
 
 
 def run(options: Info) -> int:
     """Print the spec and write the card."""
-    from blitznet.api import load
+    from blitznet.api import read_model_spec
     from blitznet.core.model_paths import find_model
     from blitznet.report.model_card import ModelCard, render_model_card, spec_rows
 
@@ -61,29 +64,30 @@ def run(options: Info) -> int:
         raise UsageError(
             "--scores, --speed, --notes, --images and --files: expected --card FILE.md with them, got none; add it"
         )
-    prepare_files(options.card)
+    pictures = _card_images(options.images, options.card)
+    prepare_files(options.card, *pictures, overwrite=options.overwrite, inputs=pictures.values())
     path = find_model(options.model)
-    predictor = load(path)
+    spec = read_model_spec(path)
     model_file, parameters = _model_file(path), _num_parameters(path)
     rows = [
         ("file", f"{path.name}, {model_file.size / 1e6:.1f} MB, {model_file.precision}"),
         ("sha256", model_file.sha256),
     ]
-    _print_rows(predictor.spec.name, [*rows, *spec_rows(predictor.spec, parameters)])
+    _print_rows(spec.name, [*rows, *spec_rows(spec, parameters)])
     if options.card is None:
         return 0
     more_files = [file for file in options.files if file.resolve() != path.resolve()]
     counts = [parameters, *map(_num_parameters, more_files)]
     card = ModelCard(
-        spec=predictor.spec,
+        spec=spec,
         files=(model_file, *map(_model_file, more_files)),
         parameters=next((count for count in counts if count is not None), None),
         notes="" if options.notes is None else _read_text(options.notes),
         scores=None if options.scores is None else _read_json(options.scores, "eval", ("images", "detection")),
         speed=None if options.speed is None else _read_speed(options.speed),
-        images=tuple(_write_images(predictor, options.images, options.card)),
+        images=tuple(_write_images(path, pictures, trust=options.trust)),
     )
-    atomic_write(options.card, render_model_card(card).encode())
+    write_bytes(options.card, render_model_card(card).encode())
     print(f"card: {options.card}")
     return 0
 
@@ -102,10 +106,10 @@ def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
 
 
 def _model_file(path: Path) -> "ModelFile":
-    from blitznet.api import load
+    from blitznet.api import read_model_spec
     from blitznet.report.model_card import ModelFile
 
-    precision = load(path).spec.precision  # raises an error if the file is not a model
+    precision = read_model_spec(path).precision  # raises an error if the file is not a model
     content = path.read_bytes()
     return ModelFile(path.name, len(content), hashlib.sha256(content).hexdigest(), precision)
 
@@ -148,22 +152,29 @@ def _read_speed(path: Path) -> dict[str, Any]:
     return values
 
 
-def _write_images(predictor: "BasePredictor", sources: tuple[str, ...], card: Path) -> list[str]:
+def _card_images(sources: tuple[str, ...], card: Path | None) -> dict[Path, Path]:
+    """Files of the example predictions beside the card, and the images that they show."""
+    if not sources or card is None:
+        return {}
+    from blitznet.runtime.image_paths import find_images
+
+    return {card.parent / f"{card.stem}-{path.stem}.jpg": path for path in find_images(sources)}
+
+
+def _write_images(model: Path, pictures: dict[Path, Path], *, trust: bool) -> list[str]:
     """Draw predictions into files beside the card, and return their names."""
-    if not sources:
+    if not pictures:
         return []
     from PIL import Image
 
+    from blitznet.api import load
     from blitznet.core.image import ImageSource
     from blitznet.drawing.annotate import annotate
-    from blitznet.runtime.image_paths import find_images
 
-    names = []
-    make_folders(card.parent)
-    for path in find_images(sources):
-        name = f"{card.stem}-{path.stem}.jpg"
-        annotated = annotate(ImageSource(path).read(), predictor(path, min_score=_MIN_SCORE))
-        with translate_write_errors(card.parent / name):
-            Image.fromarray(annotated).save(card.parent / name, quality=_JPEG_QUALITY)
-        names.append(name)
-    return names
+    predictor = load(model, trust=trust)
+    for target, source in pictures.items():
+        annotated = annotate(ImageSource(source).read(), predictor(source, min_score=_MIN_SCORE))
+        with atomic_path(target) as temporary, translate_write_errors(target):
+            Image.fromarray(annotated).save(temporary, quality=_JPEG_QUALITY)
+        record_written(target)
+    return [target.name for target in pictures]

@@ -1,8 +1,9 @@
 """`blitznet predict`: write annotated images, class maps and JSON, and print a table."""
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from blitznet.cli.console import VERBOSITY, stdout_console
-from blitznet.cli.engines import EngineFlag, ThreadsFlag, engine_summary
+from blitznet.cli.console import VERBOSITY, notify, stdout_console
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, TrustFlag, engine_summary
 from blitznet.cli.files import make_folders, prepare_files, write_json
-from blitznet.cli.flags import metavar, parse_grid
+from blitznet.cli.flags import OverwriteFlag, metavar, parse_grid
 from blitznet.cli.formats import FormatName, FormatWriter
-from blitznet.core.errors import UsageError
-from blitznet.core.files import translate_write_errors
-from blitznet.core.models import DEFAULT
+from blitznet.core.errors import BlitzNetError, UsageError
+from blitznet.core.files import atomic_path, translate_write_errors
+from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
+from blitznet.core.written_files import WrittenFiles, record_written
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from blitznet.core.arrays import ClassMap
     from blitznet.postprocess.result import Result
+    from blitznet.runtime.predictor import BasePredictor
     from blitznet.runtime.stream import StreamResult
 
 MAX_ROWS = 50
@@ -49,20 +53,22 @@ class Predict:
     """Images, folders and quoted globs such as 'images/**/*.jpg'. Default: the sample images in the package."""
     model: Annotated[str, metavar("MODEL")] = DEFAULT
     """Name of a model in the package, model file, or folder of a training run. Default: blitznet300-lite."""
-    min_score: Annotated[float, metavar("SCORE")] = 0.5
+    min_score: Annotated[float, metavar("SCORE")] = DEFAULT_MIN_SCORE
     """Minimum score of detections to keep, 0 to 1. Default: 0.5."""
     out: Annotated[Path, metavar("DIR")] = Path("blitznet-out")
     """Folder to write images and class maps to; created if it does not exist. Default: blitznet-out."""
     json: Annotated[Path | None, metavar("FILE")] = None
     """File to write the JSON list to. Default: predictions.json in the output folder."""
     formats: Annotated[tuple[FormatName, ...], metavar("[FORMAT ...]")] = ()
-    """Also write these formats, each into its own folder: yolo, labelme, cvat, coco. Default: none."""
+    """Also write these formats, each into its own folder: yolo, labelme, cvat, coco, fiftyone. Default: none."""
     engine: EngineFlag = "auto"
     threads: ThreadsFlag = None
     tta: Annotated[Literal["flip"] | None, metavar("flip")] = None
     """Average the outputs of the image and its mirror image, in twice the time. Default: no augmentation."""
     slices: Annotated[str | None, metavar("RxC")] = None
     """Also predict a grid of ROWSxCOLUMNS overlapping tiles, for small objects in large images. Default: no tiles."""
+    overwrite: OverwriteFlag = False
+    trust: TrustFlag = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,61 +85,95 @@ class Prediction:
 
 def run(options: Predict) -> int:
     """Predict every image; return 1 if some could not be read. Inference and writing of images overlap."""
-    from rich.console import Console
-    from rich.progress import track
-
     from blitznet.api import load
-    from blitznet.runtime.image_paths import find_images
+    from blitznet.runtime.image_paths import find_images, skipped_images
 
     if not 0 <= options.min_score <= 1:
         raise UsageError(f"--min-score: expected 0 to 1, got {options.min_score}")
     images = find_images(options.sources)
+    if skipped := skipped_images(options.sources):
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
+        notify(f"skipped {skipped.total()} files whose format cannot be read: {listed}")
     predictor = load(
         options.model,
         engine=options.engine,
         threads=options.threads,
         tta=options.tta,
         slices=parse_grid(options.slices),
+        trust=options.trust,
     )
     json_path = options.json or options.out / PREDICTIONS
     make_folders(options.out)
-    prepare_files(json_path)
-    format_writer = FormatWriter(options.out, options.formats, predictor.spec.classes)
-    stderr = Console(stderr=True)
+    prepare_files(json_path, overwrite=options.overwrite, inputs=images)
+    format_writer = FormatWriter(
+        options.out, options.formats, predictor.spec.classes, overwrite=options.overwrite, inputs=images
+    )
     predictions: list[Prediction] = []
+    try:
+        num_errors = _predict_all(options, images, predictor, format_writer, predictions)
+    finally:  # also after Ctrl-C: what was predicted is not lost
+        write_json(json_path, [prediction.entry for prediction in predictions])
+        format_writer.close()
+    _print_table(stdout_console(), predictions, json_path)
+    print(f"images: {options.out}   JSON: {json_path}   {engine_summary(predictor, options.threads)}")
+    return 0 if num_errors == 0 else 1
+
+
+def _predict_all(
+    options: Predict,
+    images: list[Path],
+    predictor: "BasePredictor",
+    format_writer: FormatWriter,
+    predictions: list[Prediction],
+) -> int:
+    """Append a prediction for each readable image; return how many images could not be read, or drawn."""
+    from rich.console import Console
+    from rich.progress import track
+
+    stderr = Console(stderr=True)
     no_bar = len(images) < _MIN_IMAGES_FOR_PROGRESS or VERBOSITY.quiet or not stderr.is_terminal
-    names = _unique_names(images, options.out)
+    names = unique_names(images, options.out, format_writer.paths, overwrite=options.overwrite)
+    num_errors = 0
     with closing(predictor.stream(images, min_score=options.min_score)) as stream:
         named = zip(stream, names, strict=True)
         for item, name in track(named, "images", len(images), console=stderr, disable=no_bar):
-            if item.result is None:
-                print(f"blitznet: error: {item.error}", file=sys.stderr)
-            else:
-                predictions.append(_write(item, item.result, options.out, name))
-                format_writer.add(Path(str(item.source)), name, item.result)
-    format_writer.close()
-    write_json(json_path, [prediction.entry for prediction in predictions])
-    _print_table(stdout_console(), predictions, json_path)
-    print(f"images: {options.out}   JSON: {json_path}   {engine_summary(predictor, options.threads)}")
-    return 0 if len(predictions) == len(images) else 1
+            error: BlitzNetError | None = item.error
+            if item.result is not None:
+                prediction, error = _write(item, item.result, options.out, name, format_writer)
+                predictions.append(prediction)
+            if error is not None:
+                num_errors += 1
+                print(f"blitznet: error: {error}", file=sys.stderr)
+    return num_errors
 
 
-def _write(item: "StreamResult", result: "Result", folder: Path, name: str) -> Prediction:
-    """Write the annotated image and the class map of one image."""
-    from blitznet.drawing.annotate import palette_png
+def _write(
+    item: "StreamResult", result: "Result", folder: Path, name: str, format_writer: FormatWriter
+) -> tuple[Prediction, BlitzNetError | None]:
+    """Write the files of one image; its prediction is kept where one of them cannot be written."""
     from blitznet.runtime.preprocess import as_image_source
 
     annotated_path, class_map_path = _output_paths(folder, name)
-    result.save(annotated_path)
-    if result.class_map is not None:
-        with translate_write_errors(folder):
-            palette_png(result.class_map).save(class_map_path)
-    entry = {
-        "path": as_image_source(item.source).name,
-        **result.to_dict(),
-        "class_map": None if result.class_map is None else str(class_map_path),
-    }
-    return Prediction(entry, _summarize(result), item.seconds)
+    entry = {"path": as_image_source(item.source).name, **result.to_dict(), "class_map": None}
+    failure = None
+    try:
+        if result.class_map is not None:
+            _write_class_map(result.class_map, class_map_path)
+            entry["class_map"] = str(class_map_path)
+        result.save(annotated_path)
+        record_written(annotated_path)
+        format_writer.add(Path(str(item.source)), name, result)
+    except BlitzNetError as error:
+        failure = error
+    return Prediction(entry, _summarize(result), item.seconds), failure
+
+
+def _write_class_map(class_map: "ClassMap", path: Path) -> None:
+    from blitznet.drawing.annotate import palette_png
+
+    with atomic_path(path, durable=False) as temporary, translate_write_errors(path):
+        palette_png(class_map).save(temporary)
+    record_written(path)
 
 
 def _summarize(result: "Result") -> str:
@@ -152,20 +192,40 @@ def _output_paths(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"{name}.jpg", folder / f"{name}-class-map.png"
 
 
-def _unique_names(images: list[Path], folder: Path) -> Iterator[str]:
-    """A stem for each image's output files, with a number where two images would share it or one be overwritten.
+def unique_names(
+    images: Sequence[Path], folder: Path, other_paths: Callable[[str], Sequence[Path]], *, overwrite: bool
+) -> Iterator[str]:
+    """A stem for each image's output files, with a number where a file of that name may not be written.
 
-    If the output folder contains source images, no existing file is overwritten.
+    That is a file of another image, a source image, or a file that the package did not write. The time is proportional
+    to the number of images, also if all have one name: numbers that were tried are not tried again.
+
+    Args:
+        images: The source images.
+        folder: The output folder.
+        other_paths: Further files that are written for a stem.
+        overwrite: Whether files that the package did not write are replaced.
     """
-    taken = {image.resolve() for image in images}
-    keep_existing = folder.resolve() in {image.parent.resolve() for image in images}
+    resolved = folder.resolve()
+    folders = {parent: parent.resolve() == resolved for parent in {image.parent for image in images}}
+    sources = {image.name for image in images if folders[image.parent]}
+    used: set[str] = set()
+    next_numbers: dict[str, int] = {}
+    written = WrittenFiles()
+
+    def is_free(name: str) -> bool:
+        paths = _output_paths(folder, name)
+        if name in used or any(path.name in sources for path in paths):
+            return False
+        existing = [path for path in (*paths, *other_paths(name)) if not overwrite and os.path.lexists(path)]
+        return all(written.has(path) for path in existing)
+
     for image in images:
-        name, number = image.stem, 2
-        while taken & {path.resolve() for path in _output_paths(folder, name)} or (
-            keep_existing and any(path.exists() for path in _output_paths(folder, name))
-        ):
-            name, number = f"{image.stem}-{number}", number + 1
-        taken |= {path.resolve() for path in _output_paths(folder, name)}
+        number = next_numbers.get(image.stem, 1)
+        while not is_free(name := image.stem if number == 1 else f"{image.stem}-{number}"):
+            number += 1
+        next_numbers[image.stem] = number + 1
+        used.add(name)
         yield name
 
 

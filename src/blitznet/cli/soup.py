@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from blitznet.cli.files import prepare_files
-from blitznet.cli.flags import metavar
+from blitznet.cli.flags import OverwriteFlag, metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.model_paths import find_weights
 
@@ -32,6 +32,7 @@ class Soup:
     """Store kernels as float16, in half the size. Default: float32."""
     out: Annotated[Path, metavar("FILE")] = Path("soup.safetensors")
     """File to write. Default: soup.safetensors."""
+    overwrite: OverwriteFlag = False
 
 
 def run(options: Soup) -> int:
@@ -46,7 +47,7 @@ def run(options: Soup) -> int:
     paths = [find_weights(model) for model in options.models]
     if options.out.resolve() in {path.resolve() for path in paths}:
         raise UsageError(f"--out {options.out}: expected a new file, got one of the models; choose another")
-    prepare_files(options.out)
+    prepare_files(options.out, overwrite=options.overwrite)
     net, spec = average_weights(paths, options.weights)
     save_model(options.out, net, spec, dtype=torch.float16 if options.half else torch.float32)
     size = options.out.stat().st_size / 1e6

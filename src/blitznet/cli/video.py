@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import tyro
 
 from blitznet.cli.console import notify, progress_bars, stdout_console
-from blitznet.cli.engines import EngineFlag, ThreadsFlag, engine_summary
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, TrustFlag, engine_summary
 from blitznet.cli.files import make_folders
-from blitznet.cli.flags import metavar
+from blitznet.cli.flags import OverwriteFlag, metavar
 from blitznet.core.errors import MissingExtra, UsageError
 from blitznet.core.files import translate_write_errors
-from blitznet.core.models import DEFAULT
+from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
+from blitznet.core.written_files import record_written, require_replaceable
 
 if TYPE_CHECKING:
     from blitznet.core.arrays import Labels, RGBArray
@@ -56,7 +57,7 @@ class Video:
     """Folder to write the video and the JSON lines to; created if it does not exist. Default: blitznet-out."""
     model: Annotated[str, metavar("MODEL")] = DEFAULT
     """Name of a model in the package, model file, or folder of a training run. Default: blitznet300-lite."""
-    min_score: Annotated[float, metavar("SCORE")] = 0.5
+    min_score: Annotated[float, metavar("SCORE")] = DEFAULT_MIN_SCORE
     """Minimum score of detections to keep, 0 to 1. Default: 0.5."""
     track: tyro.conf.FlagCreatePairsOff[bool] = False
     """Assign track ids to objects, and write a MOTChallenge file (needs the extra `track`)."""
@@ -70,6 +71,8 @@ class Video:
     """Stop after this number of frames. Default: the whole video."""
     engine: EngineFlag = "auto"
     threads: ThreadsFlag = None
+    overwrite: OverwriteFlag = False
+    trust: TrustFlag = False
 
 
 @dataclass(eq=False)
@@ -117,7 +120,7 @@ def run(options: Video) -> int:
         raise UsageError(f"--max-frames: expected 1 or more, got {options.max_frames}")
     from blitznet.api import load
 
-    predictor = load(options.model, engine=options.engine, threads=options.threads)
+    predictor = load(options.model, engine=options.engine, threads=options.threads, trust=options.trust)
     with closing(_open_source(options)) as video:
         make_folders(options.out)
         stats = Stats()
@@ -191,6 +194,9 @@ def _requested_min_score(options: Video) -> float:
 def _open_outputs(options: Video, info: "VideoInfo", stack: ExitStack) -> OutputFiles:
     """Open the files; the stack closes them."""
     _require_no_overwrite(options, info)
+    paths = _output_paths(options, info, info.name)
+    require_replaceable(paths, overwrite=options.overwrite, advice="choose another --out")
+    stack.callback(record_written, *paths)  # after they are closed
     tracker = _make_tracker(options, float(info.fps)) if options.track else None
     tracks = stack.enter_context(_open_text(options.out / f"{info.name}.txt")) if options.track else None
     json_lines = stack.enter_context(_open_text(options.out / f"{info.name}.jsonl"))

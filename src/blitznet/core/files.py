@@ -1,12 +1,16 @@
 """Atomic writes: a file is complete under its name, or unchanged."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 from blitznet.core.errors import BlitzNetError, UsageError
+
+_MAX_STEM = 40
+"""characters of a file's name in that of its temporary file, which may not be longer than the file system allows"""
 
 
 @contextmanager
@@ -19,24 +23,29 @@ def translate_write_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder; its file replaces `path` when the block ends.
 
     After an error the temporary file is deleted and `path` is unchanged. A BlitzNetError whose message names the
     temporary path is raised again with `path` in its place. Missing parent folders are created.
 
+    Args:
+        path: The file.
+        durable: Wait until the content is on the disk, so that it also survives a power failure.
+
     Raises:
         UsageError: The file cannot be written.
     """
     # Not tempfile: its files are readable by their owner only, whatever the umask.
-    temporary = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:_MAX_STEM]}.{token_hex(4)}{path.suffix}")
     try:
         with translate_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with translate_write_errors(path):
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # otherwise a power failure may leave an empty file under the final name
+            if durable:
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())  # otherwise a power failure may leave an empty file under the final name
             temporary.replace(path)
     except BlitzNetError as error:
         if str(temporary) not in str(error):
@@ -47,15 +56,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file completely or, after an error or a kill, not at all.
 
     Args:
         path: The file. Missing parent folders are created.
         content: All of its bytes.
+        durable: As in `atomic_path`.
 
     Raises:
         UsageError: The file cannot be written.
     """
-    with atomic_path(path) as temporary, translate_write_errors(path):
+    with atomic_path(path, durable=durable) as temporary, translate_write_errors(path):
         temporary.write_bytes(content)
+
+
+def delete_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Delete the temporary files that killed processes left in a folder to which no other process writes.
+
+    Args:
+        folder: The folder.
+        names: Names of the files whose temporary files are deleted; files of safetensors' own (`.tmp...`) also are.
+    """
+    parts = (
+        f"{re.escape(Path(name).stem[:_MAX_STEM])}[.][0-9a-f]{{8}}{re.escape(Path(name).suffix)}" for name in names
+    )
+    pattern = re.compile(rf"[.]({'|'.join(parts)}|tmp\w{{6}})")
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            if pattern.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)

@@ -27,6 +27,13 @@ def find_model(model: str | Path, *, suffix: Literal[".onnx", ".safetensors"] = 
     Raises:
         ModelError: There is no such model.
     """
+    try:
+        return _find_existing(model, suffix)
+    except OSError as error:
+        raise ModelError(f"{model}: cannot be opened ({error.strerror or error})") from error
+
+
+def _find_existing(model: str | Path, suffix: Literal[".onnx", ".safetensors"]) -> Path:
     path = Path(model)
     if str(model) in MODELS:
         return _packaged(str(model), suffix)

@@ -13,6 +13,8 @@ from blitznet.core.spec import AnchorLayout, Network, Spec
 
 DEFAULT = "blitznet300-lite"
 """the model that is used where none is named"""
+DEFAULT_MIN_SCORE = 0.5
+"""minimum score of detections that commands and predictors of `load` keep; evaluation keeps all"""
 
 CAFFE_MEAN = (123.151630838 / 255, 115.902882574 / 255, 103.062623801 / 255)
 """RGB mean of the original ResNet-50 weights, converted from Caffe; their standard deviation is 1"""

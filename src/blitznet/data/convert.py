@@ -1,11 +1,18 @@
 """Convert a dataset to another format, after reporting what that format cannot represent."""
 
+import filecmp
+import shutil
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Protocol
 
 from blitznet.core.errors import DataError, UsageError
+from blitznet.core.files import translate_write_errors
 from blitznet.core.progress import Progress, no_progress
+from blitznet.core.written_files import record_written, require_replaceable
 from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.writers.coco import CocoWriter
 from blitznet.data.writers.folder import FolderWriter
@@ -25,6 +32,7 @@ DATASET_WRITERS: dict[str, _WriterFactory] = {
     "folder": FolderWriter,
 }
 """formats that can be written, by their names in dataset strings"""
+_ADVICE = "choose another --split or --out"
 
 
 def count_unsupported(dataset: IndexedDataset, writer: DatasetWriter) -> Counter[str]:
@@ -40,9 +48,10 @@ def convert_dataset(
     *,
     lossy: bool = False,
     link: bool = False,
+    overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Counter[str]:
-    """Write a dataset in another format; images are copied unchanged.
+    """Write a dataset in another format; images are copied unchanged. After an error nothing is written.
 
     Args:
         dataset: The dataset under its own class names.
@@ -51,6 +60,7 @@ def convert_dataset(
         split: Name of the split to write.
         lossy: Write even if the format cannot represent everything.
         link: Link to the images instead of copying them.
+        overwrite: Replace files that the package did not write.
         progress: Called after each image.
 
     Returns:
@@ -58,7 +68,8 @@ def convert_dataset(
 
     Raises:
         DataError: Annotations cannot be parsed, something would be lost, or two images would have the same name.
-        UsageError: The format is unknown, or the folder cannot be written.
+        UsageError: The format is unknown, the folder cannot be written, or a file that the package did not write would
+            be replaced.
     """
     require_no_errors(dataset)
     if to not in DATASET_WRITERS:
@@ -69,11 +80,53 @@ def convert_dataset(
     if lost and not lossy:
         listed = "; ".join(f"{item} ({count:,} images)" for item, count in lost.most_common())
         raise DataError(f"{dataset.title}: {to} would lose {listed}; pass --lossy to drop them")
-    for index in range(len(dataset)):
-        writer.add(dataset[index], Path(dataset.image_paths[index]))
-        progress(dataset.title, index + 1, len(dataset))
-    writer.close()
+    lists = [out / name for name in writer.lists()]
+    require_replaceable(lists, overwrite=overwrite, advice=_ADVICE)  # before the images are copied
+    with _staging_folder(out) as folder:
+        writer.folder = folder
+        for index in range(len(dataset)):
+            writer.add(dataset[index], Path(dataset.image_paths[index]))
+            progress(dataset.title, index + 1, len(dataset))
+        writer.close()
+        _move_all(folder, out, last=lists, overwrite=overwrite)
     return lost
+
+
+@contextmanager
+def _staging_folder(out: Path) -> Iterator[Path]:
+    """A new folder inside `out`, on the same disk; it is deleted at the end."""
+    folder = out / f".blitznet.{token_hex(4)}"
+    with translate_write_errors(out):
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            out.rmdir()  # if it is new and nothing was written
+
+
+def _move_all(folder: Path, out: Path, *, last: Sequence[Path], overwrite: bool) -> None:
+    """Move the files of a folder into another, those that list the split at last, unless one would be lost."""
+    moves = {out / path.relative_to(folder): path for path in sorted(folder.rglob("*")) if not _is_folder(path)}
+    moves = {target: path for target, path in moves.items() if not _equal_files(path, target)}
+    require_replaceable(moves, overwrite=overwrite, advice=_ADVICE)
+    for target in sorted(moves, key=lambda path: path in last):
+        with translate_write_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            moves[target].replace(target)
+    record_written(*moves)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _equal_files(path: Path, target: Path) -> bool:
+    """Whether an existing file has the same content, so that nothing is lost."""
+    if path.is_symlink() or target.is_symlink() or not target.is_file():
+        return False
+    return filecmp.cmp(path, target, shallow=False)
 
 
 def _require_unique_names(dataset: IndexedDataset, to: str) -> None:

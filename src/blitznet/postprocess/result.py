@@ -12,7 +12,7 @@ from PIL import Image
 
 from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, RGBArray, Scores, require_shape
 from blitznet.core.errors import BlitzNetError, UsageError
-from blitznet.core.files import translate_write_errors
+from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.image import ImageSource
 from blitznet.drawing.annotate import annotate
 from blitznet.postprocess.confidence import pixel_confidence
@@ -225,9 +225,9 @@ class Result:
             DataError: The image can no longer be read.
         """
         annotated = Image.fromarray(self._annotated())
-        with translate_write_errors(Path(path)):
+        with atomic_path(Path(path), durable=False) as temporary, translate_write_errors(Path(path)):
             try:
-                annotated.save(path, quality=_JPEG_QUALITY)
+                annotated.save(temporary, quality=_JPEG_QUALITY)
             except ValueError as error:
                 raise UsageError(
                     f"{path}: expected the suffix of an image format, such as .jpg or .png, got '{Path(path).suffix}'"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blitznet.core.errors import UsageError
-from blitznet.core.files import atomic_write
+from blitznet.core.files import atomic_write, delete_leftovers
 from blitznet.train.config import TrainConfig
 
 
@@ -81,7 +81,8 @@ class RunFolder:
         return batch if isinstance(batch, int) else None
 
     def require_resumable(self, config: TrainConfig) -> None:
-        """Raise UsageError if the folder has the state of a run with other options."""
+        """Raise UsageError if the folder has the state of a run with other options, or files that no run wrote."""
+        self._require_own_files()
         if not self.state.exists() or not self.config.exists():
             return
         try:
@@ -94,9 +95,28 @@ class RunFolder:
                 "choose another --out, or delete the folder"
             )
 
+    def _require_own_files(self) -> None:
+        """Raise UsageError if a file that a run would replace is not of a run."""
+        if self.config.exists():
+            if not _is_run_config(self.config):
+                raise UsageError(
+                    f"{self.config}: expected the options of a run, got another file; choose another --out"
+                )
+            return
+        for file in (self.best_score, self.plot, self.path / "log.jsonl"):
+            if file.exists():
+                raise UsageError(
+                    f"{file}: expected a new folder or that of a run, got a file that no run wrote; choose another --out"
+                )
+
     def start(self, config: TrainConfig) -> None:
-        """Create the folder and store the config; delete the best model if the evaluation sets have changed."""
+        """Create the folder and store the config; delete the best model if the evaluation sets have changed.
+
+        Temporary files of killed runs are deleted: a run is the only process that writes to its folder.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        files = (self.config, self.state, self.last, self.best, self.best_score, self.plot, self.path / "log.jsonl")
+        delete_leftovers(self.path, [file.name for file in files])
         if self._has_other_evaluation_sets(config):
             # scores on other images are not comparable, and a run without evaluation would never replace the model
             self.best_score.unlink(missing_ok=True)
@@ -118,3 +138,12 @@ class RunFolder:
             default, val=tuple(stored.get("val", default.val)), root=Path(stored.get("root", default.root))
         )
         return sorted(before.resolve_root(before.val)) != sorted(config.resolve_root(config.val))
+
+
+def _is_run_config(path: Path) -> bool:
+    """Whether a JSON file is a TrainConfig, also one of another version; other text is reported later."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        return True
+    return isinstance(content, dict) and {"data", "steps", "out"} <= content.keys()

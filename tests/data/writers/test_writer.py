@@ -6,6 +6,7 @@ import pytest
 
 from blitznet.core.errors import DataError, UsageError
 from blitznet.data.convert import convert_dataset
+from blitznet.data.writers.coco import CocoWriter
 from blitznet.data.writers.writer import copy_image, flat_name, require_same_classes
 from support import synthetic_data
 from support.conversions import open_text, write_annotations
@@ -42,7 +43,7 @@ def test_images_are_never_overwritten(tmp_path: Path, link: bool) -> None:
 
 def test_missing_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"0\.png: expected an image, got a path that does not exist"):
-        copy_image(tmp_path / "0.png", tmp_path / "new" / "0.png", link=False)
+        copy_image(tmp_path / "0.png", CocoWriter(tmp_path / "new", "train", ("a",)), "0.png")
 
 
 def test_flat_names_have_no_folders() -> None:

@@ -20,6 +20,7 @@ class CocoWriter:
 
     def __init__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = False) -> None:
         self.root, self.split, self.class_names, self.link = root, split, class_names, link
+        self.folder = root
         self.category_ids = category_ids(class_names)
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
@@ -34,7 +35,7 @@ class CocoWriter:
     def add(self, sample: Sample, image: Path) -> None:
         """Copy the image, and collect its entry and the entries of its objects."""
         file_name = f"{sample.id}{image.suffix}"
-        copy_image(image, self.root / self.split / file_name, link=self.link)
+        copy_image(image, self, f"{self.split}/{file_name}")
         height, width = sample.image.size()
         image_id = len(self.images) + 1
         self.images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
@@ -43,12 +44,16 @@ class CocoWriter:
                 {"id": len(self.annotations) + 1, "image_id": image_id} | self._annotation(sample, index, outline)
             )
 
+    def lists(self) -> tuple[str, ...]:
+        """The annotations of the split."""
+        return (f"annotations/instances_{self.split}.json",)
+
     def close(self) -> None:
         """Write the annotations of the split."""
         # In the order of labels: official ids ascend with them, other ids are consecutive.
         categories = [{"id": self.category_ids[label], "name": name} for label, name in enumerate(self.class_names)]
         content = {"images": self.images, "annotations": self.annotations, "categories": categories}
-        atomic_write(self.root / "annotations" / f"instances_{self.split}.json", json.dumps(content).encode())
+        atomic_write(self.folder / self.lists()[0], json.dumps(content).encode())
 
     def _annotation(self, sample: Sample, index: int, outline: MaskObject | None) -> dict[str, Any]:
         x1, y1, x2, y2 = (float(value) for value in sample.boxes[index])

@@ -15,6 +15,7 @@ class FolderWriter:
 
     def __init__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = False) -> None:
         self.root, self.split, self.link = root, split, link
+        self.folder = root
         self.lines = ("background", *class_names)
         self.ids: list[str] = []
         if (root / "classes.txt").is_file():
@@ -29,14 +30,18 @@ class FolderWriter:
 
     def add(self, sample: Sample, image: Path) -> None:
         """Copy the image, and write its class map."""
-        copy_image(image, self.root / "images" / f"{sample.id}{image.suffix}", link=self.link)
+        copy_image(image, self, f"images/{sample.id}{image.suffix}")
         self.ids.append(sample.id)
         class_map = sample.class_map()
         if class_map is not None:
-            atomic_write(self.root / "masks" / f"{sample.id}.png", indexed_png(class_map))
+            atomic_write(self.folder / "masks" / f"{sample.id}.png", indexed_png(class_map))
+
+    def lists(self) -> tuple[str, ...]:
+        """The list of the split."""
+        return (f"splits/{self.split}.txt",)
 
     def close(self) -> None:
         """Write the class names and the list of the split."""
-        atomic_write(self.root / "classes.txt", "".join(f"{line}\n" for line in self.lines).encode())
+        atomic_write(self.folder / "classes.txt", "".join(f"{line}\n" for line in self.lines).encode())
         lines = "".join(f"{name}\n" for name in self.ids)
-        atomic_write(self.root / "splits" / f"{self.split}.txt", lines.encode())
+        atomic_write(self.folder / self.lists()[0], lines.encode())

@@ -16,6 +16,7 @@ class VocWriter:
 
     def __init__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = False) -> None:
         self.root, self.split, self.class_names, self.link = root, split, class_names, link
+        self.folder = root
         self.ids: list[str] = []
         self.ids_with_mask: list[str] = []
         if (root / "classes.txt").is_file():
@@ -31,22 +32,26 @@ class VocWriter:
     def add(self, sample: Sample, image: Path) -> None:
         """Copy the image, and write its XML and class map."""
         name = flat_name(sample.id)
-        copy_image(image, self.root / "JPEGImages" / f"{name}{image.suffix}", link=self.link)
+        copy_image(image, self, f"JPEGImages/{name}{image.suffix}")
         self.ids.append(name)
         if sample.annotated_box_classes.any():
-            atomic_write(self.root / "Annotations" / f"{name}.xml", self._xml(sample, f"{name}{image.suffix}"))
+            atomic_write(self.folder / "Annotations" / f"{name}.xml", self._xml(sample, f"{name}{image.suffix}"))
         class_map = sample.class_map()
         if class_map is not None:
             self.ids_with_mask.append(name)
-            atomic_write(self.root / "SegmentationClass" / f"{name}.png", indexed_png(class_map))
+            atomic_write(self.folder / "SegmentationClass" / f"{name}.png", indexed_png(class_map))
+
+    def lists(self) -> tuple[str, ...]:
+        """The lists of the split."""
+        return tuple(f"ImageSets/{folder}/{self.split}.txt" for folder in ("Main", "Segmentation"))
 
     def close(self) -> None:
         """Write the lists and the class names."""
-        atomic_write(self.root / "classes.txt", "".join(f"{name}\n" for name in self.class_names).encode())
+        atomic_write(self.folder / "classes.txt", "".join(f"{name}\n" for name in self.class_names).encode())
         for folder, ids in (("Main", self.ids), ("Segmentation", self.ids_with_mask)):
             if ids:
                 lines = "".join(f"{name}\n" for name in ids)
-                atomic_write(self.root / "ImageSets" / folder / f"{self.split}.txt", lines.encode())
+                atomic_write(self.folder / "ImageSets" / folder / f"{self.split}.txt", lines.encode())
 
     def _xml(self, sample: Sample, file_name: str) -> bytes:
         root, (height, width) = Element("annotation"), sample.image.size()

@@ -14,12 +14,23 @@ from blitznet.data.masks import MaskObject, RasterizedMask
 class DatasetWriter(Protocol):
     """Writes one split of a dataset in one format."""
 
+    root: Path
+    """folder of the dataset; existing files of other splits are read from it"""
+    folder: Path
+    """folder to write to: `root`, or one whose files are moved to it when all are complete"""
+    link: bool
+    """whether to link to images instead of copying them"""
+
     def unsupported(self, sample: Sample) -> Iterator[str]:
         """What the format cannot represent of a sample; equal texts for equal reasons, so that they can be counted."""
         ...
 
     def add(self, sample: Sample, image: Path) -> None:
         """Write a sample's annotations, and a copy of its image file."""
+        ...
+
+    def lists(self) -> tuple[str, ...]:
+        """Paths below the folder of the files that list this split, and no other."""
         ...
 
     def close(self) -> None:
@@ -39,23 +50,37 @@ def flat_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def copy_image(image: Path, target: Path, *, link: bool) -> None:
-    """Copy an image file unchanged, or link to it.
+class ImageTarget(Protocol):
+    """Where a writer puts images."""
+
+    root: Path
+    folder: Path
+    link: bool
+
+
+def copy_image(image: Path, writer: ImageTarget, name: str) -> None:
+    """Copy an image file unchanged into a writer's folder, or link to it.
+
+    Args:
+        image: The file.
+        writer: Has the folder, and the one that its files will be in.
+        name: Path below the folder.
 
     Raises:
         DataError: The image does not exist.
         UsageError: The target cannot be written, or is the image itself.
     """
+    target, final = writer.folder / name, writer.root / name
     if not image.is_file():
         raise DataError(f"{image}: expected an image, got a path that does not exist")
-    if _would_overwrite(image, target):
-        raise UsageError(f"{target}: expected a new file, got the image itself; choose another --out")
+    if _would_overwrite(image, final):
+        raise UsageError(f"{final}: expected a new file, got the image itself; choose another --out")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_symlink() or target.exists():
             target.unlink()
-        if link:
-            target.symlink_to(os.path.relpath(image.resolve(), target.parent.resolve()))
+        if writer.link:
+            target.symlink_to(os.path.relpath(image.resolve(), final.parent.resolve()))
         else:
             shutil.copyfile(image, target)
     except OSError as error:

@@ -17,11 +17,11 @@ class YoloWriter:
 
     def __init__(self, root: Path, split: str, class_names: tuple[str, ...], *, link: bool = False) -> None:
         self.root, self.split, self.class_names, self.link = root, split, class_names, link
-        self.path = root / "data.yaml"
-        self.content: dict[str, Any] = read_yaml(self.path) if self.path.is_file() else {}
+        self.folder, path = root, root / "data.yaml"
+        self.content: dict[str, Any] = read_yaml(path) if path.is_file() else {}
         if self.content:
-            existing = tuple(yaml_names(self.content.get("names"), self.path).values())
-            require_same_classes(self.path, existing, class_names)
+            existing = tuple(yaml_names(self.content.get("names"), path).values())
+            require_same_classes(path, existing, class_names)
 
     def unsupported(self, sample: Sample) -> Iterator[str]:
         """Everything but boxes and outlines of one polygon."""
@@ -47,13 +47,17 @@ class YoloWriter:
 
     def add(self, sample: Sample, image: Path) -> None:
         """Copy the image, and write its label file."""
-        copy_image(image, self.root / "images" / self.split / f"{sample.id}{image.suffix}", link=self.link)
+        copy_image(image, self, f"images/{self.split}/{sample.id}{image.suffix}")
         lines = [
             _line(sample, index, outline)
             for index, outline in enumerate(object_outlines(sample))
             if not sample.crowd[index]
         ]
-        atomic_write(self.root / "labels" / self.split / f"{sample.id}.txt", "".join(lines).encode())
+        atomic_write(self.folder / "labels" / self.split / f"{sample.id}.txt", "".join(lines).encode())
+
+    def lists(self) -> tuple[str, ...]:
+        """A YOLO dataset has no list of a split."""
+        return ()
 
     def close(self) -> None:
         """Write data.yaml; other splits in an existing file are kept."""
@@ -62,7 +66,7 @@ class YoloWriter:
         except ImportError as error:
             raise MissingExtra("writing data.yaml", "data") from error
         content = self.content | {"names": dict(enumerate(self.class_names)), self.split: f"images/{self.split}"}
-        atomic_write(self.path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+        atomic_write(self.folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def _polygon(outline: MaskObject | None) -> list[float] | None:
