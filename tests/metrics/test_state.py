@@ -3,7 +3,9 @@ import pytest
 
 from blitznet.core.errors import DataError
 from blitznet.metrics.bootstrap import unit_weights
+from blitznet.metrics.evaluate import compute_scores
 from blitznet.metrics.state import Accumulator, concatenate
+from blitznet.report.eval_tables import unscored_lines
 from support.metric_cases import NAMES, SIZE, random_case, result, sample, state_of
 
 
@@ -44,3 +46,21 @@ def test_class_maps_of_another_size_are_refused() -> None:
     truth = sample("7", mask=np.zeros((4, 5), np.uint8))
     with pytest.raises(DataError, match=r"7: class map: expected \(4, 5\) as in the truth"):
         Accumulator(NAMES).update(result(class_map=np.zeros((SIZE, SIZE), np.uint8)), truth)
+
+
+def test_detections_and_pixels_of_classes_without_annotations_are_counted() -> None:
+    truth = np.zeros((SIZE, SIZE), np.uint8)
+    truth[:4] = 1
+    predicted = truth.copy()
+    predicted[-2:] = 3
+    image = sample("a", [(0, 0, 9, 9)], [0], mask=truth)
+    boxes = [(0, 0, 9, 9)] * 4
+    accumulator = Accumulator(NAMES)
+    accumulator.update(result(boxes, [0, 2, 2, 2], [0.9, 0.8, 0.5, 0.4], class_map=predicted), image)
+    scores = compute_scores("toy", accumulator.compute())
+    assert scores.detection.without_objects == {NAMES[2]: 2}
+    assert scores.segmentation.without_pixels == {NAMES[2]: pytest.approx(2 / SIZE)}
+    assert len(unscored_lines(scores)) == 2
+    assert scores.to_dict()["detection"]["without_objects"] == {NAMES[2]: 2}
+    joined = concatenate([accumulator.compute()] * 2)
+    assert compute_scores("toy", joined).detection.without_objects == {NAMES[2]: 4}

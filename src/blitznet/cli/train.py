@@ -5,8 +5,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
@@ -15,12 +14,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from blitznet.cli.console import VERBOSITY, notify, progress_bars, stdout_console
+from blitznet.cli.console import notify, progress_bars, stdout_console
 from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
 from blitznet.core.errors import UsageError
 from blitznet.paper.recipes import PAPER_RECIPES
 from blitznet.pipelines.shipped import PIPELINES
-from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import AUTO_BATCH, BASIC_OPTIONS, OPTION_GROUPS, TrainConfig
 from blitznet.train.recipes import RECIPES, Recipe, finetune_config
 
@@ -40,7 +38,6 @@ examples:
 _OMIT_PREFIXES: Any = tyro.conf.OmitArgPrefixes
 _SUPPRESS: Any = tyro.conf.Suppress
 """markers of tyro that accept types made at run time"""
-_SUMMARY_LOSSES = ("segmentation", "classification", "localization")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,15 +173,17 @@ def _metavar(hint: Any) -> str | None:
 def _run_config(config: TrainConfig) -> int:
     import os
 
+    from blitznet.cli.train_progress import TrainProgress
     from blitznet.cli.train_summary import LastEvaluation, print_summary
     from blitznet.train.loop import train
 
     last = LastEvaluation()
-    is_main_process = os.environ.get("RANK", "0") == "0"
-    with _training_bar(config, enabled=is_main_process) as bar:
-        train(config, callbacks=[bar, last], notify=notify if is_main_process else None)
-    if is_main_process:
-        print_summary(config, last.evaluation)
+    if os.environ.get("RANK", "0") != "0":
+        train(config)
+        return 0
+    with TrainProgress(log_every=config.log_every) as progress:
+        train(config, callbacks=[progress, last], notify=notify)
+    print_summary(config, last.evaluation)
     return 0
 
 
@@ -211,49 +210,3 @@ def _run_pipeline(options: TrainPipeline) -> int:
     stdout_console().print(table)
     print(f"model: {result.model}   weights: {result.weights}   card: {result.card}")
     return 0 if all(score.is_reached for score in result.scores) else 1
-
-
-@contextmanager
-def _training_bar(config: TrainConfig, *, enabled: bool) -> Iterator[TrainCallback]:
-    """A progress bar of the steps with speed and losses; yields the callback that moves it."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class SpeedColumn(ProgressColumn):
-        """Images per second of the last step."""
-
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.fields['speed']:.1f} images/s" if task.fields["speed"] else "")
-
-    columns = (
-        TextColumn("steps"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        SpeedColumn(),
-        TextColumn("{task.fields[losses]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=VERBOSITY.quiet or not enabled) as progress:
-        task = progress.add_task("train", total=config.steps if config.epochs is None else None, losses="", speed=0.0)
-
-        class Bar(TrainCallback):
-            """Moves the bar."""
-
-            def on_step(self, step: int, num_steps: int, values: Mapping[str, float]) -> None:
-                losses = "  ".join(f"{name} {values[f'loss/{name}']:.2f}" for name in _SUMMARY_LOSSES)
-                speed = values["images_per_second"]
-                progress.update(task, completed=step, total=num_steps, losses=losses, speed=speed)
-
-        yield Bar()

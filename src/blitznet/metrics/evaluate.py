@@ -62,7 +62,8 @@ def evaluate(
     """Run a predictor on datasets and score each set, and all sets as one.
 
     Args:
-        predict: Predictor of images; its class names are those of the sets.
+        predict: Predictor of images; its class names are those of the sets. Of a `Predictor` all detections are used,
+            whatever its `min_score`.
         datasets: At least one dataset; `blitznet.data.sources.open_sources` opens them.
         config: Rule, tasks and optional metrics.
         results: File to store the predictions in.
@@ -76,7 +77,11 @@ def evaluate(
         DataError: The predictor has other classes than the sets, or an image cannot be read.
     """
     titles = _unique_titles(datasets)
-    states = accumulate(lambda _, sample: predict(sample.image), datasets, config, results=results, progress=progress)
+    # a predictor of `load` keeps scores of 0.5 and more, but average precision needs all
+    predict_all: ImagePredictor = getattr(predict, "all_detections", predict)
+    states = accumulate(
+        lambda _, sample: predict_all(sample.image), datasets, config, results=results, progress=progress
+    )
     return compute_report(titles, states, config)
 
 
@@ -174,7 +179,7 @@ def compute_scores(title: str, state: EvaluationState, config: EvalConfig = DEFA
 
 def _detection_scores(state: EvaluationState, config: EvalConfig) -> DetectionScores:
     if not state.has_boxes:
-        return DetectionScores()
+        return DetectionScores(without_objects=_detections_without_objects(state))
     weights, curves = unit_weights(state.num_images), state.curves
     class_ap = np.concatenate([voc_ap.average_precision(curve, weights) for curve in curves])  # (K,)
     eleven_point = np.concatenate([voc_ap.eleven_point_ap(curve, weights) for curve in curves])
@@ -191,7 +196,20 @@ def _detection_scores(state: EvaluationState, config: EvalConfig) -> DetectionSc
             state.class_names[label]: ClassScore(score=float(class_ap[label]), count=len(curves[label].object_image))
             for label in voc_ap.classes_with_objects(curves)
         },
+        without_objects=_detections_without_objects(state),
     )
+
+
+def _detections_without_objects(state: EvaluationState) -> dict[str, int]:
+    """Confident detections of each class that has no object: no score counts them."""
+    if state.confident_detections is None:
+        return {}
+    with_objects = set(voc_ap.classes_with_objects(state.curves)) if state.has_boxes else set()
+    return {
+        name: int(count)
+        for label, (name, count) in enumerate(zip(state.class_names, state.confident_detections, strict=True))
+        if count and label not in with_objects
+    }
 
 
 def _segmentation_scores(state: EvaluationState) -> SegmentationScores:
@@ -207,6 +225,13 @@ def _segmentation_scores(state: EvaluationState) -> SegmentationScores:
             for name, iou, count in zip(("background", *state.class_names), ious, image_counts, strict=True)
             if count
         },
+        without_pixels={
+            name: float(pixels / state.predicted_pixels.sum())
+            for name, pixels, count in zip(state.class_names, state.predicted_pixels[1:], image_counts[1:], strict=True)
+            if pixels and not count
+        }
+        if state.predicted_pixels is not None
+        else {},
     )
 
 

@@ -42,6 +42,8 @@ class DetectionScores:
     """expected calibration error of the scores of detections, from score 0.3 on"""
     per_class: Mapping[str, ClassScore] = field(default_factory=dict)
     """AP50 (area under the curve) of every class that occurs"""
+    without_objects: Mapping[str, int] = field(default_factory=dict)
+    """detected classes without any annotated box in the sets, and their detections with a score of 0.5 or more"""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the names of the attributes."""
@@ -53,7 +55,7 @@ class DetectionScores:
             "coco_ap50": self.coco_ap50,
             "calibration_error": self.calibration_error,
             "per_class": {name: score.to_dict() for name, score in self.per_class.items()},
-        }
+        } | ({"without_objects": dict(self.without_objects)} if self.without_objects else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class SegmentationScores:
     """expected calibration error of the confidence of pixels not predicted as background"""
     per_class: Mapping[str, ClassScore] = field(default_factory=dict)
     """IoU of every class that occurs in the truth, "background" first"""
+    without_pixels: Mapping[str, float] = field(default_factory=dict)
+    """predicted classes without any pixel in the truth, and the fraction of the images' pixels that they cover"""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the names of the attributes."""
@@ -73,7 +77,7 @@ class SegmentationScores:
             "miou": self.miou,
             "calibration_error": self.calibration_error,
             "per_class": {name: score.to_dict() for name, score in self.per_class.items()},
-        }
+        } | ({"without_pixels": dict(self.without_pixels)} if self.without_pixels else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ from blitznet.metrics.matching import (
 )
 from blitznet.postprocess.result import Result
 
+CONFIDENT_SCORE = 0.5
+"""score from which detections of classes without any object are counted"""
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationState:
@@ -44,6 +47,10 @@ class EvaluationState:
     pixel_bins: Float64Array
     """(F, 3, ECE_BINS) calibration bins of their pixels; (0, 3, ECE_BINS) if not requested or without confidence"""
     rule: voc_ap.MatchRule = "devkit"
+    confident_detections: Int64Array | None = None
+    """(K,) detections with a score of `CONFIDENT_SCORE` or more on all images, annotated or not; None if not counted"""
+    predicted_pixels: Int64Array | None = None
+    """(C,) predicted pixels on the images whose class map was compared; None if not counted"""
 
     @cached_property
     def curves(self) -> tuple[voc_ap.PrecisionRecallCurve, ...]:
@@ -94,7 +101,15 @@ def concatenate(states: Sequence[EvaluationState]) -> EvaluationState:
         confusions=np.concatenate([state.confusions for state in states]),
         pixel_bins=np.concatenate([state.pixel_bins for state in states]),
         rule=states[0].rule,
+        confident_detections=_sum([state.confident_detections for state in states]),
+        predicted_pixels=_sum([state.predicted_pixels for state in states]),
     )
+
+
+def _sum(counts: Sequence[Int64Array | None]) -> Int64Array | None:
+    """The sum of the counts; None if none was counted."""
+    counted = [count for count in counts if count is not None]
+    return np.asarray(np.sum(counted, 0), np.int64) if counted else None
 
 
 @dataclass(eq=False)
@@ -116,6 +131,8 @@ class Accumulator:
     _mask_images: list[int] = field(default_factory=list, repr=False)
     _confusions: list[Int64Array] = field(default_factory=list, repr=False)
     _pixel_bins: list[Float64Array] = field(default_factory=list, repr=False)
+    _confident_labels: list[Int64Array] = field(default_factory=list, repr=False)
+    _predicted_pixels: list[Int64Array] = field(default_factory=list, repr=False)
 
     def update(self, result: Result, sample: Sample) -> None:
         """Add the prediction for one image.
@@ -131,6 +148,8 @@ class Accumulator:
             )
         image = len(self._sizes)
         self._sizes.append(result.size)
+        if self.detection:
+            self._confident_labels.append(result.labels[result.scores >= CONFIDENT_SCORE])
         if self.detection and sample.annotated_box_classes.any():
             self._has_boxes = True
             self._predictions.append((0, prediction_table(image, result, sample)))
@@ -147,6 +166,7 @@ class Accumulator:
         except DataError as error:
             raise DataError(f"{sample.id}: {error}") from error
         self._mask_images.append(image)
+        self._predicted_pixels.append(np.bincount(result.class_map.ravel(), minlength=len(confusion)))
         self._confusions.append(confusion.astype(np.int32))  # an image has fewer than 2**31 pixels
         if self.calibration and result.confidence is not None:
             self._pixel_bins.append(pixel_bins(truth, result.class_map, result.confidence, annotated))
@@ -166,6 +186,10 @@ class Accumulator:
             confusions=np.concatenate(confusions),
             pixel_bins=np.concatenate([np.zeros((0, 3, ECE_BINS)), *(bins[None] for bins in self._pixel_bins)]),
             rule=self.rule,
+            confident_detections=np.bincount(
+                np.concatenate([np.zeros(0, np.int64), *self._confident_labels]), minlength=channels - 1
+            ),
+            predicted_pixels=np.sum([np.zeros(channels, np.int64), *self._predicted_pixels], 0),
         )
 
 

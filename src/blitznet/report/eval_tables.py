@@ -42,6 +42,19 @@ def render_score_table(report: Report) -> "Table":
     return table
 
 
+def unscored_lines(scores: SetScores) -> list[str]:
+    """One line for boxes and one for pixels of classes that the sets do not annotate, which no score counts."""
+    boxes, pixels = scores.detection.without_objects, scores.segmentation.without_pixels
+    lines = []
+    if boxes:
+        listed = ", ".join(f"{name} {count}" for name, count in boxes.items())
+        lines.append(f"detected with a score of 0.5 or more, but no such object is annotated in the sets: {listed}")
+    if pixels:
+        listed = ", ".join(f"{name} {percent(fraction, digits=2)}" for name, fraction in pixels.items())
+        lines.append(f"predicted in class maps, but no such pixel is annotated in the sets, percent: {listed}")
+    return lines
+
+
 def _score_row(scores: SetScores) -> list[str]:
     boxes, pixels, intervals = scores.detection, scores.segmentation, scores.intervals
     return [
