@@ -80,7 +80,7 @@ def test_parse_source(text: str, expected: DatasetSource) -> None:
         ("voc:a@Main/", "a split's name after @"),
         (
             "voc:a@b,speed=2",
-            "expected an option of annotated, ignore, sample_weight, masks, mask_fraction, got 'speed'",
+            "expected an option of annotated, ignore, sample_weight, masks, mask_fraction, unlabelled, missing, part, got 'speed'",
         ),
         ("voc:a@b,annotated", "annotated: expected a value, got ''"),
         ("voc:a@b,annotated=a++b", "annotated: expected a value, got 'a++b'"),
@@ -88,7 +88,7 @@ def test_parse_source(text: str, expected: DatasetSource) -> None:
         ("voc:a@b,sample_weight=0", "sample_weight: expected a number above 0, got 0"),
         ("voc:a@b,sample_weight=nan", "sample_weight: expected a number above 0, got nan"),
         ("voc:a@b,sample_weight=x", "sample_weight: expected a number above 0, got x"),
-        ("coco:a@b,masks=x", "masks: expected format voc, got coco"),
+        ("coco:a@b,masks=x", "masks: expected none, or format voc, got x"),
         ("coco:a@b,mask_fraction=0.5", "mask_fraction: expected format voc, got coco"),
         ("voc:a@b,mask_fraction=2", "mask_fraction: expected a number from 0 to 1, got 2"),
         ("voc:a@b,mask_fraction=few", "mask_fraction: expected a number from 0 to 1, got few"),
@@ -99,6 +99,31 @@ def test_errors_contain_an_example(text: str, message: str) -> None:
         parse_source(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["with,comma", "a b", "a@b", "a@b,c+d", "a=b"])
+def test_a_path_that_exists_may_contain_separators(name: str, tmp_path: Path) -> None:
+    root = tmp_path / name
+    synthetic_data.write_voc(root, synthetic_data.draw(1))
+    source = parse_source(f"voc:{root}@train,annotated=square+ell,sample_weight=2")
+    assert (source.root, source.split, source.annotated) == (root, "train", ("square", "ell"))
+    assert parse_source(f"voc:{root}").root == root
+    detected = parse_source(f"{root},sample_weight=2")
+    assert (detected.format, detected.root, detected.split, detected.sample_weight) == ("voc", root, "train", 2)
+    assert parse_source(f"{root}@train").title == f"voc:{root}@train"
+
+
+def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    synthetic_data.write_voc(tmp_path / "set", synthetic_data.draw(1))
+    for text in ("voc:~/set@train", "~/set", "VOC:~/set@train"):
+        assert parse_source(text).root == tmp_path / "set"
+
+
+@pytest.mark.parametrize("value", ["train", "test+0.2", "val+2", "val+x"])
+def test_parts_have_a_name_and_a_fraction(value: str) -> None:
+    with pytest.raises(UsageError, match=r"part: expected train\+0\.2 or val\+0\.2"):
+        parse_source(f"voc:a@b,part={value}")
 
 
 def test_title_without_text_is_format_root_and_split() -> None:
@@ -144,3 +169,11 @@ def test_the_shared_datasets_open_completely(monkeypatch: pytest.MonkeyPatch) ->
         class_map = next((s.class_map() for s in samples if s.mask), None)
         assert class_map is None or set(class_map.ravel().tolist()) <= {*range(21), 255}
     assert find_leaks(datasets[: len(TRAINING)], datasets[len(TRAINING) :]) == ()
+
+
+def test_options_after_the_split_of_a_folder_that_exists(tmp_path: Path) -> None:
+    for name in ("plain", "with,comma"):
+        (tmp_path / name).mkdir()
+        source = parse_source(f"voc:{tmp_path / name}@train,sample_weight=2,annotated=car")
+        assert (source.root, source.split) == (tmp_path / name, "train")
+        assert (source.sample_weight, source.annotated) == (2.0, ("car",))

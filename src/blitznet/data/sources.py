@@ -181,7 +181,8 @@ def _split_options(text: str) -> tuple[str, list[str]]:
     words = text.split(",")
     for count in range(len(words), 1, -1):
         location = ",".join(words[:count])
-        if any(_exists(root) for root in (location, location.rpartition("@")[0])):
+        root, _, split = location.rpartition("@")
+        if _exists(location) or (_exists(root) and "," not in split):
             return location, words[count:]
     return words[0], words[1:]
 
