@@ -198,9 +198,9 @@ def _split_location(location: str, dataset_format: str) -> tuple[str, str]:
     """Root and split; the split is empty if there is none."""
     root, at, split = location.rpartition("@")
     has_list_folder = dataset_format == "voc" and split.partition("/")[0] in LIST_FOLDERS and split.count("/") == 1
-    if not at or ("/" in split and not has_list_folder) or "\\" in split:
+    if not at or _exists(location) or ("/" in split and not has_list_folder) or "\\" in split:
         return location, ""
-    return (location, "") if not split and _exists(location) else (root, split)
+    return root, split
 
 
 def _parse_explicit(text: str, dataset_format: str, location: str) -> DatasetSource:
