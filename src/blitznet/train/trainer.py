@@ -30,6 +30,7 @@ from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.ema import ModelEma
 from blitznet.train.initialize import make_teacher
 from blitznet.train.loader import AugmentedDataset, make_loader
+from blitznet.train.memory import reuse_freed_memory
 from blitznet.train.optimizer import freeze, frozen_encoder_stages, frozen_modules, make_optimizer, set_learning_rate
 from blitznet.train.run_folder import RunFolder
 from blitznet.train.sampler import EpochSampler
@@ -98,6 +99,8 @@ class Trainer:
 
 def make_trainer(net: BlitzNet, spec: Spec, config: TrainConfig, group: ProcessGroup) -> Trainer:
     """Move the network to its device in training mode, and make the optimizer and the EMA."""
+    if group.device.type == "cpu":
+        reuse_freed_memory()
     net = net.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
     freeze(net, config)
     ema = ModelEma(net) if config.ema is not None else None
