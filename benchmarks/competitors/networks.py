@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blitznet.core.arrays import Floats, RGBArray
+from blitznet.core.classes import VOC, canonical
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision
 from blitznet.postprocess.nms import batched_nms
@@ -88,13 +89,21 @@ class Session:
 class CompetitorPredictor:
     """Predicts an image (H, W, 3) uint8 RGB: boxes, scores and labels of a detector, the class map of a segmenter."""
 
-    def __init__(self, competitor: Competitor, setup: Setup, folder: Path = PEERS) -> None:
-        """Open the network. Raises UsageError if the folder lacks the reference code."""
+    def __init__(
+        self, competitor: Competitor, setup: Setup, folder: Path = PEERS, *, class_names: Sequence[str] = VOC
+    ) -> None:
+        """Open the network. A detector's labels are indices into `class_names`; other classes are left out.
+
+        Raises:
+            UsageError: The folder lacks the reference code.
+        """
         keep_freed_memory()
         session = Session(setup.file or folder / competitor.file, setup)
         self.session = session
         module = load_reference(folder)
-        vars(module).update(session=lambda _: session, resized=_resize, detections=_detections_function(module))
+        vars(module).update(
+            session=lambda _: session, resized=_resize, detections=_detections_function(module, class_names)
+        )
         self._predict: Callable[[RGBArray], Any] = getattr(module, competitor.name)()
 
     def __call__(self, image: RGBArray) -> Any:
@@ -141,11 +150,13 @@ def _resize(image: RGBArray, width: int, height: int) -> _Float32Pixels:
     return pixels.view(_Float32Pixels)
 
 
-def _detections_function(module: ModuleType) -> Callable[..., tuple[Floats, Floats, NDArray[np.int64]]]:
-    """The reference code's `detections` for the classes of VOC, without a loop over classes."""
-    class_names = [module.ALIAS.get(name, name) for name in module.NAMES]
-    columns = np.array([column for column, name in enumerate(class_names) if name in module.VOC])
-    labels = np.array([module.VOC.index(class_names[column]) for column in columns])
+def _detections_function(
+    module: ModuleType, class_names: Sequence[str]
+) -> Callable[..., tuple[Floats, Floats, NDArray[np.int64]]]:
+    """The reference code's `detections` for some classes, without a loop over classes."""
+    label_of = {canonical(name): label for label, name in enumerate(class_names)}
+    columns = np.array([column for column, name in enumerate(module.NAMES) if canonical(name) in label_of])
+    labels = np.array([label_of[canonical(module.NAMES[column])] for column in columns])
 
     def detections(boxes: Floats, scores: Floats, threshold: float = 0.01) -> tuple[Floats, Floats, NDArray[np.int64]]:
         table = scores[:, columns].T  # (20, A)

@@ -1,0 +1,157 @@
+"""Accuracy of blitznet and of the networks of other projects on the same images, by the same rules.
+
+AP50 (VOC devkit rule, pooled over three sets, classes with 20 or more objects), COCO's AP, and mean IoU, with 95 %
+intervals. COCO's AP is over VOC's 20 classes, which all networks know, and over the 80 of COCO for those that know
+them. The other projects' networks are float32 and have the post-processing of their reference code.
+
+`python -m benchmarks.competitors.accuracy --json accuracy.json`
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from benchmarks._lib.results import DATA, Table, print_results, require_images, write_json
+from benchmarks.competitors.networks import COMPETITORS, PEERS, Competitor, CompetitorPredictor, Setup
+from blitznet.api import load
+from blitznet.cli.console import progress_bars
+from blitznet.core.classes import COCO, VOC
+from blitznet.core.image import ImageSource
+from blitznet.core.models import DEFAULT
+from blitznet.data.mapping import MappedDataset
+from blitznet.data.sources import open_sources
+from blitznet.metrics.evaluate import EvalConfig, ImagePredictor, evaluate
+from blitznet.metrics.report import SetScores
+from blitznet.postprocess.result import Result, Segmentation
+from blitznet.runtime.threads import available_threads
+
+BOX_SETS = ("voc:{root}/VOCdevkit/VOC2012@val", "voc:{root}/VOCdevkit/VOC2007@test", "coco:{root}/coco@rare")
+COCO_SETS = ("coco:{root}/coco@val", "coco:{root}/coco@rare")
+MASK_SETS = BOX_SETS[:1]
+NUM_SAMPLES = 200
+"""bootstrap samples"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the benchmark."""
+
+    models: tuple[str, ...] = (DEFAULT, "blitznet416-lite")
+    """blitznet models: names or files. Default: both light models."""
+    competitors: tuple[str, ...] = tuple(item.title for item in COMPETITORS)
+    """Networks of other projects. Default: all."""
+    threads: int = available_threads()
+    """Threads. Default: one per core."""
+    root: Path = DATA
+    """Folder of the images. Default: ../shared/data."""
+    peers: Path = PEERS
+    """Folder of the competitors. Default: ../shared/peers."""
+    json: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A network's scores; None where it lacks the task or the classes."""
+
+    title: str
+    pooled: SetScores | None
+    coco20: SetScores | None
+    coco80: SetScores | None
+    masks: SetScores | None
+
+
+class CompetitorResults:
+    """A competitor as a predictor of Results."""
+
+    def __init__(self, competitor: Competitor, options: Options, class_names: Sequence[str]) -> None:
+        setup = Setup("onnxruntime", "float32", options.threads)
+        self.predictor = CompetitorPredictor(competitor, setup, options.peers, class_names=class_names)
+        self.class_names = tuple(class_names)
+        self.segments = competitor.title == "DeepLab"
+
+    def __call__(self, image: ImageSource) -> Result:
+        """Boxes of a detector, class map of a segmenter."""
+        found = self.predictor(image.read())
+        if self.segments:
+            empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+            return Result(*empty, self.class_names, image.size(), segmentation=Segmentation.from_class_map(found))
+        boxes, scores, labels = found
+        return Result(boxes, scores.astype(np.float32), labels, self.class_names, image.size())
+
+
+def main(options: Options) -> None:
+    """Score all networks, print and write."""
+    require_images(options.root)
+    scored = [score_model(name, options) for name in options.models]
+    scored += [score_competitor(item, options) for item in COMPETITORS if item.title in options.competitors]
+    rows = [
+        (
+            item.title,
+            cell(item.pooled, "ap50_frequent"),
+            cell(item.coco20, "coco_ap"),
+            cell(item.coco80, "coco_ap"),
+            cell(item.masks, "miou"),
+        )
+        for item in scored
+    ]
+    columns = ("network", "pooled AP50", "COCO AP, 20 classes", "COCO AP, 80 classes", "mIoU")
+    table = Table("accuracy on the same images", columns, rows)
+    print_results([table])
+    write_json(options.json, options, tables=[table])
+
+
+def score_model(name: str, options: Options) -> Scored:
+    """The scores of a blitznet model on the classes that it knows."""
+    predictor = load(name, threads=options.threads)
+    names = predictor.spec.classes
+    knows_coco = len(names) == len(COCO)
+    coco = score(predictor, COCO_SETS, names, options, coco=True)
+    return Scored(
+        name,
+        None if knows_coco else score(predictor, BOX_SETS, names, options),
+        None if knows_coco else coco,
+        coco if knows_coco else None,
+        None if knows_coco else score(predictor, MASK_SETS, names, options),
+    )
+
+
+def score_competitor(competitor: Competitor, options: Options) -> Scored:
+    """The scores of a network of another project."""
+    voc = CompetitorResults(competitor, options, VOC)
+    if voc.segments:
+        return Scored(competitor.title, None, None, None, score(voc, MASK_SETS, VOC, options))
+    all_classes = CompetitorResults(competitor, options, COCO)
+    return Scored(
+        competitor.title,
+        score(voc, BOX_SETS, VOC, options),
+        score(voc, COCO_SETS, VOC, options, coco=True),
+        score(all_classes, COCO_SETS, COCO, options, coco=True),
+        None,
+    )
+
+
+def score(
+    predict: ImagePredictor, texts: Sequence[str], names: tuple[str, ...], options: Options, *, coco: bool = False
+) -> SetScores:
+    """The scores over all sets as one."""
+    datasets: list[MappedDataset] = open_sources([text.replace("{root}", str(options.root)) for text in texts], names)
+    tasks = ("segmentation",) if texts == MASK_SETS else ("detection",)
+    config = EvalConfig(tasks=tasks, coco=coco, bootstrap=None if coco else NUM_SAMPLES)
+    with progress_bars() as progress:
+        return evaluate(predict, datasets, config, progress=progress).total
+
+
+def cell(scores: SetScores | None, name: str) -> str:
+    """A score with both ends of its interval, percent."""
+    if scores is None:
+        return "-"
+    value = scores.segmentation.miou if name == "miou" else getattr(scores.detection, name)
+    ends = scores.intervals.get(name)
+    return f"{100 * value:.1f}" + (f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else "")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
