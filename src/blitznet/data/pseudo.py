@@ -28,7 +28,7 @@ CLASS_LIST = "classes.txt"
 _MIN_COVERAGE = 0.15
 """fraction of a box's pixels with its class below which the teacher missed the object; bicycles cover little more"""
 
-Teacher = Callable[[ImageSource], ClassMap]
+MaskTeacher = Callable[[ImageSource], ClassMap]
 """image -> its class map (H, W)"""
 
 
@@ -92,7 +92,7 @@ def with_pseudo_masks(dataset: MappedDataset, source: DatasetSource, folder: Pat
             f"{folder}: expected a folder of pseudo-masks, got one without {CLASS_LIST}; "
             "write one with `blitznet data pseudo-label`"
         )
-    teacher_names = [canonical(name) for name in read_class_names(class_list)]
+    teacher_names = [canonical(name) for name in read_teacher_classes(class_list)]
     values = {canonical(name): value for value, name in enumerate(dataset.class_names, start=1)}
     table = np.full(256, IGNORE_INDEX, np.uint8)
     table[: len(teacher_names) + 1] = [0, *(values.get(name, 0) for name in teacher_names)]
@@ -100,7 +100,7 @@ def with_pseudo_masks(dataset: MappedDataset, source: DatasetSource, folder: Pat
     return PseudoMaskDataset(dataset, folder / dataset_folder(source), table, known, len(teacher_names) + 1)
 
 
-def generate_pseudo_masks(teacher: Teacher, dataset: Dataset, source: DatasetSource, folder: Path) -> Iterator[bool]:
+def generate_pseudo_masks(teacher: MaskTeacher, dataset: Dataset, source: DatasetSource, folder: Path) -> Iterator[bool]:
     """Write the teacher's class maps for all images of a dataset that have boxes and no mask.
 
     Existing files are kept, so an interrupted run can be resumed.
@@ -135,7 +135,7 @@ def require_same_names(class_list: Path, names: Sequence[str]) -> None:
     """Refuse a folder of a teacher with other classes, because its mask values mean other classes."""
     if not class_list.is_file():
         return
-    existing = read_class_names(class_list)
+    existing = read_teacher_classes(class_list)
     if existing != tuple(names):
         raise UsageError(
             f"{class_list.parent}: expected labels of the teacher's classes {', '.join(names[:8])}, "
@@ -143,7 +143,7 @@ def require_same_names(class_list: Path, names: Sequence[str]) -> None:
         )
 
 
-def read_class_names(class_list: Path) -> tuple[str, ...]:
+def read_teacher_classes(class_list: Path) -> tuple[str, ...]:
     """The class names of a teacher, in the order of its mask values from 1 on."""
     return tuple(name for name in class_list.read_text(encoding="utf-8").split("\n") if name)
 

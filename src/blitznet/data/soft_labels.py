@@ -25,7 +25,7 @@ from blitznet.core.image import ImageSource
 from blitznet.core.sample import Dataset, Sample, SoftLabels
 from blitznet.data.crop import CropWindow
 from blitznet.data.mapping import MappedDataset
-from blitznet.data.pseudo import CLASS_LIST, PseudoMaskDataset, dataset_folder, read_class_names, require_same_names
+from blitznet.data.pseudo import CLASS_LIST, PseudoMaskDataset, dataset_folder, read_teacher_classes, require_same_names
 from blitznet.data.sources import DatasetSource
 
 MIN_COVERAGE = 0.15
@@ -134,7 +134,7 @@ def with_soft_labels(
             f"{folder}: expected a folder of soft labels, got one without {CLASS_LIST}; "
             "write one with `blitznet data soft-label`"
         )
-    channels = {canonical(name): channel for channel, name in enumerate(read_class_names(class_list), start=1)}
+    channels = {canonical(name): channel for channel, name in enumerate(read_teacher_classes(class_list), start=1)}
     sources = [0, *(channels.get(canonical(name), -1) for name in dataset.class_names)]
     return SoftLabelDataset(dataset, folder / dataset_folder(source), np.asarray(sources))
 

@@ -83,15 +83,15 @@ class FeaturePyramid(Upscale):
         self.smooth = nn.ModuleList(separable(channels, channels) for _ in range(PYRAMID_LEVELS))
 
     def forward(self, maps: Maps) -> Maps:
-        """(B, D, h, w): the pyramid's maps, finest first, then the given ones from stride 16 on."""
-        given = pool_coarsest(maps[-(len(self.out_channels) - PYRAMID_LEVELS) - 1 :])
-        x = self.laterals[PYRAMID_LEVELS](given[PYRAMID_LEVELS])
+        """(B, D, h, w): the pyramid's maps, finest first, then the down ones from stride 16 on."""
+        down = pool_coarsest(maps[-(len(self.out_channels) - PYRAMID_LEVELS) - 1 :])
+        x = self.laterals[PYRAMID_LEVELS](down[PYRAMID_LEVELS])
         fused: list[Tensor] = []
         for level in reversed(range(PYRAMID_LEVELS)):
-            lateral = self.laterals[level](given[level])
+            lateral = self.laterals[level](down[level])
             x = self.smooth[level]((resize_like(x, lateral, self.resize_mode) + lateral).relu())
             fused.insert(0, x)
-        return (*fused, *given[1:])
+        return (*fused, *down[1:])
 
 
 class FpnDetectionHead(DetectionHead):

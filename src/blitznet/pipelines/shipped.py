@@ -48,7 +48,7 @@ def _config(model: str, **fields: Any) -> TrainConfig:
 def _blitznet300_lite() -> Pipeline:
     """The default model."""
     model = "blitznet300-lite"
-    config = _config(model, steps=6200)
+    config = _config(model, steps=5300)
     return Pipeline(
         name=model,
         stages=(
@@ -66,7 +66,7 @@ def _blitznet300_lite() -> Pipeline:
 def _blitznet416_lite() -> Pipeline:
     """The larger model: the stages of the default, then the same network at 416 px."""
     model = "blitznet416-lite"
-    small = _config("blitznet300-lite", steps=6200)
+    small = _config("blitznet300-lite", steps=5300)
     return Pipeline(
         name=model,
         stages=(

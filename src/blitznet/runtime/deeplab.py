@@ -30,7 +30,7 @@ STRIDE = 16
 _GRAY = 128
 """padding, and the pixel value that becomes 0"""
 
-Network = Callable[[Floats], NDArray[Any]]
+_Run = Callable[[Floats], NDArray[Any]]
 """pixels (1, 3, 513, 513), -1..1 -> logits (1, 21, 33, 33)"""
 
 
@@ -88,7 +88,7 @@ def _cut_after_last_convolution(path: Path) -> "ModelProto":
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _open(model: "ModelProto", threads: int) -> Network:
+def _open(model: "ModelProto", threads: int) -> _Run:
     name = model.graph.input[0].name
     content = model.SerializeToString()
     try:
