@@ -15,7 +15,7 @@ from blitznet.data.image_files import ImageFinder
 from blitznet.data.masks import parse_compressed_rle
 from blitznet.data.outlines import Outline, Outlines
 from blitznet.data.records import BACKGROUND_NAMES, OutlineDataset
-from blitznet.data.splits import split_aliases
+from blitznet.data.splits import find_split, is_split_name, split_aliases
 
 _ANNOTATION_FOLDERS = ("annotations", "Annotations", "labels", "ann", "json")
 ROBOFLOW_FILE = "_annotations.coco.json"
@@ -89,7 +89,8 @@ def coco_files(root: Path) -> dict[str, Path]:
         files[path.stem] = path
     for path in sorted([*root.glob("*/*.json"), *root.glob("*/annotations/*.json")]):
         name = path.stem.removeprefix("instances_") if path.parent.name in _ANNOTATION_FOLDERS else path.parent.name
-        files[name] = path
+        ending = name.rpartition("_")[2]  # custom_train.json of some scripts
+        files[ending if is_split_name(ending) and ending not in files else name] = path
     return {split: files[split] for split in sorted(files)}
 
 
@@ -103,11 +104,9 @@ def _annotation_file(root: Path, split: str | None) -> Path:
     files = coco_files(root)
     if split is None and len(files) == 1:
         return next(iter(files.values()))
-    if split is not None:
-        # annotations/custom_train.json of some scripts
-        ends = {path for name, path in files.items() if name.endswith(tuple(f"_{s}" for s in split_aliases(split)))}
-        if len(ends) == 1:
-            return ends.pop()
+    name = find_split(split or "", files)
+    if name is not None:
+        return files[name]
     problem = f"there is no annotations/instances_{split}.json" if split else "expected a split"
     listed = ", ".join(str(path.relative_to(root)) for path in files.values()) or "none"
     splits = ", ".join(files) or "none"

@@ -26,7 +26,7 @@ from blitznet.data.splits import find_split, is_split_name
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 _MAX_METADATA = 1 << 30
 _BOX_KEYS = ("bbox", "bboxes", "box", "boxes")
-_NAME_KEYS = ("categories", "category", "label", "labels", "class", "class_name", "id")
+_NAME_KEYS = ("categories", "category", "label", "labels", "class", "class_name", "category_id")
 _MASK_COLUMNS = ("label", "mask", "annotation", "labels", "segmentation_mask", "semantic_segmentation")
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?$")
 _ROW_GROUPS = 4

@@ -61,9 +61,19 @@ def select_part(dataset: IndexedDataset, part: PartName, fraction: float) -> Par
 def group_keys(dataset: IndexedDataset) -> tuple[str, ...]:
     """Name of the group of copies of each sample."""
     keys = {sample_id: _COPY_SUFFIX.sub("", sample_id) for sample_id in dataset.ids}
+    merged: dict[str, str] = {}
     for first, second in find_duplicates(list(list_images(dataset))):
-        keys[second.id] = keys[first.id]
-    return tuple(keys[sample_id] for sample_id in dataset.ids)
+        groups = sorted({_last(merged, keys[entry.id]) for entry in (first, second)})
+        if len(groups) == 2:
+            merged[groups[1]] = groups[0]
+    return tuple(_last(merged, keys[sample_id]) for sample_id in dataset.ids)
+
+
+def _last(merged: dict[str, str], group: str) -> str:
+    """The group that a group was merged into."""
+    while group in merged:
+        group = merged[group]
+    return group
 
 
 def subset(dataset: IndexedDataset, indices: Sequence[int]) -> PartOfDataset:

@@ -12,11 +12,14 @@ def split_aliases(split: str) -> tuple[str, ...]:
 
 
 def find_split(split: str, available: Iterable[str]) -> str | None:
-    """The available split that a name means; None if there is none."""
+    """The available split that a name means; None if there is none. COCO's `train2017` is a training split."""
     names = list(available)
-    return next((name for name in split_aliases(split) if name in names), None)
+    without_year = {name.rstrip("0123456789"): name for name in reversed(names)}
+    aliases = split_aliases(split)
+    exact = next((name for name in aliases if name in names), None)
+    return exact or next((without_year[name] for name in aliases if name in without_year), None)
 
 
 def is_split_name(name: str) -> bool:
     """Whether a folder of this name is a split."""
-    return any(name.lower() in names for names in _ALIASES)
+    return any(name.lower().rstrip("0123456789") in names for names in _ALIASES)

@@ -115,7 +115,7 @@ def open_voc(
     )
     has_xml = not has_lists or _has_annotations(root, required=not pngs)
     parsed = _read_annotations(base, ids, xml_paths, images) if has_xml else _Annotations()
-    colors = find_color_table(root) if pngs or (root / COLOR_TABLES[0]).is_file() else None
+    colors = _colors(root, has_masks=bool(pngs))
     names = _class_names(root, parsed.objects, xml_paths, ids, colors=colors, has_masks=bool(pngs))
     selected = tuple(pngs.get(name) if in_hash_fraction(f"mask of {name}", mask_fraction) else None for name in ids)
     return VocDataset(
@@ -132,6 +132,15 @@ def open_voc(
         masks_only=frozenset(index for index in parsed.missing if ids[index] in pngs),
         colors=colors,
     )
+
+
+def _colors(root: Path, *, has_masks: bool) -> ColorTable | None:
+    """The color table; without masks only CVAT's, for the class names, and only if it is complete."""
+    if has_masks:
+        return find_color_table(root)
+    with suppress(DataError):
+        return find_color_table(root) if (root / COLOR_TABLES[0]).is_file() else None
+    return None
 
 
 def voc_splits(root: Path) -> tuple[str, ...]:
