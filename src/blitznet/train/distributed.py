@@ -9,6 +9,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from blitznet.core.errors import UsageError
+
 _TIMEOUT = timedelta(hours=3)
 """timeout of collective operations; the other processes wait while the main process evaluates"""
 
@@ -52,15 +54,32 @@ class ProcessGroup:
             dist.barrier()
 
 
+def resolve_device(device: str) -> str:
+    """The kind of device, cpu or cuda, of the option --device.
+
+    Raises:
+        UsageError: The device has another name, or torch has no GPU to use.
+    """
+    if device not in ("cpu", "cuda", "auto"):
+        raise UsageError(f"--device: expected cpu, cuda or auto, got '{device}'")
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise UsageError("--device cuda: expected a GPU that this torch can use, got none; use --device cpu")
+    return ("cuda" if has_gpu else "cpu") if device == "auto" else device
+
+
 @contextmanager
 def init_distributed(device: str) -> Iterator[ProcessGroup]:
     """Join the processes that `torchrun` started, with NCCL on GPUs and gloo on CPUs; leave them at the end.
 
     Args:
         device: cpu, cuda, or auto for a GPU if there is one.
+
+    Raises:
+        UsageError: There is no such device.
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = resolve_device(device)
     local = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
     if world_size == 1:
         yield ProcessGroup(0, 1, local)
