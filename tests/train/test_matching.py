@@ -254,3 +254,19 @@ def test_variances_and_threshold() -> None:
     wide = batch_of([[(0.1, 0.35, 0.9, 0.65)]])
     assert match(GRID, wide).labels.tolist() == [[1, 0]]
     assert match(GRID, wide, threshold=0.3).labels.tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("max_searches", [-1, 5, 1000])
+@pytest.mark.parametrize("kind", ["random", "equal", "nearly equal"])
+def test_many_objects_that_want_the_same_anchors(max_searches: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of matching equal the greedy algorithm; an annotation may be repeated a hundred times."""
+    monkeypatch.setattr("blitznet.train.matching._MAX_SEARCHES", max_searches)
+    rng = np.random.default_rng(0)
+    corner, size = rng.uniform(0.1, 0.5, (40, 2)), rng.uniform(0.05, 0.4, (40, 2))
+    if kind != "random":
+        corner, size = corner[:1].repeat(40, 0), size[:1].repeat(40, 0)
+        size = size + (kind == "nearly equal") * rng.uniform(0, 1e-3, (40, 2))
+    boxes = np.concatenate([corner, corner + size], 1).round(4)
+    batch = batch_of([[tuple(box) for box in boxes.tolist()], [(0.2, 0.2, 0.6, 0.7)]], labels=[0, 1] * 20 + [2])
+    anchors = anchors_of("blitznet300-s8")[::9]
+    np.testing.assert_array_equal(match(anchors, batch).labels.numpy(), slow_labels(anchors, batch))

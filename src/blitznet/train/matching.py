@@ -10,6 +10,8 @@ from blitznet.train.boxes import area, encode, intersection, iou, to_corners
 
 IGNORED = -1
 """label of an anchor without a classification loss"""
+_MAX_SEARCHES = 1000
+"""rejected proposals that are followed by a search in all anchors, which is faster than sorting them for a few"""
 Variances = tuple[float, float, float, float]
 
 
@@ -90,7 +92,8 @@ def _best_anchors(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor, Tensor
     Rejected pairs are set to 0 in `overlap`.
     """
     value, anchor = overlap.max(1)
-    while True:
+    num_rejected = 0
+    while num_rejected <= _MAX_SEARCHES:
         active = value > 0
         rejected = (active & ~_is_best_of_slot(first_anchor + anchor, value)).nonzero().flatten()
         if not len(rejected):
@@ -98,6 +101,53 @@ def _best_anchors(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor, Tensor
             return row, anchor[row]
         overlap[rejected, anchor[rejected]] = 0
         value[rejected], anchor[rejected] = overlap[rejected].max(1)
+        num_rejected += len(rejected)
+    return _best_anchors_sorted(overlap, first_anchor)
+
+
+def _best_anchors_sorted(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor, Tensor]:
+    """`_best_anchors` for many objects that want the same anchors: each object's anchors are sorted once.
+
+    A proposal then takes the time of a look-up, not of a search in all anchors.
+    """
+    candidates = _sorted_candidates(overlap)
+    position, end = candidates.starts[:-1].clone(), candidates.starts[1:]
+    num_slots = int(first_anchor.max()) + overlap.shape[1]
+    holder = first_anchor.new_full((num_slots,), -1)  # the object that each anchor has accepted
+    proposing = (position < end).nonzero().flatten()
+    while len(proposing):
+        slot = first_anchor[proposing] + candidates.anchors[position[proposing]]
+        holding = holder[slot]
+        rivals = torch.cat([proposing, holding[holding >= 0]]).unique()
+        slot = first_anchor[rivals] + candidates.anchors[position[rivals]]
+        best = _is_best_of_slot(slot, candidates.values[position[rivals]])
+        holder[slot[best]] = rivals[best]
+        rejected = rivals[~best]
+        position[rejected] += 1
+        proposing = rejected[position[rejected] < end[rejected]]
+    row = holder[holder >= 0].sort().values
+    return row, candidates.anchors[position[row]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidates:
+    """All pairs of an object and an anchor with an IoU above 0, those of an object together, the best first."""
+
+    starts: Tensor
+    """(T + 1,) position of each object's first pair, and the number of pairs"""
+    anchors: Tensor
+    """(pairs,) int64"""
+    values: Tensor
+    """(pairs,) IoU"""
+
+
+def _sorted_candidates(overlap: Tensor) -> _Candidates:
+    row, anchor = (overlap > 0).nonzero(as_tuple=True)  # by row, then by anchor
+    value = overlap[row, anchor]
+    order = value.argsort(descending=True, stable=True)
+    order = order[row[order].argsort(stable=True)]
+    counts = torch.bincount(row, minlength=len(overlap))
+    return _Candidates(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), anchor[order], value[order])
 
 
 def _best_anchors_original(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor, Tensor]:

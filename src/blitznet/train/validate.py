@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image as Pillow
 from torch import nn
 
+from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.core.spec import Spec
@@ -94,8 +95,8 @@ def _draw_predictions(predictor: Predictor, datasets: Sequence[MappedDataset], f
         image = sample.image.resize((max(1, round(height * scale)), max(1, round(width * scale))))
         tiles.append((sample.id, annotate(image, predictor(ImageSource(image), min_score=_MIN_SCORE))))
     path = folder.predictions(step)
-    path.parent.mkdir(exist_ok=True)
-    Pillow.fromarray(contact_sheet(tiles, _COLUMNS)).save(path, quality=88)
+    with atomic_path(path, durable=False) as temporary, translate_write_errors(path):
+        Pillow.fromarray(contact_sheet(tiles, _COLUMNS)).save(temporary, quality=88)
 
 
 def select_samples(datasets: Sequence[MappedDataset]) -> list[Sample]:
