@@ -289,13 +289,13 @@ def make_table(rows: Sequence[Row], options: Options, counts: dict[str, int]) ->
 def make_goals(rows: Sequence[Row]) -> list[Goal]:
     """What --keep must keep, and learn."""
     means = {row.method: row.mean for row in rows}
-    kept, before, tuned = means.get("keep"), means["before"], means.get("finetune")
-    if kept is None:
+    keep, before, tuned = means.get("keep"), means["before"], means.get("finetune")
+    if keep is None:
         return []
     values = [
-        ("old classes, AP50 of before", ratio(kept.old_ap50, before.old_ap50), MIN_KEPT),
-        ("old classes, mean IoU of before", ratio(kept.old_miou, before.old_miou), MIN_KEPT),
-        ("new classes, AP50 of fine-tuning", ratio(kept.new_ap50, tuned and tuned.new_ap50), MIN_LEARNED),
+        ("old classes, AP50 of before", ratio(keep.old_ap50, before.old_ap50), MIN_KEPT),
+        ("old classes, mean IoU of before", ratio(keep.old_miou, before.old_miou), MIN_KEPT),
+        ("new classes, AP50 of fine-tuning", ratio(keep.new_ap50, tuned and tuned.new_ap50), MIN_LEARNED),
     ]
     return [at_least(f"--keep: {what}", 100 * value, goal, " %") for what, value, goal in values if value is not None]
 

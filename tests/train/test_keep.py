@@ -142,7 +142,7 @@ class FixedNet(torch.nn.Module):
         return self.outputs
 
 
-def teach(
+def targets_from(
     outputs: HeadOutputs, spec: Spec, batch: Batch, classes: tuple[str, ...] = OLD
 ) -> tuple[KeepTargets, Targets]:
     """The targets of a teacher with these outputs, and the matched labels."""
@@ -223,28 +223,28 @@ def test_divergence_equals_slow_version() -> None:
 def test_unlabeled_old_objects_are_not_pushed_to_background() -> None:
     """Where the labels say background and the teacher says cross, the gradient raises cross above background."""
     batch = batch_of(SPEC, 1)
-    taught = background_outputs(SPEC, 1)
-    assert taught.logits is not None
-    assert taught.segmentation_logits is not None
-    taught.logits[0, 7] = torch.tensor([0.0, 6.0, 0.0])
-    taught.segmentation_logits[0, :, 2, 3] = torch.tensor([0.0, 6.0, 0.0])
-    targets, matched = teach(taught, SPEC, batch)
+    teacher_outputs = background_outputs(SPEC, 1)
+    assert teacher_outputs.logits is not None
+    assert teacher_outputs.segmentation_logits is not None
+    teacher_outputs.logits[0, 7] = torch.tensor([0.0, 6.0, 0.0])
+    teacher_outputs.segmentation_logits[0, :, 2, 3] = torch.tensor([0.0, 6.0, 0.0])
+    targets, matched = targets_from(teacher_outputs, SPEC, batch)
     gradients = []
-    for given in (targets, None):
+    for teacher_targets in (targets, None):
         outputs = HeadOutputs(
             torch.zeros(1, len(anchors_of(SPEC)), 4, requires_grad=True),
             torch.zeros(1, len(anchors_of(SPEC)), 4, requires_grad=True),
             torch.zeros(1, 4, 8, 8, requires_grad=True),
         )
-        losses(outputs, batch, matched, LossConfig(distillation=1.0), teacher_targets=given).total.backward()  # type: ignore[no-untyped-call]
+        losses(outputs, batch, matched, LossConfig(distillation=1.0), teacher_targets=teacher_targets).total.backward()  # type: ignore[no-untyped-call]
         assert outputs.logits is not None
         assert outputs.segmentation_logits is not None
         assert outputs.logits.grad is not None
         assert outputs.segmentation_logits.grad is not None
         gradients.append((outputs.logits.grad[0, 7], outputs.segmentation_logits.grad[0, :, 2, 3]))
-    for kept, plain in zip(*gradients, strict=True):
-        assert kept[1] < min(0, plain[1])
-        assert kept[0] > plain[0]
+    for distilled, plain in zip(*gradients, strict=True):
+        assert distilled[1] < min(0, plain[1])
+        assert distilled[0] > plain[0]
         assert plain[0] == pytest.approx(plain[1].item()), "without a teacher, background and old classes are one"
 
 
@@ -262,16 +262,18 @@ def test_labels_win_over_the_teacher() -> None:
         class_map=torch.zeros(2, 8, 8, dtype=torch.uint8),
     )
     batch.class_map[1, 3:5, 3:5] = 3
-    taught = background_outputs(SPEC, 2)
-    assert taught.logits is not None
-    assert taught.offsets is not None
-    assert taught.segmentation_logits is not None
-    taught.logits[..., 1] = 12.0
-    taught.segmentation_logits[:, 1] = 12.0
+    teacher_outputs = background_outputs(SPEC, 2)
+    assert teacher_outputs.logits is not None
+    assert teacher_outputs.offsets is not None
+    assert teacher_outputs.segmentation_logits is not None
+    teacher_outputs.logits[..., 1] = 12.0
+    teacher_outputs.segmentation_logits[:, 1] = 12.0
     wrong, right = 0, len(anchors) - 1
-    taught.offsets[:, wrong] = encode(box, anchors[[wrong]], SPEC.anchors.variances)[0]
-    taught.offsets[:, right] = encode(torch.tensor([[0.0, 0.0, 0.2, 0.2]]), anchors[[right]], SPEC.anchors.variances)[0]
-    targets, matched = teach(taught, SPEC, batch)
+    teacher_outputs.offsets[:, wrong] = encode(box, anchors[[wrong]], SPEC.anchors.variances)[0]
+    teacher_outputs.offsets[:, right] = encode(
+        torch.tensor([[0.0, 0.0, 0.2, 0.2]]), anchors[[right]], SPEC.anchors.variances
+    )[0]
+    targets, matched = targets_from(teacher_outputs, SPEC, batch)
     assert targets.anchors is not None
     assert targets.cells is not None
     positives = matched.positives - len(anchors)
@@ -288,12 +290,12 @@ def test_labels_win_over_the_teacher() -> None:
 def test_annotated_old_classes_follow_the_labels_alone() -> None:
     batch = batch_of(SPEC, 1)
     batch.box_classes[0, 0] = batch.mask_classes[0, 0] = True
-    taught = background_outputs(SPEC, 1)
-    assert taught.logits is not None
-    assert taught.segmentation_logits is not None
-    taught.logits[0, 7, 1], taught.segmentation_logits[0, 1, 2, 3] = 12.0, 12.0
-    taught.logits[0, 9, 2] = 12.0
-    targets, _ = teach(taught, SPEC, batch)
+    teacher_outputs = background_outputs(SPEC, 1)
+    assert teacher_outputs.logits is not None
+    assert teacher_outputs.segmentation_logits is not None
+    teacher_outputs.logits[0, 7, 1], teacher_outputs.segmentation_logits[0, 1, 2, 3] = 12.0, 12.0
+    teacher_outputs.logits[0, 9, 2] = 12.0
+    targets, _ = targets_from(teacher_outputs, SPEC, batch)
     assert targets.anchors is not None
     assert targets.cells is not None
     assert targets.anchors.is_confident().nonzero().tolist() == [[0, 9]]
@@ -320,7 +322,7 @@ def test_boxes_without_masks_leave_their_pixels_open() -> None:
         class_map=torch.full((1, 8, 8), 255, dtype=torch.uint8),
         mask_classes=none,
     )
-    targets, _ = teach(background_outputs(SPEC, 1), SPEC, batch)
+    targets, _ = targets_from(background_outputs(SPEC, 1), SPEC, batch)
     assert targets.cells is not None
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[:4, :2] = True
@@ -405,11 +407,11 @@ def test_old_class_stays_and_the_new_one_is_learned(tmp_path: Path) -> None:
         net, spec = make_network(config, names)
         net = fit(net, spec, colored_batches(spec, ("green",), 2), config)
         scores[keep] = mean_probability(net, spec, "red"), mean_probability(net, spec, "green")
-    (kept, kept_new), (lost, plain_new) = scores[True], scores[False]
-    assert kept == pytest.approx(expected, rel=0.15)
-    assert lost[0] < 0.75 * expected[0], "boxes are forgotten without --keep"
-    assert min(kept_new) > 0.15
-    assert kept_new[0] > 0.6 * plain_new[0]
+    (old_scores, new_scores), (forgotten, plain_scores) = scores[True], scores[False]
+    assert old_scores == pytest.approx(expected, rel=0.15)
+    assert forgotten[0] < 0.75 * expected[0], "boxes are forgotten without --keep"
+    assert min(new_scores) > 0.15
+    assert new_scores[0] > 0.6 * plain_scores[0]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class TeacherTargets(Protocol):
         ...
 
 
-class Teacher(Protocol):
+class DistillationTeacher(Protocol):
     """Computes targets; it is not trained."""
 
     def __call__(self, images: Tensor, batch: Batch, targets: Targets) -> TeacherTargets:

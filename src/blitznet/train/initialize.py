@@ -34,7 +34,7 @@ from blitznet.nets.ssdlite_heads import init_from_ssdlite
 from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.nets.transfer import init_new_classes, transfer
 from blitznet.train.config import TrainConfig
-from blitznet.train.distillation import SSDLiteScores, Teacher
+from blitznet.train.distillation import DistillationTeacher, SSDLiteScores
 from blitznet.train.keep import KeepTeacher, extend_classes
 
 _LABELS: dict[Task, str] = {"detection": "boxes", "segmentation": "masks"}
@@ -173,7 +173,7 @@ def unlearned_notices(spec: Spec, tasks: Sequence[Task]) -> Iterator[str]:
             yield f"no training set has {_LABELS[task]} of {_list(tuple(names))}: never predicted as {_LABELS[task]}"
 
 
-def make_teacher(spec: Spec, config: TrainConfig, device: torch.device) -> Teacher | None:
+def make_teacher(spec: Spec, config: TrainConfig, device: torch.device) -> DistillationTeacher | None:
     """The teacher of a run: the initial model with --keep, SSDLite with --distillation, or none.
 
     Args:
@@ -197,8 +197,8 @@ def provenance(spec: Spec, config: TrainConfig) -> str:
     # only the last folder of a path, so that the model file reveals no paths
     sets = [f"{source.format}:{source.root.name}" + (f"@{source.split}" if source.split else "") for source in sources]
     length = f"{config.steps} steps" if config.patience is None else f"at most {config.steps} steps"
-    kept = ", distilled from the initial model to keep its classes" if config.keep else ""
-    trained = f"trained on {', '.join(sets)} for {length}{kept}"
+    origin = ", distilled from the initial model to keep its classes" if config.keep else ""
+    trained = f"trained on {', '.join(sets)} for {length}{origin}"
     return f"{spec.provenance}; then {trained}" if spec.provenance else trained
 
 

@@ -1,9 +1,8 @@
 """Learn new classes and keep those of the initial model (`--keep`).
 
 The initial model is a frozen teacher on the same images. Labels decide about the classes that an image annotates. The
-teacher decides about the model's classes that it does not: they are unknown in the labels, so background in a label
-means "background or one of them", and the teacher says which. For its targets all other classes count as background,
-in the teacher and in the network.
+model's other classes are unknown in the labels: background in a label means "background or one of them". The teacher
+decides about these. For its targets all other classes count as background, in the teacher and in the network.
 Sources: Shmelkov, Schmid, Alahari, Incremental learning of object detectors without catastrophic forgetting, 2017;
 Cermelli et al., Modeling the background for incremental learning in semantic segmentation, 2020.
 """
@@ -131,9 +130,12 @@ class AnchorTargets:
         return self.probability.sum(2) >= MIN_CONFIDENCE
 
     def class_loss(self, logits: Tensor) -> Tensor:
-        """Kullback-Leibler divergence of logits (B, A, C), summed over the anchors.
+        """Kullback-Leibler divergence from the teacher's probabilities, summed over the anchors.
 
-        Gradients flow through those anchors only where teacher or network predict an unknown class.
+        Gradients flow only through anchors where teacher or network predict an unknown class.
+
+        Args:
+            logits: (B, A, C) of the network.
         """
         with torch.no_grad():
             predicted = _unknown_probability(logits, self.unknown[:, None]).sum(2)

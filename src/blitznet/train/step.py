@@ -12,7 +12,7 @@ from blitznet.core.spec import Spec
 from blitznet.nets.deploy import normalize
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig, TrainPrecision
-from blitznet.train.distillation import Teacher, TeacherTargets
+from blitznet.train.distillation import DistillationTeacher, TeacherTargets
 from blitznet.train.distributed import ProcessGroup
 from blitznet.train.losses import LossConfig, Losses, Normalizers, count_normalizers, losses
 from blitznet.train.matching import Targets, match
@@ -31,7 +31,7 @@ def update(
     spec: Spec,
     config: TrainConfig,
     group: ProcessGroup,
-    teacher: Teacher | None = None,
+    teacher: DistillationTeacher | None = None,
 ) -> dict[str, float]:
     """Update the weights with this process's part of a batch.
 
@@ -58,11 +58,11 @@ def update(
         match(anchors, batch, variances=spec.anchors.variances, match_original=config.match_original)
         for batch in batches
     ]
-    taught = [
+    expected = [
         None if teacher is None else _teacher_targets(teacher, batch, target, spec, config.precision)
         for batch, target in zip(batches, targets, strict=True)
     ]
-    counts = [astuple(count_normalizers(*labels)) for labels in zip(batches, targets, taught, strict=True)]
+    counts = [astuple(count_normalizers(*labels)) for labels in zip(batches, targets, expected, strict=True)]
     normalizers = Normalizers(*group.all_reduce_sum(*(sum(column) for column in zip(*counts, strict=True))))
     loss_config = LossConfig(
         segmentation=config.segmentation_weight,
@@ -73,7 +73,7 @@ def update(
     num_parts = group.world_size * len(batches)
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
-    for batch, target, teacher_targets in zip(batches, targets, taught, strict=True):
+    for batch, target, teacher_targets in zip(batches, targets, expected, strict=True):
         is_last = batch is batches[-1]
         with nullcontext() if is_last or group.world_size == 1 else net.no_sync():  # type: ignore[operator] # of DDP
             with torch.autocast(group.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -98,7 +98,7 @@ def update(
 
 
 def _teacher_targets(
-    teacher: Teacher, batch: Batch, targets: Targets, spec: Spec, precision: TrainPrecision
+    teacher: DistillationTeacher, batch: Batch, targets: Targets, spec: Spec, precision: TrainPrecision
 ) -> TeacherTargets:
     """The teacher's targets for a batch, in the precision of training."""
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):

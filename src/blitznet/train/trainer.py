@@ -25,7 +25,7 @@ from blitznet.nets.model_files import save_model
 from blitznet.train.batch import Batch
 from blitznet.train.checkpoint import load_state, save_state
 from blitznet.train.config import TrainConfig
-from blitznet.train.distillation import Teacher
+from blitznet.train.distillation import DistillationTeacher
 from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.ema import ModelEma
 from blitznet.train.initialize import make_teacher
@@ -53,7 +53,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     anchors: Tensor
     """(A, 4) cx cy w h, fractions of the image"""
-    teacher: Teacher | None
+    teacher: DistillationTeacher | None
     """computes the targets of distillation"""
 
     @property
