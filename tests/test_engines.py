@@ -1,19 +1,26 @@
 """Every engine computes the same outputs from the same network."""
 
+import io
+import json
+import pickle
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from blitznet.api import RUN_BY, open_engine
+from blitznet.api import RUN_BY, open_engine, read_model_spec
 from blitznet.core.errors import MissingExtra, ModelError, UsageError
 from blitznet.core.outputs import OUTPUT_NAMES, Outputs
 from blitznet.export.formats import SUFFIXES, export
+from blitznet.export.rewrite import rewrite
 from blitznet.nets.blitznet import build
 from blitznet.nets.deploy import Deployed
 from blitznet.nets.model_files import save_model
@@ -63,7 +70,7 @@ def expected(files: Path) -> dict[str, NDArray[np.float32]]:
 def engine(request: pytest.FixtureRequest, files: Path) -> Iterator[Engine]:
     suffix, name = request.param
     threads = torch.get_num_threads()
-    yield open_engine(files / f"net{suffix}", engine=name, threads=1)
+    yield open_engine(files / f"net{suffix}", engine=name, threads=1, trust=True)
     torch.set_num_threads(threads)
 
 
@@ -92,7 +99,7 @@ def test_run_of_a_batch_equals_single_images(engine: Engine) -> None:
 @pytest.mark.parametrize(("suffix", "name"), PAIRS)
 def test_replicas_in_threads_equal_the_engine(suffix: str, name: EngineName, files: Path) -> None:
     threads = torch.get_num_threads()
-    engine = open_engine(files / f"net{suffix}", engine=name, threads=2)
+    engine = open_engine(files / f"net{suffix}", engine=name, threads=2, trust=True)
     groups = [IMAGES[:1], IMAGES[1:], IMAGES[2:]] * 5
     expected = [raw(engine, images) for images in groups]
     replicas = replicas_of(engine)
@@ -136,7 +143,7 @@ def test_broken_files(suffix: str, name: EngineName, files: Path, tmp_path: Path
         path = tmp_path / f"{index}{suffix}"
         path.write_bytes(content)
         with pytest.raises(ModelError, match=rf"^{path}: ") as raised:
-            open_engine(path, engine=name)
+            open_engine(path, engine=name, trust=True)
         assert "\n" not in str(raised.value)
     with pytest.raises(ModelError, match=rf"gone{suffix}: expected a model file, got a path that does not exist$"):
         open_engine(tmp_path / f"gone{suffix}", engine=name)
@@ -170,8 +177,78 @@ def test_engines_that_do_not_run_the_file(suffix: str, name: EngineName, expecte
     [(".onnx", "openvino"), (".openvino", "openvino"), (".pt2", "torch"), (".safetensors", "torch")],
 )
 def test_auto_is_the_fastest_engine(suffix: str, expected: str, files: Path) -> None:
-    assert open_engine(files / f"net{suffix}").name == expected
+    assert open_engine(files / f"net{suffix}", trust=True).name == expected
     assert set(RUN_BY) == {suffix for suffix, _ in PAIRS}
+
+
+def test_a_torch_program_needs_trust(files: Path) -> None:
+    with pytest.raises(ModelError, match=r"net\.pt2: .* may run code of its author with your rights .* add --trust"):
+        open_engine(files / "net.pt2")
+    assert read_model_spec(files / "net.pt2") == read_model_spec(files / "net.onnx") == SPEC
+
+
+def test_parts_of_a_torch_program_that_run_code_are_refused_even_with_trust(files: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    parts = read_parts(files / "net.pt2")
+    weights, model, inputs = (
+        next(name for name in parts if name.endswith(end))
+        for end in ("model_weights_config.json", "models/model.json", "sample_inputs/model.pt")
+    )
+    config = json.loads(parts[weights])
+    first = next(iter(config["config"].values()))
+    first["use_pickle"] = True
+    pickled = io.BytesIO()
+    torch.save(Marker(marker), pickled)
+    path = weights.rpartition("/")[0] + "/" + first["path_name"]
+    guarded = {**json.loads(parts[model]), "guards_code": [f"open({str(marker)!r}, 'w') is not None"]}
+    for changed in (
+        {weights: json.dumps(config).encode(), path: pickled.getvalue()},
+        {inputs: pickle.dumps(Marker(marker))},
+        {inputs: pickled.getvalue()},
+        {model: json.dumps(guarded).encode()},
+    ):
+        file = tmp_path / "evil.pt2"
+        with ZipFile(file, "w") as archive:
+            for name, content in {**parts, **changed}.items():
+                archive.writestr(name, content)
+        with pytest.raises(ModelError, match=r"evil\.pt2: ") as raised:
+            open_engine(file, trust=True)
+        assert "\n" not in str(raised.value)
+        assert read_model_spec(file) == SPEC
+        assert not marker.exists()
+
+
+class Marker:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+def read_parts(path: Path) -> dict[str, bytes]:
+    with ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name"), [(".onnx", "onnxruntime"), (".onnx", "openvino"), (".openvino", "openvino")]
+)
+@pytest.mark.parametrize("change", ["size", "classes", "anchors"])
+def test_a_spec_that_does_not_fit_the_file_is_refused(
+    suffix: str, name: EngineName, change: str, files: Path, tmp_path: Path
+) -> None:
+    other = {
+        "size": replace(SPEC, size=(96, 96)),
+        "classes": replace(SPEC, classes=("a",)),
+        "anchors": replace(SPEC, anchors=replace(SPEC.anchors, ratios=())),
+    }[change]
+    rewrite(files / f"net{suffix}", other, tmp_path / f"other{suffix}")
+    message = rf"other{suffix}: expected \w+ of shape \(.*\) by its spec, got \(.*\); export the model again$"
+    with pytest.raises(ModelError, match=message):
+        open_engine(tmp_path / f"other{suffix}", engine=name)
 
 
 def test_auto_without_openvino(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,13 @@
 """ProgramEngine: runs a network exported as a torch program (.pt2), without the code that built it."""
 
+import json
 import logging
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -11,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.model_content import MAX_SPEC_BYTES, require_stored_parts
 from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import METADATA_KEY, Spec, read_spec
 from blitznet.nets.deploy import output_names
@@ -21,6 +26,8 @@ PROGRAM_SUFFIX = ".pt2"
 NMS_KEY = "nms"
 """metadata entry, `True` or `False`: whether post-processing is inside the file"""
 _V1_NMS_KEY = "finished"
+_ZIP_ERRORS = (OSError, EOFError, ValueError, RuntimeError, RecursionError, BadZipFile)
+"""of a damaged zip, or of its parts"""
 
 
 class ProgramEngine:
@@ -29,24 +36,24 @@ class ProgramEngine:
     name = "torch"
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
-        """Open a file.
+        """Open a file. torch may run code that a prepared file contains: open only files that you trust.
 
         Args:
             path: The file, `.pt2`.
             threads: Threads of torch for the whole process. Default: torch's own choice.
 
         Raises:
-            ModelError: The file is missing, broken, not a blitznet model or of another version.
+            ModelError: The file is missing, broken, not a blitznet model or of another version, or contains code.
             UsageError: `threads` is less than 1.
         """
         self.path = Path(path)
         if threads is not None and threads < 1:
             raise UsageError(f"threads: expected 1 or more, got {threads}")
-        text, nms = _read_metadata(self.path)
-        self.spec: Spec = read_spec(text, source=str(self.path))
+        self.spec, nms = read_program_spec(self.path)
         self._names = nms_output_names(self.spec) if nms else output_names(self.spec)
         if threads is not None:
             torch.set_num_threads(threads)
+        _require_no_code(self.path)
         self._program = _load(self.path)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs | NmsOutputs:
@@ -57,18 +64,52 @@ class ProgramEngine:
         return outputs_from(dict(zip(self._names, arrays, strict=True)), source=str(self.path))
 
 
-def _read_metadata(path: Path) -> tuple[str | None, bool]:
-    """The spec's text, and whether post-processing is inside; read without torch."""
+def read_program_spec(path: Path) -> tuple[Spec, bool]:
+    """The spec in a `.pt2` file, and whether post-processing is inside; nothing of the file is run.
+
+    Raises:
+        ModelError: The file is missing, broken or not a blitznet model.
+    """
     if not path.is_file():
         raise ModelError(f"{path}: expected a model file, got no file")
     try:
         with ZipFile(path) as file:
-            texts = {
-                name.rpartition("/extra/")[2]: file.read(name).decode() for name in file.namelist() if "/extra/" in name
-            }
-    except (OSError, BadZipFile, UnicodeDecodeError) as error:
+            require_stored_parts(file)
+            parts = [part for part in file.infolist() if "/extra/" in part.filename]
+            if any(part.file_size > MAX_SPEC_BYTES for part in parts):
+                raise BadZipFile("its metadata is too long")
+            texts = {part.filename.rpartition("/extra/")[2]: file.read(part).decode() for part in parts}
+    except _ZIP_ERRORS as error:
         raise ModelError(f"{path}: cannot be read as a torch program ({error})") from error
-    return texts.get(METADATA_KEY), texts.get(NMS_KEY, texts.get(_V1_NMS_KEY)) == str(True)
+    nms = texts.get(NMS_KEY, texts.get(_V1_NMS_KEY)) == str(True)
+    return read_spec(texts.get(METADATA_KEY), source=str(path)), nms
+
+
+def _require_no_code(path: Path) -> None:
+    """Refuse the known parts of a program that torch runs as code; `export` writes none of them."""
+    try:
+        with ZipFile(path) as file:
+            for part in file.infolist():
+                name = part.filename
+                if name.endswith(".json") and _asks_for_code(json.loads(file.read(part))):
+                    raise ModelError(f"{path}: expected a program without code, got one with code in {name}")
+                if name.endswith(".pt"):
+                    torch.load(BytesIO(file.read(part)), weights_only=True)
+    except _ZIP_ERRORS as error:
+        raise ModelError(f"{path}: cannot be read as a torch program ({error})") from error
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path}: expected a program without code, got one with a pickle of other objects") from error
+
+
+def _asks_for_code(content: Any) -> bool:
+    """Whether JSON of a program has a pickle or guards, which are Python expressions."""
+    if isinstance(content, dict):
+        return (
+            content.get("use_pickle") not in (None, False)
+            or bool(content.get("guards_code"))
+            or any(map(_asks_for_code, content.values()))
+        )
+    return isinstance(content, list) and any(map(_asks_for_code, content))
 
 
 def _load(path: Path) -> torch.nn.Module:

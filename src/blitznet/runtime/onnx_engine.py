@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.model_content import require_matching_tensors, require_no_external_data
 from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import METADATA_KEY, Spec, read_spec
 from blitznet.runtime.cache import cache_folder
@@ -18,6 +19,8 @@ _PROVIDERS: dict[OnnxName, str] = {
     "onnxruntime-cuda": "CUDAExecutionProvider",
     "onnxruntime-tensorrt": "TensorrtExecutionProvider",
 }
+_MAX_REASON = 300
+"""characters of onnxruntime's own message in an error"""
 
 
 class OnnxEngine:
@@ -41,6 +44,13 @@ class OnnxEngine:
         self._session = _open_session(self.path, self._threads, name)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self._spec = read_spec(text, source=str(self.path))
+        require_matching_tensors(
+            self._spec,
+            {tensor.name: _shape(tensor) for tensor in self._session.get_inputs()},
+            {tensor.name: _shape(tensor) for tensor in self._session.get_outputs()},
+            input_name=INPUT_NAME,
+            source=str(self.path),
+        )
         if self._spec.precision == "bfloat16":
             raise ModelError(f"{self.path}: onnxruntime does not compute in bfloat16; use --engine openvino")
         self._replicas: tuple[OnnxEngine, ...] = ()
@@ -53,7 +63,11 @@ class OnnxEngine:
 
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         """Outputs for images (B, h, w, 3) uint8 RGB."""
-        arrays = self._session.run(self._output_names, {INPUT_NAME: images})
+        try:
+            arrays = self._session.run(self._output_names, {INPUT_NAME: images})
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            reason = " ".join(str(error).split())[:_MAX_REASON]
+            raise ModelError(f"{self.path}: onnxruntime cannot run the model ({reason})") from error
         return outputs_from(dict(zip(self._output_names, arrays, strict=True)), source=str(self.path))
 
     def replicate(self) -> tuple["OnnxEngine", ...]:
@@ -69,6 +83,7 @@ class OnnxEngine:
 def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
     if not path.is_file():
         raise ModelError(f"{path}: expected a model file, got a path that does not exist")
+    require_no_external_data(path)
     import onnxruntime
 
     providers = execution_providers(name, onnxruntime.get_available_providers())
@@ -78,7 +93,7 @@ def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:_MAX_REASON]
         raise ModelError(f"{path}: expected an ONNX model, but onnxruntime cannot open it ({reason})") from error
 
 
@@ -89,6 +104,11 @@ def has_spec(path: Path) -> bool:
         ModelError: The file is missing or broken.
     """
     return METADATA_KEY in _open_session(path, 1, "onnxruntime").get_modelmeta().custom_metadata_map
+
+
+def _shape(tensor: Any) -> tuple[int | None, ...]:
+    """Sizes of a tensor of the file; None for an axis that is free."""
+    return tuple(size if isinstance(size, int) else None for size in tensor.shape)
 
 
 def execution_providers(name: OnnxName, available: list[str]) -> list[tuple[str, dict[str, Any]]]:

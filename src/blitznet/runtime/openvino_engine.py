@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import MissingExtra, ModelError
+from blitznet.core.model_content import require_matching_tensors, require_no_external_data, require_stored_parts
 from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import METADATA_KEY, Precision, Spec, read_spec
 from blitznet.runtime.cache import cache_folder
@@ -54,6 +55,13 @@ class OpenVinoEngine:
         import_openvino()
         self._model, text = _read_zip(self.path) if self.path.suffix == SUFFIX else _read_onnx(self.path)
         self._spec = read_spec(text, source=str(self.path))
+        require_matching_tensors(
+            self._spec,
+            _shapes(self._model.inputs),
+            _shapes(self._model.outputs),
+            input_name=INPUT_NAME,
+            source=str(self.path),
+        )
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": count,
@@ -72,7 +80,10 @@ class OpenVinoEngine:
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         """Outputs for images (B, h, w, 3) uint8 RGB."""
         # Outputs are copied, because the next run overwrites them; that is no slower than allocating new ones.
-        outputs = self._request(len(images)).infer({INPUT_NAME: images}, share_inputs=True, share_outputs=False)
+        request = self._request(len(images))
+        outputs = _translate_errors(
+            self.path, lambda: request.infer({INPUT_NAME: images}, share_inputs=True, share_outputs=False)
+        )
         return outputs_from({output.any_name: array for output, array in outputs.items()}, source=str(self.path))
 
     def replicate(self) -> tuple["OpenVinoEngine", ...]:
@@ -154,6 +165,7 @@ def import_openvino() -> ModuleType:
 
 def _read_onnx(path: Path) -> tuple[Any, str | None]:
     """The network, and the spec's JSON or None."""
+    require_no_external_data(path)
     from openvino.frontend import FrontEndManager
 
     # By name: to detect the format, OpenVINO would try all of its frontends, which print their errors.
@@ -166,16 +178,24 @@ def _read_onnx(path: Path) -> tuple[Any, str | None]:
 def _read_zip(path: Path) -> tuple[Any, str]:
     try:
         with ZipFile(path) as file:
-            if any(part.compress_type != ZIP_STORED for part in file.infolist()):
-                raise BadZipFile("its parts are compressed")  # export does not, and a zip bomb could be any size
+            require_stored_parts(file)
             spec = next(filter(is_spec, file.namelist()), SPEC)
             graph, weights, text = (file.read(name) for name in (GRAPH, WEIGHTS, spec))
-    except (OSError, BadZipFile, KeyError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, BadZipFile, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{path}: expected a zip of {GRAPH}, {WEIGHTS} and {SPEC}, but it cannot be opened ({error}); "
             "make one with `blitznet export`"
         ) from error
     return _translate_errors(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
+
+
+def _shapes(tensors: Any) -> dict[str, tuple[int | None, ...]]:
+    """Names and sizes of a model's inputs or outputs; None for an axis that is free."""
+    return {
+        name: tuple(None if size.is_dynamic else size.get_length() for size in tensor.partial_shape)
+        for tensor in tensors
+        for name in sorted(tensor.names)[:1]
+    }
 
 
 def is_spec(name: str) -> bool:
