@@ -72,6 +72,9 @@ class ImageSource:
                 f"got {type(source).__name__}{_HINTS.get(type(source).__name__, '')}"
             )
 
+    def __repr__(self) -> str:
+        return f"ImageSource({self.name})"
+
     @property
     def name(self) -> str:
         """The file's path, or a placeholder for an image in memory."""
@@ -99,7 +102,7 @@ class ImageSource:
             DataError: The image cannot be read.
         """
         with self._opened() as image:
-            return is_transposed(image)
+            return _orientation(image) >= _FIRST_TRANSPOSED
 
     def read(self) -> RGBArray:
         """Decode the image at full size: (H, W, 3) uint8 RGB, upright.
@@ -151,7 +154,8 @@ class ImageSource:
             if isinstance(source, Image.Image):
                 yield source
                 return
-            file = _BoundedFile(source) if isinstance(source, bytes) else source
+            is_content = isinstance(source, bytes | bytearray | memoryview)
+            file = _BoundedFile(bytes(source)) if is_content else source
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{self.name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")
