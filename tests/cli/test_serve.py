@@ -27,14 +27,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def run_server(*flags: str) -> Iterator[str]:
+def run_server(*flags: str, host: str = "127.0.0.1") -> Iterator[str]:
     """The address of a server in a process of its own, which a signal ends."""
     words = ["serve", "--model", "small.onnx", "--engine", "onnxruntime", "--port", "0", *flags]
     with subprocess.Popen([sys.executable, "-m", "blitznet", *words], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith("serving small at http://127.0.0.1:")
+            assert line.startswith(f"serving small at http://{host}:")
             yield line.split()[3]
         finally:
             process.send_signal(signal.SIGTERM)
@@ -86,8 +86,41 @@ def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (("--max-body-bytes", "-1"), "max_body_bytes: expected more than 0, got -1"),
         (("--max-pixels", "0"), "max_pixels: expected more than 0, got 0"),
         (("--timeout", "0"), "timeout: expected more than 0, got 0.0"),
+        (("--token", ""), "--token: expected a token, got an empty text; leave it out to serve without one"),
+        (("--token", "secret\n"), "--token: expected printable ASCII characters without spaces or line ends"),
+        (("--host", ""), "--host: expected a text, got an empty one"),
+        (("--allowed-hosts", ""), "--allowed-hosts: expected a text, got an empty one"),
+        (("--cors", " "), "--cors: expected a text, got an empty one"),
     ],
 )
 def test_a_usage_error_is_one_line(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "small.onnx", *words]) == 2
     assert capsys.readouterr().err == f"blitznet: error: {message}\n"
+
+
+@pytest.mark.parametrize("token", ["", "secret\n", "s\u00e9cret"])
+def test_an_invalid_token_of_the_environment_is_an_error(
+    token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BLITZNET_TOKEN", token)
+    assert main(["serve", "--model", "small.onnx"]) == 2
+    assert "BLITZNET_TOKEN: expected " in capsys.readouterr().err
+
+
+def test_an_address_that_cannot_be_resolved_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert main(["serve", "--model", "small.onnx", "--host", "nosuch.example"]) == 2
+    assert "--host: expected an address of this machine, got 'nosuch.example'" in capsys.readouterr().err
+
+
+def test_an_ipv6_address_has_brackets() -> None:
+    with (
+        run_server("--host", "::1", host="[::1]") as address,
+        urllib.request.urlopen(f"{address}/healthz", timeout=20) as response,
+    ):
+        assert response.status == 200

@@ -7,6 +7,7 @@ from blitznet.api import load
 from blitznet.runtime.predictor import BasePredictor
 from blitznet.serve.app import make_app
 from support.cli_datasets import write_model
+from support.servers import wait_until_ready
 
 
 @pytest.fixture(scope="package")
@@ -19,4 +20,5 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> BasePredictor:
 def client(predictor: BasePredictor) -> Iterator[TestClient]:
     """A client of a server with the default limits and no token."""
     with TestClient(make_app(predictor)) as client:
+        wait_until_ready(client)
         yield client

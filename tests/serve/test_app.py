@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from blitznet.core.image import ImageSource
 from blitznet.core.rle import decode_rle
-from blitznet.runtime.predictor import BasePredictor
+from blitznet.runtime.predictor import BasePredictor, Predictor
 from blitznet.serve.app import make_app
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.response import to_payload
+from support.fake_engines import SPEC, FakeEngine, random_outputs
 from support.images import encode_random_image
 
 
@@ -93,10 +95,10 @@ def test_stream_replies_to_each_image(client: TestClient, predictor: BasePredict
         assert socket.receive_json()["status"] == 415
         socket.send_bytes(encode_random_image())
         assert "detections" in socket.receive_json()
-        socket.send_text("no bytes")
-        with pytest.raises(WebSocketDisconnect) as end:
-            socket.receive_json()
-    assert (end.value.code, end.value.reason) == (1003, "expected the bytes of an image, got text")
+        socket.send_text("no image")
+        assert socket.receive_json()["status"] == 415
+        socket.send_text(f"data:image/png;base64,{base64.b64encode(encode_random_image()).decode()}")
+        assert "detections" in socket.receive_json()
 
 
 @pytest.mark.parametrize(
@@ -124,8 +126,14 @@ def test_stream_refuses_what_http_refuses(query: str, message: str, client: Test
         ("/v1/predict?format=x", encode_random_image(), {}, 400, "format: expected json, overlay or class_map"),
         ("/v1/predict?class_map=yes", encode_random_image(), {}, 400, "class_map: expected 0 or 1, got 'yes'"),
         ("/v1/predict/batch", b"[]", {}, 400, "expected {"),
-        ("/v1/predict/batch", b'{"images": ["?"]}', {}, 400, "expected {"),
+        ("/v1/predict/batch", b'{"images": ["?"]}', {}, 400, "images[0]: expected an image in base64"),
         ("/v1/predict/batch", b'{"images": []}', {}, 400, "expected 1 to 16 images, got 0"),
+        ("/v1/predict/batch", b'{"images": [""], "x": 1}', {}, 400, "x: unknown parameter; expected min_score"),
+        ("/v1/predict?x=1", encode_random_image(), {}, 400, "x: unknown parameter"),
+        ("/v1/predict?min_score=0&min_score=1", encode_random_image(), {}, 400, "expected each parameter once"),
+        ("/v1/predict?format=overlay&panoptic=1", encode_random_image(), {}, 400, "with the format json only"),
+        ("/v1/predict", encode_random_image(), {"content-encoding": "br"}, 415, "expected gzip, deflate or none"),
+        ("/v1/predict", encode_random_image(), {"content-encoding": "gzip"}, 400, "expected a body in gzip"),
         (
             "/v1/predict/batch",
             b'{"images": [%s]}' % b", ".join([b'""'] * 17),
@@ -150,6 +158,43 @@ def test_model_metadata(client: TestClient) -> None:
     assert (model["name"], model["engine"], model["limits"]["max_queue"]) == ("small", "onnxruntime", 64)
     assert model["limits"]["max_images"] == 16
     assert "license" in model
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/v1/predict", 405, "POST"),
+        ("PUT", "/v1/predict", 405, "POST"),
+        ("OPTIONS", "/v1/predict/batch", 405, "POST"),
+        ("POST", "/healthz", 405, "GET, HEAD"),
+        ("POST", "/v1/nope", 404, None),
+        ("GET", "/nope", 404, None),
+        ("GET", "/v1/predict/", 404, None),
+        ("POST", "/v2/models/other/infer", 404, None),
+        ("GET", "/v2/models/small/versions/2", 404, None),
+    ],
+)
+def test_wrong_methods_and_addresses(
+    method: str, path: str, status: int, allow: str | None, client: TestClient
+) -> None:
+    response = client.request(method, path)
+    assert (response.status_code, response.headers.get("allow")) == (status, allow)
+    assert response.json()["error"]
+
+
+def test_a_model_without_segmentation_refuses_class_maps(predictor: BasePredictor) -> None:
+    engine = FakeEngine(replace(random_outputs(4), segmentation_logits=None), replace(SPEC, tasks=("detection",)))
+    with TestClient(make_app(Predictor(engine))) as client:
+        for query in ("class_map=1", "panoptic=1", "format=class_map"):
+            response = client.post(f"/v1/predict?{query}", content=encode_random_image())
+            assert (response.status_code, "no segmentation" in response.json()["error"]) == (400, True)
+
+
+def test_the_page_is_revalidated_and_cannot_be_framed(client: TestClient) -> None:
+    response = client.get("/app.js")
+    assert response.headers["cache-control"] == "no-cache"
+    assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+    assert client.get("/app.js", headers={"if-none-match": response.headers["etag"]}).status_code == 304
 
 
 def test_only_the_pages_files_are_served(client: TestClient) -> None:

@@ -1,20 +1,17 @@
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Page
 
 from blitznet.api import load
 from blitznet.runtime.image_paths import SAMPLES
 from blitznet.runtime.predictor import BasePredictor
-from blitznet.serve.app import make_app
 from support.browser import PHONE, WIDE, browser_page
+from support.servers import run_server
 
 CAT = SAMPLES / "cat.jpg"
 ASTRONAUT = SAMPLES / "astronaut.jpg"
@@ -55,16 +52,8 @@ def predictor() -> BasePredictor:
 @pytest.fixture(scope="module")
 def address(predictor: BasePredictor) -> Iterator[str]:
     """The address of a server with the default model."""
-    server = uvicorn.Server(uvicorn.Config(make_app(predictor), port=0, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(30)
-    assert not thread.is_alive()
+    with run_server(predictor) as (_, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 def open_image(page: Page, address: str, image: Path = CAT) -> None:

@@ -1,5 +1,5 @@
 import threading
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from blitznet.core.image import ImageSource
 from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.postprocess.result import Result
 from blitznet.runtime.predictor import Predictor
-from blitznet.serve.pool import BusyError, ClosedError, Job, Pool
+from blitznet.serve.admission import BusyError
+from blitznet.serve.pool import ClosedError, Job, Pool
 from support.fake_engines import SPEC, FakeEngine, random_outputs
 
 
@@ -40,6 +41,11 @@ def make_job(*, min_score: float = 0.5) -> Job:
     return Job(ImageSource(np.full((20, 30, 3), 90, np.uint8)), min_score, False, render_count)
 
 
+def submit(pool: Pool, job: Job) -> "Future[bytes]":
+    pool.submit(job)
+    return job.future
+
+
 def wait_until_empty(pool: Pool) -> None:
     while pool.waiting:
         pass
@@ -48,9 +54,9 @@ def wait_until_empty(pool: Pool) -> None:
 def test_waiting_images_are_batched_without_changing_results() -> None:
     engine = GatedEngine()
     pool = Pool(Predictor(engine), batch=4)
-    first = pool.submit(make_job())
+    first = submit(pool, make_job())
     wait_until_empty(pool)
-    others = [pool.submit(make_job()) for _ in range(7)] + [pool.submit(make_job(min_score=0.9))]
+    others = [submit(pool, make_job()) for _ in range(7)] + [submit(pool, make_job(min_score=0.9))]
     for _ in range(10):
         engine.gate.release()
     wait([first, *others], timeout=20)
@@ -66,11 +72,11 @@ def test_waiting_images_are_batched_without_changing_results() -> None:
 def test_a_full_queue_raises() -> None:
     engine = GatedEngine()
     pool = Pool(Predictor(engine), max_queue=2, batch=1)
-    futures = [pool.submit(make_job())]
+    futures = [submit(pool, make_job())]
     wait_until_empty(pool)
-    futures += [pool.submit(make_job()), pool.submit(make_job())]
+    futures += [submit(pool, make_job()), submit(pool, make_job())]
     with pytest.raises(BusyError, match="the queue is full: 2 images are waiting"):
-        pool.submit(make_job())
+        submit(pool, make_job())
     for _ in range(3):
         engine.gate.release()
     wait(futures, timeout=20)
@@ -80,13 +86,13 @@ def test_a_full_queue_raises() -> None:
 def test_close_waits_for_the_queue_and_refuses_more() -> None:
     engine = GatedEngine()
     pool = Pool(Predictor(engine), batch=2)
-    futures = [pool.submit(make_job()) for _ in range(5)]
+    futures = [submit(pool, make_job()) for _ in range(5)]
     closing = threading.Thread(target=pool.close)
     closing.start()
     while pool.open:
         pass
     with pytest.raises(ClosedError, match="shutting down"):
-        pool.submit(make_job())
+        submit(pool, make_job())
     for _ in range(5):
         engine.gate.release()
     closing.join(20)
@@ -99,9 +105,9 @@ def test_an_error_affects_its_own_job_only() -> None:
     for _ in range(5):
         engine.gate.release()
     pool = Pool(Predictor(engine), batch=4)
-    undecodable = pool.submit(Job(ImageSource(b"no image"), 0.5, False, render_count))
-    unrenderable = pool.submit(Job(ImageSource(np.zeros((4, 4, 3), np.uint8)), 0.5, False, render_error))
-    valid = pool.submit(make_job())
+    undecodable = submit(pool, Job(ImageSource(b"no image"), 0.5, False, render_count))
+    unrenderable = submit(pool, Job(ImageSource(np.zeros((4, 4, 3), np.uint8)), 0.5, False, render_error))
+    valid = submit(pool, make_job())
     assert valid.result(20)
     with pytest.raises(DataError, match="not an image of a known format"):
         undecodable.result(20)
@@ -113,12 +119,73 @@ def test_an_error_affects_its_own_job_only() -> None:
 def test_a_cancelled_job_is_not_run() -> None:
     engine = GatedEngine()
     pool = Pool(Predictor(engine), batch=1)
-    first = pool.submit(make_job())
+    first = submit(pool, make_job())
     wait_until_empty(pool)
-    second = pool.submit(make_job())
+    second = submit(pool, make_job())
     assert second.cancel()
     engine.gate.release()
     first.result(20)
     pool.close()
     assert engine.batch_sizes == [1]
     assert SPEC.size == (64, 48)
+
+
+def test_several_images_are_queued_together_or_not_at_all() -> None:
+    engine = GatedEngine()
+    pool = Pool(Predictor(engine), max_queue=3, batch=1)
+    first = submit(pool, make_job())
+    wait_until_empty(pool)
+    second, third, refused = make_job(), make_job(), [make_job(), make_job()]
+    pool.submit(second, third)
+    with pytest.raises(BusyError, match="2 of at most 3 images are waiting, and the request has 2"):
+        pool.submit(*refused)
+    assert pool.waiting == 2
+    pool.withdraw([second])
+    assert pool.waiting == 1
+    pool.submit(*refused)
+    pool.withdraw(refused)
+    for _ in range(2):
+        engine.gate.release()
+    wait([first, third.future], timeout=20)
+    pool.close()
+    assert engine.batch_sizes == [1, 1]
+
+
+class FailingEngine(GatedEngine):
+    """Fails on batches of several images, and on white images."""
+
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:
+        outputs = super().run(images)
+        if (images == 255).all((1, 2, 3)).any():
+            raise ZeroDivisionError
+        return outputs
+
+
+def test_an_engine_that_fails_on_one_image_answers_the_others() -> None:
+    engine = FailingEngine()
+    for _ in range(9):
+        engine.gate.release()
+    pool = Pool(Predictor(engine), batch=4)
+    white = Job(ImageSource(np.full((20, 30, 3), 255, np.uint8)), 0.5, False, render_count)
+    jobs = [make_job(), white, make_job()]
+    pool.submit(*jobs)
+    assert jobs[0].future.result(20)
+    assert jobs[2].future.result(20)
+    with pytest.raises(ZeroDivisionError):
+        white.future.result(20)
+    pool.close()
+
+
+def test_the_pool_is_ready_when_every_batch_size_was_run() -> None:
+    engine = GatedEngine()
+    pool = Pool(Predictor(engine), batch=4, warm_up=True)
+    assert (pool.open, pool.ready) == (True, False)
+    job = make_job()
+    pool.submit(job)
+    for _ in range(4):
+        engine.gate.release()
+    assert job.future.result(20)
+    assert pool.ready
+    assert engine.batch_sizes == [1, 2, 4, 1]
+    pool.close()
+    assert not pool.ready

@@ -1,10 +1,14 @@
 import asyncio
+import struct
+import zlib
 from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from blitznet.core.errors import DataError
+from blitznet.serve.admission import Admission
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.request import PredictRequest, decode_image, parse_request, read_body
 from support.images import encode_random_image
@@ -18,11 +22,11 @@ def test_an_empty_query_has_the_defaults() -> None:
 
 
 def test_every_parameter_is_parsed() -> None:
-    query = {"min_score": "0.3", "class_map": "true", "panoptic": "1", "format": "overlay", "other": "x"}
+    query = {"min_score": "0.3", "class_map": "true", "panoptic": "1", "format": "json"}
     request = parse_request(query)
-    assert request == PredictRequest(format="overlay", min_score=0.3, class_map=True, panoptic=True)
+    assert request == PredictRequest(format="json", min_score=0.3, class_map=True, panoptic=True)
     assert request.needs_class_map
-    assert request.media_type == "image/png"
+    assert parse_request({"format": "overlay"}).media_type == "image/png"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,8 @@ def test_an_invalid_parameter_is_400(name: str, value: str, expected: str) -> No
         ("image/*", "overlay"),
         ("image/png;content=class_map", "class_map"),
         ("image/png; content=class_map", "class_map"),
+        ("image/png;q=0.1, Application/JSON;q=0.5", "json"),
+        ("application/json;q=0, image/png;q=0.1", "overlay"),
     ],
 )
 def test_accept_decides_the_format_unless_the_query_does(accept: str, expected: str) -> None:
@@ -79,9 +85,18 @@ def make_request(chunks: list[bytes], headers: list[tuple[bytes, bytes]] | None 
     return Request({"type": "http", "method": "POST", "headers": headers or []}, receive)
 
 
+def read(chunks: list[bytes], limits: ServeLimits, headers: list[tuple[bytes, bytes]] | None = None) -> bytes:
+    async def run() -> bytes:
+        with Admission(limits).enter() as ticket:
+            deadline = asyncio.get_running_loop().time() + limits.timeout
+            return await read_body(make_request(chunks, headers), limits, ticket, deadline)
+
+    return asyncio.run(run())
+
+
 def test_a_body_within_the_limit_is_read_whole() -> None:
     limits = ServeLimits(max_body_bytes=6)
-    assert asyncio.run(read_body(make_request([b"abc", b"def"]), limits)) == b"abcdef"
+    assert read([b"abc", b"def"], limits) == b"abcdef"
 
 
 @pytest.mark.parametrize(
@@ -89,25 +104,51 @@ def test_a_body_within_the_limit_is_read_whole() -> None:
 )
 def test_a_body_beyond_the_limit_is_413(chunks: list[bytes], headers: list[tuple[bytes, bytes]] | None) -> None:
     with pytest.raises(HTTPException, match="413: expected at most 6 bytes, got more"):
-        asyncio.run(read_body(make_request(chunks, headers), ServeLimits(max_body_bytes=6)))
+        read(chunks, ServeLimits(max_body_bytes=6), headers)
 
 
 def test_a_body_that_stalls_is_408() -> None:
     with pytest.raises(HTTPException, match=r"408: the request did not arrive within 0\.1 s"):
-        asyncio.run(read_body(make_request([]), ServeLimits(timeout=0.1)))
+        read([], ServeLimits(timeout=0.1))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "400: expected the bytes of an image, got nothing"),
-        (b"text", "415: .*not an image of a known format"),
+        (b"text", "415: not an image of a known format"),
         (encode_random_image(), "413: expected at most 2,399 pixels, got 60x40"),
     ],
 )
 def test_decode_image_refuses(content: bytes, message: str) -> None:
     with pytest.raises(HTTPException, match=message):
         decode_image(content, ServeLimits(max_pixels=2399))
+
+
+def make_chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encode_random_image()[:33] + make_chunk(b"prVt") * 50_000 + encode_random_image()[33:],
+        encode_random_image(file_format="JPEG")[:2] + b"\xff\xfe\x00\x02" * 100_000,
+        encode_random_image(file_format="JPEG")[:2] + b"\xff" * 100_000,
+        b"P6\n#" + b"x" * 100_000 + b"\n60 40 255\n" + bytes(7200),
+    ],
+    ids=["png", "jpeg-comments", "jpeg-fill", "ppm"],
+)
+def test_an_endless_header_is_415(content: bytes) -> None:
+    with pytest.raises(HTTPException, match="415: the image cannot be decoded; the file is broken or truncated"):
+        decode_image(content, ServeLimits())
+
+
+def test_chunks_after_the_pixels_end_the_decoding() -> None:
+    content = encode_random_image()
+    image = decode_image(content[:-12] + make_chunk(b"prVt") * 50_000 + content[-12:], ServeLimits())
+    with pytest.raises(DataError, match="expected a file in fewer parts"):
+        image.read()
 
 
 def test_decode_image_accepts_the_limit() -> None:

@@ -1,16 +1,24 @@
 import asyncio
 import base64
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from blitznet.runtime.predictor import BasePredictor
+from blitznet.core.arrays import RGBArray
+from blitznet.core.errors import UsageError
+from blitznet.core.outputs import NmsOutputs, Outputs
+from blitznet.runtime.predictor import BasePredictor, Predictor
+from blitznet.serve.admission import BusyError
 from blitznet.serve.app import make_app
 from blitznet.serve.limits import ServeLimits
-from blitznet.serve.pool import BusyError
+from support.fake_engines import FakeEngine, random_outputs
 from support.images import encode_random_image
+from support.servers import wait_until_ready
 
 
 def test_too_many_bytes_are_413(predictor: BasePredictor) -> None:
@@ -80,17 +88,17 @@ def test_a_stalled_request_is_408(predictor: BasePredictor) -> None:
 
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 408
-    app.state.service.pool.close()
+    app.state.service.close()
 
 
 def test_protected_routes_require_the_token(predictor: BasePredictor) -> None:
     with TestClient(make_app(predictor, token="secret")) as client:
-        for authorization in (b"", b"Bearer wrong", "Bearer sécret".encode()):
+        for authorization in (b"", b"secret", b"Bearer wrong", "Bearer sécret".encode()):
             response = client.post(
                 "/v1/predict", content=encode_random_image(), headers={b"authorization": authorization}
             )
             assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
-        headers = {"authorization": "Bearer secret"}
+        headers = {"authorization": "bearer secret"}
         assert client.post("/v1/predict", content=encode_random_image(), headers=headers).status_code == 200
         assert client.get("/v1/model").status_code == 401
         assert client.get("/healthz").status_code == client.get("/").status_code == 200
@@ -100,3 +108,79 @@ def test_protected_routes_require_the_token(predictor: BasePredictor) -> None:
             socket.send_bytes(encode_random_image())
             assert "detections" in socket.receive_json()
         assert client.get("/openapi.json").json()["security"] == [{"token": []}]
+
+
+@pytest.mark.parametrize("token", ["", " ", "secret\n", "sécret", "two words", "\udc80"])
+def test_a_token_that_no_client_can_send_is_an_error(token: str, predictor: BasePredictor) -> None:
+    with pytest.raises(UsageError, match="token: expected"):
+        make_app(predictor, token=token)
+
+
+def make_client(engine: FakeEngine, **limits: Any) -> TestClient:
+    return TestClient(make_app(Predictor(engine), limits=ServeLimits(**limits)))
+
+
+class CountingEngine(FakeEngine):
+    """Waits for the test, and counts the images it has run."""
+
+    def __init__(self) -> None:
+        super().__init__(random_outputs(8))
+        self.gate = threading.Event()
+        self.gate.set()
+        self.count = 0
+
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:
+        self.gate.wait(20)
+        self.count += len(images)
+        return self.outputs
+
+
+def test_a_refused_batch_is_not_computed() -> None:
+    engine = CountingEngine()
+    with make_client(engine, max_queue=16) as client:
+        wait_until_ready(client)
+        warm_up, body = engine.count, {"images": [base64.b64encode(encode_random_image()).decode()] * 16}
+        engine.gate.clear()
+        with ThreadPoolExecutor(4) as threads:
+            answers = [threads.submit(client.post, "/v1/predict/batch", json=body) for _ in range(4)]
+            while sum(answer.done() for answer in answers) < 2:
+                time.sleep(0.01)
+            engine.gate.set()
+        statuses = [answer.result().status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    assert engine.count - warm_up == 16 * statuses.count(200)
+
+
+def test_a_request_whose_deadline_passes_leaves_the_queue() -> None:
+    engine = CountingEngine()
+    with make_client(engine, timeout=1.0) as client:
+        wait_until_ready(client)
+        warm_up = engine.count
+        engine.gate.clear()
+        with ThreadPoolExecutor(8) as threads:
+            answers = [threads.submit(client.post, "/v1/predict", content=encode_random_image()) for _ in range(8)]
+            assert {answer.result().status_code for answer in answers} == {503}
+        engine.gate.set()
+    assert engine.count - warm_up <= 4
+
+
+def test_an_error_of_the_engine_has_no_internal_words(caplog: pytest.LogCaptureFixture) -> None:
+    engine = FakeEngine(random_outputs(1))
+    with make_client(engine) as client:
+        engine.outputs = None  # type: ignore[assignment]
+        response = client.post("/v1/predict", content=encode_random_image())
+        assert (response.status_code, response.json()) == (500, {"error": "internal error; see the server's log"})
+        with client.websocket_connect("/v1/stream") as socket:
+            for _ in range(2):
+                socket.send_bytes(encode_random_image())
+                assert socket.receive_json() == {"error": "internal error; see the server's log", "status": 500}
+    assert any(record.getMessage().startswith("POST /v1/predict from ") for record in caplog.records)
+
+
+def test_the_access_log_has_no_query(predictor: BasePredictor, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "blitznet.serve.access")
+    with TestClient(make_app(predictor, token="secret")) as client:
+        client.post("/v1/predict?token=secret", content=b"x")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "blitznet.serve.access"]
+    assert "POST '/v1/predict' 401 " in line
+    assert "secret" not in line

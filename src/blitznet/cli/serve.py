@@ -1,5 +1,6 @@
 """`blitznet serve`: an HTTP server with a web page."""
 
+import ipaddress
 import os
 import socket
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from blitznet.cli.console import notify
-from blitznet.cli.engines import EngineFlag, ThreadsFlag, engine_summary
+from blitznet.cli.engines import EngineFlag, ThreadsFlag, TrustFlag, engine_summary
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
@@ -17,9 +18,6 @@ from blitznet.serve.limits import ServeLimits
 TOKEN_VARIABLE = "BLITZNET_TOKEN"
 """environment variable with the token"""
 _BACKLOG = 1024
-_MESSAGE_MARGIN = 1_000_000
-"""bytes above --max-body-bytes up to which a WebSocket message gets an error reply; a longer one closes the socket"""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -43,53 +41,85 @@ class Serve:
     """Port to listen on; 0 chooses a free one, which the first line of output shows. Default: 8000."""
     engine: EngineFlag = "auto"
     threads: ThreadsFlag = None
+    trust: TrustFlag = False
     batch: Annotated[int, metavar("N")] = 4
     """Maximum number of queued images that go through the network together. Default: 4."""
     token: Annotated[str | None, metavar("TEXT")] = None
     """Require clients to send `Authorization: Bearer TEXT`. Default: BLITZNET_TOKEN of the environment, if set."""
+    allowed_hosts: Annotated[tuple[str, ...], metavar("NAME")] = ()
+    """Domain names that clients may use for this server, such as that of a proxy. On loopback other names are refused,
+    which stops DNS rebinding; addresses and names without a dot always work."""
+    cors: Annotated[tuple[str, ...], metavar("ORIGIN")] = ()
+    """Origins of web pages of other sites that may use the server, such as https://example.com; * is every site."""
+    access_log: bool = False
+    """Log each request to stderr: time, client, method, path, status and seconds."""
     limits: tyro.conf.OmitArgPrefixes[ServeLimits] = field(default_factory=ServeLimits)
     """Limits of requests."""
 
 
 def run(options: Serve) -> int:
     """Serve until Ctrl-C or SIGTERM."""
-    import uvicorn
-
     from blitznet.api import load
     from blitznet.serve.app import make_app
+    from blitznet.serve.server import connection_limit, make_server, set_up_logs
+    from blitznet.serve.service import require_token
 
+    _require_texts(options)
     if not 0 <= options.port < 65536:
         raise UsageError(f"--port: expected 0 to 65535, got {options.port}")
     if options.batch < 1:
         raise UsageError(f"--batch: expected 1 or more, got {options.batch}")
     limits = options.limits
-    token = options.token or os.environ.get(TOKEN_VARIABLE) or None
-    predictor = load(options.model, engine=options.engine, threads=options.threads)
+    token = os.environ.get(TOKEN_VARIABLE) if options.token is None else options.token
+    require_token(token, TOKEN_VARIABLE if options.token is None else "--token")
+    predictor = load(options.model, engine=options.engine, threads=options.threads, trust=options.trust)
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
-        if options.host not in _LOOPBACK and token is None:
+        is_local = ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        if not is_local and token is None:
             notify("blitznet: every machine that can reach this address can use the server; --token restricts access")
+        max_connections = connection_limit(limits)
+        if max_connections < limits.max_connections:
+            notify(f"blitznet: at most {max_connections} connections: this process may open few files (ulimit -n)")
+        address = f"[{host}]" if ":" in host else host
         print(
-            f"serving {predictor.spec.name} at http://{host}:{port}   {engine_summary(predictor, options.threads)}",
+            f"serving {predictor.spec.name} at http://{address}:{port}   {engine_summary(predictor, options.threads)}",
             flush=True,
         )
-        config = uvicorn.Config(
-            make_app(predictor, limits=limits, batch=options.batch, token=token),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=max(1, round(limits.timeout)),
-            ws_max_size=limits.max_body_bytes + _MESSAGE_MARGIN,
+        app = make_app(
+            predictor,
+            limits=limits,
+            batch=options.batch,
+            token=token,
+            hosts=options.allowed_hosts if is_local or options.allowed_hosts else None,
+            origins=options.cors,
+            max_connections=max_connections,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        set_up_logs(access=options.access_log)
+        make_server(app, limits).run(sockets=[listener])
     return 0
 
 
+def _require_texts(options: Serve) -> None:
+    """Raise UsageError for an empty text, which an unset variable of a shell gives."""
+    texts = {"--model": [options.model], "--host": [options.host]}
+    texts |= {"--allowed-hosts": list(options.allowed_hosts), "--cors": list(options.cors)}
+    for flag, values in texts.items():
+        if not all(value.strip() for value in values):
+            raise UsageError(f"{flag}: expected a text, got an empty one")
+
+
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"--host: expected an address of this machine, got {host!r}, which cannot be resolved"
+        ) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        listener.bind(address)
         listener.listen(_BACKLOG)  # clients may connect as soon as the first line is printed
     except OSError as error:
         listener.close()

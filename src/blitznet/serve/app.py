@@ -1,170 +1,174 @@
 """The ASGI application: its routes, and how errors become responses."""
 
 import asyncio
-import base64
-import binascii
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, WebSocketRoute
+from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from blitznet.core.errors import BlitzNetError
 from blitznet.runtime.predictor import BasePredictor
 from blitznet.serve import kserve
+from blitznet.serve.admission import Admission
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.openapi import openapi_document
+from blitznet.serve.origins import OriginCheck
+from blitznet.serve.payload import read_image, read_images
 from blitznet.serve.pool import Pool
-from blitznet.serve.request import PredictRequest, decode_image, parse_json, parse_request, read_body
-from blitznet.serve.service import Service, bearer_token
+from blitznet.serve.response import render_response
+from blitznet.serve.service import Call, Reply, Service, error_response, require_token
+from blitznet.serve.stream import PATH as STREAM_PATH
+from blitznet.serve.stream import error_json, stream
 
 PAGE = Path(__file__).parent / "page"
 """the web page's files"""
-_RETRY_STATUSES = (429, 503)
-"""statuses of a busy server: the client should repeat the whole request"""
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",  # ask whether it has changed: an old script does not fit a new server
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+_CORS_HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Inference-Header-Content-Length")
+_OTHER = "other"
+"""path of metrics for requests without a route"""
 
 
 def make_app(
-    predictor: BasePredictor, *, limits: ServeLimits | None = None, batch: int = 4, token: str | None = None
+    predictor: BasePredictor,
+    *,
+    limits: ServeLimits | None = None,
+    batch: int = 4,
+    token: str | None = None,
+    hosts: Sequence[str] | None = None,
+    origins: Sequence[str] = (),
+    max_connections: int | None = None,
 ) -> Starlette:
     """The ASGI application.
+
+    `serve/server.py` runs it with limits of connections, which other servers lack.
 
     Args:
         predictor: Predicts the images.
         limits: Limits of requests. Default: those of `ServeLimits`.
         batch: Maximum number of images that go through the network together.
         token: Bearer token that clients must send. Default: none.
+        hosts: Domain names that the Host header may have. Default: any.
+        origins: Origins of web pages of other sites that may use the server; "*" is every site. Default: none.
+        max_connections: Maximum number of open connections, if less than that of the limits.
 
     Returns:
         The application. On shutdown it returns the results of the queued images.
+
+    Raises:
+        UsageError: The token is empty, or no client can send it.
     """
+    require_token(token)
     limits = limits or ServeLimits()
-    pool = Pool(predictor, max_queue=limits.max_queue, batch=batch)
-    service = Service(predictor, pool, limits, Metrics(pool), token)
+    pool = Pool(predictor, max_queue=limits.max_queue, batch=batch, warm_up=True)
+    admission = Admission(limits, max_connections=max_connections)
+    service = Service(predictor, pool, limits, Metrics(pool, admission, limits), admission, token)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(pool.close)
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        yield {"admission": admission, "timeout": limits.timeout}
+        await asyncio.to_thread(service.close)
 
-    handlers = {HTTPException: _http_error, Exception: _server_error}
-    app = Starlette(routes=_routes(service), lifespan=lifespan, exception_handlers=handlers)
+    middleware = [Middleware(OriginCheck, hosts=hosts, origins=origins)]
+    if origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=_CORS_HEADERS,
+                expose_headers=("Inference-Header-Content-Length", "Retry-After"),
+            )
+        )
+    app = Starlette(
+        routes=_routes(service),
+        lifespan=lifespan,
+        middleware=middleware,
+        exception_handlers={HTTPException: partial(_http_error, service), Exception: _server_error},
+    )
+    app.router.redirect_slashes = False
     app.state.service = service
     return app
 
 
 def _routes(service: Service) -> list[Any]:
     return [
-        service.protected_route("/v1/predict", lambda request: _predict(request, service)),
-        service.protected_route("/v1/predict/batch", lambda request: _predict_batch(request, service)),
-        service.protected_route("/v1/model", lambda _: _model(service), "GET"),
-        WebSocketRoute("/v1/stream", lambda socket: _stream(socket, service)),
+        service.call_route("/v1/predict", _predict),
+        service.call_route("/v1/predict/batch", _predict_batch),
+        service.protected_route("/v1/model", lambda _: _model(service)),
+        WebSocketRoute(STREAM_PATH, partial(_stream, service=service)),
         service.public_route("/healthz", _healthz),
         service.public_route("/readyz", lambda _: _readyz(service)),
         service.public_route("/metrics", lambda _: _metrics(service)),
         service.public_route("/openapi.json", lambda _: _openapi(service)),
         *kserve.routes(service),
-        Mount("/", StaticFiles(directory=PAGE, html=True)),
+        *_page_routes(service),
     ]
 
 
-async def _predict(request: Request, service: Service) -> Response:
-    options = parse_request(request.query_params, request.headers.get("accept", "*/*"))
-    image = decode_image(await read_body(request, service.limits), service.limits)
-    return Response(await service.predict(image, options), media_type=options.media_type)
+def _page_routes(service: Service) -> list[Any]:
+    """A route for each file of the web page, so that other addresses and methods get 404 and 405."""
+    files = StaticFiles(directory=PAGE)
+
+    async def page_file(request: Request) -> Response:
+        name = request.url.path.rpartition("/")[2] or "index.html"
+        response = await files.get_response(name, request.scope)
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+    paths = ["/", *(f"/{path.name}" for path in sorted(PAGE.iterdir()))]
+    return [service.public_route(path, page_file, documented=False) for path in paths]
 
 
-async def _predict_batch(request: Request, service: Service) -> Response:
-    options = parse_request(request.query_params, request.headers.get("accept", "*/*"))
-    if options.format != "json":
-        raise HTTPException(406, f"batch: expected the format json, got {options.format!r}")
-    contents = await asyncio.to_thread(parse_batch, await read_body(request, service.limits), service.limits)
-    results = await asyncio.gather(
-        *(_predict_or_error(content, options, service) for content in contents), return_exceptions=True
+async def _stream(socket: Any, service: Service) -> None:
+    await stream(socket, service)
+
+
+async def _predict(call: Call) -> Reply:
+    call.parse_options({})  # before the body is read
+    content = await call.read_body()
+    (image,), fields = await call.read_images(read_image, content, call.headers.get("content-type", ""))
+    options = call.parse_options(fields)
+    if isinstance(image, HTTPException):
+        raise image
+    return Reply(await call.predict_image(image, options), options.media_type)
+
+
+async def _predict_batch(call: Call) -> Reply:
+    _require_json(call.parse_options({}).format)
+    content = await call.read_body()
+    content_type, limit = call.headers.get("content-type", ""), call.service.limits.images_per_request
+    images, fields = await call.read_images(read_images, content, content_type, limit)
+    options = call.parse_options(fields)
+    _require_json(options.format)
+    valid = [image for image in images if not isinstance(image, HTTPException)]
+    render = partial(render_response, options)
+    results = iter(
+        await call.predict_each(valid, render, min_score=options.min_score, class_map=options.needs_class_map)
     )
-    entries: list[bytes] = []
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        entries.append(result)
-    return Response(b'{"results": [' + b", ".join(entries) + b"]}", media_type="application/json")
+    entries = [image if isinstance(image, HTTPException) else next(results) for image in images]
+    texts = [error_json(entry) if isinstance(entry, HTTPException) else entry for entry in entries]
+    return Reply(b'{"results": [' + b", ".join(texts) + b"]}", "application/json")
 
 
-async def _predict_or_error(content: bytes, options: PredictRequest, service: Service) -> bytes:
-    """JSON of one image of a batch: its result or its error; raises if the server is busy."""
-    try:
-        return await service.predict(decode_image(content, service.limits), options)
-    except HTTPException as error:
-        if error.status_code in _RETRY_STATUSES:
-            raise
-        return _error_json(error)
-
-
-def parse_batch(content: bytes, limits: ServeLimits) -> list[bytes]:
-    """The images of `{"images": ["base64", ...]}`. Raises HTTPException 400 or 413 for any other body."""
-    try:
-        texts = parse_json(content)["images"]
-        images = [base64.b64decode(text, validate=True) for text in texts]
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
-        raise HTTPException(400, f'expected {{"images": ["base64", ...]}}, got something else ({error})') from error
-    if not 0 < len(images) <= limits.images_per_request:
-        raise HTTPException(
-            413 if images else 400, f"expected 1 to {limits.images_per_request} images, got {len(images)}"
-        )
-    return images
-
-
-async def _stream(socket: WebSocket, service: Service) -> None:
-    """A WebSocket: each message is an image, each reply its JSON, in order.
-
-    A client that sends each frame after the reply to the previous one never builds up a queue.
-    """
-    token = socket.query_params.get("token") or bearer_token(socket.headers.get("authorization"))
-    if not service.is_authorized(token):
-        await socket.close(4401, "expected ?token=TOKEN or Authorization: Bearer TOKEN")
-        return
-    await socket.accept()
-    try:
-        options = parse_request(socket.query_params)
-        if options.format != "json":
-            raise HTTPException(406, f"format: expected json, got {options.format!r}")
-        while True:
-            content = await _receive_bytes(socket)
-            if content is None:
-                await socket.close(1003, "expected the bytes of an image, got text")
-                return
-            await socket.send_text((await _reply(content, options, service)).decode())
-    except HTTPException as error:
-        await socket.close(4400, error.detail)
-    except WebSocketDisconnect:
-        return
-
-
-async def _receive_bytes(socket: WebSocket) -> bytes | None:
-    """The next message's bytes; None for a text message."""
-    try:
-        return await socket.receive_bytes()
-    except KeyError:
-        return None
-
-
-async def _reply(content: bytes, options: PredictRequest, service: Service) -> bytes:
-    """JSON of a WebSocket message: its result, or its error, which keeps the socket open."""
-    try:
-        if len(content) > service.limits.max_body_bytes:
-            raise HTTPException(413, f"expected at most {service.limits.max_body_bytes:,} bytes, got {len(content):,}")
-        return await service.predict(decode_image(content, service.limits), options)
-    except HTTPException as error:
-        return _error_json(error)
+def _require_json(response_format: str) -> None:
+    if response_format != "json":
+        raise HTTPException(406, f"batch: expected the format json, got {response_format!r}")
 
 
 async def _model(service: Service) -> Response:
@@ -188,8 +192,9 @@ async def _healthz(_: Request) -> Response:
 
 
 async def _readyz(service: Service) -> Response:
-    ready = service.pool.open
-    return JSONResponse({"status": "ready" if ready else "shutting down"}, 200 if ready else 503)
+    pool = service.pool
+    status = "ready" if pool.ready else "warming up" if pool.open else "shutting down"
+    return JSONResponse({"status": status}, 200 if pool.ready else 503)
 
 
 async def _metrics(service: Service) -> Response:
@@ -198,18 +203,15 @@ async def _metrics(service: Service) -> Response:
 
 async def _openapi(service: Service) -> Response:
     spec, protected = service.predictor.spec, service.token is not None
-    return JSONResponse(openapi_document(spec.name, service.limits, tasks=spec.tasks, protected=protected))
+    return JSONResponse(openapi_document(spec, service.limits, protected=protected))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(service: Service, _: Request, error: Exception) -> Response:
+    """The response to a request without a route, or with a wrong method."""
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    service.metrics.observe(_OTHER, error.status_code, 0.0)
+    return error_response(error)
 
 
-async def _server_error(_: Request, error: Exception) -> Response:
-    text = str(error) if isinstance(error, BlitzNetError) else "internal error; see the server's log"
-    return JSONResponse({"error": text}, 500)
-
-
-def _error_json(error: HTTPException) -> bytes:
-    return json.dumps({"error": error.detail, "status": error.status_code}).encode()
+async def _server_error(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "internal error; see the server's log"}, 500)

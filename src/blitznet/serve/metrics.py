@@ -2,31 +2,46 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from blitznet.serve.admission import Admission
+from blitznet.serve.limits import ServeLimits
 from blitznet.serve.pool import Pool
 
-_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
 """upper bounds of the histogram's buckets, seconds"""
 
 
 class Metrics:
     """Metrics of one server."""
 
-    def __init__(self, pool: Pool) -> None:
-        """Create the metrics; the queue's length is read from `pool`."""
+    def __init__(self, pool: Pool, admission: Admission, limits: ServeLimits) -> None:
+        """Create the metrics; what is under way is read from `pool` and `admission`."""
         self._registry = CollectorRegistry()
-        self.requests = Counter(
-            "blitznet_requests", "Requests by path and status", ("path", "status"), registry=self._registry
+        self._requests = Counter(
+            "blitznet_requests", "Requests and WebSocket messages", ("path", "status"), registry=self._registry
         )
-        self.seconds = Histogram(
+        self._seconds = Histogram(
             "blitznet_request_seconds",
-            "Seconds from a request's first byte to its response",
-            ("path",),
+            "Seconds from a request's first byte to the last byte of its response",
+            ("path", "status"),
             buckets=_BUCKETS,
             registry=self._registry,
         )
         self.images = Counter("blitznet_images", "Predicted images", registry=self._registry)
-        queue = Gauge("blitznet_queue", "Images in the queue", registry=self._registry)
-        queue.set_function(lambda: pool.waiting)
+        for name, text, function in (
+            ("queue", "Images in the queue", lambda: pool.waiting),
+            ("queue_capacity", "Maximum number of images in the queue", lambda: limits.max_queue),
+            ("receiving", "Requests whose body arrives or is parsed", lambda: admission.receiving),
+            ("connections", "Open connections", lambda: admission.connections),
+            ("websockets", "Open WebSockets", lambda: admission.streams),
+            ("pending_bytes", "Bytes of large bodies and of responses in memory", lambda: admission.pending_bytes),
+            ("ready", "Whether the server is ready", lambda: pool.ready),
+        ):
+            Gauge(f"blitznet_{name}", text, registry=self._registry).set_function(function)
+
+    def observe(self, path: str, status: int, seconds: float) -> None:
+        """Count a request and its duration."""
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.labels(path, str(status)).observe(seconds)
 
     def text(self) -> bytes:
         """All metrics, in Prometheus' text format."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from blitznet.core.spec import ALL_TASKS, Task
+from blitznet.core.spec import Spec
 from blitznet.serve import kserve
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.request import JSON_PARAMETERS, MIN_SCORE, PARAMETERS, Parameter
@@ -69,47 +69,60 @@ _IMAGE_ERROR = {
     **_object(("error", "status"), error=_STRING, status=_INTEGER),
     "description": "the entry of an image that cannot be read; the other images have results",
 }
+_ERROR = _object(("error",), error=_STRING)
+_MODEL = _object(
+    ("name", "classes", "tasks", "size", "engine", "precision", "limits"),
+    name=_STRING,
+    classes=_array(_STRING),
+    tasks=_array({"type": "string", "enum": ["detection", "segmentation"]}),
+    size=_array(_INTEGER, minItems=2, maxItems=2, description="height, width of the network's input"),
+    engine=_STRING,
+    precision=_STRING,
+    license={"type": ["string", "null"]},
+    limits={"type": "object", "additionalProperties": {"type": "number"}},
+)
+_BASE64: Schema = {"type": "string", "description": "an image file in base64, or a data: URI"}
 _ERRORS = {
     "400": "invalid parameter or body",
     "401": "missing or wrong token",
+    "403": "a host or web page that is not allowed",
     "406": "unsupported Accept header",
     "408": "the request did not arrive in time",
     "413": "too many bytes, pixels or images",
     "415": "not an image",
-    "429": "the queue is full; try again",
+    "429": "the server is busy; try again",
+    "500": "internal error",
     "503": "no result in time, or the server shuts down; try again",
 }
 
 
-def openapi_document(
-    name: str, limits: ServeLimits, *, tasks: tuple[Task, ...] = ALL_TASKS, protected: bool
-) -> dict[str, Any]:
+def openapi_document(spec: Spec, limits: ServeLimits, *, protected: bool) -> dict[str, Any]:
     """The OpenAPI document of a server.
 
     Args:
-        name: Name of the model, part of the KServe paths.
+        spec: Metadata of the model; its name is part of the KServe paths.
         limits: Limits of requests.
-        tasks: Tasks of the model.
         protected: Whether clients must send a token.
     """
-    outputs = kserve.output_tensors(tasks)
+    outputs = kserve.output_tensors(spec.tasks)
     paths: dict[str, Any] = {
         "/v1/predict": {"post": _predict(limits)},
         "/v1/predict/batch": {"post": _predict_batch(limits)},
-        "/v1/model": {"get": _operation("metadata of the model", "name, classes, size and limits")},
+        "/v1/model": {"get": _operation("get_model", "metadata of the model", _json(_MODEL))},
         "/v1/stream": {"get": _stream()},
-        "/v2": {"get": _public("metadata of the server (KServe)", "name and version")},
-        "/v2/health/live": {"get": _public("liveness (KServe)", "the server runs")},
-        "/v2/health/ready": {"get": _public("readiness (KServe)", "the server accepts images")},
-        "/healthz": {"get": _public("liveness", "the server runs")},
-        "/readyz": {"get": _public("readiness", "the server accepts images")},
-        "/metrics": {"get": _public("Prometheus metrics", "text")},
-        "/openapi.json": {"get": _public("this document", "OpenAPI 3.1")},
+        "/v2": {"get": _public("kserve_server", "metadata of the server (KServe)")},
+        "/v2/health/live": {"get": _public("kserve_live", "liveness (KServe)")},
+        "/v2/health/ready": {"get": _readiness("kserve_ready", "readiness (KServe)")},
+        "/healthz": {"get": _public("health", "liveness")},
+        "/readyz": {"get": _readiness("ready", "readiness; 503 until the network is warm")},
+        "/metrics": {"get": _public("metrics", "Prometheus metrics", {"text/plain": {"schema": _STRING}})},
+        "/openapi.json": {"get": _public("openapi", "this document")},
     }
-    for path in kserve.model_paths(name):
-        paths[path] = {"get": _operation("metadata of the model (KServe)", "input and output tensors")}
-        paths[f"{path}/infer"] = {"post": _infer(outputs)}
-        paths[f"{path}/ready"] = {"get": _public("readiness of the model (KServe)", "the server accepts images")}
+    for path, suffix in zip(kserve.model_paths(spec.name), ("", "_version"), strict=True):
+        summary = "metadata of the model (KServe)"
+        paths[path] = {"get": _operation(f"kserve_model{suffix}", summary, _json({"type": "object"}))}
+        paths[f"{path}/infer"] = {"post": _infer(f"kserve_infer{suffix}", outputs)}
+        paths[f"{path}/ready"] = {"get": _readiness(f"kserve_model_ready{suffix}", "readiness of the model (KServe)")}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -117,8 +130,9 @@ def openapi_document(
             "version": version("blitznet"),
             "description": "Object detection and semantic segmentation in one network.",
         },
+        "servers": [{"url": "./", "description": "relative to this document, so also behind a prefix"}],
         "paths": paths,
-        "components": {"schemas": {"Result": _RESULT, "RunLengths": _RUN_LENGTHS}},
+        "components": {"schemas": {"Result": _RESULT, "RunLengths": _RUN_LENGTHS, "Error": _ERROR}},
     }
     if protected:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -128,52 +142,82 @@ def openapi_document(
 
 def _predict(limits: ServeLimits) -> dict[str, Any]:
     content = {**_json(_RESULT_REF), "image/png": _BINARY}
+    body = {
+        "application/octet-stream": _BINARY,
+        "image/jpeg": _BINARY,
+        "image/png": _BINARY,
+        "multipart/form-data": {"schema": _object(("image",), image={"type": "string", "format": "binary"})},
+        **_json(_object(("image",), image=_BASE64)),
+    }
     return {
+        "operationId": "predict",
         "summary": "predict an image",
         "description": f"At most {limits.max_body_bytes:,} bytes and {limits.max_pixels:,} pixels.",
         "parameters": _describe(PARAMETERS),
-        "requestBody": {"required": True, "content": {"image/*": _BINARY}},
+        "requestBody": {"required": True, "content": body},
         "responses": _responses("JSON, the annotated image, or the class map", content),
     }
 
 
 def _predict_batch(limits: ServeLimits) -> dict[str, Any]:
-    images = _array({"type": "string", "contentEncoding": "base64"}, maxItems=limits.images_per_request)
-    entry = {"oneOf": [_RESULT_REF, _IMAGE_ERROR]}
+    images = _array(_BASE64, minItems=1, maxItems=limits.images_per_request)
+    entry = {"anyOf": [_RESULT_REF, _IMAGE_ERROR]}
+    files = _array({"type": "string", "format": "binary"}, minItems=1, maxItems=limits.images_per_request)
+    body = {
+        **_json(_object(("images",), images=images)),
+        "multipart/form-data": {"schema": _object(("images",), images=files)},
+    }
     return {
+        "operationId": "predict_batch",
         "summary": "predict several images",
         "parameters": _describe(JSON_PARAMETERS),
-        "requestBody": {"required": True, "content": _json(_object(("images",), images=images))},
-        "responses": _responses("a result for each image", _json(_object(results=_array(entry)))),
+        "requestBody": {"required": True, "content": body},
+        "responses": _responses("a result for each image", _json(_object(("results",), results=_array(entry)))),
     }
 
 
 def _stream() -> dict[str, Any]:
     """OpenAPI has no WebSockets; this documents the handshake."""
     token = {"name": "token", "in": "query", "description": "token of a client that cannot send headers"}
+    statuses = {
+        "101": "the WebSocket",
+        "401": _ERRORS["401"],
+        "403": _ERRORS["403"],
+        "404": "a request without a WebSocket handshake",
+        "503": "too many WebSockets are open",
+    }
     return {
+        "operationId": "stream",
         "summary": "a WebSocket for video frames",
         "description": "Each message is the bytes of an image file; each reply is the JSON of its result or error.",
         "parameters": [*_describe(JSON_PARAMETERS), {**token, "schema": _STRING}],
-        "responses": {"101": {"description": "the WebSocket"}},
+        "responses": {status: {"description": text} for status, text in statuses.items()},
     }
 
 
-def _infer(outputs: list[dict[str, Any]]) -> dict[str, Any]:
-    required = ("name", "datatype", "shape", "data")
-    parameters = _object(**{MIN_SCORE.name: _schema(MIN_SCORE)})
+def _infer(operation_id: str, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    score = _object(**{MIN_SCORE.name: _schema(MIN_SCORE), "binary_data_output": {"type": "boolean"}})
     body = _object(
         ("inputs",),
         id=_STRING,
-        parameters=parameters,
-        inputs=_tensors(kserve.INPUTS, required),
+        parameters=score,
+        inputs={**_tensors(kserve.INPUTS, ("name", "datatype", "shape", "data")), "minItems": 1, "maxItems": 1},
         outputs=_tensors(outputs, ("name",)),
     )
-    result = _object(model_name=_STRING, model_version=_STRING, id=_STRING, outputs=_tensors(outputs, required))
+    required = ("name", "datatype", "shape")
+    result = _object(
+        ("model_name", "model_version", "outputs"),
+        model_name=_STRING,
+        model_version=_STRING,
+        id=_STRING,
+        outputs=_tensors(outputs, required),
+    )
     return {
+        "operationId": operation_id,
         "summary": "predict an image (KServe)",
-        "requestBody": {"required": True, "content": _json(body)},
-        "responses": _responses("the requested output tensors", _json(result)),
+        "description": "Binary tensors are supported (Inference-Header-Content-Length).",
+        "requestBody": {"required": True, "content": {**_json(body), "application/octet-stream": _BINARY}},
+        "responses": _responses("the requested output tensors", {**_json(result), "application/octet-stream": _BINARY}),
     }
 
 
@@ -205,14 +249,33 @@ def _json(schema: Schema) -> dict[str, Any]:
 
 
 def _responses(description: str, content: dict[str, Any]) -> dict[str, Any]:
-    errors = {status: {"description": text} for status, text in _ERRORS.items()}
+    errors = {
+        status: {"description": text, "content": _json({"$ref": "#/components/schemas/Error"})}
+        for status, text in _ERRORS.items()
+    }
     return {"200": {"description": description, "content": content}, **errors}
 
 
-def _operation(summary: str, description: str) -> dict[str, Any]:
-    return {"summary": summary, "responses": {"200": {"description": description}}}
+def _operation(operation_id: str, summary: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An operation without parameters."""
+    error = _json({"$ref": "#/components/schemas/Error"})
+    responses = {
+        "200": {"description": summary, "content": content or _json({"type": "object"})},
+        "401": {"description": _ERRORS["401"], "content": error},
+        "403": {"description": _ERRORS["403"], "content": error},
+    }
+    return {"operationId": operation_id, "summary": summary, "responses": responses}
 
 
-def _public(summary: str, description: str) -> dict[str, Any]:
+def _public(operation_id: str, summary: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
     """An operation that never requires the token."""
-    return {**_operation(summary, description), "security": []}
+    operation = _operation(operation_id, summary, content)
+    del operation["responses"]["401"]
+    return {**operation, "security": []}
+
+
+def _readiness(operation_id: str, summary: str) -> dict[str, Any]:
+    """A readiness check."""
+    operation = _public(operation_id, summary)
+    operation["responses"]["503"] = {"description": "not ready", "content": _json({"type": "object"})}
+    return operation

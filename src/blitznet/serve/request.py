@@ -1,16 +1,18 @@
-"""Requests: query parameters, bodies and images, read and checked against the limits."""
+"""Requests: parameters, bodies and images, read and checked against the limits."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
 
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from blitznet.core.errors import DataError
-from blitznet.core.image import ImageSource
+from blitznet.core.image import FORMATS, ImageSource
+from blitznet.core.spec import ALL_TASKS, Task
+from blitznet.serve.admission import Ticket
 from blitznet.serve.limits import ServeLimits
 
 ResponseFormat = Literal["json", "overlay", "class_map"]
@@ -67,7 +69,7 @@ class Parameter(Generic[_Value]):
         try:
             return self.parse(text)
         except ValueError as error:
-            raise HTTPException(400, f"{self.name}: expected {self.expected}, got {text!r}") from error
+            raise HTTPException(400, f"{self.name}: expected {self.expected}, got {text[:100]!r}") from error
 
 
 def _parse_score(text: str) -> float:
@@ -125,74 +127,99 @@ FORMAT: Parameter[ResponseFormat | None] = Parameter(
 JSON_PARAMETERS: tuple[Parameter[Any], ...] = (MIN_SCORE, CLASS_MAP, PANOPTIC)
 """parameters of the endpoints that return JSON only"""
 PARAMETERS: tuple[Parameter[Any], ...] = (*JSON_PARAMETERS, FORMAT)
+_NAMES = tuple(parameter.name for parameter in PARAMETERS)
 
 
-def parse_request(query: Mapping[str, str], accept: str = "*/*") -> PredictRequest:
-    """Parse the query of an HTTP request or a WebSocket.
+def parse_request(
+    query: Mapping[str, str] | QueryParams, accept: str = "*/*", *, tasks: tuple[Task, ...] = ALL_TASKS
+) -> PredictRequest:
+    """Parse the parameters of an HTTP request or a WebSocket.
 
     Args:
-        query: Parameters by name; unknown ones are ignored.
+        query: Parameters by name.
         accept: The Accept header, which decides the format unless the query does.
+        tasks: Tasks of the model; a parameter that needs another one is refused.
 
     Raises:
-        HTTPException: 400 for an invalid value, 406 for an Accept header without a supported type.
+        HTTPException: 400 for an unknown, repeated or invalid parameter, 406 for an Accept header without a supported
+            type.
     """
-    return PredictRequest(
+    names = [name for name, _ in query.multi_items()] if isinstance(query, QueryParams) else list(query)
+    for name in names:
+        if name not in _NAMES:
+            raise HTTPException(400, f"{name[:100]}: unknown parameter; expected {', '.join(_NAMES)}")
+    if len(set(names)) < len(names):
+        raise HTTPException(400, "expected each parameter once")
+    request = PredictRequest(
         format=FORMAT.read(query) or _negotiate_format(accept),
         min_score=MIN_SCORE.read(query),
         class_map=CLASS_MAP.read(query),
         panoptic=PANOPTIC.read(query),
     )
+    if request.format != "json" and (request.class_map or request.panoptic):
+        raise HTTPException(400, "class_map, panoptic: expected with the format json only")
+    if "segmentation" not in tasks and (request.class_map or request.panoptic or request.format == "class_map"):
+        raise HTTPException(400, "class_map, panoptic: this model has no segmentation")
+    return request
 
 
 def _negotiate_format(accept: str) -> ResponseFormat:
-    """The format of the first supported type in an Accept header."""
+    """The supported type with the highest quality in an Accept header; of equal ones the first."""
+    best: tuple[float, ResponseFormat] | None = None
     for media_range in accept.split(","):
-        name, *options = (part.strip() for part in media_range.split(";"))
-        if name in (_JSON, "application/*", "*/*", ""):
-            return "json"
-        if name in (_PNG, "image/*"):
-            return "class_map" if "content=class_map" in options else "overlay"
-    raise HTTPException(406, f"expected Accept: {_JSON}, {_PNG} or {_PNG};content=class_map")
+        name, *options = (part.strip().lower() for part in media_range.split(";"))
+        quality, options = _split_quality(options)
+        if quality > 0 and (best is None or quality > best[0]):
+            if name in (_JSON, "application/*", "*/*", ""):
+                best = quality, "json"
+            elif name in (_PNG, "image/*"):
+                best = quality, "class_map" if "content=class_map" in options else "overlay"
+    if best is None:
+        raise HTTPException(406, f"expected Accept: {_JSON}, {_PNG} or {_PNG};content=class_map")
+    return best[1]
 
 
-async def read_body(request: Request, limits: ServeLimits) -> bytes:
-    """The whole body. Raises HTTPException 413 as soon as it is too large, 408 if it does not arrive in time."""
+def _split_quality(options: list[str]) -> tuple[float, list[str]]:
+    """The q of a media range, 1 if it has none, and its other options."""
+    quality = 1.0
+    for option in options:
+        if option.startswith("q="):
+            try:
+                quality = float(option[2:])
+            except ValueError:
+                quality = 0.0
+    return quality, [option for option in options if not option.startswith("q=")]
+
+
+async def read_body(request: Request, limits: ServeLimits, ticket: Ticket, deadline: float) -> bytes:
+    """The whole body.
+
+    Args:
+        request: The request.
+        limits: Limits of requests.
+        ticket: Counts the bytes.
+        deadline: Time of the event loop by which the body must have arrived.
+
+    Raises:
+        HTTPException: 413 as soon as it is too large, 408 if it does not arrive in time.
+        BusyError: All bodies together are too large.
+    """
     too_large = HTTPException(413, f"expected at most {limits.max_body_bytes:,} bytes, got more")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limits.max_body_bytes:
         raise too_large
     chunks, size = [], 0
     try:
-        async with asyncio.timeout(limits.timeout):
+        async with asyncio.timeout_at(deadline):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limits.max_body_bytes:
                     raise too_large
+                ticket.set_body(size)
                 chunks.append(chunk)
     except TimeoutError:
         raise HTTPException(408, f"the request did not arrive within {limits.timeout:g} s") from None
     return b"".join(chunks)
-
-
-def parse_json(content: bytes) -> Any:
-    """Parse JSON so that other threads run meanwhile.
-
-    The parser in C holds the GIL until the end, unless it calls a Python function for each number.
-
-    Raises:
-        ValueError: The text is not JSON.
-        RecursionError: It is nested too deeply.
-    """
-    return json.loads(content, parse_int=_parse_int, parse_float=_parse_float)
-
-
-def _parse_int(digits: str) -> int:
-    return int(digits)
-
-
-def _parse_float(digits: str) -> float:
-    return float(digits)
 
 
 def decode_image(content: bytes, limits: ServeLimits) -> ImageSource:
@@ -207,9 +234,19 @@ def decode_image(content: bytes, limits: ServeLimits) -> ImageSource:
     try:
         height, width = image.size()
     except DataError as error:
-        raise HTTPException(413 if "pixels" in str(error) else 415, str(error)) from error
+        raise image_error(error, limits) from error
     require_pixels(height, width, limits)
     return image
+
+
+def image_error(error: DataError, limits: ServeLimits) -> HTTPException:
+    """The response to an image that cannot be read, in words for a client."""
+    text = str(error)
+    if "pixels" in text:
+        return HTTPException(413, f"expected an image of at most {limits.max_pixels:,} pixels, got more")
+    if "known format" in text:
+        return HTTPException(415, f"not an image of a known format ({', '.join(FORMATS)})")
+    return HTTPException(415, "the image cannot be decoded; the file is broken or truncated")
 
 
 def require_pixels(height: int, width: int, limits: ServeLimits) -> None:

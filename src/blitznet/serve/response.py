@@ -1,10 +1,12 @@
 """Responses: a Result as JSON, as the annotated image, or as the class map."""
 
 import json
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from blitznet.core.image import ImageSource
@@ -13,6 +15,9 @@ from blitznet.drawing.annotate import annotate, palette_png
 from blitznet.postprocess.result import Result
 from blitznet.serve.request import PredictRequest
 
+_CHUNK = 1 << 15
+"""maximum number of values that one call converts to text, which holds the GIL"""
+
 
 def render_response(request: PredictRequest, image: ImageSource, result: Result) -> bytes:
     """The body of the response to a request."""
@@ -20,7 +25,7 @@ def render_response(request: PredictRequest, image: ImageSource, result: Result)
         return render_overlay(image, result)
     if request.format == "class_map":
         return render_class_map(result)
-    return json.dumps(to_payload(result, class_map=request.class_map, panoptic=request.panoptic)).encode()
+    return encode_json(to_payload(result, class_map=request.class_map, panoptic=request.panoptic))
 
 
 def to_payload(result: Result, *, class_map: bool, panoptic: bool) -> dict[str, Any]:
@@ -51,6 +56,40 @@ def to_payload(result: Result, *, class_map: bool, panoptic: bool) -> dict[str, 
         ]
         payload["panoptic"] = {"segmentation": encode_rle(panoptic_result.segmentation), "segments_info": segments_info}
     return payload
+
+
+def encode_json(payload: Mapping[str, Any]) -> bytes:
+    """JSON of an object, long lists of its values in chunks so that other threads run in between."""
+    return b"{" + b", ".join(json.dumps(key).encode() + b": " + _encode_value(payload[key]) for key in payload) + b"}"
+
+
+def _encode_value(value: Any) -> bytes:
+    if isinstance(value, Mapping):
+        return encode_json(value)
+    if isinstance(value, list) and len(value) > _CHUNK:
+        chunks = (value[start : start + _CHUNK] for start in range(0, len(value), _CHUNK))
+        return b"[" + b", ".join(json.dumps(chunk)[1:-1].encode() for chunk in chunks) + b"]"
+    return json.dumps(value).encode()
+
+
+def json_numbers(array: NDArray[Any]) -> bytes:
+    """The values of an array in JSON, separated by commas."""
+    flat = array.reshape(-1)
+    if not len(flat):
+        return b""
+    if array.dtype == np.uint8:
+        return _json_bytes(flat)
+    chunks = (flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK))
+    return b", ".join(json.dumps(chunk.tolist())[1:-1].encode() for chunk in chunks)
+
+
+def _json_bytes(values: NDArray[np.uint8]) -> bytes:
+    """Values 0 to 255 in JSON: each is padded with spaces to the same width, so a table maps all of them at once."""
+    digits = len(str(int(values.max())))
+    texts = "".join(f"{value:{digits}d}," for value in range(10**digits if digits < 3 else 256))
+    table = np.frombuffer(texts.encode(), np.uint8).reshape(-1, digits + 1)
+    step = 32 * _CHUNK
+    return b"".join(table[values[start : start + step]].tobytes() for start in range(0, len(values), step))[:-1]
 
 
 def render_overlay(image: ImageSource, result: Result) -> bytes:

@@ -1,0 +1,250 @@
+"""uvicorn's protocols with deadlines: what a client owes, it must send or take in time.
+
+uvicorn has no limit of connections that counts idle ones, none for headers that arrive slowly, for a message of a
+WebSocket, or for a response that is not taken. The handlers limit bodies and results (`service.py`).
+"""
+
+import asyncio
+import http
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame
+
+from blitznet.serve.admission import Admission, BusyError
+
+_LINGER = 1.0
+"""seconds that a refused connection stays open"""
+_MAX_FRAGMENTS = 1024
+"""maximum number of frames of one WebSocket message"""
+
+
+class HttpConnection(H11Protocol):
+    """An HTTP connection that counts in the admission and has deadlines."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`app_state` has the `admission` and the `timeout` in seconds; handlers find `abort` there."""
+        super().__init__(config, server_state, {**app_state, "abort": self._abort}, _loop)
+        self._admission: Admission = app_state["admission"]
+        self._timeout: float = app_state["timeout"]
+        self._deadline: asyncio.TimerHandle | None = None
+        self._refused = False
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a handler works on a request."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuse the connection with 503 if there are too many; otherwise wait for a request."""
+        super().connection_made(transport)
+        if self._admission.connect(self):
+            self._set_deadline()
+            return
+        self._refused = True
+        self._respond(503, b'{"error": "too many connections are open"}', linger=self._admission.linger(self))
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and set a deadline for what is not complete."""
+        if self._refused:
+            return
+        super().data_received(data)
+        self._update()
+
+    def on_response_complete(self) -> None:
+        """Set a deadline for the rest of the request and for the client to take the response."""
+        super().on_response_complete()
+        if not self._busy and (self.conn.their_state is h11.SEND_BODY or self.transport.get_write_buffer_size()):
+            self._set_deadline()
+        self._update(data=False)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection to the WebSocket protocol."""
+        self._clear_deadline()
+        super().handle_websocket_upgrade(event)
+        self._admission.disconnect(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count the connection no longer."""
+        self._clear_deadline()
+        self._admission.disconnect(self)
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close when idle; otherwise announce the close in the response under way."""
+        if self._busy and CLOSE_HEADER not in self.cycle.scope["headers"]:
+            self.cycle.scope["headers"] = [*self.cycle.scope["headers"], CLOSE_HEADER]
+        super().shutdown()
+
+    def evict(self) -> None:
+        """Close the connection for a new one."""
+        self._abort()
+
+    def _update(self, *, data: bool = True) -> None:
+        if self.transport.get_protocol() is not self or self.transport.is_closing():
+            return
+        self._admission.set_idle(self, not self._busy)
+        if self._busy:
+            self._clear_deadline()
+        elif data and self._deadline is None:
+            self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._timeout, self._expire)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self._busy:
+            return
+        if self.conn.our_state is h11.IDLE and not self.transport.get_write_buffer_size():
+            self._respond(408, b'{"error": "the request did not arrive in time"}')
+        else:
+            self._abort()
+
+    def _respond(self, status: int, content: bytes, *, linger: bool = False) -> None:
+        """Send a response without a handler, and close: at once, or after a second.
+
+        A socket that is closed while bytes arrive resets the connection, and the client loses the response.
+        """
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(content)),
+            CLOSE_HEADER,
+            (b"retry-after", b"1"),
+        ]
+        response = h11.Response(status_code=status, headers=headers, reason=http.HTTPStatus(status).phrase.encode())
+        for event in (response, h11.Data(data=content), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        if linger:
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER, self._abort)
+        else:
+            self.transport.close()
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """A WebSocket that counts in the admission; a message must arrive in time."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`app_state` is that of `HttpConnection`."""
+        super().__init__(config, server_state, {**app_state, "abort": self.evict}, _loop)
+        self._admission: Admission = app_state["admission"]
+        self._timeout: float = app_state["timeout"]
+        self._ticket = self._admission.message()
+        self._fragments = self._message = 0  # bytes of an incomplete, and of complete messages that wait
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection."""
+        super().connection_made(transport)
+        previous = transport.get_protocol()
+        assert isinstance(previous, HttpConnection)
+        self._admission.replace(previous, self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count the connection no longer."""
+        self._clear_deadline()
+        self._ticket.close()
+        self._admission.disconnect(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, count the bytes that wait, and set a deadline for an incomplete message."""
+        super().data_received(data)
+        partial = len(self.conn.reader.buffer) + self._fragments
+        try:
+            self._ticket.set_body(partial + self._message)
+        except BusyError as error:
+            self._fail(1013, str(error))
+            return
+        if not partial:
+            self._clear_deadline()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self._timeout, self._fail, 1008, "the message did not arrive in time")
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Count a frame."""
+        self._count(event)
+        super().handle_bytes(event)
+
+    def handle_text(self, event: Frame) -> None:
+        """Count a frame."""
+        self._count(event)
+        super().handle_text(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Count a frame of a message in several frames."""
+        if len(self.frames) >= _MAX_FRAGMENTS:
+            self._fail(1009, f"expected at most {_MAX_FRAGMENTS} frames of a message")
+            return
+        self._count(event)
+        super().handle_cont(event)
+
+    async def receive(self) -> Any:
+        """The next message, which the handler counts from now on."""
+        message = await super().receive()
+        content: Any = message.get("bytes") or message.get("text") or b""
+        self._message = max(0, self._message - len(content)) if not self.queue.empty() else 0
+        self._ticket.set_body(len(self.conn.reader.buffer) + self._fragments + self._message)
+        return message
+
+    def shutdown(self) -> None:
+        """End the messages after those that have arrived; the handler closes the WebSocket."""
+        if not self.handshake_complete or self.close_sent:
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
+
+    def evict(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def _count(self, event: Frame) -> None:
+        self._fragments += len(event.data)
+        if event.fin:
+            self._message += self._fragments
+            self._fragments = 0
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _fail(self, code: int, reason: str) -> None:
+        """Close the WebSocket with a code, without waiting for the client."""
+        self._clear_deadline()
+        if self.transport.is_closing():
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
+        self.conn.fail(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
+        self.loop.call_later(self._timeout, self.transport.abort)
