@@ -2,7 +2,7 @@
 // Has the functions of src/blitznet/serve/page/engine.js, without instances.
 
 const worker = new Worker(`worker.js${location.search}`, { type: "module" }), pending = new Map();
-let requestCount = 0;
+let requestCount = 0, failure = null;
 
 worker.onmessage = ({ data: { number, response, error } }) => {
   const { resolve, reject } = pending.get(number);
@@ -11,10 +11,13 @@ worker.onmessage = ({ data: { number, response, error } }) => {
   else resolve(response);
 };
 worker.onerror = ({ message }) => {
-  for (const { reject } of pending.values()) reject(new Error(message ?? "the worker cannot start"));
+  failure = new Error(message ?? "Cannot load worker.js; reload the page.");  // also of later requests
+  for (const { reject } of pending.values()) reject(failure);
+  pending.clear();
 };
 
 const send = (request) => new Promise((resolve, reject) => {
+  if (failure) return reject(failure);
   pending.set(++requestCount, { resolve, reject });
   worker.postMessage({ number: requestCount, request });
 });

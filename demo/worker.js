@@ -5,12 +5,18 @@ const model = loadModel(), requestedEngine = new URLSearchParams(self.location.s
 
 async function loadModel() {
   const [spec, anchors, file] = await Promise.all([
-    fetch("model.json").then((response) => response.json()),
-    fetch("anchors.bin").then((response) => response.arrayBuffer()).then((content) => new Float32Array(content)),
-    fetch("model.onnx").then((response) => response.arrayBuffer()),
+    load("model.json").then((response) => response.json()),
+    load("anchors.bin").then((response) => response.arrayBuffer()).then((content) => new Float32Array(content)),
+    load("model.onnx").then((response) => response.arrayBuffer()),
   ]);
   const { engine, ...running } = await createSession(file);
   return { spec, anchors, ...running, info: { name: spec.name, classes: spec.classes, panoptic: false, engine } };
+}
+
+async function load(name) {
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(`Cannot load ${name}: status ${response.status}.`);
+  return response;
 }
 
 async function createSession(file) {

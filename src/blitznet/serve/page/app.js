@@ -3,10 +3,14 @@ import * as engine from "./engine.js";
 
 const element = (id) => document.getElementById(id);
 const canvas = element("canvas"), context = canvas.getContext("2d");
+const LONGEST_SIDE = 2400;  // of the canvas, pixels; a download has the size of the image
+const BUSY = [429, 503], BUSY_DELAY = 500;  // statuses after which the camera continues, and the pause in ms
 const LOWEST_SCORE = 0.05;  // of requested detections; the slider filters them without another request
 
 const state = {
   image: null, blob: null, result: null, hiddenClasses: new Set(),
+  map: null,  // the drawn layers of the class map
+  duration: null,  // of the request in ms; null for camera frames
   stream: null,  // the open camera stream
   requestCount: 0, cameraStarts: 0,  // to ignore results and cameras that are no longer wanted
 };
@@ -33,19 +37,29 @@ const showsInstances = () => element("instances").checked;
 const visibleDetections = () =>
   state.result.detections.filter((d) => d.score >= minScore() && !state.hiddenClasses.has(d.class_name));
 
-function decodeRle({ size: [height, width], counts, values }) {
+// The run-length encoded map at `scale` of its size: the label at the center of each pixel.
+function decodeRle({ size: [height, width], counts, values }, scale) {
   const labels = new Uint16Array(height * width);
   let start = 0;
   counts.forEach((count, i) => { labels.fill(values[i], start, start += count); });
-  return labels;
+  if (scale === 1) return { labels, width, height };
+  const [w, h] = scaledSize({ width, height }, scale), sampled = new Uint16Array(w * h);
+  for (let y = 0, i = 0; y < h; y++) {
+    const row = Math.floor(((y + 0.5) * height) / h) * width;
+    for (let x = 0; x < w; x++) sampled[i++] = labels[row + Math.floor(((x + 0.5) * width) / w)];
+  }
+  return { labels: sampled, width: w, height: h };
 }
+
+const scaledSize = ({ width, height }, scale) =>
+  [width, height].map((side) => Math.max(1, Math.round(side * scale)));
 
 // The run-length encoded map to draw, and the color of each of its values; values without a color are not drawn.
 function mapAndColors() {
   const { class_names: names, class_map: classMap, panoptic } = state.result, colors = new Map();
   if (showsInstances() && panoptic) {
     for (const { id, class_name: name } of panoptic.segments_info) {
-      if (!state.hiddenClasses.has(name)) colors.set(id, classColor(id * 7 + 3));
+      if (!state.hiddenClasses.has(name)) colors.set(id, segmentColor(id));
     }
     return [panoptic.segmentation, colors];
   }
@@ -53,49 +67,119 @@ function mapAndColors() {
   return [classMap, colors];
 }
 
-function drawMap() {
-  const { width, height } = state.result, [rle, colors] = mapAndColors();
-  if (!rle) return;
-  const labels = decodeRle(rle), opacity = Number(element("opacity").value);
-  const layer = new OffscreenCanvas(width, height), imageData = new ImageData(width, height);
-  for (let i = 0; i < labels.length; i++) {
-    const rgb = colors.get(labels[i]);
-    if (!rgb) continue;
-    const x = i % width, label = labels[i];
-    const isBorder = (x > 0 && labels[i - 1] !== label) || (x < width - 1 && labels[i + 1] !== label) ||
-      (i >= width && labels[i - width] !== label) || (i + width < labels.length && labels[i + width] !== label);
-    imageData.data.set([...rgb, 255 * (isBorder && opacity > 0 ? 1 : opacity)], 4 * i);
-  }
-  layer.getContext("2d").putImageData(imageData, 0, 0);
-  context.drawImage(layer, 0, 0);
+const segmentColor = (id) => classColor(id * 7 + 3);
+
+// The color of a box: that of its segment if instances are shown.
+function boxColor({ class_id: classId, score }) {
+  const segments = showsInstances() ? state.result.panoptic?.segments_info ?? [] : [];
+  const segment = segments.find((s) => s.class_id === classId && s.score === score);
+  return segment ? segmentColor(segment.id) : classColor(classId);
 }
 
-function drawBoxes() {
-  const shortSide = Math.min(canvas.width, canvas.height);
-  const lineWidth = Math.max(shortSide < 150 ? 1 : 2, Math.round(1 + shortSide / 360));
-  const fontSize = Math.round(8 + shortSide / 60);
+// Layers of the map: its areas, which are drawn with the opacity, and its borders. They depend on neither slider.
+function renderMap(scale) {
+  const [rle, colors] = mapAndColors();
+  if (!rle) return null;
+  const { labels, width, height } = decodeRle(rle, scale);
+  const table = new Uint32Array(65536), bytes = new Uint8Array(table.buffer);
+  for (const [value, rgb] of colors) bytes.set([...rgb, 255], 4 * value);
+  const layers = [new ImageData(width, height), new ImageData(width, height)];
+  const [areas, borders] = layers.map(({ data }) => new Uint32Array(data.buffer));
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const label = labels[i], color = table[label];
+      if (color === 0) continue;
+      const isBorder = (x > 0 && labels[i - 1] !== label) || (x < width - 1 && labels[i + 1] !== label) ||
+        (y > 0 && labels[i - width] !== label) || (y < height - 1 && labels[i + width] !== label);
+      (isBorder ? borders : areas)[i] = color;
+    }
+  }
+  return layers.map((imageData) => {
+    const layer = new OffscreenCanvas(width, height);
+    layer.getContext("2d").putImageData(imageData, 0, 0);
+    return layer;
+  });
+}
+
+function drawMap(context, scale) {
+  const opacity = Number(element("opacity").value);
+  const key = JSON.stringify([scale, showsInstances(), [...state.hiddenClasses].sort()]);
+  if (state.map?.result !== state.result || state.map.key !== key) {
+    state.map = { result: state.result, key, layers: renderMap(scale) };
+  }
+  if (!state.map.layers || opacity === 0) return;
+  state.map.layers.forEach((layer, i) => {
+    context.globalAlpha = i === 0 ? opacity : 1;
+    context.drawImage(layer, 0, 0);
+  });
+  context.globalAlpha = 1;
+}
+
+const overlap = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+
+// The first free place for a label: above its box, inside, below, and then further down.
+function placeLabel(box, size, limits, labels) {
+  const x = Math.max(0, Math.min(box.x1, limits.width - size.width));
+  const steps = Array.from({ length: 8 }, (_, i) => box.y1 + (i + 1) * size.height);
+  const candidates = [box.y1 - size.height, box.y1, box.y2 - size.height, box.y2, ...steps].map((y) => ({ x, y, ...size }));
+  const inside = candidates.filter(({ y }) => y >= 0 && y + size.height <= limits.height);
+  return inside.find((label) => !labels.some((other) => overlap(label, other))) ?? inside[0] ?? candidates[1];
+}
+
+function drawBoxes(context, scale, { width: canvasWidth, height: canvasHeight }) {
+  const longSide = Math.max(canvasWidth, canvasHeight), lineWidth = Math.max(2, Math.round(longSide / 250));
+  const fontSize = Math.max(12, Math.round(longSide / 34)), labels = [];
   context.font = `600 ${fontSize}px system-ui, sans-serif`;
   context.textBaseline = "top";
-  for (const { class_id: classId, class_name: name, score, box: [x1, y1, x2, y2] } of visibleDetections().reverse()) {
-    const rgb = classColor(classId);
+  const boxes = visibleDetections().map((detection) => {
+    const [x1, y1, x2, y2] = detection.box.map((value) => value * scale);
+    return { ...detection, x1, y1, x2, y2, rgb: boxColor(detection) };
+  });
+  for (const { x1, y1, x2, y2, rgb } of boxes.toReversed()) {
     for (const [width, color] of [[lineWidth + 2, "#000"], [lineWidth, cssColor(rgb)]]) {
       context.lineWidth = width; context.strokeStyle = color; context.strokeRect(x1, y1, x2 - x1, y2 - y1);
     }
-    const text = `${name} ${score.toFixed(2)}`, width = context.measureText(text).width + 8, height = fontSize + 6;
-    const x = Math.max(0, Math.min(x1, canvas.width - width)), y = y1 >= height ? y1 - height : y1;
-    context.fillStyle = cssColor(rgb); context.fillRect(x, y, width, height);
-    context.fillStyle = isBright(rgb) ? "#000" : "#fff"; context.fillText(text, x + 4, y + 3);
   }
+  for (const box of boxes) {  // the highest score first
+    const text = `${box.class_name} ${box.score.toFixed(2)}`;
+    const size = { width: context.measureText(text).width + 8, height: fontSize + 6 };
+    const label = placeLabel(box, size, { width: canvasWidth, height: canvasHeight }, labels);
+    labels.push(label);
+    context.fillStyle = cssColor(box.rgb); context.fillRect(label.x, label.y, label.width, label.height);
+    context.fillStyle = isBright(box.rgb) ? "#000" : "#fff"; context.fillText(text, label.x + 4, label.y + 3);
+  }
+}
+
+function drawOn(target, scale) {
+  const targetContext = target.getContext("2d"), [width, height] = scaledSize(state.result, scale);
+  if (target.width !== width || target.height !== height) Object.assign(target, { width, height });
+  targetContext.drawImage(state.image, 0, 0, width, height);
+  if (element("class-map").checked) drawMap(targetContext, scale);
+  if (element("boxes").checked) drawBoxes(targetContext, scale, target);
 }
 
 function draw() {
   if (!state.result) return;
   const { width, height } = state.result;
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  context.drawImage(state.image, 0, 0, width, height);
-  if (element("class-map").checked) drawMap();
-  if (element("boxes").checked) drawBoxes();
+  drawOn(canvas, Math.min(1, LONGEST_SIDE / Math.max(width, height)));
   fillTable();
+  if (state.duration !== null) setStatus(summary());
+}
+
+// The image without results, while they are awaited.
+function drawPending(image) {
+  const [width, height] = scaledSize(image, Math.min(1, LONGEST_SIDE / Math.max(image.width, image.height)));
+  Object.assign(canvas, { width, height });
+  context.drawImage(image, 0, 0, width, height);
+  element("drop").hidden = true;
+  canvas.hidden = false;
+  canvas.classList.add("pending");
+  element("table").hidden = element("classes").hidden = element("save").disabled = element("copy").disabled = true;
+}
+
+function summary() {
+  const count = visibleDetections().length, { width, height } = state.result;
+  return `${count} object${count === 1 ? "" : "s"} in ${state.duration} ms, ${width} x ${height} pixels`;
 }
 
 function fillTable() {
@@ -140,23 +224,27 @@ const requestOptions = () => ({ minScore: showsInstances() ? minScore() : LOWEST
 
 async function predict(blob, image) {
   const number = ++state.requestCount;
+  if (image !== state.image) {
+    state.result = null;
+    drawPending(image);
+  }
   setStatus("Predicting ...");
   try {
     const start = performance.now(), result = await engine.predict(blob, requestOptions());
     if (number !== state.requestCount) return;  // a newer request replaced it
-    show(result, image, blob);
-    const count = visibleDetections().length;
-    setStatus(`${count} object${count === 1 ? "" : "s"} in ${Math.round(performance.now() - start)} ms, ` +
-      `${result.width} x ${result.height} pixels`);
+    show(result, image, blob, Math.round(performance.now() - start));
   } catch (error) {
     if (number === state.requestCount) setStatus(String(error.message ?? error), true);
+  } finally {
+    if (number === state.requestCount) canvas.classList.remove("pending");
   }
 }
 
-function show(result, image, blob) {
-  Object.assign(state, { result, image, blob });
+function show(result, image, blob, duration = null) {
+  Object.assign(state, { result, image, blob, duration });
   element("drop").hidden = true;
   canvas.hidden = false;
+  canvas.classList.remove("pending");
   element("save").disabled = element("copy").disabled = false;
   fillClasses();
   draw();
@@ -165,17 +253,23 @@ function show(result, image, blob) {
 async function openFile(file) {
   if (!file) return;
   stopCamera();
+  let image;
   try {
-    await predict(file, await createImageBitmap(file));
+    image = await createImageBitmap(file);
   } catch {
     setStatus(`${file.name ?? "clipboard"}: expected an image that this browser can decode`, true);
+    return;
   }
+  await predict(file, image);
 }
 
 // ---- camera
 
+const SECURE = "https, or this machine's own address (http://127.0.0.1)";
+
 async function startCamera() {
   stopCamera();
+  if (!navigator.mediaDevices) return setStatus(`Cameras need ${SECURE}.`, true);  // browsers hide them otherwise
   const video = element("video"), frame = new OffscreenCanvas(1, 1), number = state.cameraStarts;
   try {
     const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, facingMode: "environment" } });
@@ -188,27 +282,43 @@ async function startCamera() {
   }
   if (number !== state.cameraStarts) return;  // stopCamera() has stopped the tracks
   element("camera").setAttribute("aria-pressed", "true");
-  const stream = (state.stream = engine.openStream(requestOptions()));
+  openStream();
   let frames = 0, start = performance.now();
-  try {
-    while (state.stream === stream) {
+  while (number === state.cameraStarts) {
+    const stream = state.stream;
+    try {
       Object.assign(frame, { width: video.videoWidth, height: video.videoHeight });
       frame.getContext("2d").drawImage(video, 0, 0);
       const image = await createImageBitmap(frame), blob = await frame.convertToBlob({ type: "image/jpeg", quality: 0.8 });
       const result = await stream.predict(blob);
-      if (state.stream !== stream) break;
+      if (state.stream !== stream) continue;  // of the options before
       show(result, image, blob);
       if (++frames % 10 === 0) {
         setStatus(`${((10 * 1000) / (performance.now() - start)).toFixed(1)} frames per second`);
         start = performance.now();
       }
+    } catch (error) {
+      if (state.stream !== stream) continue;
+      setStatus(String(error.message ?? error), true);
+      if (BUSY.includes(error.status)) await new Promise((resolve) => setTimeout(resolve, BUSY_DELAY));
+      else stopCamera();
     }
-  } catch (error) {
-    if (state.stream === stream) { setStatus(String(error.message ?? error), true); stopCamera(); }
   }
 }
 
+// A stream with the current options, in place of the open one.
+function openStream() {
+  state.stream?.close();
+  state.stream = engine.openStream(requestOptions());
+}
+
 const stopTracks = (media) => { for (const track of media?.getTracks() ?? []) track.stop(); };
+
+function toggleCamera() {
+  if (!state.stream) return startCamera();
+  stopCamera();
+  setStatus("The camera is off.");
+}
 
 function stopCamera() {
   state.cameraStarts++;  // a camera that is still starting stops as soon as it has started
@@ -221,16 +331,18 @@ function stopCamera() {
 
 // ---- controls
 
-function saveImage() {
-  canvas.toBlob((blob) => {
-    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "blitznet.png" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  });
+async function saveImage() {
+  const full = new OffscreenCanvas(1, 1);
+  drawOn(full, 1);
+  const blob = await full.convertToBlob({ type: "image/png" });
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "blitznet.png" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 async function copyJson() {
   const { width, height } = state.result;
+  if (!navigator.clipboard) return setStatus(`Copying needs ${SECURE}.`, true);
   try {
     await navigator.clipboard.writeText(JSON.stringify({ width, height, detections: visibleDetections() }, null, 1));
     setStatus("The JSON is in the clipboard.");
@@ -239,10 +351,14 @@ async function copyJson() {
   }
 }
 
-const repeatRequest = () => (state.blob && !state.stream ? predict(state.blob, state.image) : draw());
+// Results with the current options: of the same image, or of the next frames.
+function repeatRequest() {
+  if (state.stream) openStream();
+  else if (state.blob) predict(state.blob, state.image);
+}
 
 element("file").onchange = ({ target }) => { openFile(target.files[0]); target.value = ""; };
-element("camera").onclick = () => (state.stream ? stopCamera() : startCamera());
+element("camera").onclick = toggleCamera;
 element("save").onclick = saveImage;
 element("copy").onclick = copyJson;
 element("min-score").oninput = () => { element("min-score-value").textContent = minScore().toFixed(2); draw(); };
@@ -252,9 +368,7 @@ element("opacity").oninput = ({ target }) => {
   draw();
 };
 element("boxes").onchange = element("class-map").onchange = draw;
-element("instances").onchange = () => {
-  if (state.stream) startCamera(); else repeatRequest();
-};
+element("instances").onchange = repeatRequest;
 const SHORTCUTS = { o: "file", c: "camera", d: "save", j: "copy", i: "instances" };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox])")) return;
@@ -269,7 +383,8 @@ addEventListener("dragleave", () => element("stage").classList.remove("dragging"
 addEventListener("drop", (event) => {
   event.preventDefault();
   element("stage").classList.remove("dragging");
-  openFile(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files.length) openFile(event.dataTransfer.files[0]);
+  else setStatus("Drop an image file; links are not opened.", true);
 });
 
 try {
