@@ -80,7 +80,8 @@ def test_parse_source(text: str, expected: DatasetSource) -> None:
         ("voc:a@Main/", "a split's name after @"),
         (
             "voc:a@b,speed=2",
-            "expected an option of annotated, ignore, sample_weight, masks, mask_fraction, unlabelled, missing, part, got 'speed'",
+            "expected an option of annotated, ignore, sample_weight, masks, mask_fraction, unlabelled, missing, part, "
+            "got 'speed'",
         ),
         ("voc:a@b,annotated", "annotated: expected a value, got ''"),
         ("voc:a@b,annotated=a++b", "annotated: expected a value, got 'a++b'"),

@@ -104,6 +104,17 @@ class ImageSource:
         with self._opened() as image:
             return _orientation(image) >= _FIRST_TRANSPOSED
 
+    def suffix(self) -> str:
+        """The file name suffix of the image's format, such as `.png`; `.png` for an array.
+
+        Raises:
+            DataError: The image cannot be read.
+        """
+        with self._opened() as image:
+            return {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", None: ".png"}.get(
+                image.format, f".{str(image.format).lower()}"
+            )
+
     def read(self) -> RGBArray:
         """Decode the image at full size: (H, W, 3) uint8 RGB, upright.
 

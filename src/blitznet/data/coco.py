@@ -79,10 +79,13 @@ def open_coco(root: Path, split: str | None, *, title: str) -> OutlineDataset:
 
 
 def coco_files(root: Path) -> dict[str, Path]:
-    """Split -> annotation file of a folder, in all places where tools write it; splits are sorted by name.
+    """The JSON files in all places where tools write them.
 
     These are `annotations/instances_SPLIT.json`, any other JSON file in `annotations`, `SPLIT/_annotations.coco.json`,
-    the only JSON file in a folder of images, and JSON files in the root.
+    JSON files in other folders, and JSON files in the root.
+
+    Returns:
+        Split -> file, sorted by name.
     """
     files: dict[str, Path] = {}
     for path in sorted(root.glob("*.json")):

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import translate_write_errors
 from blitznet.core.progress import Progress, no_progress
+from blitznet.core.sample import Sample
 from blitznet.core.written_files import record_written, require_replaceable
 from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.writers.coco import CocoWriter
@@ -85,11 +87,28 @@ def convert_dataset(
     with _staging_folder(out) as folder:
         writer.folder = folder
         for index in range(len(dataset)):
-            writer.add(dataset[index], Path(dataset.image_paths[index]))
+            sample = dataset[index]
+            with _image_file(sample, dataset.image_paths[index], link=link) as image:
+                writer.add(sample, image)
             progress(dataset.title, index + 1, len(dataset))
         writer.close()
         _move_all(folder, out, last=lists, overwrite=overwrite)
     return lost
+
+
+@contextmanager
+def _image_file(sample: Sample, path: str, *, link: bool) -> Iterator[Path]:
+    """The image as a file; that of an image in memory, such as from a Parquet file, is temporary."""
+    content = sample.image.source
+    if not isinstance(content, bytes):
+        yield Path(path)
+        return
+    if link:
+        raise UsageError(f"{path}: expected image files to link to, got images in a Parquet file; leave --link out")
+    with TemporaryDirectory() as folder:
+        image = Path(folder, f"image{sample.image.suffix()}")
+        image.write_bytes(content)
+        yield image
 
 
 @contextmanager

@@ -116,11 +116,11 @@ def _class_names(records: Sequence[ImageRecord], class_names: Sequence[str] | No
     names = class_names
     if names is None:
         names = sorted({item.name for record in records for item in record.objects or ()})
-    kept = tuple(name for name in names if name not in BACKGROUND_NAMES | IGNORED_NAMES)
-    if not kept:
+    classes = tuple(name for name in names if name not in BACKGROUND_NAMES | IGNORED_NAMES)
+    if not classes:
         error = next((record.error for record in records if record.error), None)
         raise error or DataError(f"{title}: expected objects of at least one class, got none")
-    return kept
+    return classes
 
 
 def crop_outline(crop: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int], *, name: str) -> Outline:
