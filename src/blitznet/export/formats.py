@@ -13,12 +13,14 @@ from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision, Spec
 from blitznet.export.onnx import append_postprocess, to_onnx, write_onnx
 from blitznet.export.openvino import write_openvino
+from blitznet.export.portable import make_float_input, make_static
 from blitznet.export.program import export_program
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 Format = Literal["onnx", "openvino", "torch"]
+InputType = Literal["uint8", "float32"]
 
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".openvino", "torch": ".pt2"}
 """suffix of the files of each format"""
@@ -44,8 +46,12 @@ def export_spec(spec: Spec, *, precision: Precision = "float32", size: tuple[int
     return replace(spec, precision=precision, size=size or spec.size)
 
 
-def require_exportable(spec: Spec, to: Format, *, nms: bool, calibrated: bool) -> None:
+def require_exportable(
+    spec: Spec, to: Format, *, nms: bool, calibrated: bool, static: bool = False, input_type: InputType = "uint8"
+) -> None:
     """Raise UsageError for options that exclude each other, before any work is done."""
+    if to == "torch" and (static or input_type != "uint8"):
+        raise UsageError("--static, --input: expected --to onnx or openvino with them, got torch; remove them")
     if nms and "detection" not in spec.tasks:
         raise UsageError(f"--nms: expected a model with the detection task, got {spec.name}; remove --nms")
     if spec.precision == "int8" and to == "torch":
@@ -63,6 +69,8 @@ def export(
     *,
     nms: bool = False,
     calibration_images: Sequence[RGBArray] = (),
+    static: bool = False,
+    input_type: InputType = "uint8",
 ) -> None:
     """Write a network as one file with its spec inside.
 
@@ -73,12 +81,14 @@ def export(
         to: Its format.
         nms: Put post-processing inside.
         calibration_images: Images (h, w, 3) uint8 RGB of the spec's size, for int8 only.
+        static: Fix the batch to one image, and replace computations of shapes by constants.
+        input_type: Type of the pixels, which are 0 to 255 in both.
 
     Raises:
         UsageError: The options exclude each other, or the file cannot be written.
         MissingExtra: A package is not installed.
     """
-    require_exportable(spec, to, nms=nms, calibrated=bool(calibration_images))
+    require_exportable(spec, to, nms=nms, calibrated=bool(calibration_images), static=static, input_type=input_type)
     if to == "torch":
         export_program(net, spec, path, nms=nms)
         return
@@ -87,6 +97,10 @@ def export(
         model = _quantize(model, spec, calibration_images)
     if nms:
         model = append_postprocess(model, net, spec)
+    if input_type == "float32":
+        make_float_input(model)
+    if static:
+        make_static(model)
     (write_onnx if to == "onnx" else write_openvino)(model, spec, path)
 
 

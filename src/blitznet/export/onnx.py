@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from blitznet.core.errors import MissingExtra
 from blitznet.core.files import atomic_write
 from blitznet.core.spec import METADATA_KEY, Spec
+from blitznet.export.portable import tidy
 from blitznet.export.program import example_images
 from blitznet.nets.deploy import Deployed, output_names
 from blitznet.nets.postprocess import PostprocessModule, nms_output_names
@@ -94,6 +95,7 @@ def write_onnx(model: "ModelProto", spec: Spec, path: Path) -> None:
     import onnx
 
     set_metadata(model, spec)
+    tidy(model)
     onnx.checker.check_model(model)
     atomic_write(path, model.SerializeToString())
 

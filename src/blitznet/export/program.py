@@ -32,7 +32,7 @@ def export_program(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False)
     deployed = Deployed(in_bfloat16(net) if spec.precision == "bfloat16" else net, spec)
     program = torch.export.export(
         (EndToEnd(deployed, spec) if nms else deployed).eval(),
-        (example_images(spec),),
+        (example_images(spec).contiguous(),),  # the program stores it, and ExecuTorch refuses strides of 0
         dynamic_shapes=({0: torch.export.Dim("B")},),
     )
     for node in program.graph.nodes:
@@ -44,6 +44,6 @@ def export_program(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False)
 
 
 def example_images(spec: Spec) -> torch.Tensor:
-    """Images (2, h, w, 3) to trace a network with; an expanded scalar, since programs store their example."""
+    """Images (2, h, w, 3) to trace a network with; an expanded scalar."""
     # Two, because a batch of 1 would become a constant.
     return torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(2, *spec.size, 3)

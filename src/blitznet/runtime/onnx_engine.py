@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.model_content import require_matching_tensors, require_no_external_data
@@ -54,6 +56,9 @@ class OnnxEngine:
         if self._spec.precision == "bfloat16":
             raise ModelError(f"{self.path}: onnxruntime does not compute in bfloat16; use --engine openvino")
         self._replicas: tuple[OnnxEngine, ...] = ()
+        image_input = self._session.get_inputs()[0]
+        self._is_static = image_input.shape[0] == 1
+        self._input_type = np.float32 if image_input.type == "tensor(float)" else np.uint8
         self._output_names = [output.name for output in self._session.get_outputs()]
 
     @property
@@ -62,13 +67,19 @@ class OnnxEngine:
         return self._spec
 
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
-        """Outputs for images (B, h, w, 3) uint8 RGB."""
+        """Outputs for images (B, h, w, 3) uint8 RGB; one after the other if the file's batch is fixed."""
+        parts = [images[index : index + 1] for index in range(len(images))] if self._is_static else [images]
+        outputs = [self._run_batch(part.astype(self._input_type, copy=False)) for part in parts]
+        arrays = outputs[0] if len(outputs) == 1 else [np.concatenate(values) for values in zip(*outputs, strict=True)]
+        return outputs_from(dict(zip(self._output_names, arrays, strict=True)), source=str(self.path))
+
+    def _run_batch(self, images: Any) -> list[Any]:
         try:
-            arrays = self._session.run(self._output_names, {INPUT_NAME: images})
+            outputs: list[Any] = self._session.run(self._output_names, {INPUT_NAME: images})
         except Exception as error:  # onnxruntime's exceptions have no common base
             reason = " ".join(str(error).split())[:_MAX_REASON]
             raise ModelError(f"{self.path}: onnxruntime cannot run the model ({reason})") from error
-        return outputs_from(dict(zip(self._output_names, arrays, strict=True)), source=str(self.path))
+        return outputs
 
     def replicate(self) -> tuple["OnnxEngine", ...]:
         """One engine for each thread, at most eight; this one alone on a GPU."""

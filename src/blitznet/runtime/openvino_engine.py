@@ -8,9 +8,12 @@ from contextlib import suppress
 from copy import copy
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any, cast
 from zipfile import BadZipFile, ZipFile
+
+import numpy as np
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import MissingExtra, ModelError
@@ -62,6 +65,9 @@ class OpenVinoEngine:
             input_name=INPUT_NAME,
             source=str(self.path),
         )
+        image_input = self._model.input(INPUT_NAME)
+        self._is_static = image_input.partial_shape[0].is_static
+        self._input_type = np.float32 if image_input.element_type == import_openvino().Type.f32 else np.uint8
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": count,
@@ -70,6 +76,7 @@ class OpenVinoEngine:
         }
         self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, least recently used first
         self._replicas: tuple[OpenVinoEngine, ...] = ()
+        self._lock = Lock()
         self._request(1)
 
     @property
@@ -80,11 +87,20 @@ class OpenVinoEngine:
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         """Outputs for images (B, h, w, 3) uint8 RGB."""
         # Outputs are copied, because the next run overwrites them; that is no slower than allocating new ones.
-        request = self._request(len(images))
-        outputs = _translate_errors(
-            self.path, lambda: request.infer({INPUT_NAME: images}, share_inputs=True, share_outputs=False)
-        )
-        return outputs_from({output.any_name: array for output, array in outputs.items()}, source=str(self.path))
+        parts = [images[index : index + 1] for index in range(len(images))] if self._is_static else [images]
+        outputs = [self._run_batch(part.astype(self._input_type, copy=False)) for part in parts]
+        arrays = outputs[0]
+        if len(outputs) > 1:
+            arrays = {name: np.concatenate([values[name] for values in outputs]) for name in arrays}
+        return outputs_from(arrays, source=str(self.path))
+
+    def _run_batch(self, images: Any) -> dict[str, Any]:
+        with self._lock:  # a request runs one batch at a time; callers in other threads wait
+            request = self._request(len(images))
+            outputs = _translate_errors(
+                self.path, lambda: request.infer({INPUT_NAME: images}, share_inputs=True, share_outputs=False)
+            )
+            return {output.any_name: array for output, array in outputs.items()}
 
     def replicate(self) -> tuple["OpenVinoEngine", ...]:
         """One engine for each thread, at most eight."""
@@ -100,6 +116,7 @@ class OpenVinoEngine:
         replica._model = self._model.clone()  # a batch of another size reshapes it
         replica._settings = {**self._settings, "INFERENCE_NUM_THREADS": threads}
         replica._requests = OrderedDict()
+        replica._lock = Lock()
         replica._request(1)
         return replica
 
