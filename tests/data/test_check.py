@@ -44,9 +44,10 @@ def test_valid_datasets_have_no_errors(writer: object, tmp_path: Path) -> None:
         writer(tmp_path, synthetic_data.draw(6)), progress=lambda label, done, total: steps.append((done, total))
     )
     assert report.errors == ()
-    assert [(finding.kind, finding.examples) for finding in report.warnings] == [
-        ("images without objects", ("toy_0005",))
-    ]
+    warnings = {finding.kind: finding.examples for finding in report.warnings}
+    warnings.pop("outlines that are only a box", None)  # the squares
+    suffix = " annotations, taken as images without objects" if writer is synthetic_data.write_coco else " objects"
+    assert warnings == {f"images without{suffix}": ("toy_0005",)}
     assert (report.totals[0].images, report.totals[0].masks, report.totals[0].classes) == (6, 6, 3)
     assert steps == [(k, 6) for k in range(1, 7)]
 
@@ -159,3 +160,78 @@ def test_the_shared_datasets_have_no_errors(monkeypatch: pytest.MonkeyPatch) -> 
     assert report.errors == ()
     assert not any("images also in" in w.kind or w.kind == "duplicate images" for w in report.warnings)
     assert sum(total.images for total in report.totals) == 9634
+
+
+def test_the_classes_are_listed_with_their_numbers(voc: Path) -> None:
+    (voc / "classes.txt").write_text(NAMES + "disc\n")
+    drawings = synthetic_data.draw(6)
+    per_class = {row.name: row for row in check_datasets(f"voc:{voc}@train").totals[0].per_class}
+    for label, name in enumerate(synthetic_data.NAMES):
+        counts = [int((d.labels == label).sum()) for d in drawings]
+        row = per_class[name]
+        assert (row.objects, row.images) == (sum(counts), sum(count > 0 for count in counts))
+        assert row.masks == sum((d.class_map == label + 1).any() for d in drawings)
+    assert (per_class["disc"].objects, per_class["disc"].images) == (0, 0)
+
+
+def test_masks_of_0_and_255_are_one_error(tmp_path: Path) -> None:
+    text = synthetic_data.write_folder(tmp_path, synthetic_data.draw(3))
+    (tmp_path / "classes.txt").write_text("background\nthing\n")
+    for drawing in synthetic_data.draw(3):
+        values = np.where(drawing.class_map > 0, 255, 0).astype(np.uint8)
+        synthetic_data.write_mask(tmp_path / "masks" / f"{drawing.id}.png", values)
+    report = check_datasets(text)
+    assert error_counts(report) == {"masks without any class": 1}
+    assert "got only 0 and 255 in all of them; 255 means ignored: write 1 for thing" in report.errors[0].examples[0]
+
+
+def test_images_without_a_label_are_not_empty_images(tmp_path: Path) -> None:
+    yolo = synthetic_data.write_yolo(tmp_path / "yolo", synthetic_data.draw(4))
+    (tmp_path / "yolo" / "labels" / "train" / "toy_0000.txt").unlink()
+    voc = synthetic_data.write_voc(tmp_path / "voc", synthetic_data.draw(4))
+    (tmp_path / "voc" / "Annotations" / "toy_0000.xml").unlink()
+    (tmp_path / "voc" / "SegmentationClass" / "toy_0000.png").unlink()
+    coco = synthetic_data.write_coco(tmp_path / "coco", synthetic_data.draw(4))
+    for text in (yolo, voc, f"{coco},unlabelled=skip"):
+        kinds = {finding.kind: finding.count for finding in check_datasets(text).warnings}
+        assert kinds["images without annotations"] == 1, text
+    for text in (f"{yolo},unlabelled=empty", f"{voc},unlabelled=empty", coco):
+        kinds = {finding.kind: finding.count for finding in check_datasets(text).warnings}
+        assert kinds["images without annotations, taken as images without objects"] == 1, text
+
+
+def test_outlines_boxes_and_fractions_are_compared(tmp_path: Path) -> None:
+    images = [{"id": k, "file_name": f"p{k}.png", "width": 40, "height": 40} for k in range(3)]
+    triangle = [[4, 4, 24, 4, 4, 24]]
+    boxes = [([5, 5, 10, 10], [[5, 5, 15, 5, 15, 15, 5, 15]]), ([4, 4, 10, 10], triangle), ([0.1, 0.2, 0.4, 0.5], [])]
+    annotations = [
+        {"id": k, "image_id": k, "category_id": 1, "bbox": box, "segmentation": outline}
+        for k, (box, outline) in enumerate(boxes)
+    ]
+    for k in range(3):
+        synthetic_data.write_image(tmp_path / "train" / f"p{k}.png", synthetic_data.draw(1, size=(40, 40), seed=k)[0])
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "pen"}]}
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    report = check_datasets(f"coco:{tmp_path}@train")
+    assert report.errors == ()
+    assert {finding.kind: (finding.count, finding.examples[0][:2]) for finding in report.warnings} == {
+        "outlines that are only a box": (1, "p0"),
+        "boxes that are not around their outline": (1, "p1"),
+        "boxes that are fractions of the image": (1, "p2"),
+    }
+    without_masks = check_datasets(f"coco:{tmp_path}@train,masks=none")
+    assert without_masks.totals[0].masks == 0
+    assert [finding.kind for finding in without_masks.warnings] == ["boxes that are fractions of the image"]
+
+
+def test_labels_without_an_image_and_similar_names_are_warnings(tmp_path: Path) -> None:
+    text = synthetic_data.write_yolo(tmp_path, synthetic_data.draw(3))
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text(yaml.read_text().replace("cross", "raccoon").replace("ell", "Raccoon").replace("square", "racoon"))
+    (tmp_path / "labels" / "train" / "gone.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    labels = tmp_path / "labels" / "train" / "toy_0000.txt"
+    labels.write_text("".join(f"{k} 0.5 0.5 0.2 0.2\n" for k in range(3)))
+    warnings = {finding.kind: finding for finding in check_datasets(text).warnings}
+    assert warnings["label files without an image"].examples[0].endswith("gone.txt")
+    assert warnings["class names that may be one class"].count == 3

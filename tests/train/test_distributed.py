@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from blitznet.core.errors import UsageError
 from blitznet.data.augment import PLAIN
 from blitznet.data.sources import open_sources
-from blitznet.train.distributed import ProcessGroup, init_distributed
+from blitznet.train.distributed import ProcessGroup, init_distributed, resolve_device
 from blitznet.train.loader import AugmentedDataset, make_loader
 from blitznet.train.loop import train
 from blitznet.train.sampler import EpochSampler, list_entries
@@ -81,3 +82,18 @@ def test_single_process(monkeypatch: pytest.MonkeyPatch) -> None:
         group.barrier()
     assert not ProcessGroup(1, 2, torch.device("cpu")).is_main_process
     assert "RANK" not in os.environ
+
+
+@pytest.mark.parametrize("device", ["0", "gpu", "0,1", "CPU", "mps", "cuda:0", ""])
+def test_unknown_devices_are_refused_in_one_line(device: str) -> None:
+    with pytest.raises(UsageError, match="--device: expected cpu, cuda or auto, got"):
+        resolve_device(device)
+
+
+def test_the_device_is_the_one_that_torch_can_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [resolve_device(device) for device in ("cpu", "auto")] == ["cpu", "cpu"]
+    with pytest.raises(UsageError, match="--device cuda: expected a GPU that this torch can use, got none"):
+        resolve_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [resolve_device(device) for device in ("cpu", "cuda", "auto")] == ["cpu", "cuda", "cuda"]

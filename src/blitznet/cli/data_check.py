@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from blitznet.data.check import DatasetTotals, Finding
 
+_MAX_ABSENT = 10
+"""classes without objects that are listed"""
 _COLORS = {"error": "bold red", "warning": "yellow"}
 
 
@@ -48,6 +50,8 @@ def run(options: DataCheck) -> int:
     console = stdout_console()
     if report.totals:
         console.print(_totals_table(report.totals))
+        for totals in report.totals:
+            console.print(_class_table(totals))
     for finding in report.findings:
         _print_finding(console, finding)
     console.print(f"{_count(len(report.errors), 'kind')} of error, {_count(len(report.warnings), 'kind')} of warning")
@@ -65,6 +69,27 @@ def _totals_table(totals: "tuple[DatasetTotals, ...]") -> "Table":
     for row in totals:
         counts = (row.images, row.objects, row.masks, row.classes)
         table.add_row(Text(row.title), *(f"{count:,}" for count in counts))
+    return table
+
+
+def _class_table(totals: "DatasetTotals") -> "Table":
+    """One row for each class that occurs, and the names of the others in the caption."""
+    from rich.table import Table
+    from rich.text import Text
+
+    absent = [row.name for row in totals.per_class if not row.images]
+    shown = ", ".join(absent[:_MAX_ABSENT]) + (
+        f" and {len(absent) - _MAX_ABSENT} more" if len(absent) > _MAX_ABSENT else ""
+    )
+    table = Table(box=None, pad_edge=False, title_justify="left", caption_justify="left")
+    table.title = Text(totals.title)
+    table.caption = Text(f"without objects: {shown}") if absent else None
+    table.add_column("class", overflow="fold")
+    for title in ("objects", "images", "masks"):
+        table.add_column(title, justify="right")
+    for row in totals.per_class:
+        if row.images:
+            table.add_row(Text(row.name), *(f"{count:,}" for count in (row.objects, row.images, row.masks)))
     return table
 
 

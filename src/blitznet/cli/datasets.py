@@ -23,6 +23,7 @@ def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> 
         UsageError: There is no dataset string, or a duplicate.
         DataError: A dataset cannot be opened.
     """
+    from blitznet.data.dataset import IndexedDataset, unlabeled_notices
     from blitznet.data.sources import describe_sources, expand_sources, open_mapped
 
     require_datasets(texts)
@@ -36,6 +37,9 @@ def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> 
         return [_open_with_own_classes(source) for source in sources]
     datasets = [open_mapped(source, class_names) for source in sources]
     for dataset in datasets:
+        if isinstance(dataset.dataset, IndexedDataset):
+            for line in unlabeled_notices(dataset.dataset):
+                notify(line)
         if dataset.unmapped:
             notify(f"{dataset.title}: classes unknown to the model, used as background: {', '.join(dataset.unmapped)}")
         if dataset.ignored:

@@ -10,10 +10,19 @@ from blitznet.core.arrays import IGNORE_INDEX, Flags
 from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.sample import Dataset, Sample
-from blitznet.data.dataset import UnknownClassError
+from blitznet.data.annotation_check import (
+    are_fractions,
+    is_beside_outline,
+    is_rectangle,
+    labels_without_image,
+    similar_names,
+)
+from blitznet.data.coverage import binary_mask_problem
+from blitznet.data.dataset import IndexedDataset, UnknownClassError
+from blitznet.data.image_check import SizeProblem, compare_size, size_problem
 from blitznet.data.leaks import ImageEntry, find_duplicates, list_images, match_images
 from blitznet.data.mapping import map_classes
-from blitznet.data.masks import UnknownValueError
+from blitznet.data.masks import RasterizedMask, UnknownValueError
 from blitznet.data.sources import DatasetSource, open_dataset, parse_source
 
 Severity = Literal["error", "warning"]
@@ -38,6 +47,19 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassTotals:
+    """Numbers of one class of a dataset."""
+
+    name: str
+    objects: int
+    """objects with a box"""
+    images: int
+    """images that contain the class, in boxes or mask"""
+    masks: int
+    """images whose mask contains the class"""
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetTotals:
     """Numbers of images, objects, masks and classes of one dataset."""
 
@@ -46,6 +68,8 @@ class DatasetTotals:
     objects: int
     masks: int
     classes: int
+    per_class: tuple[ClassTotals, ...] = ()
+    """in the order of the class names"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,11 @@ def check_datasets(
         totals.append(total)
         for name in np.asarray(dataset.class_names)[annotated & ~occurs]:
             log.add("warning", "classes without objects", dataset.title, str(name))
+        for pair in similar_names(np.asarray(dataset.class_names)[occurs].tolist()):
+            log.add("warning", "class names that may be one class", dataset.title, pair)
+        if isinstance(dataset, IndexedDataset):
+            for path in labels_without_image(dataset):
+                log.add("warning", "label files without an image", dataset.title, path)
         entries = list(list_images(dataset))
         for first, second in find_duplicates(entries):
             log.add("warning", "duplicate images", dataset.title, f"{second.id} is {first.id}")
@@ -148,8 +177,10 @@ def _open(
 
 def _check_samples(dataset: Dataset, log: _Log, progress: Progress) -> tuple[Flags, DatasetTotals]:
     """Check every sample; return which classes occur (K,), and the totals."""
-    objects = masks = 0
-    occurs = np.zeros(len(dataset.class_names), np.bool_)
+    num_classes = len(dataset.class_names)
+    objects, images, masks = (np.zeros(num_classes, np.int64) for _ in range(3))
+    num_objects = num_masks = 0
+    void_only: list[str] = []
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
@@ -158,26 +189,72 @@ def _check_samples(dataset: Dataset, log: _Log, progress: Progress) -> tuple[Fla
         except DataError as error:
             log.add("error", _UNREADABLE, dataset.title, str(error))
         else:
-            objects += len(sample.labels)
-            masks += sample.mask is not None
-            occurs |= _check_sample(sample, dataset, log)
+            num_objects += len(sample.labels)
+            num_masks += sample.mask is not None
+            labels = sample.labels[sample.labels >= 0]
+            in_mask, has_void = _check_sample(sample, index, dataset, log)
+            objects += np.bincount(labels, minlength=num_classes)
+            masks[in_mask] += 1
+            images[np.union1d(labels, in_mask)] += 1
+            if has_void and not len(in_mask):
+                void_only.append(sample.id)
         progress(dataset.title, index + 1, len(dataset))
-    return occurs, DatasetTotals(dataset.title, len(dataset), objects, masks, len(dataset.class_names))
+    if void_only and not masks.any():
+        problem = binary_mask_problem(dataset.class_names)
+        log.add("error", "masks without any class", dataset.title, f"{void_only[0]}: {problem}")
+    per_class = tuple(
+        ClassTotals(name, *map(int, counts))
+        for name, *counts in zip(dataset.class_names, objects, images, masks, strict=True)
+    )
+    totals = DatasetTotals(dataset.title, len(dataset), num_objects, num_masks, num_classes, per_class)
+    return images > 0, totals
 
 
-def _check_sample(sample: Sample, dataset: Dataset, log: _Log) -> Flags:
-    """Check one sample; return which classes its boxes and mask contain (K,)."""
-    occurs = np.zeros(len(dataset.class_names), np.bool_)
-    occurs[sample.labels] = True
-    size = _check_image(sample, dataset.title, log)
+def _check_sample(sample: Sample, index: int, dataset: Dataset, log: _Log) -> tuple[NDArray[np.int64], bool]:
+    """Check one sample; return the classes in its mask, and whether the mask has ignored pixels."""
+    title = dataset.title
+    size = _check_image(sample, title, log)
+    if size is not None and isinstance(dataset, IndexedDataset):
+        _check_size(sample, index, dataset, log)
+    if size is not None and are_fractions(sample.boxes, size):
+        log.add("warning", "boxes that are fractions of the image", title, sample.id)
     _check_boxes(sample, size, dataset, log)
-    mask_values = _check_mask(sample, size, dataset.title, log)
-    occurs[mask_values - 1] = True
-    if not sample.annotated_box_classes.any() and sample.mask is None:
-        log.add("warning", "images without annotations", dataset.title, sample.id)
-    elif not occurs.any():
-        log.add("warning", "images without objects", dataset.title, sample.id)
-    return occurs
+    _check_outlines(sample, title, log)
+    mask_values = _check_mask(sample, size, title, log)
+    in_mask = np.asarray([value - 1 for value in mask_values if value != IGNORE_INDEX], np.int64)
+    is_annotated = sample.annotated_box_classes.any() or sample.mask is not None
+    is_assumed = isinstance(dataset, IndexedDataset) and index in dataset.assumed_empty
+    if not is_annotated:
+        log.add("warning", "images without annotations", title, sample.id)
+    elif is_assumed:
+        log.add("warning", "images without annotations, taken as images without objects", title, sample.id)
+    elif not len(sample.labels) and not len(in_mask):
+        log.add("warning", "images without objects", title, sample.id)
+    return in_mask, IGNORE_INDEX in mask_values
+
+
+def _check_size(sample: Sample, index: int, dataset: IndexedDataset, log: _Log) -> None:
+    """Compare the size of the image with the one that its annotation states."""
+    kind = compare_size(dataset, index, sample.image)
+    if kind is not None:
+        kinds: dict[SizeProblem, str] = {
+            "resized": "images resized after annotation, their boxes are scaled",
+            "turned": "images turned by their EXIF orientation, but not in their annotation",
+            "other": "images of another size than their annotation states",
+        }
+        log.add("error", kinds[kind], dataset.title, size_problem(dataset, index, sample.image.size()))
+
+
+def _check_outlines(sample: Sample, title: str, log: _Log) -> None:
+    """Compare outlines with the boxes of their objects."""
+    if not isinstance(sample.mask, RasterizedMask):
+        return
+    for item in sample.mask.objects:
+        if is_rectangle(item):
+            log.add("warning", "outlines that are only a box", title, sample.id)
+        if is_beside_outline(item):
+            example = f"{sample.id}: {np.round(item.box, 1).tolist()}"
+            log.add("warning", "boxes that are not around their outline", title, example)
 
 
 def _check_image(sample: Sample, title: str, log: _Log) -> tuple[int, int] | None:
@@ -203,7 +280,7 @@ def _check_boxes(sample: Sample, size: tuple[int, int] | None, dataset: Dataset,
 
 
 def _check_mask(sample: Sample, size: tuple[int, int] | None, title: str, log: _Log) -> NDArray[np.int64]:
-    """Check the mask; return its class values without background and 255, none without a readable mask."""
+    """Check the mask; return its values without background, none without a readable mask."""
     empty = np.zeros(0, np.int64)
     if sample.mask is None:
         return empty
@@ -219,4 +296,4 @@ def _check_mask(sample: Sample, size: tuple[int, int] | None, title: str, log: _
         sizes = f"expected {size[1]}x{size[0]} as the image, got {class_map.shape[1]}x{class_map.shape[0]}"
         log.add("error", "masks whose size differs from their image", title, f"{sample.id}: {sizes}")
     values = np.flatnonzero(np.bincount(class_map.ravel(), minlength=IGNORE_INDEX + 1))
-    return np.asarray(values[(values > 0) & (values != IGNORE_INDEX)], np.int64)
+    return np.asarray(values[values > 0], np.int64)

@@ -121,11 +121,15 @@ def require_objects(coverage: Coverage, looked_in: Sequence[str]) -> None:
     """
     teachers = any(item.teacher_masks.any() for item in coverage.sets)
     if not (coverage.objects.any() or coverage.masks.any() or teachers):
-        titles = ", ".join(item.title for item in coverage.sets)
-        places = f"; looked for labels in {', '.join(looked_in)}" if looked_in else ""
-        raise UsageError(
-            f"--data: expected an object or a mask in one of the training sets, got none in {titles}{places}"
-        )
+        raise no_objects_error([item.title for item in coverage.sets], looked_in)
+
+
+def no_objects_error(titles: Sequence[str], looked_in: Sequence[str]) -> UsageError:
+    """The error of training sets without any object; `looked_in` are the places where labels were searched."""
+    places = f"; looked for labels in {', '.join(looked_in)}" if looked_in else ""
+    return UsageError(
+        f"--data: expected an object or a mask in one of the training sets, got none in {', '.join(titles)}{places}"
+    )
 
 
 def _measure(dataset: Dataset, rows: Sequence[int], progress: Progress) -> SetCoverage:

@@ -191,6 +191,22 @@ def treat_unlabeled(dataset: IndexedDatasetT, unlabeled: Literal["skip", "empty"
     return replace(dataset, unlabeled=frozenset(), assumed_empty=indices)
 
 
+def unlabeled_notices(dataset: IndexedDataset) -> list[str]:
+    """One line if images have no label: how many, and what that means."""
+    lines = []
+    if dataset.unlabeled:
+        lines.append(
+            f"{dataset.title}: {len(dataset.unlabeled)} of {len(dataset)} images have no label and are left out; "
+            "unlabelled=empty takes them as images without objects"
+        )
+    if dataset.assumed_empty:
+        lines.append(
+            f"{dataset.title}: {len(dataset.assumed_empty)} of {len(dataset)} images have no label and count as images "
+            "without objects; unlabelled=skip leaves them out"
+        )
+    return lines
+
+
 def require_no_errors(dataset: Dataset) -> None:
     """Refuse a dataset with samples that cannot be parsed, before an epoch starts.
 

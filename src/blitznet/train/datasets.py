@@ -1,7 +1,7 @@
 """The datasets of a run: opened, mapped to the trained classes, checked for leaks, and sampled."""
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.sample import Dataset
-from blitznet.data.coverage import Coverage, measure_coverage, require_objects
-from blitznet.data.dataset import IndexedDataset, require_no_errors
+from blitznet.data.coverage import Coverage, measure_coverage, no_objects_error, require_objects
+from blitznet.data.dataset import IndexedDataset, require_no_errors, unlabeled_notices
 from blitznet.data.image_check import find_image_problems, require_images, size_notices
 from blitznet.data.leaks import find_leaks, refuse_leaks
 from blitznet.data.mapping import MappedDataset, map_classes
@@ -91,7 +91,7 @@ def prepare_data(
     Raises:
         DataError: Training and evaluation sets share images and the config neither drops nor allows them, or the
             folder of pseudo-masks has none for these sets.
-        UsageError: No training image is left.
+        UsageError: No training image is left, or none has a label.
     """
     train_sets: Sequence[MappedDataset | PseudoMaskDataset | SoftLabelDataset]
     train_sets, eval_sets = _with_masks(training, class_names, config.pseudo_masks), _mapped(evaluation, class_names)
@@ -103,7 +103,11 @@ def prepare_data(
         leaks = {(leak.titles[1], leak.evaluation) for leak in find_leaks(eval_sets, train_sets)}
     elif not config.allow_leaks:
         refuse_leaks(train_sets, eval_sets)
-    unlabeled = set() if config.pseudo_masks or config.soft_labels else _unlabeled_images(training)
+    unlabeled: set[tuple[str, str]] = set()
+    if config.pseudo_masks is None and config.soft_labels is None:
+        unlabeled = _unlabeled_images(training)
+        if len(unlabeled) == sum(len(item.dataset) for item in training):
+            raise no_objects_error([item.source.title for item in training], _label_places(training))
     weights = np.asarray([item.source.sample_weight for item in training])
     sampler = _make_sampler(train_sets, weights, leaks | unlabeled, config)
     return TrainData(train_sets, eval_sets, sampler, len(leaks))
@@ -124,10 +128,15 @@ def check_data(training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], d
         title = item.source.title
         problems = find_image_problems(item.dataset, selected)
         require_images(problems, title, len(selected))
-        notices += [*size_notices(problems, title), *_unlabeled_notices(item.dataset, title)]
+        notices += [*size_notices(problems, title), *unlabeled_notices(item.dataset)]
     coverage = measure_coverage(data.training, indices)
-    require_objects(coverage, [place for item in training for place in item.dataset.label_places])
+    require_objects(coverage, _label_places(training))
     return DataCheck(coverage, tuple(dict.fromkeys(notices)))
+
+
+def _label_places(opened: Sequence[OpenedSet]) -> list[str]:
+    """Where labels were searched."""
+    return [place for item in opened for place in item.dataset.label_places]
 
 
 def _unlabeled_images(opened: Sequence[OpenedSet]) -> set[tuple[str, str]]:
@@ -135,19 +144,6 @@ def _unlabeled_images(opened: Sequence[OpenedSet]) -> set[tuple[str, str]]:
     return {
         (item.dataset.title, item.dataset.ids[index]) for item in opened for index in sorted(item.dataset.unlabeled)
     }
-
-
-def _unlabeled_notices(dataset: IndexedDataset, title: str) -> Iterator[str]:
-    if dataset.unlabeled:
-        yield (
-            f"{title}: {len(dataset.unlabeled)} of {len(dataset)} images have no label and are left out; "
-            "unlabelled=empty takes them as images without objects"
-        )
-    if dataset.assumed_empty:
-        yield (
-            f"{title}: {len(dataset.assumed_empty)} of {len(dataset)} images have no label and count as images without "
-            "objects; unlabelled=skip leaves them out"
-        )
 
 
 def resolve_epochs(config: TrainConfig, sampler: EpochSampler) -> TrainConfig:
