@@ -58,7 +58,8 @@ def make_static(model: "ModelProto", batch: int = 1) -> None:
     import onnx
 
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = batch
+        for size in value.type.tensor_type.shape.dim[:1]:
+            size.dim_value = batch
     del model.graph.value_info[:]
     while True:
         shapes = _static_shapes(onnx.shape_inference.infer_shapes(model, data_prop=True))

@@ -211,7 +211,7 @@ def _shapes(tensors: Any) -> dict[str, tuple[int | None, ...]]:
     return {
         name: tuple(None if size.is_dynamic else size.get_length() for size in tensor.partial_shape)
         for tensor in tensors
-        for name in sorted(tensor.names)[:1]
+        for name in ([INPUT_NAME] if INPUT_NAME in tensor.names else tensor.names)
     }
 
 
