@@ -32,7 +32,8 @@ class DataCheck:
     """
 
     datasets: Annotated[tuple[str, ...], tyro.conf.Positional, metavar("DATASET [DATASET ...]")] = ()
-    """Datasets, FORMAT:ROOT@SPLIT,option=value+value. Images that two of them share are reported."""
+    """Datasets, FORMAT:ROOT@SPLIT,option=value+value, or paths whose format is recognized. Images that two of them
+    share are reported."""
     class_names: Annotated[str | None, metavar("voc|coco|FILE")] = None
     """Class names of the model to be trained; FILE has one per line. Dataset classes that it lacks are reported.
     Default: each dataset's own."""

@@ -75,7 +75,7 @@ def run(options: DataPreview) -> int:
     size = _require_limits(options)
     prepare_files(options.out, overwrite=options.overwrite)
     class_names = None if options.class_names is None else read_class_names(options.class_names)
-    datasets = open_datasets(options.datasets, class_names)
+    datasets = open_datasets(options.datasets, class_names, purpose="train")
     chosen = list(_choose(datasets, options.count, options.seed))
     mix_policy, pools = _make_pools(datasets, options)
     tiles: list[Tile] = []

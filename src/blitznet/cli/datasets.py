@@ -8,16 +8,20 @@ from blitznet.cli.console import notify
 from blitznet.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from blitznet.data.detect import Purpose
     from blitznet.data.mapping import MappedDataset
     from blitznet.data.sources import DatasetSource
 
 
-def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> "list[MappedDataset]":
+def open_datasets(
+    texts: Sequence[str], class_names: tuple[str, ...] | None, *, purpose: "Purpose" = "eval"
+) -> "list[MappedDataset]":
     """Open the datasets of dataset strings, and print which of their classes are unknown or ignored.
 
     Args:
         texts: Dataset strings.
         class_names: The model's class names; None keeps each dataset's own.
+        purpose: Which splits of paths without a format are opened.
 
     Raises:
         UsageError: There is no dataset string, or a duplicate.
@@ -30,7 +34,7 @@ def open_datasets(texts: Sequence[str], class_names: tuple[str, ...] | None) -> 
     duplicates = [text for text, count in Counter(texts).items() if count > 1]
     if duplicates:
         raise UsageError(f"{duplicates[0]}: expected each dataset once, got it twice; remove one")
-    sources = expand_sources(texts, "eval")
+    sources = expand_sources(texts, purpose)
     for line in describe_sources(sources):
         notify(line)
     if class_names is None:
