@@ -394,13 +394,13 @@ def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> No
 def test_old_class_stays_and_the_new_one_is_learned(tmp_path: Path) -> None:
     """Red first, then green, on images with both of which only green has labels."""
     path = tmp_path / "red.safetensors"
-    base = TrainConfig(init="model", model=str(path), batch=8, lr=4e-3, warmup=5, threads=1, device="cpu", steps=80)
+    base = TrainConfig(init="model", model=str(path), batch=8, lr=4e-3, warmup=5, threads=1, device="cpu", steps=100)
     torch.manual_seed(0)
     spec = replace(PAPER, classes=("red",))
-    before = fit(build(spec), spec, colored_batches(spec, ("red",), 1), replace(base, steps=120))
+    before = fit(build(spec), spec, colored_batches(spec, ("red",), 1), replace(base, steps=300))
     save_model(path, before, spec)
     expected = mean_probability(before, spec, "red")
-    assert min(expected) > 0.25
+    assert min(expected) > 0.3
     scores = {}
     for keep, names in ((True, ("green",)), (False, ("red", "green"))):
         config = replace(base, keep=keep)
@@ -409,7 +409,7 @@ def test_old_class_stays_and_the_new_one_is_learned(tmp_path: Path) -> None:
         scores[keep] = mean_probability(net, spec, "red"), mean_probability(net, spec, "green")
     (old_scores, new_scores), (forgotten, plain_scores) = scores[True], scores[False]
     assert old_scores == pytest.approx(expected, rel=0.15)
-    assert forgotten[0] < 0.75 * expected[0], "boxes are forgotten without --keep"
+    assert forgotten[0] < 0.8 * expected[0], "boxes are forgotten without --keep"
     assert min(new_scores) > 0.15
     assert new_scores[0] > 0.6 * plain_scores[0]
 

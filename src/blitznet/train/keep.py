@@ -224,8 +224,8 @@ def _unknown_probability(logits: Tensor, unknown: Tensor) -> Tensor:
 def _labeled_cells(batch: Batch, num_old: int, size: tuple[int, int]) -> Tensor:
     """(B, h, w) bool, cells of `size` (h, w) with a label other than background.
 
-    Images without a mask have boxes at best. A box does not say which of its pixels are the object's, so all of them
-    count if the object is of a new class, one from `num_old` on.
+    Images without a mask have boxes at best. Any pixel of a box may be the object's, so all of them count if the object
+    is of a new class, one from `num_old` on.
     """
     class_map = F.interpolate(batch.class_map[:, None].float(), size=size, mode="nearest")[:, 0]
     has_mask = batch.mask_classes.any(1)
