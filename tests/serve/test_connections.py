@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -145,6 +146,22 @@ def test_an_answer_that_is_not_taken_is_cut_off(running: tuple[Server, int]) -> 
         time.sleep(0.05)
     assert admission.response_bytes == 0
     assert len(read_all(connection)) < 10_000_000
+
+
+def test_a_body_in_tiny_chunks_is_cut_off(port: int) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection = open_socket(port, head)
+    with suppress(ConnectionError):
+        connection.sendall(b"1\r\nx\r\n" * 100_000)
+    assert b"200" not in read_all(connection)[:20]
+
+
+def test_a_body_in_usual_chunks_is_read(port: int) -> None:
+    image = encode_random_image(size=(100, 100))
+    chunks = [image[start : start + 1000] for start in range(0, len(image), 1000)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    assert read_all(open_socket(port, head + body)).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_websocket_message_that_does_not_arrive_is_closed(port: int) -> None:

@@ -166,9 +166,9 @@ def test_the_event_loop_runs_while_a_long_request_is_parsed(predictor: BasePredi
 
     async def measure_delays() -> None:
         while not sent:
-            start = time.perf_counter()
+            start = time.process_time()  # of all threads: not of a busy machine
             await asyncio.sleep(0)
-            delays.append(time.perf_counter() - start)
+            delays.append(time.process_time() - start)
 
     async def run_both() -> None:
         await asyncio.gather(measure_delays(), app(scope, receive, send))

@@ -111,11 +111,12 @@ def _require_texts(options: Serve) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise UsageError(
             f"--host: expected an address of this machine, got {host!r}, which cannot be resolved"
         ) from error
+    family, _, _, _, address = min(addresses, key=lambda entry: entry[0] != socket.AF_INET)  # IPv4 first
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -18,6 +18,10 @@ from websockets.frames import Frame
 
 from blitznet.serve.admission import Admission, BusyError
 
+_READ_SIZE = 1 << 14
+"""bytes that are parsed at once: the event loop serves the other connections in between"""
+_MIN_CHUNK = 8
+"""average number of bytes for each line end of a chunked body; parsing takes time for each chunk"""
 _LINGER = 1.0
 """seconds that a refused connection stays open"""
 _MAX_FRAGMENTS = 1024
@@ -49,6 +53,8 @@ class HttpConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection with 503 if there are too many; otherwise wait for a request."""
         super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # asyncio's own
+            transport.max_size = _READ_SIZE
         if self._admission.connect(self):
             self._set_deadline()
             return
@@ -58,6 +64,9 @@ class HttpConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and set a deadline for what is not complete."""
         if self._refused:
+            return
+        if self._is_fragmented(data):
+            self._abort()
             return
         super().data_received(data)
         self._update()
@@ -99,6 +108,12 @@ class HttpConnection(H11Protocol):
             self._clear_deadline()
         elif data and self._deadline is None:
             self._set_deadline()
+
+    def _is_fragmented(self, data: bytes) -> bool:
+        """Whether a chunked body comes in very small chunks."""
+        if self.conn.their_state is not h11.SEND_BODY or data.count(b"\r\n") * _MIN_CHUNK <= len(data):
+            return False
+        return len(data) > _READ_SIZE // 2 and any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def _set_deadline(self) -> None:
         if self._deadline is None:

@@ -19,6 +19,8 @@ _BACKLOG = 1024
 _RESERVED_FILES = 96
 """open files that are not connections: libraries, the model, and connections that are being closed"""
 _MIN_CONNECTIONS = 8
+_SWITCH_INTERVAL = 0.001
+"""seconds after which a worker lets the event loop run"""
 _MESSAGE_MARGIN = 1_000_000
 """bytes above max_body_bytes up to which a WebSocket message gets an error reply; a longer one closes the socket"""
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -29,6 +31,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and let the system queue more connections than are accepted at once."""
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         await super().startup(sockets)
         for server in self.servers:
             for listener in server.sockets:
