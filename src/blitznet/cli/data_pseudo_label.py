@@ -40,6 +40,8 @@ class DataPseudoLabel:
 
 def run(options: DataPseudoLabel) -> int:
     """Generate the pseudo-masks of one dataset after the other."""
+    import numpy as np
+
     from blitznet.api import load
     from blitznet.data.pseudo import generate_pseudo_masks
     from blitznet.data.sources import open_mapped, parse_source
@@ -49,13 +51,17 @@ def run(options: DataPseudoLabel) -> int:
     if "segmentation" not in predictor.spec.tasks:
         raise ModelError(f"{options.teacher}: expected a teacher with a segmentation head, got a detection model")
     sources = [parse_source(text) for text in options.datasets]
-    datasets = [open_mapped(source, predictor.spec.classes) for source in sources]
+    spec = predictor.spec
+    # a class that the teacher never predicts is one that it does not know
+    class_names, predicted = spec.predicted_classes("segmentation"), np.asarray(spec.predicts("segmentation"))
+    values = np.concatenate([[0], predicted.cumsum() * predicted]).astype(np.uint8)
+    datasets = [open_mapped(source, class_names) for source in sources]
     make_folders(options.out)
 
     def teacher(image: ImageSource) -> ClassMap:
         class_map = predictor(image).class_map
         assert class_map is not None, "the model has the segmentation task"
-        return class_map
+        return np.asarray(values[class_map])
 
     written = 0
     with progress_bars() as progress:

@@ -238,6 +238,10 @@ class Spec:
         names = self.detection_classes if task == "detection" else self.segmentation_classes
         return tuple(task in self.tasks and (names is None or name in names) for name in self.classes)
 
+    def predicted_classes(self, task: Task) -> tuple[str, ...]:
+        """The names of the classes that the head of a task predicts."""
+        return tuple(name for name, flag in zip(self.classes, self.predicts(task), strict=True) if flag)
+
     def to_json(self) -> str:
         """One line of JSON, keys sorted; without `detection_classes` and `segmentation_classes` if they are None."""
         fields = dataclasses.asdict(self)
