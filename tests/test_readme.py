@@ -1,6 +1,8 @@
 """Every command and every snippet of the README runs, on a synthetic data set."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,13 @@ def test_versions_agree() -> None:
     versions = [re.search(pattern, text, re.MULTILINE) for text in texts]
     released = re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert {version[1] for version in versions if version} == {released[0]}
+
+
+@pytest.mark.slow
+def test_snippets_are_typed(tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(PAGE, "python")):
+        path = tmp_path / f"snippet{number}.py"
+        path.write_text(block)
+        command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(path)]
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stdout

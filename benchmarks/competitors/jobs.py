@@ -102,7 +102,7 @@ def _open_blitznet(file: Path, runtime: Runtime, images: Sequence[Path], threads
     predictor = load(file, engine=runtime, threads=threads)
 
     def predict(image: RGBArray) -> object:
-        return predictor(image).class_map
+        return predictor.all_detections(image).class_map
 
     def network_of(image: RGBArray) -> Callable[[], object]:
         return partial(predictor.engine.run, preprocess_batch([as_image_source(image)], predictor.spec))

@@ -135,7 +135,7 @@ def main(options: Options) -> None:
     folder = options.root / "coco"
     truth = GroundTruth.read(folder / "annotations" / f"instances_{options.split}.json", predictor.spec.classes)
     notify(f"{len(truth.images)} images")
-    results = [predictor(folder / options.split / image["file_name"]) for image in truth.images]
+    results = [predictor.all_detections(folder / options.split / image["file_name"]) for image in truth.images]
     scores = {name: _scores(method, results, truth, options.results, name) for name, method in METHODS.items()}
     milliseconds = _milliseconds(results, options.repeats)
     of_box, of_map, of_instances = (scores[name]["mask AP50"] for name in METHODS)

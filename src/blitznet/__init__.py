@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from blitznet.runtime.sliced import SlicedPredictor
     from blitznet.runtime.tta import FlipTTA
     from blitznet.video.reader import open_video
+    from blitznet.workflows import TrainedModel, export, train, validate
 
     __version__: str
 
@@ -45,12 +46,16 @@ __all__ = [
     "SlicedPredictor",
     "Spec",
     "Tracker",
+    "TrainedModel",
     "UsageError",
     "__version__",
     "annotate",
     "evaluate",
+    "export",
     "load",
     "open_video",
+    "train",
+    "validate",
 ]
 
 _MODULES = {
@@ -73,13 +78,17 @@ _MODULES = {
     "SlicedPredictor": "runtime.sliced",
     "Spec": "core.spec",
     "Tracker": "integrations.tracking",
+    "TrainedModel": "workflows",
     "UsageError": "core.errors",
     "annotate": "drawing.annotate",
     "evaluate": "metrics.evaluate",
     "load": "api",
     "open_video": "video.reader",
+    "validate": "workflows",
 }
 """public name -> module that defines it"""
+_CALLABLE_PACKAGES = ("export", "train")
+"""public functions with the name of a package, which is callable; see `core/callable_module.py`"""
 
 
 def __getattr__(name: str) -> Any:
@@ -88,6 +97,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         value: Any = version("blitznet")
+    elif name in _CALLABLE_PACKAGES:
+        from importlib import import_module
+
+        value = import_module(f"blitznet.{name}")
     elif name in _MODULES:
         from importlib import import_module
 

@@ -65,7 +65,7 @@ def load(
     if tta not in (None, "flip"):
         raise UsageError(f"tta: expected 'flip' or None, got '{tta}'")
     augmented = FlipTTA(opened) if tta == "flip" else opened
-    predictor = Predictor(augmented)
+    predictor = Predictor(augmented, min_score=min_score)
     return SlicedPredictor(predictor, slices) if slices else predictor
 
 

@@ -19,7 +19,7 @@ from support.fake_engines import SPEC
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a run; every model file contains the small network."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("blitznet.nets.model_files.load_model", lambda path: (small_network(), SPEC))
+    monkeypatch.setattr("blitznet.export.exporter.load_model", lambda path: (small_network(), SPEC))
     Path("run").mkdir()
     Path("run/best.safetensors").touch()
     return tmp_path
@@ -65,8 +65,8 @@ def test_options_reach_export_and_verify(
         arguments.extend([path.suffix, len(images), nms, strict])
         return ParityReport((ParityCheck("fraction", 0.5, 0.4, is_minimum=True),))
 
-    monkeypatch.setattr("blitznet.export.formats.export", export)
-    monkeypatch.setattr("blitznet.export.verify.verify", verify)
+    monkeypatch.setattr("blitznet.export.exporter.export", export)
+    monkeypatch.setattr("blitznet.export.exporter.verify", verify)
     Path("shots").mkdir()
     for index in range(2):
         Pillow.new("RGB", (90, 70)).save(f"shots/{index}.png")
@@ -99,8 +99,8 @@ def test_int8_accuracy_is_compared_with_float32(
         before, after = EngineScores({"mIoU": 0.5}, 6.0), EngineScores({"mIoU": 0.48}, 3.0)
         return AccuracyChange(before, after, num_images=12)
 
-    monkeypatch.setattr("blitznet.nets.model_files.load_model", lambda path: (small_network(), TOY_SPEC))
-    monkeypatch.setattr("blitznet.export.accuracy.accuracy_change", accuracy_change)
+    monkeypatch.setattr("blitznet.export.exporter.load_model", lambda path: (small_network(), TOY_SPEC))
+    monkeypatch.setattr("blitznet.export.exporter.accuracy_change", accuracy_change)
     text = write_voc(count=3)
     words = ["export", "run", "--precision", "int8", "--calibration-data", text, "--eval-data", text]
     assert main([*words, "--allow-accuracy-drop"]) == 0
@@ -121,7 +121,7 @@ def test_a_file_that_differs_from_the_network_is_deleted(
     def export_another(net: object, spec: object, path: Path, *_: object, **__: object) -> None:
         write_model(str(path), spec=SPEC)
 
-    monkeypatch.setattr("blitznet.export.formats.export", export_another)
+    monkeypatch.setattr("blitznet.export.exporter.export", export_another)
     assert main(["export", "run/best.safetensors", "--out", "a.onnx"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("blitznet: error: a.onnx: outputs differ from the network's; ")
@@ -130,7 +130,7 @@ def test_a_file_that_differs_from_the_network_is_deleted(
     Path("a.onnx").write_bytes(b"in use")
     assert main(["export", "run/best.safetensors", "--out", "a.onnx"]) == 2
     assert Path("a.onnx").read_bytes() == b"in use"
-    monkeypatch.setattr("blitznet.export.verify.verify", _interrupt)
+    monkeypatch.setattr("blitznet.export.exporter.verify", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(Export(model="run/best.safetensors", out=Path("a.onnx")))
     assert Path("a.onnx").read_bytes() == b"in use"

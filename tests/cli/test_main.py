@@ -26,11 +26,6 @@ def test_no_command_prints_help_and_fails(capsys: pytest.CaptureFixture[str]) ->
     assert "usage: blitznet COMMAND" in capsys.readouterr().out
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("blitznet 0.")
-
-
 def test_val_is_an_alias_of_eval(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["val", "--help"]) == 0
     assert "usage: blitznet eval" in capsys.readouterr().out
@@ -191,3 +186,25 @@ def test_closed_stdout(words: list[str]) -> None:
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("words", [("data", "--help"), ("data", "-h"), ("data", "help"), ("help", "data")])
+def test_help_of_a_group_lists_its_commands(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    output = capsys.readouterr().out
+    for name in ("data check", "data preview", "data convert", "data pseudo-label"):
+        assert f"  {name} " in output
+
+
+def test_help_of_a_command_has_two_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for words in (("recipes", "--help"), ("help", "recipes")):
+        assert main(words) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 0
+    assert capsys.readouterr().out.startswith("blitznet ")

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,12 @@ def test_models_that_do_not_exist(tmp_path: Path, model: str, message: str) -> N
         with pytest.raises(ModelError) as raised:
             find(model)
         assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("name", ["blitznet300", "blitznet", "blitznet512-s8x", "blitznet300_lite"])
+def test_the_hint_is_a_model_with_weights(name: str) -> None:
+    with pytest.raises(ModelError) as raised:
+        find_model(name)
+    hint = re.search(r"did you mean '([^']*)'", str(raised.value))
+    assert hint is None or find_model(hint[1]).is_file()
+    assert hint is not None or name == "blitznet512-s8x"

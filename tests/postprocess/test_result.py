@@ -187,3 +187,22 @@ def test_show_opens_the_annotated_image(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Image.Image, "show", lambda image: shown.append(image.size))
     replace(result(), image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).show()
     assert shown == [(60, 40)]
+
+
+def test_results_print_one_line() -> None:
+    result = Result(
+        boxes=np.zeros((7, 4), np.float32),
+        scores=np.linspace(1, 0.4, 7).astype(np.float32),
+        labels=np.zeros(7, np.int64),
+        class_names=("cat" * 40,),
+        size=(300, 451),
+        segmentation=Segmentation.from_logits(np.zeros((2, 30, 40), np.float32), (300, 451)),
+    )
+    for text in (repr(result), repr(result.segmentation), repr(result.instances()), repr(result.panoptic())):
+        assert "\n" not in text
+        assert len(text) < 300
+    assert repr(result[:0]) == "Result(0 detections; 451x300; class map)"
+    assert (
+        repr(replace(result[:1], class_names=("cat",), segmentation=None)) == "Result(1 detection: cat 1.00; 451x300)"
+    )
+    assert repr(result).endswith(", 2 more; 451x300; class map)")

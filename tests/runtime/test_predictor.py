@@ -1,10 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from blitznet.core.errors import DataError, UsageError
+from blitznet.core.errors import BlitzNetError, DataError, UsageError
 from blitznet.core.spec import PostprocessConfig
 from blitznet.postprocess.postprocess import postprocess
 from blitznet.postprocess.result import Result
@@ -45,6 +46,74 @@ def test_batch_runs_the_network_once() -> None:
     assert len(engine.batches) == 1
     assert_equal_detections(results[1], postprocess(outputs, 1, SPEC, size=(50, 70)))
     assert Predictor(engine).batch([]) == []
+
+
+def test_lists_folders_and_globs_are_predicted(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "c.png"):
+        Image.fromarray(PIXELS).save(tmp_path / name)
+    predictor = Predictor(FakeEngine(random_outputs(3)))
+    paths = sorted(tmp_path.glob("*.png"))
+    for several in (predictor(list(paths)), predictor(tuple(paths)), predictor.batch(tmp_path), predictor(tmp_path)):
+        assert [result.image and result.image.name for result in several] == [str(path) for path in paths]  # type: ignore[union-attr]
+    for source in (tmp_path, str(tmp_path / "*.png"), paths):
+        assert [item.source for item in predictor.stream(source)] == paths
+    assert [item.source for item in predictor.stream(str(paths[0]))] == [paths[0]]
+    assert predictor([]) == []
+
+
+def test_large_lists_run_in_several_batches() -> None:
+    engine = FakeEngine(random_outputs(16))
+    assert len(Predictor(engine).batch([PIXELS] * 40)) == 40
+    assert [len(batch) for batch in engine.batches] == [16, 16, 8]
+
+
+@pytest.mark.parametrize(
+    "image", [None, [None], 3, bytearray(b"x"), PIXELS[5:5], "missing.jpg", object(), b"", "x" * 400]
+)
+def test_wrong_kinds_of_images_are_errors(image: Any) -> None:
+    with pytest.raises(BlitzNetError) as raised:
+        Predictor(FakeEngine(random_outputs()))(image)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_stream_goes_on_after_wrong_kinds_of_images() -> None:
+    images: list[Any] = [PIXELS, None, PIXELS[5:5], ["a.jpg"], PIXELS]
+    items = list(Predictor(FakeEngine(random_outputs())).stream(images))
+    assert [item.result is None for item in items] == [False, True, True, True, False]
+    assert all(isinstance(item.error, DataError) for item in items[1:4])
+
+
+@pytest.mark.parametrize("source", [None, 3, b"content"])
+def test_a_stream_of_nothing_iterable_is_an_error(source: Any) -> None:
+    with pytest.raises(UsageError, match="stream: expected images, a folder or a glob, got "):
+        Predictor(FakeEngine(random_outputs())).stream(source)
+
+
+def test_a_predictors_own_min_score_is_the_default_of_calls() -> None:
+    outputs = random_outputs()
+    every, some = Predictor(FakeEngine(outputs)), Predictor(FakeEngine(outputs), min_score=0.6)
+    expected = every(PIXELS).filter(min_score=0.6)
+    assert 0 < len(expected) < len(every(PIXELS))
+    assert_equal_detections(some(PIXELS), expected)
+    assert_equal_detections(some.batch([PIXELS])[0], expected)
+    [item] = some.stream([PIXELS])
+    assert item.result is not None
+    assert_equal_detections(item.result, expected)
+    assert_equal_detections(some(PIXELS, min_score=0), every(PIXELS))
+    assert_equal_detections(some.all_detections(PIXELS), every(PIXELS))
+
+
+@pytest.mark.parametrize("score", ["0.5", 2, -0.1, float("nan")])
+def test_invalid_min_scores(score: Any) -> None:
+    with pytest.raises(UsageError, match="min_score: expected 0 to 1, got"):
+        Predictor(FakeEngine(random_outputs()), min_score=score)
+    with pytest.raises(UsageError, match="min_score: expected 0 to 1, got"):
+        Predictor(FakeEngine(random_outputs()))(PIXELS, min_score=score)
+
+
+def test_a_predictor_prints_one_line() -> None:
+    text = repr(Predictor(FakeEngine(random_outputs())))
+    assert text == "Predictor(3 classes; detection and segmentation; input 48x64; engine fake)"
 
 
 def test_config_replaces_the_specs_thresholds() -> None:

@@ -47,7 +47,7 @@ class Eval:
     """Name of a model in the package, an .onnx or .openvino file, a .pt2 or .safetensors file or run folder (needs the
     extra `train`), or a .jsonl file of --results, which needs no model. Default: blitznet300-lite."""
     data: Annotated[tuple[str, ...], metavar("DATASET [DATASET ...]")]
-    """Evaluate on these datasets, FORMAT:ROOT@SPLIT,option=value+value."""
+    """Evaluate on these datasets, FORMAT:ROOT@SPLIT,option=value+value, or paths whose format is recognized."""
     json: Annotated[Path | None, metavar("FILE")] = None
     """Write the scores to this JSON file. Default: print the table only."""
     results: Annotated[Path | None, metavar("FILE.jsonl")] = None
@@ -126,7 +126,7 @@ def _evaluate_model(options: Eval) -> "Evaluation":
     )
     datasets = open_datasets(options.data, predictor.spec.classes)
     config = _with_available_tasks(options.scoring, predictor.spec.tasks)
-    predict_image = partial(predictor, class_map="segmentation" in config.tasks)
+    predict_image = partial(predictor.all_detections, class_map="segmentation" in config.tasks)
 
     def predict(title: str, sample: "Sample") -> "Result":  # noqa: ARG001 - a model needs the image only
         return predict_image(sample.image)

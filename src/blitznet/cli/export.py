@@ -1,8 +1,7 @@
 """`blitznet export`: write a trained model as one file for another runtime, and verify it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -10,25 +9,13 @@ import tyro
 from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.files import prepare_files
 from blitznet.cli.flags import Imgsz, OverwriteFlag, metavar, parse_imgsz
-from blitznet.core.errors import DataError, UsageError
-from blitznet.core.files import atomic_path
-from blitznet.core.model_paths import find_weights
-from blitznet.core.models import MODELS
-from blitznet.core.selection import evenly_spaced
 from blitznet.core.spec import Precision
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from torch import nn
 
-    from blitznet.core.image import ImageSource
-    from blitznet.core.sample import Dataset
-    from blitznet.core.spec import Spec
     from blitznet.export.accuracy import AccuracyChange
     from blitznet.export.verify import ParityReport
-
-MAX_CALIBRATION_IMAGES, MAX_EVAL_IMAGES = 300, 200
-"""maximum number of images to measure int8 ranges on, and of each dataset to evaluate an int8 file on"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +49,15 @@ class Export:
     Default: delete it."""
     nms: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
     """Put decoding, NMS and the argmax of the class map into the file. Default: raw outputs."""
+    static: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Fix the batch to one image and replace computations of shapes by constants, for OpenCV, TVM and converters to
+    TFLite. Default: any batch."""
+    input: Annotated[Literal["uint8", "float32"], metavar("TYPE")] = "uint8"
+    """Type of the pixels: uint8, or float32 for runtimes without uint8; their values are 0 to 255 in both. Default:
+    uint8."""
+    spec_json: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Also write the spec beside the file, with the suffix .json, for runtimes that cannot read metadata. Default: the
+    file's metadata only."""
     imgsz: Imgsz = None
     """Input size in pixels: one number for a square, or height and width. Default: the model's."""
     out: Annotated[Path | None, metavar("FILE")] = None
@@ -74,114 +70,25 @@ class Export:
 
 def run(options: Export) -> int:
     """Export, verify and evaluate; print the measured differences."""
-    from blitznet.export.formats import export, export_spec, require_exportable
-    from blitznet.export.verify import NUM_VERIFY_IMAGES, verify
-    from blitznet.nets.model_files import load_model
+    from blitznet.export.exporter import ExportOptions, export_model, output_path, spec_path
 
-    weights = find_weights(options.model)
-    size = parse_imgsz(options.imgsz)
-    out = _output_path(options, weights, size)
-    prepare_files(out, overwrite=options.overwrite)
-    net, spec = load_model(weights)
-    spec = export_spec(spec, precision=options.precision, size=size)
-    require_exportable(spec, options.to, nms=options.nms, calibrated=bool(options.calibration_data))
-    num_images = NUM_VERIFY_IMAGES[options.precision]
-    verify_images = _open_images(options.verify_images or options.calibration_data, num_images)
-    calibration_sources = (
-        _open_images(options.calibration_data, MAX_CALIBRATION_IMAGES) if options.calibration_data else []
-    )
-    calibration_images = [image.resize(spec.size) for image in calibration_sources]
-    datasets = _open_eval_sets(options, spec) if options.precision == "int8" else []
-    with atomic_path(out) as temporary:
-        export(net, spec, temporary, options.to, nms=options.nms, calibration_images=calibration_images)
-        strict = not options.allow_accuracy_drop
-        report = verify(temporary, net, spec, verify_images, nms=options.nms, strict=strict)
-        stdout_console().print(_parity_table(report))
-        if datasets:
-            _evaluate(net, spec, temporary, options, datasets)
-    if options.precision == "int8" and not datasets:
+    values = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "overwrite"}
+    export_options = ExportOptions(**{**values, "imgsz": parse_imgsz(options.imgsz)})
+    out = output_path(export_options)
+    prepare_files(out, spec_path(out) if options.spec_json else None, overwrite=options.overwrite)
+    console = stdout_console()
+    with progress_bars() as progress:
+        exported = export_model(
+            replace(export_options, out=out),
+            on_parity=lambda report: console.print(_parity_table(report)),
+            on_accuracy=lambda change: console.print(_accuracy_table(change, "float32", "int8")),
+            progress=progress,
+        )
+    if options.precision == "int8" and exported.accuracy is None:
         print("accuracy: not measured, add labeled datasets with --eval-data")
-    print(f"model: {out} ({out.stat().st_size / 1e6:.1f} MB)   compared on {len(verify_images)} images")
+    size = exported.path.stat().st_size / 1e6
+    print(f"model: {exported.path} ({size:.1f} MB)   compared on {exported.num_images} images")
     return 0
-
-
-def _open_eval_sets(options: Export, spec: "Spec") -> "list[Dataset]":
-    """Labeled images for the evaluation of an int8 file; calibration images are excluded."""
-    from blitznet.data.sources import open_sources
-    from blitznet.export.accuracy import subset_without
-
-    if options.eval_data:
-        return list(open_sources(options.eval_data, spec.classes))
-    datasets = open_sources(tuple(source for source in options.calibration_data if _is_dataset(source)), spec.classes)
-    return [
-        subset_without(dataset, evenly_spaced(len(dataset), MAX_CALIBRATION_IMAGES), MAX_EVAL_IMAGES)
-        for dataset in datasets
-    ]
-
-
-def _evaluate(net: "nn.Module", spec: "Spec", path: Path, options: Export, datasets: "list[Dataset]") -> None:
-    """Print the change of accuracy and speed from float32; raise ModelError if accuracy drops too much."""
-    from blitznet.export.accuracy import accuracy_change, require_accuracy
-    from blitznet.export.formats import export, export_spec
-    from blitznet.export.verify import engine_for
-
-    with TemporaryDirectory() as folder, progress_bars() as progress:
-        reference_path = Path(folder, "float32").with_suffix(path.suffix)
-        reference_spec = export_spec(spec, precision="float32")
-        export(net, reference_spec, reference_path, options.to, nms=options.nms)
-        reference = engine_for(reference_path, reference_spec)
-        change = accuracy_change(reference, engine_for(path, spec), datasets, progress)
-    stdout_console().print(_accuracy_table(change, "float32", "int8"))
-    if not options.allow_accuracy_drop:
-        require_accuracy(change, path)
-
-
-def _output_path(options: Export, weights: Path, size: tuple[int, int] | None) -> Path:
-    """The file to write; precision, size and NMS are part of the default name."""
-    from blitznet.export.formats import SUFFIXES
-
-    suffix = SUFFIXES[options.to]
-    if options.out is None:
-        precision = options.precision if options.precision != "float32" else ""
-        resolution = "" if size is None else f"{size[0]}x{size[1]}"
-        name = "-".join(filter(None, [weights.stem, precision, resolution, "nms" * options.nms])) + suffix
-        return Path(name) if options.model in MODELS else weights.with_name(name)
-    if options.out.suffix != suffix:
-        raise UsageError(f"--out: expected a file that ends in {suffix}, got {options.out}")
-    return options.out
-
-
-def _open_images(sources: tuple[str, ...], max_images: int) -> "list[ImageSource]":
-    """The images of all sources, evenly spaced; the sample images if there are no sources."""
-    from blitznet.core.image import ImageSource
-    from blitznet.runtime.image_paths import find_images
-
-    if not sources:
-        return [ImageSource(path) for path in find_images()]
-    images: list[ImageSource] = []
-    for source in sources:
-        if _is_dataset(source):
-            images += _dataset_images(source, max_images)
-        else:
-            images += [ImageSource(path) for path in find_images([source])]
-    return [images[index] for index in evenly_spaced(len(images), max_images)]
-
-
-def _is_dataset(source: str) -> bool:
-    """Whether a source is a dataset string: it starts with the name of a format and is not a file."""
-    from blitznet.data.sources import DATASET_FORMATS
-
-    name, colon, _ = source.partition(":")
-    return bool(colon) and name in DATASET_FORMATS and not Path(source).exists()
-
-
-def _dataset_images(text: str, max_images: int) -> "list[ImageSource]":
-    from blitznet.data.sources import open_dataset, parse_source
-
-    dataset = open_dataset(parse_source(text))
-    if not len(dataset):
-        raise DataError(f"{text}: expected images in this dataset, got none")
-    return [dataset[index].image for index in evenly_spaced(len(dataset), max_images)]
 
 
 def _parity_table(report: "ParityReport") -> "Table":

@@ -7,7 +7,7 @@ of the requested command is imported, so help and prediction start fast.
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
@@ -85,10 +85,16 @@ def _raise_interrupt(is_repeated: bool) -> None:  # noqa: ARG001 - each request 
 
 def _main(words: list[str]) -> int:
     words = _set_verbosity(words)
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if words else EXIT_USAGE
-    if words[0] == "--version":
+    group = _subcommands(words[0])
+    if group and words[1:] in ([], ["-h"], ["--help"], ["help"]):
+        print(_group_help(words[0], group))
+        return 0 if words[1:] else EXIT_USAGE
+    if words[0] in ("-V", "--version", "version"):
         print(f"blitznet {version('blitznet')}")
         return 0
     name, rest = _split(words)
@@ -157,7 +163,7 @@ def _split(words: list[str]) -> tuple[str, list[str]]:
 
 
 def _unknown(name: str) -> str:
-    subcommands = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    subcommands = _subcommands(name)
     if subcommands:
         return (
             f"'{name}': expected a subcommand, one of {', '.join(f'`blitznet {command}`' for command in subcommands)}"
@@ -167,9 +173,25 @@ def _unknown(name: str) -> str:
     return f"unknown command '{name}'{hint} (`blitznet --help` lists all commands)"
 
 
-def _help() -> str:
+def _subcommands(name: str) -> list[str]:
+    """The commands of two words that begin with `name`."""
+    return [command for command in COMMANDS if command.startswith(f"{name} ")]
+
+
+def _group_help(name: str, commands: Sequence[str]) -> str:
+    return (
+        f"usage: blitznet {name} COMMAND ...      `blitznet {name} COMMAND --help` shows its flags\n\n{_rows(commands)}"
+    )
+
+
+def _rows(names: Iterable[str]) -> str:
+    """A line of help for each command."""
     width = max(len(name) for name in COMMANDS) + 2
-    rows = "\n".join(f"  {name:{width}}{command.help}" for name, command in COMMANDS.items())
+    return "\n".join(f"  {name:{width}}{COMMANDS[name].help}" for name in names)
+
+
+def _help() -> str:
+    rows = _rows(COMMANDS)
     return (
         "blitznet: object boxes and a class for every pixel, in one pass\n\n"
         f"usage: blitznet COMMAND ...      `blitznet COMMAND --help` shows its flags\n\n{rows}\n\n"

@@ -165,8 +165,7 @@ class ImageSource:
             if isinstance(source, Image.Image):
                 yield source
                 return
-            is_content = isinstance(source, bytes | bytearray | memoryview)
-            file = _BoundedFile(bytes(source)) if is_content else source
+            file = _BoundedFile(bytes(source)) if isinstance(source, bytes | bytearray | memoryview) else source
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{self.name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")

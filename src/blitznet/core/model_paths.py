@@ -44,7 +44,7 @@ def _find_existing(model: str | Path, suffix: Literal[".onnx", ".safetensors"]) 
     if path.suffix in MODEL_SUFFIXES or len(path.parts) > 1:
         raise ModelError(f"{model}: expected a model file, got a path that does not exist")
     packaged = sorted(file.stem for file in WEIGHTS.glob("*.onnx"))
-    matches = get_close_matches(str(model), [*packaged, *MODELS], n=1)
+    matches = get_close_matches(str(model), packaged, n=1)  # other models have no weights in the package
     hint = f"; did you mean '{matches[0]}'?" if matches else ""
     raise ModelError(
         f"expected a file or a model in the package ({', '.join(packaged) or 'none'}), got '{model}'{hint}"

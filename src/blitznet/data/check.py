@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import IGNORE_INDEX, Flags
-from blitznet.core.errors import BlitzNetError, DataError
+from blitznet.core.errors import BlitzNetError, DataError, MissingExtra
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.sample import Dataset, Sample
 from blitznet.data.annotation_check import (
@@ -167,6 +167,8 @@ def _open(
         dataset = open_dataset(source)
         own = map_classes(dataset, dataset.class_names, annotated=source.annotated, ignore=source.ignore)
         unmapped = map_classes(dataset, class_names or dataset.class_names, ignore=source.ignore).unmapped
+    except MissingExtra:  # not a fault of the data
+        raise
     except BlitzNetError as error:
         log.add("error", "datasets that cannot be opened", title, str(error))
         return None

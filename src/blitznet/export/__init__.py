@@ -2,4 +2,10 @@
 
 May import: runtime, nets, metrics, bench, postprocess, core; onnx, onnxscript, openvino.
 Never imports: train, serve, cli.
+
+`blitznet.export(...)` calls `blitznet.workflows.export`.
 """
+
+from blitznet.core.callable_module import make_callable
+
+make_callable(__name__)

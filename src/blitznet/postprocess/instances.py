@@ -76,6 +76,9 @@ class Instances:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __repr__(self) -> str:
+        return f"Instances({len(self)} masks; {self.size[1]}x{self.size[0]})"
+
     def mask(self, index: int) -> Mask:
         """The mask (H, W) of one detection."""
         mask = np.zeros(self.size, np.bool_)
@@ -108,6 +111,10 @@ class Panoptic:
     segmentation: NDArray[np.uint16]
     """(H, W): 0 background, or the id of a segment"""
     segments_info: tuple[SegmentInfo, ...]
+
+    def __repr__(self) -> str:
+        height, width = self.segmentation.shape
+        return f"Panoptic({len(self.segments_info)} segments; {width}x{height})"
 
     def to_dict(self) -> dict[str, Any]:
         """The segments as plain values, with COCO's keys; `category_id` is the label."""

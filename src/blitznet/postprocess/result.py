@@ -27,6 +27,8 @@ from blitznet.postprocess.instances import (
 from blitznet.postprocess.upsample import upsample_argmax
 
 _JPEG_QUALITY = 92
+_MAX_SHOWN, _MAX_NAME = 5, 30
+"""detections, and characters of a class name, that the text of a result shows"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,10 @@ class Segmentation:
             compute_confidence=lambda: pixel_confidence(logits(), size, temperature),
             compute_logits=logits,
         )
+
+    def __repr__(self) -> str:
+        logits = "" if self.compute_logits is None else ", with logits"
+        return f"Segmentation({self.size[1]}x{self.size[0]}{logits})"
 
     @cached_property
     def class_map(self) -> ClassMap:
@@ -128,6 +134,15 @@ class Result:
         require_shape(self.labels, (count,), name="Result.labels")
         if self.segmentation is not None and self.segmentation.size != self.size:
             raise BlitzNetError(f"Result.segmentation: expected size {self.size}, got {self.segmentation.size}")
+
+    def __repr__(self) -> str:
+        shown = [f"{item.class_name[:_MAX_NAME]} {item.score:.2f}" for item in self[:_MAX_SHOWN]]
+        more = [f"{len(self) - _MAX_SHOWN} more"] if len(self) > _MAX_SHOWN else []
+        detections = f"{len(self)} detection{'' if len(self) == 1 else 's'}"
+        if shown:
+            detections += ": " + ", ".join([*shown, *more])
+        class_map = "" if self.segmentation is None else "; class map"
+        return f"Result({detections}; {self.size[1]}x{self.size[0]}{class_map})"
 
     @property
     def class_map(self) -> ClassMap | None:

@@ -1,10 +1,15 @@
 """Predictor: preprocess, run the engine, postprocess."""
 
+import glob
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from operator import length_hint
+from pathlib import Path
+from typing import TypeGuard, overload
 
 import numpy as np
 
@@ -13,10 +18,13 @@ from blitznet.core.spec import PostprocessConfig, Spec
 from blitznet.postprocess.postprocess import postprocess
 from blitznet.postprocess.result import Result
 from blitznet.runtime.engine import Engine, replicas_of
+from blitznet.runtime.image_paths import find_images
 from blitznet.runtime.memory import keep_freed_memory
 from blitznet.runtime.preprocess import ImageInput, ModelInput, preprocess
 from blitznet.runtime.stream import StreamResult, run_stream
 
+_MAX_BATCH = 16
+"""maximum number of images in one run of the network"""
 _LONG_SOURCE = 64
 """number of images from which loading replicas of the network pays off"""
 
@@ -24,11 +32,31 @@ _LONG_SOURCE = 64
 class BasePredictor(ABC):
     """Predicts images, batches and streams with `preprocess` and `infer`; keeps no state between calls."""
 
-    def __init__(self, engine: Engine, config: PostprocessConfig | None = None) -> None:
-        """Predict with an engine; `config` replaces the spec's thresholds."""
+    def __init__(
+        self, engine: Engine, config: PostprocessConfig | None = None, *, min_score: float | None = None
+    ) -> None:
+        """Predict with an engine.
+
+        Args:
+            engine: Inference engine.
+            config: Replaces the spec's thresholds. Default: the spec's.
+            min_score: Minimum score of detections in calls without one, 0..1. Default: the config's, close to 0.
+
+        Raises:
+            UsageError: min_score is not within 0..1.
+        """
         keep_freed_memory()
         self.engine = engine
         self.config = config or engine.spec.postprocess
+        self.min_score = _require_score(min_score)
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        height, width = spec.size
+        return (
+            f"{type(self).__name__}({len(spec.classes)} classes; {' and '.join(spec.tasks)}; input {width}x{height}; "
+            f"engine {self.engine.name})"
+        )
 
     @property
     def spec(self) -> Spec:
@@ -57,33 +85,65 @@ class BasePredictor(ABC):
             engine: Engine to run, such as one of `replicas_of(self.engine)`. Default: the predictor's own.
         """
 
-    def __call__(self, image: ImageInput, min_score: float | None = None, class_map: bool = True) -> Result:
-        """Predict one image.
+    @overload
+    def __call__(self, image: ImageInput, min_score: float | None = None, class_map: bool = True) -> Result: ...
+    @overload
+    def __call__(
+        self, image: list[ImageInput] | tuple[ImageInput, ...], min_score: float | None = None, class_map: bool = True
+    ) -> list[Result]: ...
+    def __call__(
+        self,
+        image: ImageInput | list[ImageInput] | tuple[ImageInput, ...],
+        min_score: float | None = None,
+        class_map: bool = True,
+    ) -> Result | list[Result]:
+        """Predict one image, or each image of a list.
 
         Args:
-            image: A path, the bytes of a file, an (H, W, 3) uint8 RGB array, a Pillow image or an ImageSource.
-            min_score: Minimum score of detections, 0..1. Default: the config's, which is close to 0 as evaluation
-                needs it; 0.5 is a good value for display.
+            image: A path, the bytes of a file, an (H, W, 3) uint8 RGB array, a Pillow image or an ImageSource; or a
+                list of them, a folder or a glob. Type checkers take any path for an image; `batch` returns a list.
+            min_score: Minimum score of detections, 0..1. Default: the predictor's, 0.5 after `load`; 0 keeps all.
             class_map: Whether the result has a segmentation, if the model has a segmentation head.
 
         Returns:
-            Boxes in pixels of the image and a lazy segmentation of its size.
+            Boxes in pixels of the image and a lazy segmentation of its size; for several images a list of results.
 
         Raises:
-            DataError: The image cannot be read.
+            DataError: An image cannot be read.
         """
-        return self.batch([image], min_score=min_score, class_map=class_map)[0]
+        if isinstance(image, list | tuple) or _is_folder_or_glob(image):
+            return self.batch(image, min_score=min_score, class_map=class_map)
+        self.config_for(min_score)  # an invalid score is an error before the image is read
+        return self.infer([self.preprocess(image)], min_score=min_score, class_map=class_map)[0]
+
+    def all_detections(self, image: ImageInput, class_map: bool = True) -> Result:
+        """Predict one image with the config's threshold, close to 0, as evaluation needs it."""
+        return self(image, min_score=0, class_map=class_map)
 
     def batch(
-        self, images: Sequence[ImageInput], min_score: float | None = None, class_map: bool = True
+        self, images: Sequence[ImageInput] | str | Path, min_score: float | None = None, class_map: bool = True
     ) -> list[Result]:
-        """Predict several images in one batch; arguments as for a call."""
-        self.config_for(min_score)  # an invalid score is an error before images are read
-        return self.infer([self.preprocess(image) for image in images], min_score=min_score, class_map=class_map)
+        """Predict several images, up to 16 in one run of the network.
+
+        Args:
+            images: Images; or a folder, a glob or an image file.
+            min_score: Minimum score of detections, 0..1. Default: the predictor's.
+            class_map: Whether results have a segmentation.
+
+        Raises:
+            DataError: An image cannot be read; `stream` goes on after such an image.
+        """
+        self.config_for(min_score)
+        sources: Sequence[ImageInput] = find_images([images]) if isinstance(images, str | Path) else images
+        results: list[Result] = []
+        for start in range(0, len(sources), _MAX_BATCH):
+            inputs = [self.preprocess(image) for image in sources[start : start + _MAX_BATCH]]
+            results += self.infer(inputs, min_score=min_score, class_map=class_map)
+        return results
 
     def stream(
         self,
-        source: Iterable[ImageInput],
+        source: Iterable[ImageInput] | str | Path,
         *,
         batch: int = 1,
         min_score: float | None = None,
@@ -97,9 +157,10 @@ class BasePredictor(ABC):
         Close the generator to end its threads. Do not use the engine elsewhere until then.
 
         Args:
-            source: Images. One in memory must not be changed after it was yielded.
+            source: Images; or a folder, a glob or an image file. An image in memory must not be changed after it was
+                yielded.
             batch: Images that go through the network together.
-            min_score: Minimum score of detections, 0..1. Default: the config's.
+            min_score: Minimum score of detections, 0..1. Default: the predictor's.
             class_map: Whether results have a segmentation.
             throughput: Whether to run a replica of the engine on each thread: more images per second, higher latency.
                 Default: only for sources of 64 images or more, or of unknown length.
@@ -110,6 +171,10 @@ class BasePredictor(ABC):
         if batch < 1:
             raise UsageError(f"batch: expected 1 or more, got {batch}")
         self.config_for(min_score)
+        if isinstance(source, str | Path):
+            source = find_images([source])
+        elif not isinstance(source, Iterable) or isinstance(source, bytes | bytearray):
+            raise UsageError(f"stream: expected images, a folder or a glob, got {type(source).__name__}")
         if throughput is None:
             throughput = length_hint(source, _LONG_SOURCE) >= _LONG_SOURCE
         engines = replicas_of(self.engine) if throughput else (self.engine,)
@@ -124,12 +189,28 @@ class BasePredictor(ABC):
         Raises:
             UsageError: min_score is not within 0..1.
         """
+        min_score = self.min_score if min_score is None else _require_score(min_score)
         if min_score is None:
             return self.config
-        if not 0 <= min_score <= 1:
-            raise UsageError(f"min_score: expected 0 to 1, got {min_score}")
         below = float(np.nextafter(np.float32(min_score), np.float32(-1)))  # scores equal to the threshold are dropped
         return replace(self.config, score_threshold=max(self.config.score_threshold, below))
+
+
+def _is_folder_or_glob(image: ImageInput) -> TypeGuard[str | Path]:
+    """Whether a path stands for several images."""
+    if not isinstance(image, str | Path):
+        return False
+    with suppress(OSError, ValueError):  # such as a name that is too long: an error when it is read
+        path = Path(image)
+        return path.is_dir() or (glob.has_magic(str(image)) and not path.exists())
+    return False
+
+
+def _require_score(min_score: float | None) -> float | None:
+    """The score. Raises UsageError unless it is None or a number from 0 to 1."""
+    if min_score is None or (isinstance(min_score, Real) and 0 <= min_score <= 1):
+        return min_score
+    raise UsageError(f"min_score: expected 0 to 1, got {min_score!r}")
 
 
 class Predictor(BasePredictor):

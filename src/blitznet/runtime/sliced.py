@@ -46,7 +46,7 @@ class SlicedPredictor(BasePredictor):
         Raises:
             UsageError: slices has a number below 1, or is a single tile.
         """
-        super().__init__(predictor.engine, predictor.config)
+        super().__init__(predictor.engine, predictor.config, min_score=predictor.min_score)
         rows, columns = slices
         if min(slices) < 1 or max(slices) < 2:
             raise UsageError(f"slices: expected rows and columns, 1 or more and not both 1, got {rows}x{columns}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, Full, Queue, SimpleQueue
 from threading import Event, Thread
 from time import perf_counter
@@ -46,6 +47,10 @@ class StreamResult:
     """the reason for which the image cannot be read, else None"""
     seconds: float
     """seconds of decoding and the image's share of inference and post-processing, without waiting"""
+
+    def __repr__(self) -> str:
+        name = str(self.source) if isinstance(self.source, str | Path) else f"<{type(self.source).__name__}>"
+        return f"StreamResult({name}: {self.error or self.result!r})"
 
 
 def run_stream(

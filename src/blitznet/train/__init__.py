@@ -2,4 +2,10 @@
 
 May import: core, postprocess, drawing, data, metrics, runtime, nets, torch, matplotlib.
 Never imports: argument parsing, export, other packages of the same layer.
+
+`blitznet.train(...)` calls `blitznet.workflows.train`.
 """
+
+from blitznet.core.callable_module import make_callable
+
+make_callable(__name__)

@@ -1,0 +1,252 @@
+"""Training, validation and export from Python, with the code and the defaults of the commands.
+
+May import: everything but cli and serve.
+Never imports: argument parsing; it prints only through `notify`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from blitznet.api import load
+from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.core.models import DEFAULT
+from blitznet.core.progress import Progress, no_progress
+from blitznet.core.spec import Precision
+from blitznet.core.written_files import require_replaceable
+from blitznet.metrics.evaluate import EvalConfig, evaluate
+from blitznet.metrics.report import Report
+from blitznet.runtime.engine import EngineName
+from blitznet.runtime.predictor import BasePredictor
+
+if TYPE_CHECKING:
+    from blitznet.export.exporter import ExportedModel
+    from blitznet.train.callbacks import TrainCallback
+    from blitznet.train.config import TrainConfig
+
+Texts = str | Path | Sequence[str | Path]
+"""one dataset or image, or several: a path, or FORMAT:ROOT@SPLIT"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """The result of a training run."""
+
+    folder: Path
+    """the run folder, with log.jsonl, plot.png and predictions/"""
+    weights: Path
+    """the model with the best scores, or of the last step if there was no evaluation"""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """scores of the last evaluation as fractions 0..1, such as score/ap50 and score/miou; empty without one"""
+
+    def load(self, **options: Any) -> BasePredictor:
+        """A predictor of the model; options as of `blitznet.load`."""
+        return load(self.weights, **options)
+
+
+def train(
+    data: Texts,
+    val: Texts = (),
+    *,
+    recipe: str | None = None,
+    callbacks: "Sequence[TrainCallback]" = (),
+    notify: Callable[[str], None] | None = print,
+    **options: Any,
+) -> TrainedModel:
+    """Fine-tune a model, or resume the run in the folder `out`; the same as `blitznet train`.
+
+    Args:
+        data: Training sets: paths of datasets, or FORMAT:ROOT@SPLIT.
+        val: Evaluation sets, or a fraction of the training images such as "0.2". Default: the validation splits of
+            `data`, else no evaluation.
+        recipe: Name of a recipe, whose options are the defaults. Default: fine-tuning of the default model.
+        callbacks: Called after steps and evaluations and at the end.
+        notify: Called with notices and with the scores of each evaluation; None for silence.
+        **options: Options of training, such as `epochs`, `batch`, `imgsz`, `model`, `out` and `device`; all are in the
+            reference of training options.
+
+    Returns:
+        The folder and the weights of the run, and its last scores.
+
+    Raises:
+        UsageError: An option is unknown, or its value is invalid.
+        DataError: A dataset cannot be used.
+        MissingExtra: The extra `train` is not installed.
+    """
+    with _needs_train("blitznet.train"):
+        from blitznet.train import loop
+        from blitznet.train.callbacks import RunEvaluation, TrainCallback
+        from blitznet.train.run_folder import RunFolder
+
+    class Scores(TrainCallback):
+        """Keeps and reports the scores of evaluations."""
+
+        last: Mapping[str, float] = {}
+
+        def on_eval(self, evaluation: RunEvaluation) -> None:
+            self.last = dict(evaluation.scores)
+            if notify is not None:
+                values = ", ".join(f"{name.removeprefix('score/')} {value:.3f}" for name, value in self.last.items())
+                notify(f"step {evaluation.step}: {values}{' (best)' if evaluation.is_best else ''}")
+
+    config = _train_config(recipe, {**options, "data": _texts(data), "val": _texts(val)})
+    scores = Scores()
+    loop.train(config, callbacks=[scores, *callbacks], notify=notify)
+    folder = RunFolder(config.out)
+    return TrainedModel(folder.path, folder.best if folder.best.exists() else folder.last, scores.last)
+
+
+def validate(
+    model: str | Path | BasePredictor = DEFAULT,
+    *,
+    data: Texts,
+    config: EvalConfig | None = None,
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    tta: Literal["flip"] | None = None,
+    slices: tuple[int, int] | None = None,
+    results: Path | None = None,
+    progress: Progress = no_progress,
+) -> Report:
+    """Score a model on datasets, on each and on all of them; the same as `blitznet eval`.
+
+    Args:
+        model: As in `load`, or a predictor.
+        data: Datasets: paths, or FORMAT:ROOT@SPLIT.
+        config: How predictions are scored. Default: VOC's average precision and mean IoU, of the tasks of the model.
+        engine: As in `load`.
+        threads: As in `load`.
+        tta: As in `load`.
+        slices: As in `load`.
+        results: File to store the predictions in.
+        progress: Called after each image.
+
+    Returns:
+        Scores as fractions 0..1: `report.total.detection`, `report.total.segmentation`, `report.to_dict()`.
+
+    Raises:
+        UsageError: There is no dataset.
+        DataError: A dataset cannot be opened.
+        ModelError: There is no such model.
+    """
+    from blitznet.data.sources import expand_sources, open_mapped
+
+    if isinstance(model, BasePredictor):
+        predictor = model
+    else:
+        predictor = load(model, engine=engine, threads=threads, tta=tta, slices=slices)
+    config = config or EvalConfig(tasks=predictor.spec.tasks)
+    sources = expand_sources(_texts(data), "eval")
+    datasets = [open_mapped(source, predictor.spec.classes) for source in sources]
+    return evaluate(predictor, datasets, config, results=results, progress=progress)
+
+
+def export(
+    model: str | Path,
+    *,
+    to: Literal["onnx", "openvino", "torch"] = "onnx",
+    precision: Precision = "float32",
+    imgsz: int | tuple[int, int] | None = None,
+    out: str | Path | None = None,
+    calibration_data: Texts = (),
+    eval_data: Texts = (),
+    verify_images: Texts = (),
+    nms: bool = False,
+    allow_accuracy_drop: bool = False,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+) -> "ExportedModel":
+    """Export a model to one file, and keep it only if it agrees with the network; the same as `blitznet export`.
+
+    Args:
+        model: Name of a model in the package, a .safetensors file, or the folder of a training run.
+        to: Format of the file: onnx (.onnx), openvino (.openvino) or torch (.pt2).
+        precision: float32, bfloat16 or int8; int8 needs `calibration_data`.
+        imgsz: Input size in pixels, one number for a square or (height, width). Default: the model's.
+        out: File to write. Default: the model's name, in its folder.
+        calibration_data: Images, folders, globs or datasets to measure int8 ranges on.
+        eval_data: Datasets to evaluate an int8 file on. Default: other images of `calibration_data`.
+        verify_images: Images to compare file and network on. Default: those of `calibration_data`, or the samples.
+        nms: Whether to put decoding, NMS and the argmax of the class map into the file.
+        allow_accuracy_drop: Whether to keep a file that differs too much.
+        overwrite: Whether to replace a file that the package did not write.
+        progress: Called after each evaluated image.
+
+    Returns:
+        The path of the file and the measured differences.
+
+    Raises:
+        ModelError: There is no such model, or the file differs from the network.
+        UsageError: The options do not fit each other.
+        DataError: An image or a dataset cannot be read.
+        MissingExtra: The extra `train` is not installed.
+    """
+    with _needs_train("blitznet.export"):
+        from blitznet.export.exporter import ExportOptions, export_model, output_path
+
+    options = ExportOptions(
+        model=str(model),
+        to=to,
+        precision=precision,
+        imgsz=(imgsz, imgsz) if isinstance(imgsz, int) else imgsz,
+        out=None if out is None else Path(out),
+        calibration_data=_texts(calibration_data),
+        eval_data=_texts(eval_data),
+        verify_images=_texts(verify_images),
+        nms=nms,
+        allow_accuracy_drop=allow_accuracy_drop,
+    )
+    require_replaceable([output_path(options)], overwrite=overwrite)
+    return export_model(options, progress=progress)
+
+
+def _texts(values: Texts) -> tuple[str, ...]:
+    return (str(values),) if isinstance(values, str | Path) else tuple(str(value) for value in values)
+
+
+def _train_config(recipe: str | None, options: Mapping[str, Any]) -> "TrainConfig":
+    """The config of a recipe with changed options."""
+    from blitznet.paper.recipes import PAPER_RECIPES
+    from blitznet.train.config import TrainConfig
+    from blitznet.train.recipes import RECIPES, finetune_config
+
+    recipes = {**RECIPES, **PAPER_RECIPES}
+    if recipe is not None and recipe not in recipes:
+        raise UsageError(f"recipe: expected one of {', '.join(recipes)}, got '{recipe}'{_hint(recipe, recipes)}")
+    config = finetune_config() if recipe is None else recipes[recipe]().config
+    names = [item.name for item in fields(TrainConfig)]
+    for name in options:
+        if name not in names:
+            raise UsageError(f"unknown option '{name}' of training{_hint(name, names)}")
+    if options.get("steps") is not None and options.get("epochs") is not None:
+        raise UsageError("steps, epochs: expected one of them, got both; remove one")
+    defaults = {"epochs": None} if "steps" in options else {}  # of the recipe
+    return replace(config, **{**defaults, **{name: _option(name, value) for name, value in options.items()}})
+
+
+def _option(name: str, value: Any) -> Any:
+    """An option as TrainConfig takes it: paths as Path, lists as tuples, one input size as a square."""
+    if name == "imgsz" and isinstance(value, int):
+        return value, value
+    if name in ("out", "root") and isinstance(value, str):
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _hint(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    near = get_close_matches(name, list(names), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+@contextmanager
+def _needs_train(purpose: str) -> Iterator[None]:
+    """Raise MissingExtra if torch is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("blitznet"):
+            raise
+        raise MissingExtra(f"`{purpose}`", "train") from error
