@@ -66,7 +66,7 @@ def coverage_of(title: str, *, objects: list[int], masks: list[int], images: int
     )
 
 
-def test_the_header_says_what_is_trained_on() -> None:
+def test_the_header_lists_what_is_trained_on() -> None:
     names = ("cheetah", "raccoon", "tiger")
     sets = (
         coverage_of("voc:raccoons@train", objects=[0, 173, 0], masks=[0, 0, 0]),

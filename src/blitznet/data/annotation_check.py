@@ -38,7 +38,7 @@ def outline_box(item: MaskObject) -> NDArray[np.float64] | None:
 
 
 def is_rectangle(item: MaskObject) -> bool:
-    """Whether the outline is one upright rectangle, so that it says no more than a box."""
+    """Whether the outline is one upright rectangle, so that it adds nothing to a box."""
     if len(item.polygons) != 1:
         return False
     points = np.asarray(item.polygons[0], np.float64).reshape(-1, 2)
@@ -68,8 +68,8 @@ def labels_without_image(dataset: IndexedDataset) -> Iterator[str]:
     stems = {Path(sample_id).name for sample_id in dataset.ids} | _LISTS
     for folder in folders:
         stems |= {path.stem for path in _files(folder) if is_visible(path, IMAGE_SUFFIXES)}
-    for place in dataset.label_places:
-        for path in sorted(_files(Path(place))):
+    for folder_name in dataset.label_places:
+        for path in sorted(_files(Path(folder_name))):
             names = {path.stem, *(path.stem.removesuffix(ending) for ending in _MASK_ENDINGS)}
             if is_visible(path, LABEL_SUFFIXES) and not names & stems:
                 yield str(path)
@@ -79,9 +79,9 @@ def similar_names(names: Sequence[str]) -> Iterator[str]:
     """Pairs of class names that may be one class: equal without case and spaces, or differing in a letter."""
     for first, second in combinations(names[:_MAX_NAMES], 2):
         a, b = canonical(first), canonical(second)
-        spelled_alike = "".join(a.split()) == "".join(b.split())
+        same_letters = "".join(a.split()) == "".join(b.split())
         is_long = min(len(a), len(b)) >= _MIN_LENGTH and not _DIGITS.search(a + b)
-        if spelled_alike or (is_long and SequenceMatcher(None, a, b).ratio() >= _SIMILARITY):
+        if same_letters or (is_long and SequenceMatcher(None, a, b).ratio() >= _SIMILARITY):
             yield f"{first} and {second}"
 
 

@@ -71,11 +71,11 @@ class Coverage:
         A class that has objects only in the other task's annotations is not annotated: then a dataset that claims to
         have all its boxes (masks) has none, although images contain it. No class is learned without any object.
         """
-        own, other = (self.objects, self.masks) if task == "detection" else (self.masks, self.objects)
+        own, of_other_task = (self.objects, self.masks) if task == "detection" else (self.masks, self.objects)
         flags = np.zeros(len(self.class_names), np.bool_)
         for item in self.sets:
             flags |= item.annotated_boxes if task == "detection" else item.annotated_masks | item.teacher_masks
-        contradicted = (own == 0) & (other > 0)
+        contradicted = (own == 0) & (of_other_task > 0)
         if task == "segmentation":
             for item in self.sets:
                 contradicted &= ~item.teacher_masks
@@ -126,9 +126,9 @@ def require_objects(coverage: Coverage, looked_in: Sequence[str]) -> None:
 
 def no_objects_error(titles: Sequence[str], looked_in: Sequence[str]) -> UsageError:
     """The error of training sets without any object; `looked_in` are the places where labels were searched."""
-    places = f"; looked for labels in {', '.join(looked_in)}" if looked_in else ""
+    searched = f"; looked for labels in {', '.join(looked_in)}" if looked_in else ""
     return UsageError(
-        f"--data: expected an object or a mask in one of the training sets, got none in {', '.join(titles)}{places}"
+        f"--data: expected an object or a mask in one of the training sets, got none in {', '.join(titles)}{searched}"
     )
 
 

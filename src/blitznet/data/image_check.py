@@ -29,7 +29,7 @@ def find_image_problems(
 
     Args:
         dataset: The dataset.
-        indices: The samples to look at.
+        indices: The samples to check.
         after_image: Called after each image.
     """
     problems = ImageProblems()

@@ -238,7 +238,7 @@ def _make_source(
 def open_dataset(source: DatasetSource) -> IndexedDataset:
     """Open a dataset under its own class names; samples that cannot be parsed are in its `errors`.
 
-    Images without a label are in its `unlabeled`, unless the source says that they are empty.
+    Images without a label are in its `unlabeled`, unless they count as empty for the source.
 
     Raises:
         DataError: The folder, the split or a file of the whole dataset is missing or broken.
@@ -254,7 +254,7 @@ def open_dataset(source: DatasetSource) -> IndexedDataset:
 
 
 def existing_images(dataset: IndexedDataset, source: DatasetSource) -> IndexedDataset:
-    """The dataset, without the images that do not exist if the source says `missing=skip`.
+    """The dataset, without the images that do not exist with `missing=skip`.
 
     Raises:
         DataError: No image exists.

@@ -136,7 +136,7 @@ def check_data(training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], d
 
 def _label_places(opened: Sequence[OpenedSet]) -> list[str]:
     """Where labels were searched."""
-    return [place for item in opened for place in item.dataset.label_places]
+    return [folder for item in opened for folder in item.dataset.label_places]
 
 
 def _unlabeled_images(opened: Sequence[OpenedSet]) -> set[tuple[str, str]]:

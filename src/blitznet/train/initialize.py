@@ -165,7 +165,7 @@ def unlearned_notices(spec: Spec, tasks: Sequence[Task]) -> Iterator[str]:
     outputs: dict[Task, str] = {"detection": "boxes", "segmentation": "a class map"}
     for task in tasks:
         if task not in spec.tasks and spec.network.family not in ("ssd", "ssd-lite"):
-            learned = " and ".join(outputs[other] for other in spec.tasks)
+            learned = " and ".join(outputs[name] for name in spec.tasks)
             yield f"no training set has {_LABELS[task]}: the model predicts {learned} only"
     for task in spec.tasks:
         names = [name for name, flag in zip(spec.classes, spec.predicts(task), strict=True) if not flag]
