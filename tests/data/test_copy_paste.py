@@ -68,16 +68,16 @@ def test_only_objects_whose_pixels_are_known_are_pasted(sample: Sample, expected
 
 def outlined(*, second_outline: bool = True) -> Sample:
     """Two overlapping objects of one class with outlines of their own; the second covers the first."""
-    other = np.array([40, 20, 90, 20, 90, 80, 40, 80], np.float64)
+    second = np.array([40, 20, 90, 20, 90, 80, 40, 80], np.float64)
     mask = RasterizedMask(
         "source",
         (HEIGHT, WIDTH),
-        (MaskObject(1, A, (POLYGON,)), MaskObject(1, TOUCHING, (other,) if second_outline else ())),
+        (MaskObject(1, A, (POLYGON,)), MaskObject(1, TOUCHING, (second,) if second_outline else ())),
     )
     return make_sample((0, A), (0, TOUCHING), mask=mask)
 
 
-def test_outlines_tell_overlapping_objects_apart() -> None:
+def test_outlines_separate_overlapping_objects() -> None:
     sample = outlined()
     assert pasteable_objects(sample).tolist() == [True, True]
     first, second = cut_out(sample, 0), cut_out(sample, 1)
@@ -178,7 +178,7 @@ def test_the_shape_is_flipped_with_its_pixels() -> None:
     sample.mask.read()[4:34, 4:24] = 0  # an L: the upper left quarter is missing
     instance = cut_out(sample, 0)
     assert instance is not None
-    seen = set()
+    sides = set()
     for seed in range(20):
         made = paste(make_target([]), instance, np.random.default_rng(seed))
         x1, y1, x2, y2 = np.rint(made.boxes[0] * (60, 50, 60, 50)).astype(int)
@@ -189,8 +189,8 @@ def test_the_shape_is_flipped_with_its_pixels() -> None:
         third = pixels.shape[1] // 3
         corner = pixels[: len(pixels) // 3, :third] if missing_left else pixels[: len(pixels) // 3, -third:]
         assert corner.max() < 60
-        seen.add(missing_left)
-    assert seen == {True, False}
+        sides.add(missing_left)
+    assert sides == {True, False}
 
 
 def test_nothing_is_pasted_where_the_class_is_not_annotated() -> None:
@@ -215,8 +215,8 @@ def test_boxes_behind_the_object_are_cut_ignored_or_dropped(seed: int) -> None:
         ignored = visible.mean() < MIN_VISIBLE
         cut = (x1 + columns[0], y1 + rows[0], x1 + columns[-1] + 1, y1 + rows[-1] + 1)
         expected.append(((x1, y1, x2, y2) if ignored else cut, ignored))
-    got = np.rint(made.boxes[:-1] * (*SIZE[::-1], *SIZE[::-1])).astype(int)
-    assert [(tuple(box), bool(crowd)) for box, crowd in zip(got.tolist(), made.crowd, strict=False)] == [
+    actual = np.rint(made.boxes[:-1] * (*SIZE[::-1], *SIZE[::-1])).astype(int)
+    assert [(tuple(box), bool(crowd)) for box, crowd in zip(actual.tolist(), made.crowd, strict=False)] == [
         (tuple(map(int, box)), bool(ignored)) for box, ignored in expected
     ]
     assert made.labels.tolist() == [*[1] * len(expected), 2]

@@ -129,9 +129,9 @@ def test_parts_of_the_class_map_are_those_of_the_single_images() -> None:
             assert (count == 1).all()
 
 
-@pytest.mark.parametrize("other", [make_sample(1, annotated=3), make_sample(1, mask=False)])
-def test_images_with_other_annotated_classes_are_refused(other: Sample) -> None:
-    samples = [make_sample(0), other, make_sample(2), make_sample(3)]
+@pytest.mark.parametrize("partial", [make_sample(1, annotated=3), make_sample(1, mask=False)])
+def test_images_with_other_annotated_classes_are_refused(partial: Sample) -> None:
+    samples = [make_sample(0), partial, make_sample(2), make_sample(3)]
     with pytest.raises(ValueError, match="expected 4 samples with the same annotated classes"):
         mosaic(samples, np.random.default_rng(0), LIGHT, size=SIZE, map_size=MAP)
 

@@ -51,10 +51,16 @@ class Instance:
 
 
 def pasteable_objects(sample: Sample) -> Flags:
-    """(M,) the objects of a sample whose own pixels are known, judged by the boxes; no mask is read.
+    """Which objects have known pixels of their own, by their boxes; no mask is read.
 
     An object has an outline of its own, or no other box of its class, ignored or not, touches its box. Then the pixels
     of the class inside the box belong to it.
+
+    Args:
+        sample: A sample, its masks annotated and not predicted.
+
+    Returns:
+        (M,) the objects to paste.
     """
     boxes, labels = sample.boxes, sample.labels
     if sample.mask is None or not len(labels):
@@ -67,8 +73,8 @@ def pasteable_objects(sample: Sample) -> Flags:
     confusable = (labels[:, None] == labels) | (labels[None] == ANY_CLASS)
     separate = ~(overlaps & confusable).any(1)
     if isinstance(sample.mask, RasterizedMask):
-        found = [sample.mask.find_object(boxes[k], int(labels[k]) + 1) for k in range(len(labels))]
-        separate |= np.asarray([number is not None for number in found])
+        numbers = [sample.mask.find_object(boxes[k], int(labels[k]) + 1) for k in range(len(labels))]
+        separate |= np.asarray([number is not None for number in numbers])
     return np.asarray(candidates & separate, np.bool_)
 
 
@@ -111,8 +117,8 @@ def paste(
         steps: Changes of the object's colors.
 
     Returns:
-        The training sample with the object. Boxes are cut to what is visible of them. An object of whose box less than
-        MIN_VISIBLE is visible becomes a crowd region, or is dropped if nothing is visible.
+        The training sample with the object. Boxes are cut to what is visible of them. If less than MIN_VISIBLE of a box
+        is visible, its object becomes a crowd region, or is dropped if nothing is visible.
 
     Raises:
         DataError: The object's image cannot be read.

@@ -101,6 +101,11 @@ def scale_jitter(size: tuple[int, int], scale: float, rng: np.random.Generator) 
 
     The image is at a random position inside a larger window, or the window at one inside a larger image.
     Source: Ghiasi et al., Simple copy-paste, 2021 (large-scale jitter).
+
+    Args:
+        size: (H, W) of the image.
+        scale: Side lengths of the image, as multiples of the window's.
+        rng: Source of randomness.
     """
     height, width = size[0] / scale, size[1] / scale
     x, y = rng.random(2)

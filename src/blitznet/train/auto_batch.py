@@ -24,7 +24,7 @@ from blitznet.train.config import AUTO_BATCH, TrainConfig
 from blitznet.train.distributed import ProcessGroup
 from blitznet.train.trainer import Trainer, make_trainer
 
-MAX_IMAGES = 1024
+MAX_IMAGES_PER_PASS = 1024
 """largest number of images of one forward pass"""
 TRIAL_IMAGES = (2, 4)
 """images of the trial steps"""
@@ -87,7 +87,7 @@ def resolve_batch(
         images, step_bytes = largest_fitting(
             lambda images: step_memory(trial, images, before=before),
             limit,
-            max_images=max(TRIAL_IMAGES[0], int(min(MAX_IMAGES, num_images / num_parts))),
+            max_images=max(TRIAL_IMAGES[0], int(min(MAX_IMAGES_PER_PASS, num_images / num_parts))),
             is_exact=group.device.type == "cuda",
         )
     images = group.all_reduce_min(images)

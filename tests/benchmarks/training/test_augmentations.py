@@ -39,7 +39,7 @@ def test_variants_train_the_pipeline_with_another_augmentation() -> None:
         assert config.seed == 3
     assert len({config.out for config in configs.values()}) == len(VARIANTS)
     assert all(variant.predicted is not None for name, variant in VARIANTS.items() if name != "strong")
-    assert not any("val" in text or "test" in text.replace("VOCtest", "") for text in SETS)
+    assert not any(text.endswith(("@val", "@test", "@rare")) for text in SETS)
 
 
 def test_scored_images_are_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

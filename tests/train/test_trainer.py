@@ -1,0 +1,82 @@
+"""Mixing and the cache in a run: the same samples in every process, after every interruption."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from blitznet.core.spec import Spec
+from blitznet.train.batch import Batch
+from blitznet.train.config import TrainConfig
+from blitznet.train.datasets import TrainData, open_all, prepare_data
+from blitznet.train.loop import train
+from blitznet.train.trainer import augmented, make_batches
+from support import tiny_models
+from support.training_runs import assert_equal, tiny_config, toy_sets
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_models.register()
+    monkeypatch.setattr("blitznet.train.loop.plot_log", lambda *_: None)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    data, _ = toy_sets(tmp_path, images=9)
+    return tiny_config((data,), tmp_path / "run", mosaic=0.5, copy_paste=0.7)
+
+
+def prepare(config: TrainConfig) -> tuple[Spec, TrainData]:
+    spec, _ = tiny_models.specs()
+    return spec, prepare_data(open_all(config.data), [], spec.classes, config)
+
+
+def first_batches(config: TrainConfig, count: int) -> list[Batch]:
+    spec, data = prepare(config)
+    batches = make_batches(data.training, data.sampler, spec, config)
+    return [next(batches) for _ in range(count)]
+
+
+@pytest.mark.parametrize("changes", [{"workers": 2}, {"workers": 2, "cache": "ram"}, {"cache": "disk"}])
+def test_mixed_batches_do_not_depend_on_workers_and_cache(config: TrainConfig, changes: dict[str, object]) -> None:
+    expected = first_batches(config, 5)
+    actual = first_batches(replace(config, **changes), 5)  # type: ignore[arg-type] # fields of the config
+    assert any("+" in name for batch in expected for name in batch.ids)
+    for first, second in zip(expected, actual, strict=True):
+        assert first.ids == second.ids
+        for name in ("images", "boxes", "labels", "crowd", "class_map"):
+            assert torch.equal(getattr(first, name), getattr(second, name))
+
+
+def test_a_resumed_run_with_mixing_equals_an_uninterrupted_one(config: TrainConfig) -> None:
+    train(config, stop_after=3)
+    notices: list[str] = []
+    train(replace(config, cache="ram", cache_size=0.25), notify=notices.append)
+    assert "--cache ram: at most 0.25 GB of decoded images" in notices
+    whole = train(replace(config, out=config.out.with_name("whole")))
+    assert_equal(config.out / "state.safetensors", whole.parent / "state.safetensors")
+    assert not list(config.out.glob("cache-*"))
+
+
+def test_images_are_listed_for_mixing_only_if_it_is_used(config: TrainConfig) -> None:
+    spec, data = prepare(config)
+    assert augmented(data.training, spec, config, data.sampler).pool is not None
+    assert augmented(data.training, spec, config).pool is None
+    plain = replace(config, mosaic=0.0, copy_paste=0.0)
+    assert augmented(data.training, spec, plain, data.sampler).pool is None
+
+
+def test_held_out_images_are_never_mixed_in(config: TrainConfig) -> None:
+    held = replace(config, holdout=0.4, mosaic=1.0)
+    _, data = prepare(held)
+    trained = {data.training[number].ids[index] for number, index in data.sampler.entries.tolist()}
+    assert len(trained) < 9
+    drawn = {name for batch in first_batches(held, 6) for names in batch.ids for name in names.split("+")}
+    assert drawn <= trained
