@@ -162,9 +162,21 @@ def warp_image(
 def warp_class_map(
     sample: Sample, window: CropWindow, image_size: tuple[int, int], map_size: tuple[int, int]
 ) -> ClassMap:
-    """(mh, mw): background around a zoomed-out image, as in the original implementation; all ignored without a mask.
+    """Crop and resize the class map of a sample.
 
-    The original implementation pads missing masks with background too, and so trains unlabeled pixels as background.
+    The original implementation pads missing masks with background, and so trains unlabeled pixels as background.
+
+    Args:
+        sample: The sample.
+        window: The crop window.
+        image_size: (H, W) of the image.
+        map_size: (mh, mw) of the result.
+
+    Returns:
+        (mh, mw): background around a zoomed-out image, as in the original implementation; all ignored without a mask.
+
+    Raises:
+        DataError: The size of the mask differs from that of the image.
     """
     class_map = sample.class_map()
     if class_map is None:
