@@ -2,11 +2,13 @@
 
 import importlib.metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -22,12 +24,12 @@ SPEC = small_spec()
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, *SPEC.size, 3), np.uint8)
 
 
-def graph_of(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> onnx.ModelProto:
+def graph_of(nodes: list[onnx.NodeProto], *, rank: int, **constants: NDArray[Any]) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 4, 6])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", *[None] * (rank - 1)])],
         initializer=[numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("", 18)])
@@ -40,6 +42,7 @@ def test_tidy_removes_what_engines_warn_about() -> None:
             helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["w"]),
             helper.make_node("Add", ["x", "w"], ["y"]),
         ],
+        rank=3,
         q=np.ones(1, np.int8),
         scale=scale,
         zero=zero,
@@ -63,7 +66,7 @@ def test_static_graphs_have_no_computed_shapes() -> None:
         helper.make_node("Constant", [], ["axes"], value_ints=[1, 2]),
         helper.make_node("Unsqueeze", ["flat", "axes"], ["y"]),
     ]
-    model = graph_of(nodes)
+    model = graph_of(nodes, rank=4)
     del model.opset_import[1]
     x = np.random.default_rng(0).random((1, 4, 6), np.float32)
     before = ReferenceEvaluator(model).run(None, {"x": x})

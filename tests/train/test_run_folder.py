@@ -85,3 +85,21 @@ def test_best_model_of_a_broken_config_is_deleted(tmp_path: Path) -> None:
     folder.best.touch()
     folder.start(TrainConfig())
     assert not folder.best.exists()
+
+
+def test_a_run_deletes_what_killed_runs_left(tmp_path: Path) -> None:
+    left = (".last.46a81573.safetensors", ".state.c5f437d7.safetensors", ".config.b4952651.json", ".tmprQYImz")
+    for name in (*left, ".mine.46a81573.safetensors", "notes.txt"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path).start(TrainConfig())
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", ".mine.46a81573.safetensors", "notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("config.json", '{"architectures": ["Bert"]}'), ("plot.png", ""), ("log.jsonl", "")]
+)
+def test_a_folder_with_files_of_the_user_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=rf"{name}: expected .*; choose another --out$"):
+        RunFolder(tmp_path).require_resumable(TrainConfig())
+    assert (tmp_path / name).read_text() == content

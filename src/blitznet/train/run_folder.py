@@ -98,7 +98,7 @@ class RunFolder:
     def _require_own_files(self) -> None:
         """Raise UsageError if a file that a run would replace is not of a run."""
         if self.config.exists():
-            if not _is_run_config(self.config):
+            if not self.state.exists() and not _is_run_config(self.config):
                 raise UsageError(
                     f"{self.config}: expected the options of a run, got another file; choose another --out"
                 )
@@ -106,7 +106,7 @@ class RunFolder:
         for file in (self.best_score, self.plot, self.path / "log.jsonl"):
             if file.exists():
                 raise UsageError(
-                    f"{file}: expected a new folder or that of a run, got a file that no run wrote; choose another --out"
+                    f"{file}: expected a new folder or that of a run, got a file of no run; choose another --out"
                 )
 
     def start(self, config: TrainConfig) -> None:
@@ -141,9 +141,9 @@ class RunFolder:
 
 
 def _is_run_config(path: Path) -> bool:
-    """Whether a JSON file is a TrainConfig, also one of another version; other text is reported later."""
+    """Whether a file is a TrainConfig, also one of another version."""
     try:
         content = json.loads(path.read_text())
     except ValueError:
-        return True
+        return False
     return isinstance(content, dict) and {"data", "steps", "out"} <= content.keys()
