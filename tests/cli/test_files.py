@@ -47,10 +47,10 @@ def test_an_input_is_never_replaced() -> None:
 
 
 def test_two_outputs_of_one_name_and_folders_are_errors() -> None:
-    with pytest.raises(UsageError, match="a.json, a.json: expected different files, got one twice"):
+    with pytest.raises(UsageError, match=r"a\.json, a\.json: expected different files, got one twice"):
         prepare_files(Path("a.json"), Path("a.json"), overwrite=True)
     Path("folder").mkdir()
-    with pytest.raises(UsageError, match="folder: expected a file to write, got a folder"):
+    with pytest.raises(UsageError, match=r"folder: expected a file to write, got a folder"):
         prepare_files(Path("folder"), overwrite=True)
 
 

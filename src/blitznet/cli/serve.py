@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -96,7 +97,8 @@ def run(options: Serve) -> int:
             max_connections=max_connections,
         )
         set_up_logs(access=options.access_log)
-        make_server(app, limits).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # uvicorn repeats the signal that it ended for
+            make_server(app, limits).run(sockets=[listener])
     return 0
 
 
