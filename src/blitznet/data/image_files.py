@@ -69,7 +69,8 @@ def _walk(root: Path) -> Iterator[Path]:
     """Image files under a folder, up to a limit."""
     count = 0
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        # a mask has the name of its image, but is none
+        subfolders[:] = sorted(name for name in subfolders if not name.lower().startswith((".", "segmentation", "mask")))
         for name in names:
             count += 1
             if count > _MAX_FILES:
