@@ -10,6 +10,8 @@ from blitznet.core.image import IMAGE_SUFFIXES
 
 _MAX_FILES = 2_000_000
 """files under a root that are listed to find an image by its bare name"""
+_SKIPPED_FOLDERS = (".", "segmentation", "mask")
+"""beginnings of the names of folders that are not searched by bare name"""
 _SEPARATORS = re.compile(r"[\\/]+")
 
 
@@ -70,7 +72,7 @@ def _walk(root: Path) -> Iterator[Path]:
     count = 0
     for folder, subfolders, names in os.walk(root):
         # a mask has the name of its image, but is none
-        subfolders[:] = sorted(name for name in subfolders if not name.lower().startswith((".", "segmentation", "mask")))
+        subfolders[:] = sorted(name for name in subfolders if not name.lower().startswith(_SKIPPED_FOLDERS))
         for name in names:
             count += 1
             if count > _MAX_FILES:
