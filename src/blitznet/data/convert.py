@@ -114,15 +114,16 @@ def _image_file(sample: Sample, path: str, *, link: bool) -> Iterator[Path]:
 @contextmanager
 def _staging_folder(out: Path) -> Iterator[Path]:
     """A new folder inside `out`, on the same disk; it is deleted at the end."""
-    folder = out / f".blitznet.{token_hex(4)}"
+    folder, is_new = out / f".blitznet.{token_hex(4)}", not out.exists()
     with translate_write_errors(out):
         folder.mkdir(parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            out.rmdir()  # if it is new and nothing was written
+        if is_new:
+            with suppress(OSError):
+                out.rmdir()  # if nothing was written
 
 
 def _move_all(folder: Path, out: Path, *, last: Sequence[Path], overwrite: bool) -> None:
