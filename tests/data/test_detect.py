@@ -94,6 +94,13 @@ def test_several_datasets_are_listed(tmp_path: Path) -> None:
         detect_layout(tmp_path)
 
 
+def test_a_dataset_in_one_of_several_folders_is_not_taken_for_all(tmp_path: Path) -> None:
+    write(EXPORTS["coco"], tmp_path / "a")
+    write(EXPORTS["folder"], tmp_path / "b")
+    with pytest.raises(UsageError, match=r"recognized 2: coco:.*a .*; folder:.*b "):
+        detect_layout(tmp_path)
+
+
 def test_several_formats_of_one_folder_are_listed(tmp_path: Path) -> None:
     write(EXPORTS["yolo"], tmp_path)
     write(EXPORTS["cvat"], tmp_path)

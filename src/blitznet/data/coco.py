@@ -82,7 +82,7 @@ def coco_files(root: Path) -> dict[str, Path]:
     """The JSON files in all places where tools write them.
 
     These are `annotations/instances_SPLIT.json`, any other JSON file in `annotations`, `SPLIT/_annotations.coco.json`,
-    JSON files in other folders, and JSON files in the root.
+    JSON files in the folder of a split, and JSON files in the root.
 
     Returns:
         Split -> file, sorted by name.
@@ -90,8 +90,12 @@ def coco_files(root: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(root.glob("*.json")):
         files[path.stem] = path
-    for path in sorted([*root.glob("*/*.json"), *root.glob("*/annotations/*.json")]):
-        name = path.stem.removeprefix("instances_") if path.parent.name in _ANNOTATION_FOLDERS else path.parent.name
+    folders = [path for path in root.glob("*") if path.name in _ANNOTATION_FOLDERS or is_split_name(path.name)]
+    nested = [folder / "annotations" for folder in folders if is_split_name(folder.name)]
+    for path in sorted(path for folder in (*folders, *nested) for path in folder.glob("*.json")):
+        name = path.stem.removeprefix("instances_")
+        if path.parent in (*nested, *(folder for folder in folders if is_split_name(folder.name))):
+            name = path.relative_to(root).parts[0]
         ending = name.rpartition("_")[2]  # custom_train.json of some scripts
         files[ending if is_split_name(ending) and ending not in files else name] = path
     return {split: files[split] for split in sorted(files)}

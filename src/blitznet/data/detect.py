@@ -138,7 +138,8 @@ def _recognize_coco(path: Path) -> Layout | None:
         return None
     files = coco_files(path)
     instances = {split: file for split, file in files.items() if file.name.startswith("instances_")}
-    selected = instances or {split: file for split, file in files.items() if json_kind(file) == "coco"}
+    sniffed = files if len(files) <= _MAX_SNIFFED_FILES else {}  # a file for each image is another format
+    selected = instances or {split: file for split, file in sniffed.items() if json_kind(file) == "coco"}
     if not selected:
         return None
     name = "Roboflow COCO" if all(file.name == ROBOFLOW_FILE for file in selected.values()) else "COCO"
