@@ -410,11 +410,16 @@ def test_notices(sets: tuple[str, str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "frozen"),
     [
-        (TrainConfig(freeze_bn=("encoder", "downscale", "ssd_head")), ("encoder.", "downscale.", "ssd_head.")),
+        (TrainConfig(freeze_bn=("encoder", "downscale", "ssd_head")), ("encoder.", "downscale.")),
         (TrainConfig(freeze=("encoder", "downscale")), ("encoder.", "downscale.")),
-        (TrainConfig(train_only=("segmentation", "detection", "ssd_head")), ("encoder.", "downscale.", "upscale.")),
+        (TrainConfig(train_only=("segmentation", "detection")), ("encoder.", "downscale.", "upscale.")),
+        (TrainConfig(frozen_stages=1), ("encoder.stem.", *(f"encoder.blocks.{index}." for index in range(3)))),
+        (
+            TrainConfig(freeze_bn=("detection",), frozen_stages=1),
+            ("encoder.stem.", "encoder.blocks.0.", "encoder.blocks.1.", "encoder.blocks.2.", "detection."),
+        ),
     ],
-    ids=["freeze_bn", "freeze", "train_only"],
+    ids=["freeze_bn", "freeze", "train_only", "frozen_stages", "frozen_stages and freeze_bn"],
 )
 def test_frozen_batch_norms(config: TrainConfig, frozen: tuple[str, ...]) -> None:
     net = build(blitznet300_lite())
