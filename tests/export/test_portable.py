@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from blitznet.api import open_engine
 from blitznet.core.errors import UsageError
+from blitznet.core.model_paths import WEIGHTS
 from blitznet.export.formats import InputType, export, require_exportable
 from blitznet.export.portable import make_static, tidy
 from blitznet.nets.blitznet import build
@@ -100,3 +101,14 @@ def test_portable_files_compute_the_same(tmp_path: Path, nms: bool, static: bool
 def test_torch_programs_have_neither() -> None:
     with pytest.raises(UsageError, match="--static, --input: expected --to onnx or openvino with them, got torch"):
         require_exportable(SPEC, "torch", nms=False, calibrated=False, static=True)
+
+
+@pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.onnx")), ids=lambda path: path.stem)
+def test_files_in_the_package_are_tidy(path: Path) -> None:
+    model = onnx.load(path)
+    used = {name for node in model.graph.node for name in node.input}
+    assert {tensor.name for tensor in model.graph.initializer} <= used
+    dims = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert dims[node.input[1]] == dims[node.input[2]], node.name
