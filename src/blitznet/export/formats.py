@@ -13,7 +13,7 @@ from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision, Spec
 from blitznet.export.onnx import append_postprocess, to_onnx, write_onnx
 from blitznet.export.openvino import write_openvino
-from blitznet.export.portable import make_float_input, make_static
+from blitznet.export.portable import make_float_input, make_static, tidy
 from blitznet.export.program import export_program
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def export(
         make_float_input(model)
     if static:
         make_static(model)
+    tidy(model)
     (write_onnx if to == "onnx" else write_openvino)(model, spec, path)
 
 
