@@ -124,3 +124,12 @@ def test_option_groups_have_every_field_once() -> None:
     assert sorted(grouped) == sorted(field.name for field in fields(TrainConfig))
     assert set(BASIC_OPTIONS) <= set(grouped)
     assert len(BASIC_OPTIONS) == 10
+
+
+def test_another_fraction_of_the_training_images_is_a_conflict() -> None:
+    stored = TrainConfig(data=("voc:a@train",), val=("0.2",)).to_json()
+    assert TrainConfig(data=("voc:a@train",), val=("0.2",)).conflicts(stored) == ()
+    assert TrainConfig(data=("voc:a@train",), val=("0.3",)).conflicts(stored) == ('--val ["0.3"], was ["0.2"]',)
+    assert TrainConfig(data=("voc:a@train",), val=("voc:a@val",)).conflicts(stored) == (
+        '--val ["voc:a@val"], was ["0.2"]',
+    )

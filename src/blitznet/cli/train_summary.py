@@ -62,7 +62,11 @@ def _file_lines(folder: RunFolder) -> Iterator[str]:
 
 def _command_lines(config: TrainConfig, folder: RunFolder) -> Iterator[str]:
     """Commands that use the model."""
-    run, sets = str(folder.path), config.resolve_root(config.val)
+    from blitznet.data.sources import split_sources
+
+    run = str(folder.path)
+    _, evaluation = split_sources(config.resolve_root(config.data), config.resolve_root(config.val))
+    sets = [source.title for source in evaluation]
     yield "next:"
     yield "  " + shlex.join(["blitznet", "predict", "IMAGES", "--model", run])
     yield "  " + shlex.join(["blitznet", "eval", run, "--data", *(sets or ("DATASET",)), "--per-class"])

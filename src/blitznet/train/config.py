@@ -264,7 +264,8 @@ class TrainConfig:
             Texts such as `--lr 0.1, was 0.2`.
         """
         before = {field.name: _plain(field.default) for field in dataclasses.fields(self)} | json.loads(stored)
-        ignored = _RESUMABLE - {"val"} if self.drop_leaks else _RESUMABLE
+        changes_training = self.drop_leaks or any(map(_is_fraction, (*self.val, *before["val"])))
+        ignored = _RESUMABLE - {"val"} if changes_training else _RESUMABLE
         return tuple(
             f"{_flag(name)} {json.dumps(value)}, was {json.dumps(before[name])}"
             for name, value in json.loads(self.to_json()).items()
@@ -328,6 +329,11 @@ _RESUMABLE = {
     *("patience", "device", "root", "val", "allow_leaks", "cache", "cache_size", "batch_memory"),
 }
 """fields that may change when a run is resumed"""
+
+
+def _is_fraction(text: str) -> bool:
+    """Whether an evaluation set is a fraction of the training images."""
+    return text.replace(".", "", 1).isdigit()
 
 
 def _flag(name: str) -> str:
