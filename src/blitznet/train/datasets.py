@@ -45,7 +45,7 @@ class TrainData:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DataCheck:
+class DataSummary:
     """What is known about the datasets of a run before its first step."""
 
     coverage: Coverage
@@ -113,7 +113,7 @@ def prepare_data(
     return TrainData(train_sets, eval_sets, sampler, len(leaks))
 
 
-def check_data(training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], data: TrainData) -> DataCheck:
+def check_data(training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], data: TrainData) -> DataSummary:
     """Check the files of all sets, and count what the training images annotate.
 
     Raises:
@@ -131,7 +131,7 @@ def check_data(training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], d
         notices += [*size_notices(problems, title), *unlabeled_notices(item.dataset)]
     coverage = measure_coverage(data.training, indices)
     require_objects(coverage, _label_places(training))
-    return DataCheck(coverage, tuple(dict.fromkeys(notices)))
+    return DataSummary(coverage, tuple(dict.fromkeys(notices)))
 
 
 def _label_places(opened: Sequence[OpenedSet]) -> list[str]:

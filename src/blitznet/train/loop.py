@@ -21,7 +21,7 @@ from blitznet.train.auto_batch import BatchChoice, resolve_batch
 from blitznet.train.callbacks import RunStart, TrainCallback
 from blitznet.train.config import AUTO_BATCH, TrainConfig
 from blitznet.train.datasets import (
-    DataCheck,
+    DataSummary,
     TrainData,
     annotated_classes,
     check_data,
@@ -49,7 +49,7 @@ class Run:
     trainer: Trainer
     folder: RunFolder
     data: TrainData
-    check: DataCheck
+    check: DataSummary
     completed_steps: int
     """steps before this run was resumed"""
     batch_choice: BatchChoice | None = None
