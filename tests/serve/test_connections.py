@@ -5,10 +5,9 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import BytesIO
 
-import numpy as np
 import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -46,6 +45,13 @@ class GatedEngine(FakeEngine):
 def running() -> Iterator[tuple[Server, int]]:
     with run_server(Predictor(GatedEngine()), LIMITS) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def patient_port() -> Iterator[int]:
+    """A server with the default limits."""
+    with run_server(Predictor(GatedEngine())) as (_, port):
+        yield port
 
 
 @pytest.fixture
@@ -103,12 +109,14 @@ def test_idle_connections_are_closed_for_new_ones(port: int) -> None:
 
 def test_busy_connections_are_not_closed_for_new_ones() -> None:
     engine, image = GatedEngine(), encode_random_image()
-    with run_server(Predictor(engine), ServeLimits(max_connections=8)) as (_, port):
+    with run_server(Predictor(engine), ServeLimits(max_connections=8)) as (_, port), ExitStack() as stack:
         engine.gate.clear()
-        streams = [connect(f"ws://127.0.0.1:{port}/v1/stream") for _ in range(4)]
-        with pytest.raises(InvalidStatus, match="503"):
-            connect(f"ws://127.0.0.1:{port}/v1/stream")
+        for _ in range(4):
+            stack.enter_context(connect(f"ws://127.0.0.1:{port}/v1/stream"))
+        with pytest.raises(InvalidStatus, match="503"), connect(f"ws://127.0.0.1:{port}/v1/stream"):
+            pass
         busy = [open_socket(port, post(len(image)) + image) for _ in range(4)]
+        time.sleep(0.5)  # until the server has read them: before, they are idle
         refused = open_socket(port, HEALTH)
         content = refused.recv(1000)
         assert content.startswith(b"HTTP/1.1 503 ")
@@ -117,51 +125,45 @@ def test_busy_connections_are_not_closed_for_new_ones() -> None:
         assert [connection.recv(12) for connection in busy] == [b"HTTP/1.1 200"] * 4
         for connection in (*busy, refused):
             connection.close()
-        for stream in streams:
-            stream.close()
 
 
-def test_an_answer_that_is_not_taken_is_cut_off(running: tuple[Server, int]) -> None:
-    server, port = running
+@pytest.mark.slow
+def test_a_response_that_is_not_taken_is_cut_off() -> None:
     content = BytesIO()
-    Image.new("L", (2500, 2500), 90).save(content, "PNG")
-    tensor = {"name": "image_bytes", "datatype": "BYTES", "shape": [1]}
-    body = json.dumps(
-        {
-            "inputs": [{**tensor, "data": [base64.b64encode(content.getvalue()).decode()]}],
-            "outputs": [{"name": "class_map"}],
-        }
-    ).encode()
-    path = b"POST /v2/models/small/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.settimeout(60)
-    connection.connect(("127.0.0.1", port))
-    connection.sendall(path % len(body) + body)
-    assert connection.recv(12) == b"HTTP/1.1 200"
-    admission = server.config.app.state.service.admission
-    assert admission.response_bytes > 10_000_000
-    deadline = time.monotonic() + 30
-    while admission.response_bytes and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert admission.response_bytes == 0
-    assert len(read_all(connection)) < 10_000_000
+    Image.new("L", (1600, 1600), 90).save(content, "PNG")
+    data = [base64.b64encode(content.getvalue()).decode()]
+    tensor = {"name": "image_bytes", "datatype": "BYTES", "shape": [1], "data": data}
+    body = json.dumps({"inputs": [tensor], "outputs": [{"name": "class_map"}]}).encode()
+    head = b"POST /v2/models/small/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with run_server(Predictor(GatedEngine()), ServeLimits(timeout=10)) as (server, port), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(head + body)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        admission = server.config.app.state.service.admission  # type: ignore[union-attr]
+        assert admission.response_bytes > 5_000_000
+        deadline = time.monotonic() + 60
+        while admission.response_bytes and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert admission.response_bytes == 0
+        assert len(read_all(connection)) < 5_000_000
 
 
-def test_a_body_in_tiny_chunks_is_cut_off(port: int) -> None:
+def test_a_body_in_tiny_chunks_is_cut_off(patient_port: int) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    connection = open_socket(port, head)
+    connection = open_socket(patient_port, head)
     with suppress(ConnectionError):
         connection.sendall(b"1\r\nx\r\n" * 100_000)
     assert b"200" not in read_all(connection)[:20]
 
 
-def test_a_body_in_usual_chunks_is_read(port: int) -> None:
+def test_a_body_in_usual_chunks_is_read(patient_port: int) -> None:
     image = encode_random_image(size=(100, 100))
     chunks = [image[start : start + 1000] for start in range(0, len(image), 1000)]
     body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-    assert read_all(open_socket(port, head + body)).startswith(b"HTTP/1.1 200 ")
+    assert read_all(open_socket(patient_port, head + body)).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_websocket_message_that_does_not_arrive_is_closed(port: int) -> None:
@@ -185,15 +187,11 @@ def test_an_idle_websocket_is_closed(port: int) -> None:
 def test_shutdown_answers_what_it_has_and_closes() -> None:
     engine = GatedEngine()
     image = encode_random_image()
-    with run_server(Predictor(engine), ServeLimits(timeout=10)) as (server, port):
+    with run_server(Predictor(engine)) as (server, port), connect(f"ws://127.0.0.1:{port}/v1/stream") as stream:
         engine.gate.clear()
-        stream = connect(f"ws://127.0.0.1:{port}/v1/stream")
         stream.send(image)
         connection = open_socket(port, post(len(image)) + image)
-        pool = server.config.app.state.service.pool
-        while pool.waiting:
-            time.sleep(0.01)
-        time.sleep(0.3)
+        time.sleep(0.5)  # until both are in the queue
         server.should_exit = True
         time.sleep(0.5)
         engine.gate.set()
@@ -205,4 +203,4 @@ def test_shutdown_answers_what_it_has_and_closes() -> None:
         response = read_all(connection)
     assert response.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in response.lower()
-    assert np.isfinite(json.loads(response.partition(b"\r\n\r\n")[2])["width"])
+    assert "detections" in json.loads(response.partition(b"\r\n\r\n")[2])

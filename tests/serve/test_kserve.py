@@ -17,6 +17,7 @@ from blitznet.core.image import ImageSource
 from blitznet.core.spec import Task
 from blitznet.runtime.predictor import BasePredictor, Predictor
 from blitznet.serve.app import make_app
+from blitznet.serve.limits import ServeLimits
 from support.fake_engines import SPEC, FakeEngine, random_outputs
 from support.images import encode_random_image
 from support.servers import run_server, wait_until_ready
@@ -150,7 +151,7 @@ def test_an_invalid_request_is_400(content: bytes, message: str, client: TestCli
 
 
 def test_the_event_loop_runs_while_a_long_request_is_parsed(predictor: BasePredictor) -> None:
-    app = make_app(predictor)
+    app = make_app(predictor, limits=ServeLimits(timeout=600))
     numbers = b"7," * 3_000_000 + b"7,7,256"  # invalid, which is known once all of it is parsed
     tensor = b'{"name": "image", "datatype": "UINT8", "shape": [1000001, 1, 3], "data": [%s]}' % numbers
     content = b'{"inputs": [%s]}' % tensor

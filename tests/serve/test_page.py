@@ -44,6 +44,38 @@ _PREDICT_AFTER_CLOSE = """(async () => {
 })()"""
 
 
+_FAKE_RESPONSES = """
+  const originalFetch = window.fetch;
+  window.fetch = (url, options) =>
+    String(url).includes('v1/predict') && window.fakeResponse ? window.fakeResponse() : originalFetch(url, options);
+"""
+"""lets a test set the response to predictions"""
+_COUNT_LAYERS = """
+  window.layerCount = 0;
+  const put = OffscreenCanvasRenderingContext2D.prototype.putImageData;
+  OffscreenCanvasRenderingContext2D.prototype.putImageData = function (...values) {
+    window.layerCount++;
+    return put.apply(this, values);
+  };
+"""
+_FAKE_STREAM = """
+  window.sockets = [];
+  window.WebSocket = class {
+    static OPEN = 1;
+    readyState = 1;
+    constructor(url) { sockets.push(String(url)); setTimeout(() => this.onopen?.(), 0); }
+    send() {
+      window.sent = (window.sent ?? 0) + 1;
+      const busy = JSON.stringify({ error: 'the queue is full', status: 429 });
+      const empty = { width: 640, height: 480, class_names: ['cat'], detections: [] };
+      setTimeout(() => this.onmessage({ data: window.sent < 3 ? busy : JSON.stringify(empty) }), 0);
+    }
+    close() { this.readyState = 3; this.onclose?.(); }
+  };
+"""
+"""a WebSocket that is busy twice, and then finds nothing"""
+
+
 @pytest.fixture(scope="module")
 def predictor() -> BasePredictor:
     return load(engine="onnxruntime")
@@ -218,3 +250,78 @@ def test_the_layout_fits_the_screen(size: tuple[int, int], dark: bool, address: 
         with Image.open(tmp_path / "page.png") as screenshot:
             corner = np.asarray(screenshot.convert("L"))[-3, 3]
         assert bool(corner < 60) is dark
+
+
+@pytest.mark.parametrize(
+    ("response", "text"),
+    [
+        ("new Response('<html>', { status: 413 })", "too large for this server: at most 20 MB"),
+        ("new Response('<html>', { status: 502 })", "The server does not answer. Try again later."),
+        ("new Response('<html>', { status: 504 })", "The server does not answer. Try again later."),
+        ("new Response('<html>', { status: 200 })", "The server answered with status 200."),
+        ('new Response(\'{"error": "the queue is full"}\', { status: 429 })', "The server is busy."),
+        ('new Response(\'{"error": "not an image"}\', { status: 415 })', "not an image"),
+        ("Promise.reject(new TypeError('Failed to fetch'))", "Cannot reach the server. Is it running?"),
+    ],
+)
+def test_errors_of_servers_and_proxies_are_readable(response: str, text: str, address: str) -> None:
+    with browser_page((375, 667)) as page:
+        page.add_init_script(_FAKE_RESPONSES)
+        open_image(page, address)
+        page.evaluate(f"window.fakeResponse = async () => {response}")
+        page.set_input_files("#file", ASTRONAUT)
+        wait_for_status(page, text)
+        box = page.locator("#status").bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 667 - box["height"]
+        assert table_rows(page) == []
+        assert page.is_disabled("#copy")
+
+
+def test_sliders_draw_the_class_map_from_a_cache(address: str) -> None:
+    with browser_page() as page:
+        page.add_init_script(_COUNT_LAYERS)
+        open_image(page, address)
+        count = page.evaluate("layerCount")
+        assert count > 0
+        for score in ("0.3", "0.6"):
+            page.locator("#min-score").fill(score)
+        page.locator("#opacity").fill("0.2")
+        assert page.evaluate("layerCount") == count
+
+
+def test_the_count_follows_the_controls(address: str) -> None:
+    with browser_page() as page:
+        open_image(page, address, ASTRONAUT)
+        page.locator("#min-score").fill("0.95")
+        wait_for_status(page, f"{len(table_rows(page))} object")
+        page.locator("#min-score").fill("0.05")
+        wait_for_status(page, f"{len(table_rows(page))} object")
+
+
+def test_the_camera_continues_when_the_server_is_busy(address: str) -> None:
+    with browser_page() as page:
+        page.add_init_script(_FAKE_STREAM)
+        page.goto(address)
+        page.click("#camera")
+        wait_for_status(page, "frames per second")
+        page.check("#instances")
+        page.locator("#min-score").fill("0.05")
+        page.locator("#min-score").dispatch_event("change")
+        page.wait_for_function("sockets.at(-1).includes('min_score=0.05') && sockets.at(-1).includes('panoptic=1')")
+        assert page.get_attribute("#camera", "aria-pressed") == "true"
+        page.click("#camera")
+        wait_for_status(page, "The camera is off.")
+
+
+def test_a_page_without_a_secure_context_names_the_reason(address: str) -> None:
+    with browser_page() as page:
+        page.add_init_script(
+            "for (const name of ['mediaDevices', 'clipboard'])"
+            " Object.defineProperty(navigator, name, { value: undefined });"
+        )
+        open_image(page, address)
+        page.click("#copy")
+        wait_for_status(page, "Copying needs https, or this machine's own address")
+        page.click("#camera")
+        wait_for_status(page, "Cameras need https, or this machine's own address")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -16,6 +17,7 @@ from blitznet.runtime.predictor import BasePredictor, Predictor
 from blitznet.serve.admission import BusyError
 from blitznet.serve.app import make_app
 from blitznet.serve.limits import ServeLimits
+from blitznet.serve.service import PiecewiseResponse, Reply
 from support.fake_engines import FakeEngine, random_outputs
 from support.images import encode_random_image
 from support.servers import wait_until_ready
@@ -34,7 +36,7 @@ def test_too_many_pixels_are_413(predictor: BasePredictor) -> None:
 
 
 def test_a_full_queue_is_429(predictor: BasePredictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = make_app(predictor, limits=ServeLimits(max_images=1, max_queue=1, timeout=0.2))
+    app = make_app(predictor, limits=ServeLimits(max_images=1, max_queue=1))
 
     def refuse(*_: object) -> None:
         raise BusyError("the queue is full: 1 images are waiting")
@@ -184,3 +186,24 @@ def test_the_access_log_has_no_query(predictor: BasePredictor, caplog: pytest.Lo
     (line,) = [record.getMessage() for record in caplog.records if record.name == "blitznet.serve.access"]
     assert "POST '/v1/predict' 401 " in line
     assert "secret" not in line
+
+
+def test_a_client_that_takes_no_response_is_cut_off() -> None:
+    aborted: list[bool] = []
+    pieces: list[int] = []
+
+    async def send(message: Any) -> None:
+        pieces.append(len(message.get("body", b"")))
+        if len(pieces) == 3:
+            await asyncio.sleep(20)
+
+    async def run() -> None:
+        scope = {"type": "http", "state": {"abort": lambda: aborted.append(True)}}
+        response = PiecewiseResponse(Reply(bytes(1_000_001), "text/plain", start=1), timeout=0.1)
+        assert response.headers["content-length"] == "1000000"
+        await response(scope, None, send)  # type: ignore[arg-type]
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(run())
+    assert aborted == [True]
+    assert pieces == [0, 1 << 18, 1 << 18]

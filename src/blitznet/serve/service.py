@@ -111,7 +111,7 @@ class Service:
             ticket = stack.enter_context(self.enter())
             reply = await handler(Call(self, ticket, request))
             ticket.set_response(len(reply.content))
-            return _PiecewiseResponse(reply, self.limits.timeout)
+            return PiecewiseResponse(reply, self.limits.timeout)
 
         return Route(path, Endpoint(self, path, respond), methods=["POST"])
 
@@ -315,10 +315,11 @@ class Endpoint:
             return error_response(refusal)
 
 
-class _PiecewiseResponse(Response):
+class PiecewiseResponse(Response):
     """A response that is sent in pieces, each when the client has taken the one before; it has a deadline."""
 
     def __init__(self, reply: Reply, timeout: float) -> None:
+        """Send `reply` within `timeout` seconds."""
         super().__init__(None, media_type=reply.media_type)
         self.headers["content-length"] = str(len(reply.content) - reply.start)
         self.headers.update(reply.headers)
@@ -326,6 +327,7 @@ class _PiecewiseResponse(Response):
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        """Send the response. Raises ClientDisconnect if the client does not take it in time."""
         content, end = self._reply.content, len(self._reply.content)
         try:
             async with asyncio.timeout(self._timeout):

@@ -153,6 +153,7 @@ function drawBoxes(context, scale, { width: canvasWidth, height: canvasHeight })
 function drawOn(target, scale) {
   const targetContext = target.getContext("2d"), [width, height] = scaledSize(state.result, scale);
   if (target.width !== width || target.height !== height) Object.assign(target, { width, height });
+  targetContext.clearRect(0, 0, width, height);  // of an image with transparent pixels
   targetContext.drawImage(state.image, 0, 0, width, height);
   if (element("class-map").checked) drawMap(targetContext, scale);
   if (element("boxes").checked) drawBoxes(targetContext, scale, target);
@@ -174,6 +175,7 @@ function drawPending(image) {
   element("drop").hidden = true;
   canvas.hidden = false;
   canvas.classList.add("pending");
+  element("table").tBodies[0].replaceChildren();
   element("table").hidden = element("classes").hidden = element("save").disabled = element("copy").disabled = true;
 }
 
@@ -225,7 +227,7 @@ const requestOptions = () => ({ minScore: showsInstances() ? minScore() : LOWEST
 async function predict(blob, image) {
   const number = ++state.requestCount;
   if (image !== state.image) {
-    state.result = null;
+    Object.assign(state, { result: null, blob, image });
     drawPending(image);
   }
   setStatus("Predicting ...");
