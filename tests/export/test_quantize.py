@@ -12,16 +12,22 @@ from torch import nn
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.outputs import Outputs
 from blitznet.core.spec import Spec
+from blitznet.export.float_parts import LOGIT_MARGIN, select_float_parts
 from blitznet.export.folding import fold_constants
 from blitznet.export.formats import export
-from blitznet.export.quantize import quantize_onnx, select_float_parts
+from blitznet.export.quantize import quantize_onnx
 from blitznet.nets.blitznet import build
 from blitznet.runtime.engine import Engine
 from blitznet.runtime.onnx_engine import OnnxEngine
 from blitznet.runtime.openvino_engine import OpenVinoEngine
 from support import synthetic_data, tiny_models
+from support.small_networks import fpn_spec
 
 PAPER, LITE = tiny_models.specs()
+SUMS = replace(LITE, network=replace(LITE.network, ssd_head=True, detection_prior=True))
+"""a network whose last convolutions are summed"""
+PYRAMID = replace(fpn_spec(channels=16), classes=PAPER.classes, size=PAPER.size)
+"""a network whose input has the same normalization in all channels"""
 IMAGES = [drawing.sample.image.resize(LITE.size) for drawing in synthetic_data.draw(12, seed=0)]
 
 
@@ -36,7 +42,7 @@ def make_network(spec: Spec) -> nn.Module:
     return net.eval()
 
 
-@pytest.fixture(scope="module", params=[PAPER, LITE], ids=["paper", "lite"])
+@pytest.fixture(scope="module", params=[PAPER, SUMS, PYRAMID], ids=["paper", "sums", "pyramid"])
 def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Spec]:
     """A float32 file, the int8 file of it, and the spec of the first."""
     folder, spec = tmp_path_factory.mktemp("quantize"), request.param
@@ -54,8 +60,13 @@ def run(engine: Engine, images: NDArray[np.uint8]) -> Outputs:
 
 def max_difference(a: Outputs, b: Outputs) -> float:
     """Largest root mean square difference of an output, in its standard deviations."""
-    pairs = [(getattr(a, name), getattr(b, name)) for name in ("offsets", "logits", "segmentation_logits")]
-    return float(max(np.sqrt(((x - y) ** 2).mean()) / x.std() for x, y in pairs))
+    pairs = [(x.offsets, relevant(x.logits, -1), relevant(x.segmentation_logits, 1)) for x in (a, b)]
+    return float(max(np.sqrt(((x - y) ** 2).mean()) / x.std() for x, y in zip(*pairs, strict=True)))
+
+
+def relevant(logits: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Logits with those raised that are far below the largest."""
+    return np.maximum(logits, logits.max(axis, keepdims=True) - LOGIT_MARGIN)
 
 
 @pytest.mark.parametrize("engine", [OnnxEngine, OpenVinoEngine])
@@ -88,27 +99,39 @@ def test_no_pair_of_products_overflows_16_bits(files: tuple[Path, Path, Spec]) -
             assert 255 * largest.sum(1).max() <= np.iinfo(np.int16).max
 
 
-def test_the_start_and_the_end_stay_in_float(files: tuple[Path, Path, Spec]) -> None:
-    source, target, _ = files
+def test_the_start_stays_in_float_unless_pixels_are_read_in_8_bits(files: tuple[Path, Path, Spec]) -> None:
+    source, target, spec = files
     model = onnx.load(target)
     producers = {name: node for node in model.graph.node for name in node.output}
-    floats = select_float_parts(fold_constants(source))
+    floats = select_float_parts(fold_constants(source), pixels=spec is PYRAMID)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     in_float = {node.name for node in convolutions if node.input[1] not in producers}
     assert in_float == {node.name for node in convolutions} & floats.nodes
-    assert 1 <= len(in_float) < len(convolutions)
+    assert bool(in_float) == (spec is not PYRAMID)
+    assert len(in_float) < len(convolutions)
 
 
-def test_outputs_of_the_last_pointwise_convolutions_are_not_quantized(files: tuple[Path, Path, Spec]) -> None:
+def test_outputs_of_last_convolutions_are_quantized_unless_they_are_summed(files: tuple[Path, Path, Spec]) -> None:
     source, target, spec = files
-    model, floats = onnx.load(target), select_float_parts(fold_constants(source))
+    model, floats = onnx.load(target), select_float_parts(fold_constants(source), pixels=spec is PYRAMID)
     quantized = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    last = [node for node in model.graph.node if node.name in floats.outputs]
-    assert bool(last) == (spec is LITE)  # the last convolutions of the paper's networks are 3x3
-    assert len(last) == len(floats.outputs)
-    assert not quantized & {node.output[0] for node in last}
+    convolutions = {node.name: node for node in model.graph.node if node.op_type == "Conv"}
+    unquantized = {name for name, node in convolutions.items() if node.output[0] not in quantized}
     op_types = {node.output[0]: node.op_type for node in model.graph.node}
-    assert {op_types[node.input[1]] for node in last} <= {"DequantizeLinear"}
+    assert bool(floats.outputs) == (spec is SUMS)
+    assert floats.outputs == unquantized - floats.nodes
+    assert {op_types[convolutions[name].input[1]] for name in floats.outputs} <= {"DequantizeLinear"}
+
+
+def test_pixels_are_read_without_arithmetic(files: tuple[Path, Path, Spec]) -> None:
+    _, target, spec = files
+    model = onnx.load(target)
+    users = {name: node for node in model.graph.node for name in node.input}
+    node, op_types = users["images"], []
+    while node.op_type != "Conv":
+        op_types.append(node.op_type)
+        node = users[node.output[0]]
+    assert (op_types == ["Transpose", "DequantizeLinear"]) == (spec is PYRAMID)
 
 
 def test_activations_are_unsigned(files: tuple[Path, Path, Spec]) -> None:

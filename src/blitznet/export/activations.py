@@ -81,6 +81,53 @@ def second_moments(model: "ModelProto", names: Iterable[str], images: Sequence[R
     return dict(zip(tensors, sums, strict=True))
 
 
+def smallest_best_logits(
+    model: "ModelProto", names: Sequence[str], num_classes: int, images: Sequence[RGBArray]
+) -> dict[str, float]:
+    """How small the largest logit of an anchor or pixel gets.
+
+    Args:
+        model: The graph.
+        names: Names of its logits (1, P * C, h, w), channel = anchor * C + class.
+        num_classes: C, background included.
+        images: Images (h, w, 3) uint8 RGB of the graph's input size.
+
+    Returns:
+        By name, the minimum over the P h w anchors of their largest logit, which `RANGE_QUANTILE` of the images exceed.
+    """
+    if not names:
+        return {}
+    session = _open_session(_with_best_logits(model, names, num_classes))
+    outputs = [f"{name}.best" for name in names]
+    values = [session.run(outputs, {INPUT_NAME: image[None]}) for image in images]
+    return {
+        name: float(np.quantile([value[index] for value in values], 1 - RANGE_QUANTILE))
+        for index, name in enumerate(names)
+    }
+
+
+def _with_best_logits(model: "ModelProto", names: Sequence[str], num_classes: int) -> "ModelProto":
+    """The graph with, as its outputs, the minimum over anchors of the largest of their logits."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    graph = extended.graph
+    constants = {"best.shape": [-1, num_classes], "best.axis": [1]}
+    for name, numbers in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(numbers), name))
+    del graph.output[:]
+    for name in names:
+        last, anchors, largest, output = (f"{name}.{part}" for part in ("last", "anchors", "largest", "best"))
+        graph.node.append(helper.make_node("Transpose", [name], [last], perm=[0, 2, 3, 1]))
+        graph.node.append(helper.make_node("Reshape", [last, "best.shape"], [anchors]))  # (anchors, C)
+        graph.node.append(helper.make_node("ReduceMax", [anchors, "best.axis"], [largest], keepdims=0))
+        graph.node.append(helper.make_node("ReduceMin", [largest], [output], keepdims=0))
+        graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    return extended
+
+
 def _with_reductions(model: "ModelProto", names: Sequence[str]) -> "ModelProto":
     """The graph with minimum, maximum and mean of each channel of the tensors as its outputs."""
     import onnx

@@ -1,12 +1,12 @@
 """Static int8 quantization: one QDQ file that is fast on onnxruntime and OpenVINO, and correct on any processor.
 
 Activations are unsigned with one scale each, kernels signed with one scale per channel: signed activations are slower
-than float32 on x86. The first and last operations of the network stay in float.
+than float32 on x86. `float_parts.py` chooses what stays in float.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,29 +16,20 @@ from blitznet.core.arrays import RGBArray, require_shape
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Spec
 from blitznet.export.activations import Moments, TensorStats, collect_stats, second_moments
+from blitznet.export.float_parts import FloatParts, clip_logits, select_float_parts
 from blitznet.export.folding import fold_constants
 from blitznet.export.kernels import Kernel, correct_biases, find_kernels, set_kernels
 from blitznet.export.onnx import write_onnx
+from blitznet.export.pixel_input import normalize_in_kernel, read_pixels
 from blitznet.export.weight_rounding import round_with_compensation
-from blitznet.runtime.engine import INPUT_NAME
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 QUANTIZED_OPS = ("Conv", "Add", "Concat", "Resize", "Clip", "Relu", "MaxPool", "AveragePool")
 """operators in 8 bits; all others stay in float"""
 MAX_MOMENT_IMAGES = 100
 """images, at most, for the second moments of 1x1 kernels; each contributes hundreds of pixels"""
-
-
-@dataclass(frozen=True, slots=True)
-class FloatParts:
-    """The parts of a graph that stay in float."""
-
-    nodes: frozenset[str]
-    """names of nodes that are computed in float"""
-    outputs: frozenset[str]
-    """names of convolutions in 8 bits whose outputs are not quantized"""
 
 
 def quantize_onnx(source: Path, target: Path, images: Sequence[RGBArray], spec: Spec) -> None:
@@ -58,68 +49,18 @@ def quantize_onnx(source: Path, target: Path, images: Sequence[RGBArray], spec: 
     for image in images:
         require_shape(image, (*spec.size, 3), name="calibration image")
     model = fold_constants(source)
-    floats = select_float_parts(model)
+    pixels = normalize_in_kernel(model, spec)
+    floats = select_float_parts(model, pixels=pixels is not None)
     stats = collect_stats(model, _quantized_tensors(model, floats.nodes), images)
+    if pixels is not None:
+        stats[pixels.tensor] = replace(stats[pixels.tensor], low=pixels.low, high=pixels.high)
     kernels = _round_kernels(model, find_kernels(model, floats.nodes), images)
     correct_biases(model, kernels, {name: tensor.means for name, tensor in stats.items()})
     set_kernels(model, kernels)
-    write_onnx(_insert_qdq(model, floats, kernels, stats), replace(spec, precision="int8"), target)
-
-
-def select_float_parts(model: "ModelProto") -> FloatParts:
-    """Choose what stays in float: the start of the graph, and its end.
-
-    That is everything up to the first convolution, a depthwise one directly after it, and everything after the last
-    convolutions. There, 8 bits cost the most accuracy and float the least time. The last convolutions are in 8 bits.
-    Where they are 1x1, their outputs are not quantized again. That is free on OpenVINO; onnxruntime then computes them
-    in float, which would be slow for larger kernels.
-
-    Args:
-        model: The folded graph.
-
-    Returns:
-        Names of nodes and of unquantized outputs.
-    """
-    producers = {name: node for node in model.graph.node for name in node.output}
-    consumers: dict[str, list[NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node)
-
-    def successors(node: "NodeProto") -> "list[NodeProto]":
-        # The shape of an image goes to every resize and reshape, and does not depend on its pixels.
-        return [user for name in node.output for user in consumers.get(name, ()) if node.op_type != "Shape"]
-
-    def predecessors(node: "NodeProto") -> "list[NodeProto]":
-        return [producers[name] for name in node.input if name in producers]
-
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}  # (O, I, kh, kw)
-    first = _until_convolution(consumers[INPUT_NAME], successors)
-    second = _until_convolution(
-        [user for node in first if node.op_type == "Conv" for user in successors(node)], successors
-    )
-    depthwise = [node for node in second if node.op_type == "Conv" and shapes[node.input[1]][1] == 1]
-    last = _until_convolution([producers[output.name] for output in model.graph.output], predecessors)
-    after_last = [node for node in last if node.op_type != "Conv"]
-    pointwise = [node for node in last if node.op_type == "Conv" and shapes[node.input[1]][2:] == (1, 1)]
-    return FloatParts(
-        nodes=frozenset(node.name for node in (*first, *depthwise, *after_last)),
-        outputs=frozenset(node.name for node in pointwise),
-    )
-
-
-def _until_convolution(
-    start: "Iterable[NodeProto]", neighbors: "Callable[[NodeProto], list[NodeProto]]"
-) -> "list[NodeProto]":
-    """All nodes that are reached from `start`, up to and including the first convolution of each path."""
-    reached: dict[str, NodeProto] = {}
-    stack = list(start)
-    while stack:
-        node = stack.pop()
-        if node.name not in reached and node.op_type != "Conv":
-            stack += neighbors(node)
-        reached[node.name] = node
-    return list(reached.values())
+    quantized = _insert_qdq(model, floats, kernels, clip_logits(model, stats, spec, images))
+    if pixels is not None:
+        read_pixels(quantized, pixels)
+    write_onnx(quantized, replace(spec, precision="int8"), target)
 
 
 def _quantized_tensors(model: "ModelProto", excluded: AbstractSet[str]) -> list[str]:
