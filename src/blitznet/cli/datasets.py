@@ -62,7 +62,11 @@ def require_datasets(texts: Sequence[str]) -> None:
 def expand_all(texts: Sequence[str]) -> "list[str | DatasetSource]":
     """The datasets of a command that reads all splits; prints what was recognized at paths without a format.
 
-    A text that cannot be parsed stays, so that the command can report it with other errors.
+    Args:
+        texts: Dataset strings.
+
+    Returns:
+        Parsed datasets; a text that cannot be parsed stays, so that the command can report it with other errors.
     """
     from blitznet.core.errors import BlitzNetError
     from blitznet.data.sources import describe_sources, expand_source

@@ -16,11 +16,11 @@ from blitznet.data.dataset import read_text
 from blitznet.data.masks import UnknownValueError
 from blitznet.data.records import BACKGROUND_NAMES, IGNORED_NAMES
 
-Color = tuple[int, int, int]
+ClassColor = tuple[int, int, int]
 
 COLOR_TABLES = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "label_class_dict.csv", "class_colors.csv")
 """names of files with a color for each class"""
-_VOID: Color = (224, 224, 192)
+_VOID: ClassColor = (224, 224, 192)
 """VOC's color of ignored pixels"""
 _VOID_NAMES = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled"}) | IGNORED_NAMES
 _MAX_TABLE = 1 << 20
@@ -31,7 +31,7 @@ class ColorTable:
     """The color of each class."""
 
     class_names: tuple[str, ...]
-    colors: tuple[tuple[Color, int], ...]
+    colors: tuple[tuple[ClassColor, int], ...]
     """color and value in the class map: 0 background, label + 1, 255 ignored"""
 
 
@@ -104,7 +104,7 @@ def find_color_table(root: Path) -> ColorTable | None:
     return make_color_table(rows, path)
 
 
-def make_color_table(rows: Sequence[tuple[str, Color]], path: Path) -> ColorTable:
+def make_color_table(rows: Sequence[tuple[str, ClassColor]], path: Path) -> ColorTable:
     """A table of class names and colors; names of background and ignored regions are no classes.
 
     Raises:
@@ -112,7 +112,7 @@ def make_color_table(rows: Sequence[tuple[str, Color]], path: Path) -> ColorTabl
     """
     names = [name for name, _ in rows if name.lower() not in BACKGROUND_NAMES | _VOID_NAMES]
     labels = {name: label for label, name in enumerate(names, 1)}
-    values: dict[Color, int] = {}
+    values: dict[ClassColor, int] = {}
     for name, color in rows:
         if color in values:
             raise DataError(f"{path}: expected a color of its own for each class, got {color} twice")
@@ -125,7 +125,7 @@ def make_color_table(rows: Sequence[tuple[str, Color]], path: Path) -> ColorTabl
     return ColorTable(tuple(names), tuple(values.items()))
 
 
-def _read_label_map(path: Path) -> list[tuple[str, Color]]:
+def _read_label_map(path: Path) -> list[tuple[str, ClassColor]]:
     rows = []
     for number, line in enumerate(read_text(path, limit=_MAX_TABLE).splitlines(), 1):
         text = line.strip()
@@ -137,7 +137,7 @@ def _read_label_map(path: Path) -> list[tuple[str, Color]]:
     return rows
 
 
-def _read_csv_table(path: Path) -> list[tuple[str, Color]]:
+def _read_csv_table(path: Path) -> list[tuple[str, ClassColor]]:
     rows = []
     for number, row in enumerate(read_csv(path), 2):
         lower: Mapping[str, str] = {key.lower(): value for key, value in row.items()}
@@ -146,7 +146,7 @@ def _read_csv_table(path: Path) -> list[tuple[str, Color]]:
     return rows
 
 
-def _parse_color(words: Sequence[str], where: str) -> Color:
+def _parse_color(words: Sequence[str], where: str) -> ClassColor:
     try:
         red, green, blue = (int(word) for word in words)
     except ValueError as error:
@@ -160,5 +160,5 @@ def _coded(table: ColorTable) -> list[tuple[int, int]]:
     return [(r << 16 | g << 8 | b, value) for (r, g, b), value in table.colors]
 
 
-def _color(code: int) -> Color:
+def _color(code: int) -> ClassColor:
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255

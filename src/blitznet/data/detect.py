@@ -35,7 +35,7 @@ _HEAD = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DatasetLayout:
     """A dataset that was recognized."""
 
     format: str
@@ -55,7 +55,7 @@ class Layout:
         return f"{self.name}{listed}"
 
 
-def detect_layout(path: Path) -> Layout:
+def detect_layout(path: Path) -> DatasetLayout:
     """The only format that a folder or file has.
 
     Raises:
@@ -72,7 +72,7 @@ def detect_layout(path: Path) -> Layout:
     )
 
 
-def select_splits(layout: Layout, purpose: Purpose) -> tuple[str | None, ...]:
+def select_splits(layout: DatasetLayout, purpose: Purpose) -> tuple[str | None, ...]:
     """The splits for a purpose; None stands for a dataset without splits.
 
     Raises:
@@ -92,7 +92,7 @@ def select_splits(layout: Layout, purpose: Purpose) -> tuple[str | None, ...]:
     )
 
 
-def _find_layouts(path: Path, *, depth: int) -> list[Layout]:
+def _find_layouts(path: Path, *, depth: int) -> list[DatasetLayout]:
     """All layouts of a path; those of its folders if it has none itself."""
     layouts = [layout for recognize in RECOGNIZERS.values() if (layout := _try(recognize, path)) is not None]
     if layouts or depth >= _MAX_DEPTH or not path.is_dir():
@@ -101,14 +101,14 @@ def _find_layouts(path: Path, *, depth: int) -> list[Layout]:
     return [layout for folder in folders[:20] for layout in _find_layouts(folder, depth=depth + 1)]
 
 
-def _try(recognize: "Callable[[Path], Layout | None]", path: Path) -> Layout | None:
+def _try(recognize: "Callable[[Path], DatasetLayout | None]", path: Path) -> DatasetLayout | None:
     try:
         return recognize(path)
     except DataError:
         return None
 
 
-def _recognize_voc(path: Path) -> Layout | None:
+def _recognize_voc(path: Path) -> DatasetLayout | None:
     if not path.is_dir():
         return None
     if (path / "ImageSets").is_dir():
@@ -116,24 +116,24 @@ def _recognize_voc(path: Path) -> Layout | None:
         if not any((path / name).is_dir() for name in folders):
             return None
         name = "CVAT segmentation masks" if (path / COLOR_TABLES[0]).is_file() else "Pascal VOC"
-        return Layout("voc", name, path, voc_splits(path))
+        return DatasetLayout("voc", name, path, voc_splits(path))
     splits = voc_splits(path)
     xml = next(iter(voc_xml_files(path / splits[0] if splits else path).values()), None)
     if xml is None or _xml_root(xml) != "annotation":
         return None
-    return Layout("voc", "Pascal VOC files without lists", path, splits)
+    return DatasetLayout("voc", "Pascal VOC files without lists", path, splits)
 
 
-def _recognize_sbd(path: Path) -> Layout | None:
+def _recognize_sbd(path: Path) -> DatasetLayout | None:
     folder = path / "dataset" if (path / "dataset").is_dir() else path
     if not any((folder / "cls").glob("*.mat")):
         return None
-    return Layout("sbd", "SBD", path, tuple(sorted(p.stem for p in folder.glob("*.txt"))))
+    return DatasetLayout("sbd", "SBD", path, tuple(sorted(p.stem for p in folder.glob("*.txt"))))
 
 
-def _recognize_coco(path: Path) -> Layout | None:
+def _recognize_coco(path: Path) -> DatasetLayout | None:
     if path.is_file():
-        return Layout("coco", "COCO", path) if json_kind(path) == "coco" else None
+        return DatasetLayout("coco", "COCO", path) if json_kind(path) == "coco" else None
     if not path.is_dir() or len(list(path.glob("*.json"))) > _MAX_SNIFFED_FILES:
         return None
     files = coco_files(path)
@@ -144,11 +144,11 @@ def _recognize_coco(path: Path) -> Layout | None:
         return None
     name = "Roboflow COCO" if all(file.name == ROBOFLOW_FILE for file in selected.values()) else "COCO"
     if len(selected) > 1 or next(iter(selected)) in ("train", "default"):
-        return Layout("coco", name, path, _order(selected))
-    return Layout("coco", name, next(iter(selected.values())))
+        return DatasetLayout("coco", name, path, _order(selected))
+    return DatasetLayout("coco", name, next(iter(selected.values())))
 
 
-def _recognize_yolo(path: Path) -> Layout | None:
+def _recognize_yolo(path: Path) -> DatasetLayout | None:
     yaml_path = path if path.suffix in (".yaml", ".yml") and path.is_file() else None
     if yaml_path is None and path.is_dir():
         yaml_path = find_yaml(path)
@@ -157,26 +157,30 @@ def _recognize_yolo(path: Path) -> Layout | None:
         if not content.get("names"):
             return None
         name = "Roboflow YOLO" if "roboflow" in content else "YOLO"
-        return Layout("yolo", name, path, _order(yolo_splits(yaml_path)))
+        return DatasetLayout("yolo", name, path, _order(yolo_splits(yaml_path)))
     if not path.is_dir() or find_data_file(path) is not None or find_class_list(path) is None:
         return None
     splits = yolo_folder_splits(path)
     names = ("labels", "Labels", "images", ".", *splits, *(f"{split}/labels" for split in splits))
     texts = [text for name in names for text in (path / name).glob("*.txt") if text.parent != path or _is_labels(text)]
     texts += [text for split in splits for text in (path / "labels" / split).glob("*.txt")]
-    return Layout("yolo", "YOLO without data.yaml", path, _order(splits)) if any(map(_is_labels, texts[:20])) else None
+    return (
+        DatasetLayout("yolo", "YOLO without data.yaml", path, _order(splits))
+        if any(map(_is_labels, texts[:20]))
+        else None
+    )
 
 
-def _recognize_darknet(path: Path) -> Layout | None:
+def _recognize_darknet(path: Path) -> DatasetLayout | None:
     data = path if path.suffix == ".data" and path.is_file() else find_data_file(path) if path.is_dir() else None
     if data is None:
         return None
     options = read_data_file(data)
     splits = _order(key for key in options if is_split_name(key))
-    return Layout("darknet", "Darknet YOLO", path, splits) if "names" in options and splits else None
+    return DatasetLayout("darknet", "Darknet YOLO", path, splits) if "names" in options and splits else None
 
 
-def _recognize_folder(path: Path) -> Layout | None:
+def _recognize_folder(path: Path) -> DatasetLayout | None:
     if not path.is_dir() or (path / "ImageSets").is_dir():
         return None
     splits = mask_folder_splits(path)
@@ -187,36 +191,36 @@ def _recognize_folder(path: Path) -> Layout | None:
     if table is None or not images.is_dir() or not any(masks.rglob("*.png")):
         return None
     kinds = {ROBOFLOW_CLASSES: "Roboflow masks", **dict.fromkeys(COLOR_TABLES, "color masks")}
-    return Layout("folder", kinds.get(table.name, "mask folder"), path, _order(splits))
+    return DatasetLayout("folder", kinds.get(table.name, "mask folder"), path, _order(splits))
 
 
-def _recognize_labelme(path: Path) -> Layout | None:
+def _recognize_labelme(path: Path) -> DatasetLayout | None:
     if path.is_file():
         return None
     splits = labelme_splits(path)
     folders = [path / split for split in splits] or [path, *(p for p in sorted(path.iterdir()) if p.is_dir())]
     files = [file for folder in folders for file in sorted(folder.glob("*.json"))[:3]]
     is_labelme = any(json_kind(file) == "labelme" for file in files[:_MAX_SNIFFED_FILES])
-    return Layout("labelme", "labelme", path, _order(splits)) if is_labelme else None
+    return DatasetLayout("labelme", "labelme", path, _order(splits)) if is_labelme else None
 
 
-def _recognize_cvat(path: Path) -> Layout | None:
+def _recognize_cvat(path: Path) -> DatasetLayout | None:
     file = path if path.is_file() and path.suffix == ".xml" else find_cvat_file(path) if path.is_dir() else None
     if file is None or _xml_root(file) != "annotations":
         return None
-    return Layout("cvat", "CVAT for images", path, _order(cvat_subsets(file)))
+    return DatasetLayout("cvat", "CVAT for images", path, _order(cvat_subsets(file)))
 
 
-def _recognize_labelstudio(path: Path) -> Layout | None:
+def _recognize_labelstudio(path: Path) -> DatasetLayout | None:
     file = path if path.is_file() and path.suffix == ".json" else find_task_file(path) if path.is_dir() else None
     is_list = file is not None and json_kind(file) == "labelstudio"
-    return Layout("labelstudio", "Label Studio tasks", path) if is_list else None
+    return DatasetLayout("labelstudio", "Label Studio tasks", path) if is_list else None
 
 
-def _recognize_via(path: Path) -> Layout | None:
+def _recognize_via(path: Path) -> DatasetLayout | None:
     if path.is_file():
         is_via = (path.suffix == ".json" and json_kind(path) == "via") or _is_via_csv(path)
-        return Layout("via", "VIA", path) if is_via else None
+        return DatasetLayout("via", "VIA", path) if is_via else None
     folders = [path, *(folder for folder in path.iterdir() if folder.is_dir() and is_split_name(folder.name))]
     has_file = [
         folder
@@ -225,7 +229,7 @@ def _recognize_via(path: Path) -> Layout | None:
         or any(json_kind(f) == "via" for f in sorted(folder.glob("*.json"))[:_MAX_SNIFFED_FILES])
     ]
     splits = _order(folder.name for folder in has_file if folder != path)
-    return Layout("via", "VIA", path, () if path in has_file else splits) if has_file else None
+    return DatasetLayout("via", "VIA", path, () if path in has_file else splits) if has_file else None
 
 
 def _is_via_csv(path: Path) -> bool:
@@ -235,26 +239,26 @@ def _is_via_csv(path: Path) -> bool:
         return b"region_shape_attributes" in file.readline(1 << 12)
 
 
-def _recognize_huggingface(path: Path) -> Layout | None:
+def _recognize_huggingface(path: Path) -> DatasetLayout | None:
     if path.is_file():
-        return Layout("huggingface", "Hugging Face Parquet", path) if path.suffix == ".parquet" else None
+        return DatasetLayout("huggingface", "Hugging Face Parquet", path) if path.suffix == ".parquet" else None
     splits = _order(huggingface_splits(path))
     if parquet_files(path):
-        return Layout("huggingface", "Hugging Face Parquet", path, splits)
+        return DatasetLayout("huggingface", "Hugging Face Parquet", path, splits)
     if splits or any((path / name).is_file() for name in METADATA_FILES):
-        return Layout("huggingface", "Hugging Face image folder", path, splits)
+        return DatasetLayout("huggingface", "Hugging Face image folder", path, splits)
     return None
 
 
-def _recognize_supervisely(path: Path) -> Layout | None:
+def _recognize_supervisely(path: Path) -> DatasetLayout | None:
     if not (path / "meta.json").is_file():
         return None
     datasets = supervisely_datasets(path)
     splits = _order(datasets) if any(is_split_name(name) for name in datasets) else ()
-    return Layout("supervisely", "Supervisely", path, splits) if datasets or (path / "ann").is_dir() else None
+    return DatasetLayout("supervisely", "Supervisely", path, splits) if datasets or (path / "ann").is_dir() else None
 
 
-RECOGNIZERS: dict[str, Callable[[Path], Layout | None]] = {
+RECOGNIZERS: dict[str, Callable[[Path], DatasetLayout | None]] = {
     "voc": _recognize_voc,
     "sbd": _recognize_sbd,
     "coco": _recognize_coco,

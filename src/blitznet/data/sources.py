@@ -17,7 +17,7 @@ from blitznet.data.voc import LIST_FOLDERS, open_voc
 from blitznet.data.yolo import YoloDataset
 
 if TYPE_CHECKING:
-    from blitznet.data.detect import Layout, Purpose
+    from blitznet.data.detect import DatasetLayout, Purpose
 
 DATASET_FORMATS = (
     *("voc", "sbd", "coco", "yolo", "folder"),
@@ -59,7 +59,7 @@ class DatasetSource:
     """train or val, and the fraction of the evaluation part, for a dataset without an evaluation split"""
     text: str = ""
     """the dataset string as the user typed it"""
-    layout: "Layout | None" = None
+    layout: "DatasetLayout | None" = None
     """what was recognized at a path without a format; None if the user typed the format"""
 
     @property
@@ -213,7 +213,7 @@ def _parse_explicit(text: str, dataset_format: str, location: str) -> DatasetSou
 
 
 def _make_source(
-    text: str, dataset_format: str, root: Path, split: str | None, options: list[str], layout: "Layout | None"
+    text: str, dataset_format: str, root: Path, split: str | None, options: list[str], layout: "DatasetLayout | None"
 ) -> DatasetSource:
     values = dict(_parse_option(option, text) for option in options)
     if len(values) < len(options):

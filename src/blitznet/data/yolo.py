@@ -29,7 +29,7 @@ from blitznet.data.splits import find_split, is_split_name
 _MAX_YAML = 1 << 20
 _MAX_LABELS = 16 << 20
 _MAX_LIST = 256 << 20
-CLASS_LISTS = ("classes.txt", "obj.names", "labels.txt", "predefined_classes.txt")
+YOLO_CLASS_LISTS = ("classes.txt", "obj.names", "labels.txt", "predefined_classes.txt")
 """files that list the classes of a folder without a YAML file"""
 _IMAGE_FOLDERS = ("images", "imgs", "img", "image", "jpegimages")
 _LABEL_FOLDERS = ("labels", "Labels", "labels_yolo", "label", "annotations", "txt")
@@ -82,7 +82,7 @@ def open_yolo(root: Path, split: str | None, *, title: str) -> YoloDataset:
         if names is None:
             raise DataError(
                 f"{root / 'data.yaml'}: expected a file, got a path that does not exist; expected data.yaml, another "
-                f"YAML file with `names`, or {CLASS_LISTS[0]}"
+                f"YAML file with `names`, or {YOLO_CLASS_LISTS[0]}"
             )
         label_format = LabelFormat(names, {label: label for label in range(len(names))})
         return make_yolo(_folder_images(root, split), label_format, title=title)
@@ -144,7 +144,7 @@ def find_yaml(root: Path) -> Path | None:
 
 def find_class_list(root: Path) -> tuple[str, ...] | None:
     """Class names of a folder without a YAML file."""
-    path = next((root / name for name in CLASS_LISTS if (root / name).is_file()), None)
+    path = next((root / name for name in YOLO_CLASS_LISTS if (root / name).is_file()), None)
     return None if path is None else read_class_list(path)
 
 
