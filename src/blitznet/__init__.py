@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from blitznet.runtime.sliced import SlicedPredictor
     from blitznet.runtime.tta import FlipTTA
     from blitznet.video.reader import open_video
-    from blitznet.workflows import TrainedModel, export, train, validate
+    from blitznet.workflows import TrainedModel
+    from blitznet.workflows import export_file as export
+    from blitznet.workflows import train_model as train
+    from blitznet.workflows import validate_model as validate
 
     __version__: str
 
@@ -84,9 +87,9 @@ _MODULES = {
     "evaluate": "metrics.evaluate",
     "load": "api",
     "open_video": "video.reader",
-    "validate": "workflows",
+    "validate": "workflows:validate_model",
 }
-"""public name -> module that defines it"""
+"""public name -> module that defines it, with the name there if that differs"""
 _CALLABLE_PACKAGES = ("export", "train")
 """public functions with the name of a package, which is callable; see `core/callable_module.py`"""
 
@@ -104,7 +107,8 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         from importlib import import_module
 
-        value = getattr(import_module(f"blitznet.{_MODULES[name]}"), name)
+        module, _, attribute = _MODULES[name].partition(":")
+        value = getattr(import_module(f"blitznet.{module}"), attribute or name)
     else:
         raise AttributeError(f"module 'blitznet' has no attribute '{name}'")
     globals()[name] = value

@@ -1,4 +1,4 @@
-"""Training, validation and export from Python, with the code and the defaults of the commands.
+"""`blitznet.train`, `blitznet.validate` and `blitznet.export`, with the code and the defaults of the commands.
 
 May import: everything but cli and serve.
 Never imports: argument parsing; it prints only through `notify`.
@@ -47,7 +47,7 @@ class TrainedModel:
         return load(self.weights, **options)
 
 
-def train(
+def train_model(
     data: Texts,
     val: Texts = (),
     *,
@@ -99,7 +99,7 @@ def train(
     return TrainedModel(folder.path, folder.best if folder.best.exists() else folder.last, scores.last)
 
 
-def validate(
+def validate_model(
     model: str | Path | BasePredictor = DEFAULT,
     *,
     data: Texts,
@@ -144,7 +144,7 @@ def validate(
     return evaluate(predictor, datasets, config, results=results, progress=progress)
 
 
-def export(
+def export_file(
     model: str | Path,
     *,
     to: Literal["onnx", "openvino", "torch"] = "onnx",

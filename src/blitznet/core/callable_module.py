@@ -8,7 +8,9 @@ from typing import Any
 
 
 class CallableModule(ModuleType):
-    """A module whose call is the function of its name in `blitznet.workflows`, which is imported on the first call."""
+    """A module whose call is a function of `blitznet.workflows`, which is imported on the first call."""
+
+    function_name: str
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Call the function."""
@@ -21,9 +23,12 @@ class CallableModule(ModuleType):
 
     def _function(self) -> Any:
         # by name: packages must not import those of a higher layer
-        return getattr(import_module("blitznet.workflows"), self.__name__.rpartition(".")[2])
+        return getattr(import_module("blitznet.workflows"), self.function_name)
 
 
-def make_callable(name: str) -> None:
-    """Make a module callable; it calls this with its `__name__`."""
-    sys.modules[name].__class__ = CallableModule
+def make_callable(name: str, function_name: str) -> None:
+    """Make a module with this `__name__` callable, as the function of this name in `blitznet.workflows`."""
+    module = sys.modules[name]
+    module.__class__ = CallableModule
+    assert isinstance(module, CallableModule)
+    module.function_name = function_name

@@ -1,5 +1,5 @@
 """Drawing on images: annotated images, contact sheets, ground truth and prediction side by side.
 
 May import: core, numpy, Pillow.
-Never imports: postprocess, torch, the network, dataset readers; it opens and writes no files.
+Never imports: postprocess, torch, the network, dataset readers; it writes no files, and opens fonts only.
 """

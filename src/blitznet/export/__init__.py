@@ -3,9 +3,9 @@
 May import: runtime, nets, metrics, bench, postprocess, core; onnx, onnxscript, openvino.
 Never imports: train, serve, cli.
 
-`blitznet.export(...)` calls `blitznet.workflows.export`.
+`blitznet.export(...)` calls `blitznet.workflows.export_file`.
 """
 
 from blitznet.core.callable_module import make_callable
 
-make_callable(__name__)
+make_callable(__name__, "export_file")
