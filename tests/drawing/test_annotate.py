@@ -87,7 +87,7 @@ def test_line_width_scales_with_the_image() -> None:
     assert thickness(6) == 4
 
 
-def label_places(boxes: list[tuple[float, float, float, float]], size: tuple[int, int]) -> list[Rectangle | None]:
+def label_positions(boxes: list[tuple[float, float, float, float]], size: tuple[int, int]) -> list[Rectangle | None]:
     """Rectangles of labels `dog 0.93` for boxes on an image of (H, W)."""
     font_size = annotate_module._font_size(min(size))
     marks = [BoxMark(box, "dog 0.93", (255, 0, 0)) for box in boxes]
@@ -104,26 +104,26 @@ def test_labels_never_hide_each_other(count: int, spread: float) -> None:
     rng = np.random.default_rng(count)
     corners = rng.uniform(0, spread, (count, 2)) * (640, 480) + (100, 100)
     boxes = [(x, y, x + 90, y + 120) for x, y in corners.clip(0, 360).tolist()]
-    places = [place for place in label_places(boxes, (480, 640)) if place is not None]
-    assert len(places) == (count if count < 150 else len(places))
-    assert len(places) > 10 or count < 150
-    assert not any(overlapping(a, b) for a, b in combinations(places, 2))
-    assert all(x1 >= 0 and y1 >= 0 and x2 <= 640 and y2 <= 480 for x1, y1, x2, y2 in places)
+    positions = [position for position in label_positions(boxes, (480, 640)) if position is not None]
+    assert len(positions) == (count if count < 150 else len(positions))
+    assert len(positions) > 10 or count < 150
+    assert not any(overlapping(a, b) for a, b in combinations(positions, 2))
+    assert all(x1 >= 0 and y1 >= 0 and x2 <= 640 and y2 <= 480 for x1, y1, x2, y2 in positions)
 
 
 @pytest.mark.parametrize("size", [(300, 4000), (1000, 20000), (1600, 200), (375, 500), (2160, 3840), (200, 200)])
 def test_labels_fit_the_shorter_side(size: tuple[int, int]) -> None:
     box = (0.1 * size[1], 0.3 * size[0], 0.6 * size[1], 0.9 * size[0])
-    [place] = label_places([box], size)
-    assert place is not None
-    assert 10 <= place[3] - place[1] <= min(size) / 10
+    [position] = label_positions([box], size)
+    assert position is not None
+    assert 10 <= position[3] - position[1] <= min(size) / 10
 
 
 def test_labels_do_not_cover_objects_of_tiny_images() -> None:
-    assert label_places([(5.0, 5.0, 60.0, 44.0)], (48, 64)) == [None]
-    [place] = label_places([(2.0, 40.0, 90.0, 70.0)], (80, 100))
-    assert place is not None
-    assert place[3] <= 40
+    assert label_positions([(5.0, 5.0, 60.0, 44.0)], (48, 64)) == [None]
+    [position] = label_positions([(2.0, 40.0, 90.0, 70.0)], (80, 100))
+    assert position is not None
+    assert position[3] <= 40
 
 
 def test_long_names_are_shortened_to_the_image_and_keep_the_score() -> None:

@@ -38,14 +38,14 @@ def test_a_character_that_no_font_has_is_its_code_point() -> None:
 def test_a_font_of_the_system_draws_what_the_package_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"no font")
-    other = tmp_path / "Other.ttf"
-    other.write_bytes(FONT.read_bytes())
-    reduced = lambda path, character: path == other or (path == FONT and character.isascii())  # noqa: E731
-    monkeypatch.setattr(text, "_other_fonts", lambda: (broken, other))
+    second_font = tmp_path / "Other.ttf"
+    second_font.write_bytes(FONT.read_bytes())
+    reduced = lambda path, character: path == second_font or (path == FONT and character.isascii())  # noqa: E731
+    monkeypatch.setattr(text, "_other_fonts", lambda: (broken, second_font))
     monkeypatch.setattr(text, "_font_of", text._font_of.__wrapped__)
     assert text._has(broken, "a") is False
     monkeypatch.setattr(text, "_has", reduced)
-    assert list(text._runs("caña")) == [(FONT, "ca"), (other, "ñ"), (FONT, "a")]
+    assert list(text._runs("caña")) == [(FONT, "ca"), (second_font, "ñ"), (FONT, "a")]
     assert text_width("caña", 20) == pytest.approx(ImageFont.truetype(str(FONT), 20).getlength("caña"), abs=1)
 
 

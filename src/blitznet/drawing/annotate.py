@@ -2,8 +2,8 @@
 
 Line width and font size follow the shorter side of the image, and a label is at most a tenth of it high. Lines have a
 dark rim, and a label's text is black or white, so both are visible on any image. Boxes and pixels of a class have the
-same color. Labels never overlap: one for which no place is free is left out, as are labels that would cover the objects
-of a tiny image.
+same color. Labels never overlap: one without a free position is left out, as are labels that would cover the objects of
+a tiny image.
 """
 
 import colorsys
@@ -35,13 +35,13 @@ _MIN_FONT_SIZE = 8
 _MAX_LABEL_HEIGHT = 0.1
 """height of a label as a fraction of the shorter side"""
 _MAX_COVERAGE = 0.5
-"""fraction of a box that a label may cover if another place is free"""
+"""fraction of a box that a label may cover if another position is free"""
 _MAX_STEPS = 12
 """number of labels that are placed below each other inside a box"""
 _MAX_STACKED = 2
 """number of labels that are placed above each other outside of a box"""
 _NUM_ADJACENT = 10
-"""number of places at the corners and beside the top of a box"""
+"""number of positions at the corners and beside the top of a box"""
 _LUMA = np.array([0.299, 0.587, 0.114])
 """weights of red, green and blue in the brightness (ITU-R BT.601)"""
 _MIN_LUMA = 0.42
@@ -319,15 +319,15 @@ def _place_labels(
     taken = np.zeros((0, 4))
     for mark, text in zip(marks, texts, strict=True):
         width = text_width(text, font_size) + _padding(font_size)
-        places = _candidates(mark.box, width, height, canvas_size)
-        inside = (places[:, 1] >= 0) & (places[:, 3] <= canvas_size[1])
-        is_free = inside & ~(_intersection(places, taken) > 0).any(1)
-        coverage = (_intersection(places, boxes) / np.maximum(_area(boxes), 1)).max(1, initial=0)
+        positions = _candidates(mark.box, width, height, canvas_size)
+        inside = (positions[:, 1] >= 0) & (positions[:, 3] <= canvas_size[1])
+        is_free = inside & ~(_intersection(positions, taken) > 0).any(1)
+        coverage = (_intersection(positions, boxes) / np.maximum(_area(boxes), 1)).max(1, initial=0)
         is_good = is_free & (coverage <= (0 if is_tiny else _MAX_COVERAGE))
         is_good[_NUM_ADJACENT:] = False
-        chosen = places[is_good][:1]
+        chosen = positions[is_good][:1]
         if not len(chosen) and not is_tiny:
-            chosen = places[is_free][:1]
+            chosen = positions[is_free][:1]
         taken = np.concatenate([taken, chosen])
         placed.append((*map(float, chosen[0]),) if text and len(chosen) else None)  # type: ignore[arg-type]
     return placed
@@ -346,9 +346,9 @@ def _candidates(box: Rectangle, width: float, height: float, canvas_size: tuple[
     ]
     inside = [(x, y1 + step) for step in steps for x in (x1, x2 - width) if y1 + step + height <= y2]
     stacked = [(x1, y) for step in steps[:_MAX_STACKED] for y in (y1 - height - step, y2 + step)]
-    places = np.array([*corners, *beside[:2], *inside, *beside[2:], *stacked], np.float64)
-    places[:, 0] = places[:, 0].clip(0, max(0.0, canvas_size[0] - width))
-    return np.round(np.concatenate([places, places + np.array([width, height])], 1))
+    positions = np.array([*corners, *beside[:2], *inside, *beside[2:], *stacked], np.float64)
+    positions[:, 0] = positions[:, 0].clip(0, max(0.0, canvas_size[0] - width))
+    return np.round(np.concatenate([positions, positions + np.array([width, height])], 1))
 
 
 def _intersection(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -133,7 +133,7 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
 
 
 def _is_file(path: str) -> bool:
-    """Whether a path is a file. Raises UsageError for one that may not be looked at."""
+    """Whether a path is a file. Raises UsageError if the system refuses access."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError) as error:
