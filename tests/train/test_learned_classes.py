@@ -46,8 +46,8 @@ def write_boxes(root: Path, drawings: Sequence[Drawing], label: int) -> str:
     for drawing in selected:
         path = root / "Annotations" / f"{drawing.id}.xml"
         objects = path.read_text().split("<object>")
-        kept = [part for part in objects[1:] if f"<name>{synthetic_data.NAMES[label]}<" in part]
-        path.write_text("<object>".join([objects[0], *kept]).removesuffix("</annotation>") + "</annotation>")
+        of_class = [part for part in objects[1:] if f"<name>{synthetic_data.NAMES[label]}<" in part]
+        path.write_text("<object>".join([objects[0], *of_class]).removesuffix("</annotation>") + "</annotation>")
     for mask in (root / "SegmentationClass").iterdir():
         mask.unlink()
     return text

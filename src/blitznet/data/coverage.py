@@ -109,24 +109,24 @@ def measure_coverage(
     return Coverage(tuple(datasets[0].class_names), sets)
 
 
-def require_objects(coverage: Coverage, looked_in: Sequence[str]) -> None:
+def require_objects(coverage: Coverage, label_places: Sequence[str]) -> None:
     """Refuse training sets in which no object of any class is annotated.
 
     Args:
         coverage: The training sets.
-        looked_in: Where labels were searched, for the error.
+        label_places: Where labels were searched, for the error.
 
     Raises:
         UsageError: No set has an object, a mask with a class or a teacher.
     """
     teachers = any(item.teacher_masks.any() for item in coverage.sets)
     if not (coverage.objects.any() or coverage.masks.any() or teachers):
-        raise no_objects_error([item.title for item in coverage.sets], looked_in)
+        raise no_objects_error([item.title for item in coverage.sets], label_places)
 
 
-def no_objects_error(titles: Sequence[str], looked_in: Sequence[str]) -> UsageError:
-    """The error of training sets without any object; `looked_in` are the places where labels were searched."""
-    searched = f"; looked for labels in {', '.join(looked_in)}" if looked_in else ""
+def no_objects_error(titles: Sequence[str], label_places: Sequence[str]) -> UsageError:
+    """The error of training sets without any object; `label_places` are the places where labels were searched."""
+    searched = f"; looked for labels in {', '.join(label_places)}" if label_places else ""
     return UsageError(
         f"--data: expected an object or a mask in one of the training sets, got none in {', '.join(titles)}{searched}"
     )
