@@ -16,10 +16,7 @@ from blitznet.runtime.image_paths import SAMPLES
 
 def test_every_format_has_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert (
-        main(["predict", "--engine", "onnxruntime", "--out", "out", "--formats", "yolo", "labelme", "cvat", "coco"])
-        == 0
-    )
+    assert main(["predict", "--engine", "onnxruntime", "--out", "out", "--formats", *FORMAT_NAMES]) == 0
     entries = json.loads(Path("out/predictions.json").read_text())
     counts = [len(entry["detections"]) for entry in entries]
     assert sum(counts) > 2
@@ -31,6 +28,9 @@ def test_every_format_has_every_image(tmp_path: Path, monkeypatch: pytest.Monkey
         assert Path(labelme["imagePath"]) == (SAMPLES / f"{name}.jpg").resolve()
     images = ElementTree.parse("out/cvat/annotations.xml").getroot().findall("image")
     assert [len(image) for image in images] == counts
+    labels = json.loads(Path("out/fiftyone/labels.json").read_text())["labels"]
+    assert [len(labels[name]) for name in names] == counts
+    assert json.loads(Path("out/coco/images.json").read_text())["info"] == {}
     coco = COCO("out/coco/images.json").loadRes("out/coco/results.json")
     assert [len(coco.getAnnIds(imgIds=[image_id])) for image_id in range(1, len(counts) + 1)] == counts
 
