@@ -28,6 +28,31 @@ _MAX_FRAGMENTS = 1024
 """maximum number of frames of one WebSocket message"""
 
 
+class _LingeringTransport:
+    """A transport whose `close` waits for the rest of a body, and discards it.
+
+    A socket that is closed while bytes arrive resets the connection, and the client loses the response.
+    """
+
+    def __init__(self, transport: asyncio.Transport, connection: "HttpConnection") -> None:
+        self._transport = transport
+        self._connection = connection
+        self._lingers = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._lingers or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self._lingers or self._transport.is_closing() or not self._connection.discard_rest():
+            self._transport.close()
+            return
+        self._lingers = True
+        self._transport.write_eof()
+
+
 class HttpConnection(H11Protocol):
     """An HTTP connection that counts in the admission and has deadlines."""
 
@@ -43,7 +68,7 @@ class HttpConnection(H11Protocol):
         self._admission: Admission = app_state["admission"]
         self._timeout: float = app_state["timeout"]
         self._deadline: asyncio.TimerHandle | None = None
-        self._refused = False
+        self._refused = False  # what arrives is discarded
 
     @property
     def _busy(self) -> bool:
@@ -52,7 +77,7 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection with 503 if there are too many; otherwise wait for a request."""
-        super().connection_made(transport)
+        super().connection_made(_LingeringTransport(transport, self))  # type: ignore[arg-type]
         if hasattr(transport, "max_size"):  # asyncio's own
             transport.max_size = _READ_SIZE
         if self._admission.connect(self):
@@ -95,6 +120,16 @@ class HttpConnection(H11Protocol):
         if self._busy and CLOSE_HEADER not in self.cycle.scope["headers"]:
             self.cycle.scope["headers"] = [*self.cycle.scope["headers"], CLOSE_HEADER]
         super().shutdown()
+
+    def discard_rest(self) -> bool:
+        """Discard the rest of the request for at most the timeout; False if there is none."""
+        if self._refused or self.conn.their_state is not h11.SEND_BODY:
+            return False
+        self._refused = True
+        self.flow.resume_reading()
+        self._admission.set_idle(self, True)
+        self.loop.call_later(self._timeout, self._abort)
+        return True
 
     def evict(self) -> None:
         """Close the connection for a new one."""
@@ -228,6 +263,12 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         self._message = max(0, self._message - len(content)) if not self.queue.empty() else 0
         self._ticket.set_body(len(self.conn.reader.buffer) + self._fragments + self._message)
         return message
+
+    async def send(self, message: Any) -> None:
+        """Send a message, or an HTTP response in place of the handshake."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True  # uvicorn logs an error otherwise
 
     def shutdown(self) -> None:
         """End the messages after those that have arrived; the handler closes the WebSocket."""

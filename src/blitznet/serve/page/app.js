@@ -267,7 +267,7 @@ async function openFile(file) {
 
 // ---- camera
 
-const SECURE = "https, or this machine's own address (http://127.0.0.1)";
+const SECURE = "https, or this machine's own address (127.0.0.1)";
 
 async function startCamera() {
   stopCamera();
