@@ -37,7 +37,7 @@ from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import build
 from blitznet.nets.mobilenet import LiteConv
 from blitznet.train.batch import Batch
-from blitznet.train.config import TrainConfig
+from blitznet.train.config import TrainConfig, TrainPrecision
 from blitznet.train.distributed import ProcessGroup
 from blitznet.train.recipes import VOC07, VOC12, lite_config
 from blitznet.train.sampler import EpochSampler
@@ -61,8 +61,8 @@ class Options(TrainingOptions):
     """Turns of each configuration, of which the median is reported. Default: 5."""
     images: int = 320
     """Images of each epoch, evenly spaced in the training sets. Default: 320."""
-    precision: str = "bfloat16"
-    """bfloat16 or float32. Default: bfloat16."""
+    precision: TrainPrecision = "bfloat16"
+    """Precision of the forward and backward pass. Default: bfloat16."""
     workers: int = 1
     """Loader processes of each configuration. Default: 1."""
     cache_epochs: int = 2
