@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -94,11 +95,21 @@ def _require_no_code(path: Path) -> None:
                 if name.endswith(".json") and _asks_for_code(json.loads(file.read(part))):
                     raise ModelError(f"{path}: expected a program without code, got one with code in {name}")
                 if name.endswith(".pt"):
-                    torch.load(BytesIO(file.read(part)), weights_only=True)
+                    _require_tensors(file.read(part))
     except _ZIP_ERRORS as error:
         raise ModelError(f"{path}: cannot be read as a torch program ({error})") from error
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path}: expected a program without code, got one with a pickle of other objects") from error
+
+
+def _require_tensors(content: bytes) -> None:
+    """Raise UnpicklingError unless a part contains only tensors and plain values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickles of other programs, which are refused
+        try:
+            torch.load(BytesIO(content), weights_only=True)
+        except Exception as error:  # whatever torch raises for other content
+            raise pickle.UnpicklingError("not only tensors") from error
 
 
 def _asks_for_code(content: Any) -> bool:
