@@ -139,9 +139,10 @@ class IndexedDataset:
         return np.ones(4, np.float32)
 
     def resize_factors(self, index: int, image: ImageSource) -> NDArray[np.float32]:
-        """(4,) factors from the pixels of the annotation to those of an image that was resized after annotation.
+        """The factors from the pixels of the annotation to those of an image that was resized after annotation.
 
-        They are 1 unless the image has another size than its annotation states, and the same aspect ratio.
+        Returns:
+            (4,) 1 unless the image has another size than its annotation states, and the same aspect ratio.
         """
         declared = declared_size(self, index)
         if declared is None:
