@@ -49,12 +49,22 @@ def _blitznet300_lite() -> Pipeline:
     """The default model."""
     model = "blitznet300-lite"
     config = _config(model, steps=5300)
+    # The heads are trained gently and distill SSDLite, so that they keep what it learned from COCO.
+    continued = replace(
+        config,
+        steps=5000,
+        lr=4e-4,
+        encoder_lr_modules=("encoder", "downscale", "detection"),
+        distillation=1.0,
+        seed=1,
+    )
     return Pipeline(
         name=model,
         stages=(
             SoftLabelStage("soft-labels", teacher=DEEPLAB, data=config.data),
             TrainStage("joint", config, soft_labels="soft-labels"),
-            CalibrateStage("calibrated", model="joint", data=_HELD_OUT, holdout=HOLDOUT),
+            TrainStage("continued", continued, init_from="joint", soft_labels="soft-labels"),
+            CalibrateStage("calibrated", model="continued", data=_HELD_OUT, holdout=HOLDOUT),
             QuantizeStage("int8", model="calibrated", data=_QUANTIZATION),
         ),
         data=lite_config().val,
