@@ -149,6 +149,8 @@ def cell(scores: SetScores | None, name: str) -> str:
     if scores is None:
         return "-"
     value = scores.segmentation.miou if name == "miou" else getattr(scores.detection, name)
+    if value is None:
+        return "-"
     ends = scores.intervals.get(name)
     return f"{100 * value:.1f}" + (f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})" if ends else "")
 

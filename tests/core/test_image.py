@@ -64,7 +64,8 @@ def test_orientation(orientation: int, kind: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{kind}"
-    options: dict[str, Any] = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"lossless": True}}.get(kind, {})
+    by_kind: dict[str, dict[str, Any]] = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"lossless": True}}
+    options = by_kind.get(kind, {})
     stored.save(path, exif=exif, **options)
     image = ImageSource(path)
     assert image.size() == (48, 80)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from blitznet.core.arrays import Floats
 from blitznet.core.errors import DataError
 from blitznet.data.masks import (
     IndexMask,
@@ -140,10 +139,10 @@ def test_run_lengths_must_cover_the_image(runs: list[int]) -> None:
 
 
 def test_later_objects_win_and_crowds_are_ignored() -> None:
-    square = np.asarray([0, 0, 4, 0, 4, 4, 0, 4], np.float32)
+    square = np.asarray([0, 0, 4, 0, 4, 4, 0, 4], np.float64)
     objects = (
         MaskObject(1, (0, 0, 4, 4), polygons=(square,)),
-        MaskObject(255, (2, 0, 6, 4), polygons=(square + np.asarray([2, 0] * 4, np.float32),)),
+        MaskObject(255, (2, 0, 6, 4), polygons=(square + np.asarray([2, 0] * 4, np.float64),)),
         MaskObject(2, (3, 0, 4, 4), runs=np.asarray([12, 4, 8])),
     )
     assert RasterizedMask("x", (4, 6), objects).read()[0].tolist() == [1, 1, 255, 2, 255, 255]
@@ -151,8 +150,8 @@ def test_later_objects_win_and_crowds_are_ignored() -> None:
 
 def test_datasets_with_more_than_254_classes_are_rasterized_after_mapping() -> None:
     """Value 255 is always ignored: labels from 254 on use one value more."""
-    square = np.asarray([0, 0, 1, 0, 1, 1, 0, 1], np.float32)
-    labels, step = (0, 253, 254, 300), np.asarray([1, 0] * 4, np.float32)
+    square = np.asarray([0, 0, 1, 0, 1, 1, 0, 1], np.float64)
+    labels, step = (0, 253, 254, 300), np.asarray([1, 0] * 4, np.float64)
     mask = RasterizedMask(
         "x",
         (1, 5),
@@ -169,7 +168,7 @@ def test_datasets_with_more_than_254_classes_are_rasterized_after_mapping() -> N
 
 
 def test_objects_without_outline_are_ignored_below_other_objects() -> None:
-    square = np.asarray([0, 0, 2, 0, 2, 2, 0, 2], np.float32)
+    square = np.asarray([0, 0, 2, 0, 2, 2, 0, 2], np.float64)
     objects = (MaskObject(1, (0, 0, 2, 2), polygons=(square,)), MaskObject(2, (1.0, 0.0, 3.5, 2.0)))
     assert RasterizedMask("x", (2, 5), objects).read()[0].tolist() == [1, 1, 255, 255, 0]
 

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from blitznet.cli.main import COMMANDS
-from blitznet.core.models import MODELS
+from blitznet.core.models import DEFAULT, MODELS, get_spec
 from support.snippets import ROOT, blocks, links
 
 DOCS = ROOT / "docs"
@@ -93,7 +93,7 @@ def test_http_page_lists_every_route_and_parameter() -> None:
     from blitznet.serve.openapi import openapi_document
 
     text = (DOCS / "reference" / "http.md").read_text()
-    paths = openapi_document("MODEL", ServeLimits(), protected=True)["paths"]
+    paths = openapi_document(get_spec(DEFAULT), ServeLimits(), protected=True)["paths"]
     assert not [path for path in paths if f"`{path}`" not in text and f" {path}`" not in text]
     parameters = {item["name"] for operation in paths["/v1/predict"].values() for item in operation["parameters"]}
     assert not [name for name in parameters if f"`{name}`" not in text]

@@ -64,9 +64,10 @@ def max_difference(a: Outputs, b: Outputs) -> float:
     return float(max(np.sqrt(((x - y) ** 2).mean()) / x.std() for x, y in zip(*pairs, strict=True)))
 
 
-def relevant(logits: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+def relevant(logits: NDArray[np.float32] | None, axis: int) -> NDArray[np.float32]:
     """Logits with those raised that are far below the largest."""
-    return np.maximum(logits, logits.max(axis, keepdims=True) - LOGIT_MARGIN)
+    assert logits is not None
+    return np.asarray(np.maximum(logits, logits.max(axis, keepdims=True) - LOGIT_MARGIN), np.float32)
 
 
 @pytest.mark.parametrize("engine", [OnnxEngine, OpenVinoEngine])

@@ -162,7 +162,7 @@ def write_labelme(root: Path, drawings: Sequence[Drawing]) -> None:
             else:
                 shapes.append({**shape, "points": _pairs(drawing.polygons[m])})
         content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"..\\x\\{drawing.id}.png"}
-        content |= {"imageData": None, "imageHeight": height, "imageWidth": width}
+        content.update({"imageData": None, "imageHeight": height, "imageWidth": width})
         (root / f"{drawing.id}.json").write_text(json.dumps(content))
 
 

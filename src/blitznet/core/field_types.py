@@ -44,7 +44,7 @@ def field_error(name: str, expected: str, value: Any) -> ModelError:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
 
@@ -76,4 +76,4 @@ def _describe(hint: Any) -> str:
     if origin is tuple:
         return f"a list of {_describe(arguments[0])}" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
     names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", NoneType: "null"}
-    return names.get(hint, hint.__name__)
+    return str(names.get(hint, hint.__name__))

@@ -100,7 +100,9 @@ def with_pseudo_masks(dataset: MappedDataset, source: DatasetSource, folder: Pat
     return PseudoMaskDataset(dataset, folder / dataset_folder(source), table, known, len(teacher_names) + 1)
 
 
-def generate_pseudo_masks(teacher: MaskTeacher, dataset: Dataset, source: DatasetSource, folder: Path) -> Iterator[bool]:
+def generate_pseudo_masks(
+    teacher: MaskTeacher, dataset: Dataset, source: DatasetSource, folder: Path
+) -> Iterator[bool]:
     """Write the teacher's class maps for all images of a dataset that have boxes and no mask.
 
     Existing files are kept, so an interrupted run can be resumed.

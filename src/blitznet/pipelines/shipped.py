@@ -1,7 +1,8 @@
 """The pipelines of the packaged models.
 
 The default starts from SSDLite's published weights, the larger model from the default. They train on the datasets of
-the recipe `lite`, with the class scores of DeepLabV3 as soft labels of all images. A twentieth of the training images is held out; scores are calibrated on it.
+the recipe `lite`, with the class scores of DeepLabV3 as soft labels of all images. A twentieth of the training images
+is held out; scores are calibrated on it.
 Expected scores are over VOC2012@val, VOC2007@test and coco@rare as one set.
 """
 
