@@ -155,6 +155,7 @@ def export_file(
     eval_data: Texts = (),
     verify_images: Texts = (),
     nms: bool = False,
+    static: bool = False,
     allow_accuracy_drop: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -171,6 +172,7 @@ def export_file(
         eval_data: Datasets to evaluate an int8 file on. Default: other images of `calibration_data`.
         verify_images: Images to compare file and network on. Default: those of `calibration_data`, or the samples.
         nms: Whether to put decoding, NMS and the argmax of the class map into the file.
+        static: Whether to fix the batch to one image and all shapes, for runtimes that need this.
         allow_accuracy_drop: Whether to keep a file that differs too much.
         overwrite: Whether to replace a file that the package did not write.
         progress: Called after each evaluated image.
@@ -197,6 +199,7 @@ def export_file(
         eval_data=_texts(eval_data),
         verify_images=_texts(verify_images),
         nms=nms,
+        static=static,
         allow_accuracy_drop=allow_accuracy_drop,
     )
     require_replaceable([output_path(options)], overwrite=overwrite)

@@ -55,12 +55,14 @@ def test_options_reach_export_and_verify(
 ) -> None:
     arguments: list[object] = []
 
-    def export(net: object, spec: Spec, path: Path, to: str, *, nms: bool, calibration_images: list[RGBArray]) -> None:
+    def export(
+        net: object, spec: Spec, path: Path, to: str, *, nms: bool, calibration_images: list[RGBArray], **_: object
+    ) -> None:
         arguments.extend([spec.precision, spec.size, to, nms, len(calibration_images), calibration_images[0].shape])
         path.write_bytes(b"model")
 
     def verify(
-        path: Path, net: object, spec: Spec, images: list[ImageSource], *, nms: bool, strict: bool
+        path: Path, net: object, spec: Spec, images: list[ImageSource], *, nms: bool, strict: bool, **_: object
     ) -> ParityReport:
         arguments.extend([path.suffix, len(images), nms, strict])
         return ParityReport((ParityCheck("fraction", 0.5, 0.4, is_minimum=True),))
