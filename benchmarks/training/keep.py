@@ -295,7 +295,11 @@ def make_goals(rows: Sequence[Row]) -> list[Goal]:
     values = [
         ("old classes, AP50 of before", ratio(keep.old_ap50, before.old_ap50), MIN_KEPT),
         ("old classes, mean IoU of before", ratio(keep.old_miou, before.old_miou), MIN_KEPT),
-        ("new classes, AP50 of fine-tuning", ratio(keep.new_ap50, None if tuned is None else tuned.new_ap50), MIN_LEARNED),
+        (
+            "new classes, AP50 of fine-tuning",
+            ratio(keep.new_ap50, None if tuned is None else tuned.new_ap50),
+            MIN_LEARNED,
+        ),
     ]
     return [at_least(f"--keep: {what}", 100 * value, goal, " %") for what, value, goal in values if value is not None]
 

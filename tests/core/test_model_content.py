@@ -35,15 +35,15 @@ def model_with(**parts: Any) -> onnx.ModelProto:
 @pytest.mark.parametrize("place", ["initializer", "constant", "branch", "list of tensors", "sparse"])
 def test_external_data_is_refused_wherever_it_is(tmp_path: Path, location: str, place: str) -> None:
     tensor = external(location)
-    parts: dict[str, Any] = {
+    by_place: dict[str, dict[str, Any]] = {
         "initializer": {"initializer": [tensor]},
         "constant": {"nodes": [helper.make_node("Constant", [], ["c"], value=tensor)]},
         "branch": {"nodes": [helper.make_node("If", ["x"], ["y"], then_branch=subgraph(tensor))]},
         "list of tensors": {"nodes": [helper.make_node("Mine", [], ["c"], values=[tensor, tensor])]},
         "sparse": {"sparse": [onnx.SparseTensorProto(values=tensor, dims=[4])]},
-    }[place]
+    }
     path = tmp_path / "a.onnx"
-    path.write_bytes(model_with(**parts).SerializeToString())
+    path.write_bytes(model_with(**by_place[place]).SerializeToString())
     with pytest.raises(
         ModelError, match=r"a\.onnx: expected an ONNX model with all weights inside, got one with external"
     ):

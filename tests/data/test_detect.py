@@ -132,7 +132,7 @@ def test_unclear_splits_are_refused(tmp_path: Path) -> None:
     assert select_splits(layout, "all") == ("a", "b")
     for purpose in ("train", "eval"):
         with pytest.raises(UsageError, match=r"expected a split, got a, b; write coco:.*@SPLIT"):
-            select_splits(layout, purpose)  # type: ignore[arg-type]
+            select_splits(layout, purpose)
 
 
 def test_large_json_files_are_recognized_by_their_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError
-from blitznet.data.dataset import UnknownClassError
-from blitznet.data.dataset import treat_unlabeled
+from blitznet.data.dataset import UnknownClassError, treat_unlabeled
 from blitznet.data.yolo import open_yolo
 from support import synthetic_data
 

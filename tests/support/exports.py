@@ -161,7 +161,12 @@ def write_labelme(root: Path, drawings: Sequence[Drawing]) -> None:
                 shapes.append({**shape, "shape_type": "mask", "points": [[x1, y1], [x2 - 1, y2 - 1]], "mask": text})
             else:
                 shapes.append({**shape, "points": _pairs(drawing.polygons[m])})
-        content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"..\\x\\{drawing.id}.png"}
+        content: dict[str, Any] = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": f"..\\x\\{drawing.id}.png",
+        }
         content.update({"imageData": None, "imageHeight": height, "imageWidth": width})
         (root / f"{drawing.id}.json").write_text(json.dumps(content))
 

@@ -21,9 +21,16 @@ class FixedScores:
 
 
 def test_targets_of_ssdlite_count_positives() -> None:
-    none, flags = np.zeros(0), np.ones(2, np.bool_)
+    flags = np.ones(2, np.bool_)
     sample = TrainSample(
-        "", np.zeros((8, 8, 3), np.uint8), none.reshape(0, 4), none, none, np.zeros((1, 1), np.uint8), flags, flags
+        id="",
+        image=np.zeros((8, 8, 3), np.uint8),
+        boxes=np.zeros((0, 4), np.float32),
+        labels=np.zeros(0, np.int64),
+        crowd=np.zeros(0, np.bool_),
+        class_map=np.zeros((1, 1), np.uint8),
+        annotated_box_classes=flags,
+        annotated_mask_classes=flags,
     )
     labels = torch.tensor([[0, 1, 2]])
     positives = (labels.view(-1) > 0).nonzero().flatten()

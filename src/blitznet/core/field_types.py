@@ -2,10 +2,11 @@
 
 import math
 import typing
+from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from blitznet.core.errors import ModelError
 
@@ -19,7 +20,7 @@ def require_field_types(value: Any) -> None:
     Raises:
         ModelError: A field has another type.
     """
-    for name, hint in _hints(type(value)).items():
+    for name, hint in _hints(cast("Hashable", type(value))).items():
         if not _matches(getattr(value, name), hint):
             raise field_error(name, _describe(hint), getattr(value, name))
 
@@ -44,9 +45,9 @@ def field_error(name: str, expected: str, value: Any) -> ModelError:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+def _hints(kind: Hashable) -> dict[str, Any]:
+    hints = typing.get_type_hints(cast("Any", kind))
+    return {field.name: hints[field.name] for field in fields(cast("Any", kind))}
 
 
 def _matches(value: Any, hint: Any) -> bool:

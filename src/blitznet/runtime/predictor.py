@@ -9,7 +9,7 @@ from functools import partial
 from numbers import Real
 from operator import length_hint
 from pathlib import Path
-from typing import TypeGuard, overload
+from typing import Any, TypeGuard, overload
 
 import numpy as np
 
@@ -173,7 +173,7 @@ class BasePredictor(ABC):
         self.config_for(min_score)
         if isinstance(source, str | Path):
             source = find_images([source])
-        elif not isinstance(source, Iterable) or isinstance(source, bytes | bytearray):
+        elif not _is_iterable(source):
             raise UsageError(f"stream: expected images, a folder or a glob, got {type(source).__name__}")
         if throughput is None:
             throughput = length_hint(source, _LONG_SOURCE) >= _LONG_SOURCE
@@ -206,10 +206,17 @@ def _is_folder_or_glob(image: ImageInput) -> TypeGuard[str | Path]:
     return False
 
 
-def _require_score(min_score: float | None) -> float | None:
+def _is_iterable(source: object) -> bool:
+    """Whether a value is a sequence of images; bytes are one image."""
+    return isinstance(source, Iterable) and not isinstance(source, bytes | bytearray)
+
+
+def _require_score(min_score: Any) -> float | None:
     """The score. Raises UsageError unless it is None or a number from 0 to 1."""
-    if min_score is None or (isinstance(min_score, Real) and 0 <= min_score <= 1):
-        return min_score
+    if min_score is None:
+        return None
+    if isinstance(min_score, Real) and 0 <= float(min_score) <= 1:
+        return float(min_score)
     raise UsageError(f"min_score: expected 0 to 1, got {min_score!r}")
 
 
