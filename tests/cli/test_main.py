@@ -74,7 +74,7 @@ def test_every_command_has_options_and_run(name: str) -> None:
 
 SUBCOMMANDS = (
     "'data': expected a subcommand, one of `blitznet data check`, `blitznet data preview`, `blitznet data convert`, "
-    "`blitznet data pseudo-label`"
+    "`blitznet data soft-label`, `blitznet data pseudo-label`"
 )
 
 

@@ -91,9 +91,9 @@ def _main(words: list[str]) -> int:
         print(_help())
         return 0 if words else EXIT_USAGE
     group = _subcommands(words[0])
-    if group and words[1:] in ([], ["-h"], ["--help"], ["help"]):
+    if group and words[1:] in (["-h"], ["--help"], ["help"]):
         print(_group_help(words[0], group))
-        return 0 if words[1:] else EXIT_USAGE
+        return 0
     if words[0] in ("-V", "--version", "version"):
         print(f"blitznet {version('blitznet')}")
         return 0
