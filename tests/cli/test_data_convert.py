@@ -42,7 +42,7 @@ def test_losses_are_refused_without_lossy(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("to", ["coco", "voc", "yolo", "folder"])
 def test_another_dataset_in_the_folder_is_not_changed(to: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As SBD's masks into the VOC devkit: its lists, annotations and class maps have equal names."""
-    own: dict[str, Callable[[Path, Any, str], None]] = {
+    own: dict[str, Callable[..., str]] = {
         "coco": synthetic_data.write_coco,
         "voc": synthetic_data.write_voc,
         "yolo": synthetic_data.write_yolo,
