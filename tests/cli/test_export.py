@@ -134,7 +134,7 @@ def test_a_file_that_differs_from_the_network_is_deleted(
     assert Path("a.onnx").read_bytes() == b"in use"
     monkeypatch.setattr("blitznet.export.exporter.verify", _interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run(Export(model="run/best.safetensors", out=Path("a.onnx")))
+        run(Export(model="run/best.safetensors", out=Path("a.onnx"), overwrite=True))
     assert Path("a.onnx").read_bytes() == b"in use"
     assert not [*Path().glob(".a*")]
 
