@@ -240,12 +240,12 @@ def read_parts(path: Path) -> dict[str, bytes]:
 def test_a_spec_that_does_not_fit_the_file_is_refused(
     suffix: str, name: EngineName, change: str, files: Path, tmp_path: Path
 ) -> None:
-    other = {
+    changed = {
         "size": replace(SPEC, size=(96, 96)),
         "classes": replace(SPEC, classes=("a",)),
         "anchors": replace(SPEC, anchors=replace(SPEC.anchors, ratios=())),
     }[change]
-    rewrite(files / f"net{suffix}", other, tmp_path / f"other{suffix}")
+    rewrite(files / f"net{suffix}", changed, tmp_path / f"other{suffix}")
     message = rf"other{suffix}: expected \w+ of shape \(.*\) by its spec, got \(.*\); export the model again$"
     with pytest.raises(ModelError, match=message):
         open_engine(tmp_path / f"other{suffix}", engine=name)

@@ -74,11 +74,11 @@ class CompetitorResults:
 
     def __call__(self, image: ImageSource) -> Result:
         """Boxes of a detector, class map of a segmenter."""
-        found = self.predictor(image.read())
+        prediction = self.predictor(image.read())
         if self.segments:
             empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-            return Result(*empty, self.class_names, image.size(), segmentation=Segmentation.from_class_map(found))
-        boxes, scores, labels = found
+            return Result(*empty, self.class_names, image.size(), segmentation=Segmentation.from_class_map(prediction))
+        boxes, scores, labels = prediction
         return Result(boxes, scores.astype(np.float32), labels, self.class_names, image.size())
 
 

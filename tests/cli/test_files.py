@@ -30,19 +30,19 @@ def test_every_command_that_writes_files_has_overwrite() -> None:
 
 
 def test_a_file_of_the_user_is_an_error_before_any_folder_is_made() -> None:
-    Path("photo.jpg").write_bytes(b"photo")
-    with pytest.raises(UsageError, match=r"photo\.jpg: expected a new file, or one that blitznet wrote"):
-        prepare_files(Path("new/a.json"), None, Path("photo.jpg"), overwrite=False)
+    Path("image.jpg").write_bytes(b"image")
+    with pytest.raises(UsageError, match=r"image\.jpg: expected a new file, or one that blitznet wrote"):
+        prepare_files(Path("new/a.json"), None, Path("image.jpg"), overwrite=False)
     assert not Path("new").exists()
-    prepare_files(Path("new/a.json"), Path("photo.jpg"), overwrite=True)
+    prepare_files(Path("new/a.json"), Path("image.jpg"), overwrite=True)
     assert Path("new").is_dir()
 
 
 def test_an_input_is_never_replaced() -> None:
-    Path("photo.jpg").write_bytes(b"photo")
-    with pytest.raises(UsageError, match=r"photo\.jpg: expected a new file, got one that the command reads"):
+    Path("image.jpg").write_bytes(b"image")
+    with pytest.raises(UsageError, match=r"image\.jpg: expected a new file, got one that the command reads"):
         prepare_files(
-            Path("photo.jpg"), overwrite=True, inputs=[Path("gone.jpg"), Path("../") / Path.cwd() / "photo.jpg"]
+            Path("image.jpg"), overwrite=True, inputs=[Path("gone.jpg"), Path("../") / Path.cwd() / "image.jpg"]
         )
 
 

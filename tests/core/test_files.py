@@ -52,12 +52,12 @@ def test_a_name_of_the_longest_length_can_be_written(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_killed_writers_are_deleted_and_nothing_else(tmp_path: Path) -> None:
-    kept = ("last.safetensors", ".last.txt", ".best.46a81573.txt", ".mine.46a81573.safetensors", "tmprQYImz")
-    for name in (".last.46a81573.safetensors", ".config.0000ffff.json", ".tmprQYImz", *kept):
+    remaining = ("last.safetensors", ".last.txt", ".best.46a81573.txt", ".mine.46a81573.safetensors", "tmprQYImz")
+    for name in (".last.46a81573.safetensors", ".config.0000ffff.json", ".tmprQYImz", *remaining):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / ".tmpfolder").mkdir()
     delete_leftovers(tmp_path, ("last.safetensors", "config.json"))
-    assert sorted(contents_of(tmp_path)) == sorted(kept)
+    assert sorted(contents_of(tmp_path)) == sorted(remaining)
     delete_leftovers(tmp_path / "gone", ("last.safetensors",))
 
 

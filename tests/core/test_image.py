@@ -299,10 +299,10 @@ def test_invalid_arrays(array: Any, kind: type[Exception], message: str) -> None
         (Image.new("RGB", (0, 5)), "expected at least one pixel, got 0x5; an empty crop?"),
     ],
 )
-def test_what_is_no_image_is_an_error_of_one_line(source: Any, got: str) -> None:
+def test_what_is_no_image_is_an_error_of_one_line(source: Any, message: str) -> None:
     with pytest.raises(DataError) as raised:
         ImageSource(source)
-    assert str(raised.value).endswith(got)
+    assert str(raised.value).endswith(message)
     assert "\n" not in str(raised.value)
 
 
@@ -314,7 +314,7 @@ def test_contents_of_files(kind: type[Any], tmp_path: Path) -> None:
         ImageSource(kind(b"x")).read()
 
 
-def test_unreadable_files_say_why(tmp_path: Path) -> None:
+def test_errors_of_unreadable_files_name_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "lfs.jpg").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     for path, message in (

@@ -32,8 +32,8 @@ def model_with(**parts: Any) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("location", ["*/_ORT_MEM_ADDR_/*", "../../etc/passwd", "weights.bin"])
-@pytest.mark.parametrize("place", ["initializer", "constant", "branch", "list of tensors", "sparse"])
-def test_external_data_is_refused_wherever_it_is(tmp_path: Path, location: str, place: str) -> None:
+@pytest.mark.parametrize("location_kind", ["initializer", "constant", "branch", "list of tensors", "sparse"])
+def test_external_data_is_refused_wherever_it_is(tmp_path: Path, location: str, location_kind: str) -> None:
     tensor = external(location)
     by_place: dict[str, dict[str, Any]] = {
         "initializer": {"initializer": [tensor]},
@@ -43,7 +43,7 @@ def test_external_data_is_refused_wherever_it_is(tmp_path: Path, location: str, 
         "sparse": {"sparse": [onnx.SparseTensorProto(values=tensor, dims=[4])]},
     }
     path = tmp_path / "a.onnx"
-    path.write_bytes(model_with(**by_place[place]).SerializeToString())
+    path.write_bytes(model_with(**by_place[location_kind]).SerializeToString())
     with pytest.raises(
         ModelError, match=r"a\.onnx: expected an ONNX model with all weights inside, got one with external"
     ):

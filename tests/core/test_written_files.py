@@ -23,7 +23,7 @@ def test_a_written_file_may_be_replaced(written: Path) -> None:
 
 
 def test_a_file_of_the_user_may_not(tmp_path: Path) -> None:
-    (tmp_path / "b.jpg").write_bytes(b"photo")
+    (tmp_path / "b.jpg").write_bytes(b"image")
     message = (
         r"b\.jpg: expected a new file, or one that blitznet wrote, got another file; "
         "choose another, or replace it with --overwrite$"

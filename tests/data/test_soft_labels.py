@@ -79,9 +79,9 @@ def warped(sample: Sample, window: CropWindow | None = None, size: tuple[int, in
 def test_unchanged_grid_returns_the_softmax() -> None:
     logits = np.random.default_rng(0).normal(0, 2, (3, *SIZE)).astype(np.float32)
     everything = [(0.0, 0.0, 10.0, 12.0)] * 2
-    got = warped(sample_with(centered(logits), everything, [0, 1]))
+    labels_of_crop = warped(sample_with(centered(logits), everything, [0, 1]))
     expected = np.exp(logits) / np.exp(logits).sum(0)
-    np.testing.assert_allclose(got, expected, atol=1 / 255)
+    np.testing.assert_allclose(labels_of_crop, expected, atol=1 / 255)
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -90,7 +90,7 @@ def test_crop_equals_pointwise_interpolation(flipped: bool) -> None:
     labels = SoftLabels(rng.normal(0, 2, (3, 5, 7)).astype(np.float32), (0.03, 0.02), (0.24, 0.16))
     sample = sample_with(labels, [(0.0, 0.0, 10.0, 12.0)] * 2, [0, 1])
     window = CropWindow(1.5, 2.0, 9.0, 11.0, flipped)
-    got = warped(sample, window, (4, 6))
+    labels_of_crop = warped(sample, window, (4, 6))
 
     def value(channel: int, y: float, x: float) -> float:
         row, column = np.clip((y / SIZE[0] - 0.03) / 0.24, 0, 4), np.clip((x / SIZE[1] - 0.02) / 0.16, 0, 6)
@@ -104,13 +104,13 @@ def test_crop_equals_pointwise_interpolation(flipped: bool) -> None:
         for j in range(6):
             y, x = 2.0 + (i + 0.5) * 9 / 4, 1.5 + ((5 - j if flipped else j) + 0.5) * 7.5 / 6
             exponentials = np.exp([value(channel, y, x) for channel in range(3)])
-            np.testing.assert_allclose(got[:, i, j], exponentials / exponentials.sum(), atol=1 / 255)
+            np.testing.assert_allclose(labels_of_crop[:, i, j], exponentials / exponentials.sum(), atol=1 / 255)
 
 
 def test_class_has_no_probability_outside_its_boxes() -> None:
-    got = warped(sample_with(centered(one_class(2)), [(0, 0, 5, 12)], [1]))
-    assert (got[2, :, :5] == 1).all()
-    assert (got[:, :, 5:] == 0).all()  # the boxes refute the teacher, nothing is left
+    labels_of_crop = warped(sample_with(centered(one_class(2)), [(0, 0, 5, 12)], [1]))
+    assert (labels_of_crop[2, :, :5] == 1).all()
+    assert (labels_of_crop[:, :, 5:] == 0).all()  # the boxes refute the teacher, nothing is left
 
 
 def test_class_without_annotated_boxes_is_not_corrected() -> None:
@@ -121,23 +121,23 @@ def test_class_without_annotated_boxes_is_not_corrected() -> None:
 
 
 def test_boxes_of_missed_objects_have_no_label() -> None:
-    got = warped(sample_with(centered(one_class(0)), [(0, 0, 4, 6)], [0]))
-    assert (got[:, :6, :4] == 0).all()
-    assert (got[0, 6:] == 1).all()
-    assert (got[0, :, 4:] == 1).all()
+    labels_of_crop = warped(sample_with(centered(one_class(0)), [(0, 0, 4, 6)], [0]))
+    assert (labels_of_crop[:, :6, :4] == 0).all()
+    assert (labels_of_crop[0, 6:] == 1).all()
+    assert (labels_of_crop[0, :, 4:] == 1).all()
 
 
 def test_crowds_have_no_label() -> None:
-    got = warped(sample_with(centered(one_class(0)), [(0, 0, 4, 6), (6, 6, 9, 9)], [0, -1], [True, True]))
-    assert (got[:, :6, :4] == 0).all()
-    assert (got[:, 6:9, 6:9] == 0).all()
-    assert (got[0, 9:] == 1).all()
+    labels_of_crop = warped(sample_with(centered(one_class(0)), [(0, 0, 4, 6), (6, 6, 9, 9)], [0, -1], [True, True]))
+    assert (labels_of_crop[:, :6, :4] == 0).all()
+    assert (labels_of_crop[:, 6:9, 6:9] == 0).all()
+    assert (labels_of_crop[0, 9:] == 1).all()
 
 
 def test_no_label_outside_the_image() -> None:
-    got = warped(sample_with(centered(one_class(0)), [], []), CropWindow(-10, -12, 20, 24), (36, 30))
-    assert (got[0, 12:24, 10:20] == 1).all()
-    assert got.sum() == 12 * 10
+    labels_of_crop = warped(sample_with(centered(one_class(0)), [], []), CropWindow(-10, -12, 20, 24), (36, 30))
+    assert (labels_of_crop[0, 12:24, 10:20] == 1).all()
+    assert labels_of_crop.sum() == 12 * 10
 
 
 def test_files_keep_labels(tmp_path: Path) -> None:
@@ -183,10 +183,10 @@ def test_folder_of_a_teacher(tmp_path: Path) -> None:
     np.testing.assert_array_equal(logits[1:3, 0, 0], [2.0, 3.0])
     assert np.isneginf(logits[3:]).all()  # classes that the teacher lacks
 
-    other = Teacher()
-    other.class_names = ("other",)
+    second_teacher = Teacher()
+    second_teacher.class_names = ("other",)
     with pytest.raises(UsageError, match="expected labels of the teacher's classes other"):
-        list(generate_soft_labels(other, open_dataset(source), source, out))
+        list(generate_soft_labels(second_teacher, open_dataset(source), source, out))
     with pytest.raises(DataError, match="expected a folder of soft labels, got one without"):
         with_soft_labels(open_mapped(source, synthetic_data.NAMES), source, tmp_path)
 

@@ -90,8 +90,8 @@ def test_a_folded_batch_norm_computes_the_same(layer: LiteConv) -> None:
     (out * weights).sum().backward()  # type: ignore[no-untyped-call]
     (expected * weights).sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(x.grad, y.grad)
-    for (name, parameter), other in zip(layer.named_parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-4, msg=name)
+    for (name, parameter), reference_parameter in zip(layer.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, reference_parameter.grad, rtol=1e-4, atol=1e-4, msg=name)
 
 
 def test_folding_keeps_the_running_statistics() -> None:

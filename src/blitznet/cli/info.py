@@ -64,8 +64,8 @@ def run(options: Info) -> int:
         raise UsageError(
             "--scores, --speed, --notes, --images and --files: expected --card FILE.md with them, got none; add it"
         )
-    pictures = _card_images(options.images, options.card)
-    prepare_files(options.card, *pictures, overwrite=options.overwrite, inputs=pictures.values())
+    images_by_target = _card_images(options.images, options.card)
+    prepare_files(options.card, *images_by_target, overwrite=options.overwrite, inputs=images_by_target.values())
     path = find_model(options.model)
     spec = read_model_spec(path)
     model_file, parameters = _model_file(path), _num_parameters(path)
@@ -85,7 +85,7 @@ def run(options: Info) -> int:
         notes="" if options.notes is None else _read_text(options.notes),
         scores=None if options.scores is None else _read_json(options.scores, "eval", ("images", "detection")),
         speed=None if options.speed is None else _read_speed(options.speed),
-        images=tuple(_write_images(path, pictures, trust=options.trust)),
+        images=tuple(_write_images(path, images_by_target, trust=options.trust)),
     )
     write_bytes(options.card, render_model_card(card).encode())
     print(f"card: {options.card}")
@@ -161,9 +161,9 @@ def _card_images(sources: tuple[str, ...], card: Path | None) -> dict[Path, Path
     return {card.parent / f"{card.stem}-{path.stem}.jpg": path for path in find_images(sources)}
 
 
-def _write_images(model: Path, pictures: dict[Path, Path], *, trust: bool) -> list[str]:
+def _write_images(model: Path, images_by_target: dict[Path, Path], *, trust: bool) -> list[str]:
     """Draw predictions into files beside the card, and return their names."""
-    if not pictures:
+    if not images_by_target:
         return []
     from PIL import Image
 
@@ -172,9 +172,9 @@ def _write_images(model: Path, pictures: dict[Path, Path], *, trust: bool) -> li
     from blitznet.drawing.annotate import annotate
 
     predictor = load(model, trust=trust)
-    for target, source in pictures.items():
+    for target, source in images_by_target.items():
         annotated = annotate(ImageSource(source).read(), predictor(source, min_score=_MIN_SCORE))
         with atomic_path(target) as temporary, translate_write_errors(target):
             Image.fromarray(annotated).save(temporary, quality=_JPEG_QUALITY)
         record_written(target)
-    return [target.name for target in pictures]
+    return [target.name for target in images_by_target]

@@ -39,10 +39,10 @@ def require_no_external_data(path: Path) -> None:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             # The key of each entry of external data, so that most files are only searched.
-            found = content.find(b"location") >= 0 and _has_external_data(memoryview(content[:]), "model")
+            has_external = content.find(b"location") >= 0 and _has_external_data(memoryview(content[:]), "model")
     except (OSError, ValueError, IndexError, RecursionError) as error:
         raise ModelError(f"{path}: expected an ONNX model, got another file ({error})") from error
-    if found:
+    if has_external:
         raise ModelError(
             f"{path}: expected an ONNX model with all weights inside, got one with external data, which could read "
             "other files; convert it to one file"
@@ -150,7 +150,7 @@ def _expected_outputs(spec: Spec, outputs: Mapping[str, Shape]) -> dict[str, Sha
 
 def _require_shape(shape: Shape, expected: Shape, *, name: str, source: str) -> None:
     fits = len(shape) == len(expected) and all(
-        size is None or wanted is None or size == wanted for size, wanted in zip(shape, expected, strict=True)
+        size is None or required is None or size == required for size, required in zip(shape, expected, strict=True)
     )
     if not fits:
         raise ModelError(

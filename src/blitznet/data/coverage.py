@@ -66,11 +66,9 @@ class Coverage:
         return _total(self, "masks")
 
     def learned(self, task: Task) -> Flags:
-        """(K,) classes that a head can learn: annotated in some set, or known by a teacher.
-
-        A class that has objects only in the other task's annotations is not annotated: then a dataset that claims to
-        have all its boxes (masks) has none, although images contain it. No class is learned without any object.
-        """
+        """(K,) classes that a head can learn: annotated in some set, or known by a teacher."""
+        # A class that has objects only in the other task's annotations is not annotated: then a dataset that claims
+        # to have all its boxes (masks) has none, although images contain it. No class is learned without any object.
         own, of_other_task = (self.objects, self.masks) if task == "detection" else (self.masks, self.objects)
         flags = np.zeros(len(self.class_names), np.bool_)
         for item in self.sets:

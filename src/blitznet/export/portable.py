@@ -43,9 +43,9 @@ def remove_unused_constants(model: "ModelProto") -> None:
     """Remove initializers that no node reads, in place."""
     used = {name for node in model.graph.node for name in _names_read(node)}
     used |= {output.name for output in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    used_tensors = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(used_tensors)
 
 
 def make_static(model: "ModelProto", batch: int = 1) -> None:

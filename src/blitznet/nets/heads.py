@@ -68,10 +68,8 @@ def output_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def init_class_biases_(layers: Iterable[nn.Conv2d], num_classes: int) -> None:
-    """Set biases of class logits (P * C) so that the initial probability of background is 3/4.
-
-    Hard negative mining keeps 3 background anchors per object.
-    """
+    """Set biases of class logits (P * C) so that the initial probability of background is 3/4."""
+    # Hard negative mining keeps 3 background anchors per object.
     for layer in layers:
         assert layer.bias is not None
         bias = nn.init.zeros_(layer.bias).view(-1, num_classes)

@@ -44,11 +44,9 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def stages(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """For each map, the modules between the map before it, or the image, and this map.
-
-        A map that is computed inside a module, such as an expansion, ends the stage before that module. Each module
-        with parameters is in one stage.
-        """
+        """For each map, the modules between the map before it, or the image, and this map."""
+        # A map that is computed inside a module, such as an expansion, ends the stage before that module. Each module
+        # with parameters is in one stage.
         raise NotImplementedError
 
 

@@ -92,7 +92,7 @@ def _require_no_code(path: Path) -> None:
         with ZipFile(path) as file:
             for part in file.infolist():
                 name = part.filename
-                if name.endswith(".json") and _asks_for_code(json.loads(file.read(part))):
+                if name.endswith(".json") and _runs_code(json.loads(file.read(part))):
                     raise ModelError(f"{path}: expected a program without code, got one with code in {name}")
                 if name.endswith(".pt"):
                     _require_tensors(file.read(part))
@@ -112,15 +112,15 @@ def _require_tensors(content: bytes) -> None:
             raise pickle.UnpicklingError("not only tensors") from error
 
 
-def _asks_for_code(content: Any) -> bool:
+def _runs_code(content: Any) -> bool:
     """Whether JSON of a program has a pickle or guards, which are Python expressions."""
     if isinstance(content, dict):
         return (
             content.get("use_pickle") not in (None, False)
             or bool(content.get("guards_code"))
-            or any(map(_asks_for_code, content.values()))
+            or any(map(_runs_code, content.values()))
         )
-    return isinstance(content, list) and any(map(_asks_for_code, content))
+    return isinstance(content, list) and any(map(_runs_code, content))
 
 
 def _load(path: Path) -> torch.nn.Module:

@@ -118,11 +118,11 @@ def _best_anchors_sorted(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor,
     while len(proposing):
         slot = first_anchor[proposing] + candidates.anchors[position[proposing]]
         holding = holder[slot]
-        rivals = torch.cat([proposing, holding[holding >= 0]]).unique()  # type: ignore[no-untyped-call]
-        slot = first_anchor[rivals] + candidates.anchors[position[rivals]]
-        best = _is_best_of_slot(slot, candidates.values[position[rivals]])
-        holder[slot[best]] = rivals[best]
-        rejected = rivals[~best]
+        claimants = torch.cat([proposing, holding[holding >= 0]]).unique()  # type: ignore[no-untyped-call]
+        slot = first_anchor[claimants] + candidates.anchors[position[claimants]]
+        best = _is_best_of_slot(slot, candidates.values[position[claimants]])
+        holder[slot[best]] = claimants[best]
+        rejected = claimants[~best]
         position[rejected] += 1
         proposing = rejected[position[rejected] < end[rejected]]
     row = holder[holder >= 0].sort().values

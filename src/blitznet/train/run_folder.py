@@ -110,10 +110,8 @@ class RunFolder:
                 )
 
     def start(self, config: TrainConfig) -> None:
-        """Create the folder and store the config; delete the best model if the evaluation sets have changed.
-
-        Temporary files of killed runs are deleted: a run is the only process that writes to its folder.
-        """
+        """Create the folder and store the config; delete the best model if the evaluation sets have changed."""
+        # Temporary files of killed runs are deleted: a run is the only process that writes to its folder.
         self.path.mkdir(parents=True, exist_ok=True)
         files = (self.config, self.state, self.last, self.best, self.best_score, self.plot, self.path / "log.jsonl")
         delete_leftovers(self.path, [file.name for file in files])
