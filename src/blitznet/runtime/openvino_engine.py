@@ -78,6 +78,13 @@ class OpenVinoEngine:
         self._replicas: tuple[OpenVinoEngine, ...] = ()
         self._lock = Lock()
         self._request(1)
+        require_matching_tensors(  # again: some sizes are known for a fixed batch only
+            self._spec,
+            _shapes(self._model.inputs),
+            _shapes(self._model.outputs),
+            input_name=INPUT_NAME,
+            source=str(self.path),
+        )
 
     @property
     def spec(self) -> Spec:
