@@ -74,10 +74,12 @@ def relevant(logits: NDArray[np.float32] | None, axis: int) -> NDArray[np.float3
 def test_int8_outputs_are_near_those_of_float32_in_both_runtimes(
     files: tuple[Path, Path, Spec], engine: type[OnnxEngine] | type[OpenVinoEngine]
 ) -> None:
-    source, target, _ = files
+    source, target, spec = files
     images = np.stack([drawing.sample.image.resize(LITE.size) for drawing in synthetic_data.draw(3, seed=9)])
     before, after = run(OnnxEngine(source, 1), images), run(engine(target, 1), images)
-    assert 0 < max_difference(before, after) < 0.2  # of an untrained network; a trained one has a quarter of it
+    # Of untrained networks; trained ones have a quarter of it or less. Depth adds to it: the pyramid has MobileNetV2.
+    limit = 0.7 if spec is PYRAMID else 0.2
+    assert 0 < max_difference(before, after) < limit
 
 
 def test_only_the_precision_of_the_metadata_changes(files: tuple[Path, Path, Spec]) -> None:
