@@ -288,7 +288,7 @@ def test_invalid_arrays(array: Any, kind: type[Exception], message: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("source", "got"),
+    ("source", "message"),
     [
         (None, "got NoneType; cv2.imread returns None for a file that it cannot read"),
         (["a.jpg"], "got list; predictor.batch and predictor.stream take several images"),
