@@ -78,6 +78,8 @@ def test_python_page_documents_exactly_the_public_names() -> None:
     import blitznet
 
     text = "".join(block.text for block in blocks(DOCS / "reference" / "python.md", "{eval-rst}"))
+    # The functions that share their name with a package are documented by their modules.
+    text = re.sub(r"blitznet\.workflows\.(train|validate|export)_\w+", r"blitznet.\1", text)
     documented = re.findall(r"^\.\. (?:auto\w+|data):: blitznet\.(\w+)$", text, re.MULTILINE)
     assert sorted(documented) == sorted(blitznet.__all__)
 
