@@ -127,6 +127,7 @@ def _teacher_class_map(truth: ClassMap) -> ClassMap:
 
 CAPTIONS = {
     "cli": "one module per command",
+    "workflows": "commands as functions",
     "serve": "HTTP server, web page",
     "paper": "tables of the paper",
     "pipelines": "stages of the packaged models",
