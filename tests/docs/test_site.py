@@ -5,7 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from shutil import copy
 
@@ -95,7 +95,7 @@ def test_http_page_lists_every_route_and_parameter() -> None:
     from blitznet.serve.openapi import openapi_document
 
     text = (DOCS / "reference" / "http.md").read_text()
-    paths = openapi_document(get_spec(DEFAULT), ServeLimits(), protected=True)["paths"]
+    paths = openapi_document(replace(get_spec(DEFAULT), name="MODEL"), ServeLimits(), protected=True)["paths"]
     assert not [path for path in paths if f"`{path}`" not in text and f" {path}`" not in text]
     parameters = {item["name"] for operation in paths["/v1/predict"].values() for item in operation["parameters"]}
     assert not [name for name in parameters if f"`{name}`" not in text]
