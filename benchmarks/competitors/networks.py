@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blitznet.core.arrays import Floats, RGBArray
-from blitznet.core.classes import VOC, canonical
+from blitznet.core.classes import canonical
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision
 from blitznet.postprocess.nms import batched_nms
@@ -90,9 +90,11 @@ class CompetitorPredictor:
     """Predicts an image (H, W, 3) uint8 RGB: boxes, scores and labels of a detector, the class map of a segmenter."""
 
     def __init__(
-        self, competitor: Competitor, setup: Setup, folder: Path = PEERS, *, class_names: Sequence[str] = VOC
+        self, competitor: Competitor, setup: Setup, folder: Path = PEERS, *, class_names: Sequence[str] | None = None
     ) -> None:
         """Open the network. A detector's labels are indices into `class_names`; other classes are left out.
+
+        Without `class_names` they are the `VOC` of the reference code.
 
         Raises:
             UsageError: The folder lacks the reference code.
@@ -102,7 +104,9 @@ class CompetitorPredictor:
         self.session = session
         module = load_reference(folder)
         vars(module).update(
-            session=lambda _: session, resized=_resize, detections=_detections_function(module, class_names)
+            session=lambda _: session,
+            resized=_resize,
+            detections=_detections_function(module, module.VOC if class_names is None else class_names),
         )
         self._predict: Callable[[RGBArray], Any] = getattr(module, competitor.name)()
 
