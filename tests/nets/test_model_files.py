@@ -100,7 +100,7 @@ def test_save_model_reports_a_folder_that_cannot_be_written(net: BlitzNet, tmp_p
         ),
         (
             small_spec().to_json().replace('"family": "blitznet"', '"family": "yolo"'),
-            r"^\S+/model\.safetensors: small: expected a family of blitznet, .*, lite-fpn, ssd-lite, got 'yolo'$",
+            r"^\S+/model\.safetensors: family: expected one of blitznet, .*, lite-fpn, ssd-lite, got 'yolo'$",
         ),
         (
             small_spec().to_json().replace('"extra_levels": 3', '"extra_levels": 3, "depth": 9'),
