@@ -158,7 +158,7 @@ def _interrupt(*_: object, **__: object) -> None:
         (["run", "--out", "small.onnx/a.onnx"], "small.onnx: expected a writable output folder, got"),
         (["run", "--verify-images", "gone.jpg"], "gone.jpg: expected an image, a folder or a glob, got"),
         (["run", "--verify-images", "voc:gone@train"], "voc:gone@train: "),
-        (["run", "--verify-images", "coco:none@train"], "coco:none@train: expected images in this dataset, got none"),
+        (["run", "--verify-images", "coco:none@train"], "none/annotations/instances_train.json: expected images"),
     ],
 )
 def test_errors_are_one_line(words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,8 +176,9 @@ def test_save_draws_on_the_image(tmp_path: Path) -> None:
 def test_save_needs_an_image_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^result: expected an image to draw on, got none"):
         result().save(tmp_path / "annotated.png")
+    (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"annotated\.png: cannot be written"):
-        result(image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).save(tmp_path / "missing" / "annotated.png")
+        result(image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).save(tmp_path / "file" / "annotated.png")
     with pytest.raises(UsageError, match=r"annotated\.xyz: expected the suffix of an image format"):
         result(image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).save(tmp_path / "annotated.xyz")
 
