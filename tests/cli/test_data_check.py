@@ -18,7 +18,10 @@ def test_valid_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["dataset", "images", "objects", "masks", "classes"]
     assert lines[1].split()[:2] == ["voc:voc@train", "4"]
-    assert lines[2:] == [
+    rows = [line.split() for line in lines[2:7]]
+    assert rows[:2] == [["voc:voc@train"], ["class", "objects", "images", "masks"]]
+    assert rows[2:] == [["cross", "4", "3", "3"], ["ell", "4", "2", "2"], ["square", "2", "2", "2"]]
+    assert lines[7:] == [
         "warning: voc:voc@train: images without objects: 1",
         "    toy_0003",
         "0 kinds of error, 1 kind of warning",
