@@ -146,7 +146,12 @@ def test_the_browser_predicts_what_python_predicts(name: str, site: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("query", "engine"), [("?engine=webgpu", "WebGPU"), ("", "WebAssembly"), ("?engine=wasm", "WebAssembly")]
+    ("query", "engine"),
+    [
+        pytest.param("?engine=webgpu", "WebGPU", marks=pytest.mark.slow),
+        ("", "WebAssembly"),
+        ("?engine=wasm", "WebAssembly"),
+    ],
 )
 def test_a_software_gpu_is_used_only_on_request(query: str, engine: str, site: Path) -> None:
     with Image.open(SAMPLES / "cat.jpg") as image:

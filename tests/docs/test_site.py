@@ -156,6 +156,7 @@ def test_notebook_has_no_outputs() -> None:
 
 
 @pytest.mark.filterwarnings("default")  # warnings of the kernel's client
+@pytest.mark.slow
 def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
