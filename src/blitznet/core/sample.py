@@ -111,6 +111,30 @@ class Dataset(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
+class DatasetWrapper:
+    """Base of datasets that change the samples of another one and keep their number and order."""
+
+    dataset: Dataset
+
+    @property
+    def title(self) -> str:
+        """The dataset's title."""
+        return self.dataset.title
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The dataset's class names."""
+        return self.dataset.class_names
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Id of each sample."""
+        return self.dataset.ids
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Subset:
     """The samples of a dataset at `indices`, in that order; itself a Dataset."""

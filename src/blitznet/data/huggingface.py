@@ -223,7 +223,7 @@ class ParquetDataset(IndexedDataset):
         content = self.rows.row(*self.positions[index])[self.image_column]
         return ImageSource(_image_bytes(content, self.image_paths[index]))
 
-    def _mask(self, index: int, image: ImageSource) -> MaskSource | None:  # noqa: ARG002
+    def _mask(self, index: int, image: ImageSource) -> MaskSource | None:  # noqa: ARG002 - of the base class
         if self.mask_column is None:
             return None
         content = self.rows.row(*self.positions[index])[self.mask_column]

@@ -23,7 +23,7 @@ from blitznet.core.arrays import Size
 from blitznet.core.errors import UsageError
 from blitznet.core.image import Box, ImageSource, decode_upright, draft_target, is_transposed, resize_part
 from blitznet.core.memory import GB, available_memory
-from blitznet.core.sample import Dataset, Sample
+from blitznet.core.sample import Dataset, DatasetWrapper, Sample
 
 CacheKind = Literal["none", "ram", "disk"]
 FREE_SHARE = 0.5
@@ -181,31 +181,13 @@ def _draft_scale(info: StoredInfo, size: Size, box: Box | None, *, full: bool) -
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CachedDataset:
+class CachedDataset(DatasetWrapper):
     """A dataset whose images are read through a cache."""
 
     dataset: Dataset
     cache: ImageCache
     first: int
     """number of the dataset's first image in the cache"""
-
-    @property
-    def title(self) -> str:
-        """The dataset's title."""
-        return self.dataset.title
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The dataset's class names."""
-        return self.dataset.class_names
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Id of each sample."""
-        return self.dataset.ids
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int, /) -> Sample:
         sample = self.dataset[index]

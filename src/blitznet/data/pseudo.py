@@ -19,7 +19,7 @@ from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import atomic_write
 from blitznet.core.image import ImageSource
-from blitznet.core.sample import Dataset, Sample
+from blitznet.core.sample import Dataset, DatasetWrapper, Sample
 from blitznet.data.mapping import MappedDataset
 from blitznet.data.masks import IndexMask, RemappedMask
 from blitznet.data.sources import DatasetSource
@@ -33,7 +33,7 @@ MaskTeacher = Callable[[ImageSource], ClassMap]
 
 
 @dataclass(frozen=True, eq=False)
-class PseudoMaskDataset:
+class PseudoMaskDataset(DatasetWrapper):
     """A dataset whose images without a mask have a pseudo-mask; made by `with_pseudo_masks`."""
 
     dataset: MappedDataset
@@ -46,27 +46,9 @@ class PseudoMaskDataset:
     """the teacher's valid mask values are 0 to num_values - 1, and 255"""
 
     @property
-    def title(self) -> str:
-        """The dataset string as the user typed it."""
-        return self.dataset.title
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """(K,) class names."""
-        return self.dataset.class_names
-
-    @property
     def unmapped(self) -> tuple[str, ...]:
         """The dataset's class names that the model lacks; their objects are background."""
         return self.dataset.unmapped
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Id of each sample."""
-        return self.dataset.ids
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]

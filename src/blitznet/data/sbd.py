@@ -61,7 +61,7 @@ class SbdDataset(IndexedDataset):
             annotated_box_classes=np.ones(len(self.class_names), np.bool_),
         )
 
-    def _mask(self, index: int, image: ImageSource) -> MatMask | None:  # noqa: ARG002
+    def _mask(self, index: int, image: ImageSource) -> MatMask | None:  # noqa: ARG002 - of the base class
         path = self.masks[index]
         return None if path is None else MatMask(path)
 

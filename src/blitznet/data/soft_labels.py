@@ -7,7 +7,7 @@ cells have no label.
 Source: Hinton et al., Distilling the knowledge in a neural network, 2015.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError
 from blitznet.core.files import atomic_write
 from blitznet.core.image import ImageSource
-from blitznet.core.sample import Dataset, Sample, SoftLabels
+from blitznet.core.sample import Dataset, DatasetWrapper, Sample, SoftLabels
 from blitznet.data.crop import CropWindow
 from blitznet.data.mapping import MappedDataset
 from blitznet.data.pseudo import CLASS_LIST, PseudoMaskDataset, dataset_folder, read_teacher_classes, require_same_names
@@ -83,7 +83,7 @@ class SoftLabelFile:
 
 
 @dataclass(frozen=True, eq=False)
-class SoftLabelDataset:
+class SoftLabelDataset(DatasetWrapper):
     """A dataset whose images have soft labels; made by `with_soft_labels`."""
 
     dataset: MappedDataset | PseudoMaskDataset
@@ -92,27 +92,9 @@ class SoftLabelDataset:
     """(C,) channel of the teacher for each of the dataset; -1 where the teacher lacks the class"""
 
     @property
-    def title(self) -> str:
-        """The dataset string as the user typed it."""
-        return self.dataset.title
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """(K,) class names."""
-        return self.dataset.class_names
-
-    @property
     def unmapped(self) -> tuple[str, ...]:
         """The dataset's class names that the model lacks; their objects are background."""
         return self.dataset.unmapped
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Id of each sample."""
-        return self.dataset.ids
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]

@@ -329,7 +329,7 @@ def _place_labels(
         if not len(chosen) and not is_tiny:
             chosen = positions[is_free][:1]
         taken = np.concatenate([taken, chosen])
-        placed.append((*map(float, chosen[0]),) if text and len(chosen) else None)  # type: ignore[arg-type]
+        placed.append((*map(float, chosen[0]),) if text and len(chosen) else None)  # type: ignore[arg-type] # two values
     return placed
 
 
