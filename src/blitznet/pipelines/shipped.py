@@ -49,23 +49,21 @@ def _config(model: str, **fields: Any) -> TrainConfig:
 def _blitznet300_lite() -> Pipeline:
     """The default model."""
     model = "blitznet300-lite"
-    config = _config(model, steps=5300)
-    # The heads are trained gently and distill SSDLite, so that they keep what it learned from COCO.
-    continued = replace(
-        config,
-        steps=5000,
-        lr=4e-4,
+    # The heads are trained as gently as the encoder and distill SSDLite, so that they keep what it learned from COCO.
+    config = _config(
+        model,
+        steps=8000,
+        lr=1e-3,
+        encoder_lr_mult=0.2,
         encoder_lr_modules=("encoder", "downscale", "detection"),
-        distillation=1.0,
-        seed=1,
+        distillation=0.5,
     )
     return Pipeline(
         name=model,
         stages=(
             SoftLabelStage("soft-labels", teacher=DEEPLAB, data=config.data),
             TrainStage("joint", config, soft_labels="soft-labels"),
-            TrainStage("continued", continued, init_from="joint", soft_labels="soft-labels"),
-            CalibrateStage("calibrated", model="continued", data=_HELD_OUT, holdout=HOLDOUT),
+            CalibrateStage("calibrated", model="joint", data=_HELD_OUT, holdout=HOLDOUT),
             QuantizeStage("int8", model="calibrated", data=_QUANTIZATION),
         ),
         data=lite_config().val,
