@@ -41,6 +41,7 @@ def _config(model: str, **fields: Any) -> TrainConfig:
         segmentation_weight=1.0,
         soft_label_weight=2.0,
         mask_stride=4,
+        precision="float32",
         save_every=200,
     )
     return replace(base, **fields)
@@ -49,14 +50,13 @@ def _config(model: str, **fields: Any) -> TrainConfig:
 def _blitznet300_lite() -> Pipeline:
     """The default model."""
     model = "blitznet300-lite"
-    # The heads are trained as gently as the encoder and distill SSDLite, so that they keep what it learned from COCO.
+    # The heads are trained as gently as the encoder, so that they keep what it learned from COCO.
     config = _config(
         model,
-        steps=8000,
+        steps=6000,
         lr=1e-3,
         encoder_lr_mult=0.2,
         encoder_lr_modules=("encoder", "downscale", "detection"),
-        distillation=0.5,
     )
     return Pipeline(
         name=model,
