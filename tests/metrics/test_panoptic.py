@@ -82,3 +82,13 @@ def test_wrong_class_is_a_false_positive_and_a_false_negative() -> None:
     counts.update(Panoptic(ids, (SegmentInfo(1, 0, 0.5, 24),)), Panoptic(ids, (SegmentInfo(1, 2, None, 24),)), ids == 0)
     np.testing.assert_array_equal(counts.compute().pq, [0, np.nan, 0])
     assert (counts.false_positives.tolist(), counts.false_negatives.tolist()) == ([1, 0, 0], [0, 0, 1])
+
+
+@pytest.mark.parametrize(("void_pixels", "false_positives"), [(0, 1), (11, 1), (12, 1), (13, 0), (24, 0)])
+def test_segment_of_more_than_half_void_pixels_is_ignored(void_pixels: int, false_positives: int) -> None:
+    """Exactly half of the 24 pixels is not more than half (Kirillov et al., section 4.1)."""
+    ids = np.ones((4, 6), np.uint16)
+    void = np.arange(24).reshape(4, 6) < void_pixels
+    counts = PanopticCounts(CLASSES)
+    counts.update(Panoptic(ids, (SegmentInfo(1, 0, 0.5, 24),)), Panoptic(ids * 0, ()), void)
+    assert counts.false_positives.tolist() == [false_positives, 0, 0]

@@ -75,18 +75,74 @@ def test_common_options(name: str) -> None:
     assert not config.match_original
 
 
-def test_datasets() -> None:
-    lists = {name: [parse_source(text) for text in paper_recipe(name).config.data] for name in PAPER_RECIPES}
-    aug, boxes = lists["table4-joint"]
-    assert (aug.split, aug.masks) == ("SegmentationAug/train", ("SegmentationClass", "SegmentationClassAug"))
-    assert (boxes.root.name, boxes.split, boxes.masks) == ("VOC2007", "trainval", ())
-    assert [source.split for source in lists["table3-seg"]] == ["SegmentationAug/train"]
-    val = [parse_source(text) for text in paper_recipe("table8-refine").config.val]
-    assert [(source.root.name, source.split) for source in val] == [
-        ("VOC2007", "test"),
-        ("VOC2012", "Segmentation/val"),
-    ]
-    assert paper_recipe("table2-300").config.val == ()
+_VOC07, _VOC12 = "voc:{root}/VOCdevkit/VOC2007", "voc:{root}/VOCdevkit/VOC2012"
+_AUG = f"{_VOC12}@SegmentationAug/train,masks=SegmentationClass+SegmentationClassAug"
+_TRAINVAL = (f"{_VOC07}@trainval", f"{_VOC12}@trainval")
+_WITH_MASKS = (f"{_VOC07}@trainval", f"{_VOC12}@trainval,masks=SegmentationClass+SegmentationClassAug")
+_TEST07, _VAL12 = f"{_VOC07}@test", f"{_VOC12}@Segmentation/val"
+_COCO14, _COCO17, _MINIVAL = (
+    ("coco:{root}/coco@train2014",),
+    ("coco:{root}/coco@train2017",),
+    "coco:{root}/coco@val2017",
+)
+_BOTH = ("detection", "segmentation")
+
+
+SETS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
+    (("table1-ssd300", "table1-300-s8", "table1-300-s4", "table1-512-s8"), _TRAINVAL, (_TEST07,), ("detection",)),
+    (("table1-300-s4-seg", "table1-512-s8-seg"), _WITH_MASKS, (_TEST07,), _BOTH),
+    (("table2-300", "table2-300-coco", "table2-512", "table2-512-coco"), _WITH_MASKS, (), _BOTH),
+    (("table3-det",), (_AUG,), (_VAL12,), ("detection",)),
+    (("table3-joint",), (_AUG,), (_VAL12,), _BOTH),
+    (("table3-seg",), (_AUG,), (_VAL12,), ("segmentation",)),
+    (("table4-det",), (_AUG, f"{_VOC07}@trainval,masks=none"), (_VAL12,), ("detection",)),
+    (("table4-joint",), (_AUG, f"{_VOC07}@trainval,masks=none"), (_VAL12,), _BOTH),
+    (("table4-seg",), (_AUG, f"{_VOC07}@trainval,masks=none"), (_VAL12,), ("segmentation",)),
+    (("table5-det",), _COCO14, (_MINIVAL,), ("detection",)),
+    (("table5-joint",), _COCO14, (_MINIVAL,), _BOTH),
+    (("table5-seg",), _COCO14, (_MINIVAL,), ("segmentation",)),
+    (("table6-300", "table6-512"), _COCO17, (_MINIVAL,), _BOTH),
+    (
+        ("table8-hourglass", "table8-refine", "table8-resskip-plain", "table8-resskip"),
+        (_AUG, f"{_VOC07}@trainval,masks=none"),
+        (_TEST07, _VAL12),
+        _BOTH,
+    ),
+)
+"""names of recipes, and their training sets, evaluation sets and tasks as the paper's section 4 names them"""
+
+
+@pytest.mark.parametrize(("names", "data", "val", "tasks"), SETS)
+def test_sets_and_tasks_are_those_of_the_paper(
+    names: tuple[str, ...], data: tuple[str, ...], val: tuple[str, ...], tasks: tuple[str, ...]
+) -> None:
+    for name in names:
+        config = paper_recipe(name).config
+        assert (config.data, config.val, config.tasks) == (data, val, tasks), name
+        assert config.class_names == (COCO if name.startswith(("table5", "table6")) else ()), name
+        for text in (*config.data, *config.val):
+            parse_source(text)
+
+
+def test_models_and_initial_weights_are_those_of_the_paper() -> None:
+    models = {name: (paper_recipe(name).config.model, paper_recipe(name).config.init) for name in PAPER_RECIPES}
+    for name, (model, init) in models.items():
+        if name in ("table2-300-coco", "table2-512-coco"):
+            size = "blitznet512-s8" if "512" in name else "blitznet300-s4"
+            assert (model, init) == (f"runs/table6-{size}/last.safetensors", "model")
+            assert paper_recipe(name.removesuffix("-coco").replace("table2", "table6")).config.out == Path(
+                f"runs/table6-{size}"
+            )
+        else:
+            is_512 = "512" in name or name.startswith("table5")
+            expected = {"table1-ssd300": "ssd300", "table1-300-s8": "blitznet300-s8"}.get(
+                name, "blitznet512-s8" if is_512 else "blitznet300-s4"
+            )
+            assert (model, init) == (expected, "encoder"), name
+
+
+def test_every_recipe_is_in_the_table_of_sets() -> None:
+    assert sorted(name for names, *_ in SETS for name in names) == sorted(PAPER_RECIPES)
 
 
 def test_coco_classes_and_fine_tuning_to_voc() -> None:

@@ -158,6 +158,40 @@ def test_too_many_frozen_stages_are_refused() -> None:
         TrainConfig(frozen_stages=-1)
 
 
+def _by_hand(kind: str, start: float, gradients: tuple[float, ...], lr: float, decay: float) -> float:
+    """A weight after steps with these gradients, from the formulas of the papers."""
+    weight, first, second = start, 0.0, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        if kind == "adamw":  # Loshchilov and Hutter: decoupled decay
+            weight -= lr * decay * weight
+        else:
+            gradient += decay * weight
+        if kind == "sgd":  # Sutskever: Nesterov momentum 0.9
+            first = 0.9 * first + gradient
+            weight -= lr * (gradient + 0.9 * first)
+            continue
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        weight -= lr * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)) ** 0.5 + 1e-8)
+    return weight
+
+
+@pytest.mark.parametrize("kind", get_args(Optimizer))
+def test_steps_equal_the_formulas_of_the_papers(kind: Optimizer) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 1)).double()
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.7)
+    optimizer = make_optimizer(net, TrainConfig(optimizer=kind, weight_decay=0.1))
+    set_learning_rate(optimizer, 0.01)
+    gradients = (0.3, -0.2, 0.5)
+    for gradient in gradients:
+        for parameter in net.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+    weight, bias = (float(parameter.detach()) for parameter in net.parameters())
+    assert weight == pytest.approx(_by_hand(kind, 0.7, gradients, 0.01, 0.1), rel=1e-6)
+    assert bias == pytest.approx(_by_hand(kind, 0.7, gradients, 0.01, 0.0), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", get_args(Optimizer))
 def test_state_is_restored_from_named_tensors(kind: Optimizer) -> None:
     first, second = (_optimizer_after_a_step(kind, seed) for seed in (0, 1))

@@ -1,17 +1,21 @@
 """update: parts of a batch give the same step, and a loss that is not finite changes no weights."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from blitznet.core.anchors import feature_map_sizes, generate_anchors
+from blitznet.core.spec import Spec
 from blitznet.data.augment import LIGHT
 from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
+from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import ProcessGroup
@@ -25,10 +29,12 @@ PAPER, _ = tiny_models.specs()
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 
-def step(net: BlitzNet, batches: Sequence[Batch], config: TrainConfig) -> dict[str, float]:
+def step(
+    net: BlitzNet, batches: Sequence[Batch], config: TrainConfig, *, spec: Spec = PAPER, **others: Any
+) -> dict[str, float]:
     anchors = torch.from_numpy(generate_anchors(PAPER.anchors, feature_map_sizes(PAPER.anchors, PAPER.size)).copy())
     optimizer = make_optimizer(net, config)
-    return update(net, batches, optimizer, anchors=anchors, spec=PAPER, config=config, group=ALONE)
+    return update(net, batches, optimizer, anchors=anchors, spec=spec, config=config, group=ALONE, **others)
 
 
 def make_net() -> BlitzNet:
@@ -82,3 +88,66 @@ def test_bfloat16_is_close_to_float32(tmp_path: Path) -> None:
     exact = step(make_net(), [batch], TrainConfig(batch=8))
     rough = step(make_net(), [batch], TrainConfig(batch=8, precision="bfloat16"))
     assert rough == pytest.approx(exact, rel=0.05)
+
+
+@dataclass(frozen=True)
+class ConstantTarget:
+    """The target of a teacher whose loss is the sum of the offsets divided by the objects."""
+
+    num_objects: int = 8
+    num_cells: int = 0
+
+    def loss(self, outputs: HeadOutputs, num_objects: float, num_cells: float) -> torch.Tensor:
+        assert outputs.offsets is not None
+        return outputs.offsets.square().sum() / num_objects
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({}, {"segmentation": 1.0, "distillation": 0.0}),
+        ({"segmentation_weight": 2.5}, {"segmentation": 2.5, "distillation": 0.0}),
+        ({"distillation": 0.25}, {"segmentation": 1.0, "distillation": 0.25}),
+        ({"keep": True, "init": "model", "keep_weight": 3.0}, {"segmentation": 1.0, "distillation": 3.0}),
+    ],
+)
+def test_losses_have_the_weights_of_the_config(
+    tmp_path: Path, options: dict[str, Any], weights: dict[str, float]
+) -> None:
+    config = TrainConfig(batch=8, **options)
+    sums = step(make_net(), load_batches(tmp_path, 1), config, teacher=lambda *_: ConstantTarget())
+    assert sums["distillation"] > 0
+    expected = sums["classification"] + sums["localization"]
+    expected += sum(weight * sums[name] for name, weight in weights.items())
+    assert sums["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_offsets_are_encoded_with_the_variances_of_the_spec(tmp_path: Path) -> None:
+    (batch,) = load_batches(tmp_path, 1)
+    spec = replace(PAPER, anchors=replace(PAPER.anchors, variances=(0.2, 0.2, 0.4, 0.4)))
+    fine, coarse = (step(make_net(), [batch], TrainConfig(batch=8), spec=each) for each in (PAPER, spec))
+    assert coarse["localization"] < 0.8 * fine["localization"]
+    assert coarse["classification"] == fine["classification"]
+
+
+def test_matching_follows_the_original_if_the_config_says_so(tmp_path: Path) -> None:
+    """Two equal objects have an anchor each in the paper; in the original the second one has none."""
+    (batch,) = load_batches(tmp_path, 1)
+    box = torch.tensor([[0.31, 0.31, 0.33, 0.33]])  # so small that only its best anchors match
+    twice = replace(
+        batch,
+        boxes=box.repeat(2, 1),
+        labels=torch.zeros(2, dtype=torch.int64),
+        crowd=torch.zeros(2, dtype=torch.bool),
+        image_index=torch.zeros(2, dtype=torch.int64),
+    )
+    once = replace(twice, **{name: getattr(twice, name)[:1] for name in ("boxes", "labels", "crowd", "image_index")})
+    losses = {
+        (original, len(each.boxes)): step(make_net(), [each], TrainConfig(batch=8, match_original=original))
+        for original in (False, True)
+        for each in (once, twice)
+    }
+    assert losses[True, 1]["localization"] == losses[True, 2]["localization"]
+    assert losses[False, 1]["localization"] != losses[False, 2]["localization"]
+    # negatives are mined per image in the paper, so the seven images without objects have some too
+    assert losses[False, 1]["classification"] > 1.5 * losses[True, 1]["classification"]

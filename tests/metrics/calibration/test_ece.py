@@ -66,3 +66,10 @@ def test_pixel_bins_leave_out_void_background_and_classes_without_annotation() -
     confidence = np.array([[0.9, 0.5, 0.6, 0.7, 0.8, 0.4, 0.95]], np.float32)
     bins = pixel_bins(truth, predicted, confidence, np.array([True, False]))
     assert bins.sum(1).tolist() == pytest.approx([4, 0.5 + 0.7 + 0.8 + 0.95, 2])
+
+
+def test_ece_has_the_fifteen_bins_of_its_source() -> None:
+    """Guo et al., 2017, section 4: M = 15; scores 0.06 and 0.07 are on two sides of the edge 1 / 15."""
+    bins = calibration_bins(np.array([0.06, 0.07], np.float32), np.array([True, False]))
+    assert bins.shape == (3, 15)
+    assert bins[0, :2].tolist() == [1, 1]
