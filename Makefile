@@ -25,7 +25,7 @@ check: $(DEV)/installed ## formatting, lint, import rules, types
 unit: $(DEV)/installed ## the fast tests
 	$(DEV)/bin/pytest -q --numprocesses 2
 
-slow: $(DEV)/installed ## tests that take minutes or need the shared data
+slow: $(DEV)/installed-slow ## tests that take minutes or need the shared data
 	$(DEV)/bin/pytest -q -m slow
 
 docs: $(DEV)/installed ## build the documentation in site/
@@ -43,6 +43,10 @@ $(DEMO)/installed: pyproject.toml constraints.txt
 $(DEV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/$(PIP) --editable '.[dev]'
+	touch $@
+
+$(DEV)/installed-slow: $(DEV)/installed
+	$(DEV)/bin/$(PIP) --editable '.[dev,slow]'
 	touch $@
 
 clean: ## remove environments and outputs
