@@ -18,6 +18,7 @@ from blitznet.nets.efficientnet import EfficientNetLite
 from blitznet.nets.encoder import make_encoder
 from blitznet.nets.fusion import FusionLayers
 from blitznet.nets.heads import apply_each, as_convolutions, init_class_biases_, output_conv
+from blitznet.nets.image_prior import image_log_prior
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2, depthwise, linear, separable
 from blitznet.nets.parts import (
     DetectionHead,
@@ -39,9 +40,6 @@ LITE_ENCODERS: dict[str, Callable[[], Encoder]] = {
     "efficientnet-lite2": EfficientNetLite.lite2,
 }
 """the light encoders by name; the paper's encoders are possible too"""
-
-_MIN_PROBABILITY = 0.2
-"""added to the probability that a class occurs in the image, before its logarithm is taken"""
 
 
 def lite(spec: Spec) -> NetworkParts:
@@ -276,7 +274,7 @@ class LiteDetectionPrior(DetectionPrior):
         # Scores on training images are overconfident. With a larger weight in training, the class map would rely
         # on them.
         image_weight = 1.0 if self.training else self.image_prior_weight
-        image_prior = image_weight * _image_log_prior(margins)
+        image_prior = image_weight * image_log_prior(margins.amax(2))
         return gate * resize_like(total, features, "bilinear") + image_prior
 
     def _margins(self, logits: Tensor) -> Tensor:
@@ -297,16 +295,6 @@ def _split_levels(cells: Tensor, sizes: Sequence[tuple[int, int]]) -> Maps:
         cells[..., first:end].reshape(batch, channels, *size)
         for (first, end), size in zip(pairwise(ends), sizes, strict=True)
     )
-
-
-def _image_log_prior(margins: Tensor) -> Tensor:
-    """(B, C, 1, 1) from margins (B, C, cells): log probability that each class occurs in the image; 0 for background.
-
-    A class that no anchor prefers loses log 6 relative to one that certainly occurs, and not more: some objects are
-    visible to pixels but not to anchors.
-    """
-    probability = margins[:, 1:].amax(2).sigmoid()
-    return nn.functional.pad((probability + _MIN_PROBABILITY).log(), (1, 0))[..., None, None]
 
 
 def _pool_coarsest(maps: Maps) -> Maps:

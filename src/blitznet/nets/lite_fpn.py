@@ -15,6 +15,7 @@ from blitznet.core.errors import ModelError
 from blitznet.core.spec import Resize, Spec
 from blitznet.nets.blocks import init_trunc_normal_
 from blitznet.nets.heads import apply_each, as_convolutions, init_class_biases_, output_conv
+from blitznet.nets.image_prior import ImagePrior
 from blitznet.nets.lite import make_lite_encoder
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, depthwise, linear, separable
 from blitznet.nets.parts import DetectionHead, Encoder, Maps, NetworkParts, SegmentationHead, Upscale, require_strides
@@ -63,6 +64,7 @@ def lite_fpn(spec: Spec) -> NetworkParts:
         pyramid,
         detection if "detection" in spec.tasks else None,
         segmentation if "segmentation" in spec.tasks else None,
+        detection_prior=ImagePrior(network.image_prior_weight) if network.detection_prior else None,
     )
 
 
