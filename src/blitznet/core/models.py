@@ -118,6 +118,8 @@ def blitznet300_lite() -> Spec:
             channels=128,
             segmentation_stride=8,
             context_blocks=2,
+            detection_prior=True,
+            image_prior_weight=0.5,
         ),
     )
 
