@@ -18,8 +18,8 @@ import tyro
 
 from blitznet.api import load
 from blitznet.core.anchors import feature_map_sizes, generate_anchors
-from blitznet.core.model_paths import WEIGHTS
 from blitznet.core.models import DEFAULT
+from blitznet.core.packaged_files import WEIGHTS
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "src" / "blitznet" / "serve" / "page"

@@ -11,6 +11,7 @@ from blitznet.core.models import get_spec
 from blitznet.runtime.engine import EngineName
 from blitznet.runtime.image_paths import SAMPLES
 from support.fake_engines import SPEC, write_onnx
+from support.packaged_models import replace_packaged
 from support.without_torch import python
 
 
@@ -56,9 +57,9 @@ def test_load_of_a_file(tmp_path: Path) -> None:
 
 
 def test_model_file_of_each_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
     for suffix in (".onnx", ".safetensors"):
         (tmp_path / f"blitznet300-lite{suffix}").touch()
+    replace_packaged(monkeypatch, tmp_path)
     for engine in get_args(EngineName):
         suffix = ".safetensors" if engine in ("torch", "torch-compiled") else ".onnx"
         assert model_file("blitznet300-lite", engine) == tmp_path / f"blitznet300-lite{suffix}"

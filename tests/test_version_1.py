@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from blitznet.api import open_engine
 from blitznet.core.image import ImageSource
-from blitznet.core.model_paths import WEIGHTS, find_model, find_weights
+from blitznet.core.model_paths import find_model, find_weights
 from blitznet.core.outputs import OUTPUT_NAMES, Outputs
+from blitznet.core.packaged_files import packaged_file
 from blitznet.core.spec import METADATA_KEY, Spec
 from blitznet.export.rewrite import rewrite
 from blitznet.runtime.engine import EngineName
@@ -127,7 +128,7 @@ def require_equal(actual: Outputs, expected: Outputs) -> None:
 def test_outputs_of_version_1_are_those_of_version_2(
     model: str, suffix: str, engine_name: EngineName, tmp_path: Path
 ) -> None:
-    path, old = WEIGHTS / f"{model}{suffix}", tmp_path / f"old{suffix}"
+    path, old = packaged_file(f"{model}{suffix}"), tmp_path / f"old{suffix}"
     write_v1(path, old)
     spec, outputs = outputs_of(path, engine_name)
     old_spec, old_outputs = outputs_of(old, engine_name)
@@ -137,7 +138,7 @@ def test_outputs_of_version_1_are_those_of_version_2(
 
 @pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
 def test_rewrite_upgrades_version_1(model: str, suffix: str, tmp_path: Path) -> None:
-    path, old, new = WEIGHTS / f"{model}{suffix}", tmp_path / f"old{suffix}", tmp_path / f"new{suffix}"
+    path, old, new = packaged_file(f"{model}{suffix}"), tmp_path / f"old{suffix}", tmp_path / f"new{suffix}"
     write_v1(path, old)
     engine_name: EngineName = "onnxruntime" if suffix == ".onnx" else "torch"
     spec, outputs = outputs_of(path, engine_name)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from blitznet.core.arrays import Floats
 from blitznet.core.errors import DataError, ModelError
 from blitznet.core.image import ImageSource
+from blitznet.core.packaged_files import CLONE
 from blitznet.nets.mobilenet import LiteConv, LiteDownscale, MobileNetV2
 from blitznet.nets.parts import Maps
 from blitznet.nets.pretrained_encoder import ENCODER_FILE
@@ -56,15 +57,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder with model.json and its shards")
     parser.add_argument("--images", type=Path, required=True, help="folder of .jpg photographs")
-    parser.add_argument("--out", type=Path, default=ENCODER_FILE.parent, help="folder to write to")
+    parser.add_argument("--out", type=Path, default=CLONE, help="folder to write to")
     options = parser.parse_args()
     tensors = read_tfjs(options.model)
     images = (ImageSource(path) for path in sorted(options.images.glob("*.jpg"))[:NUM_IMAGES])
     state = port_encoder(tensors, images)
     block = {name: value for name, value in state.items() if name.startswith(SIXTH_BLOCK)}
-    save_encoder({name: state[name] for name in state.keys() - block.keys()}, options.out / ENCODER_FILE.name)
-    save_file(port_class_heads(tensors), options.out / CLASS_FILE.name, CLASS_METADATA)
-    save_file(port_box_heads(tensors, block), options.out / BOX_FILE.name, BOX_METADATA)
+    save_encoder({name: state[name] for name in state.keys() - block.keys()}, options.out / ENCODER_FILE)
+    save_file(port_class_heads(tensors), options.out / CLASS_FILE, CLASS_METADATA)
+    save_file(port_box_heads(tensors, block), options.out / BOX_FILE, BOX_METADATA)
 
 
 class PretrainedEncoder(nn.Module):

@@ -10,8 +10,9 @@ import torch
 from benchmarks.competitors.networks import PEERS, Arrays, Competitor, CompetitorPredictor, Setup
 from blitznet.core.arrays import RGBArray
 from blitznet.core.image import ImageSource
-from blitznet.core.model_paths import WEIGHTS, find_model
+from blitznet.core.model_paths import find_model, find_weights
 from blitznet.core.models import MODELS, get_spec
+from blitznet.core.packaged_files import packaged_hashes
 from blitznet.core.spec import Precision, Spec
 from blitznet.export.onnx import to_onnx, write_onnx
 from blitznet.export.quantize import quantize_onnx
@@ -34,18 +35,16 @@ def model_files(model: str, folder: Path, images: Sequence[ImageSource]) -> Iter
         folder: Folder for new files.
         images: Calibration data of the int8 file, unless the package has one; empty for no int8 file.
     """
-    if model in MODELS:
-        weights, packaged = WEIGHTS / f"{model}.safetensors", WEIGHTS / f"{model}.onnx"
-    else:
-        weights, packaged = find_model(model), find_model(model)
-    if packaged.suffix == ".onnx" and packaged.is_file():
+    has_weights = model not in MODELS or f"{model}.onnx" in packaged_hashes()
+    packaged = find_model(model) if has_weights else None
+    if packaged is not None and packaged.suffix == ".onnx":
         spec = onnx_spec(packaged)
         if spec.precision == "int8" or model not in MODELS:
             yield packaged, spec
             images = ()
         if model not in MODELS:
             return
-    net, spec = load_model(weights) if weights.is_file() else (random_network(get_spec(model)), get_spec(model))
+    net, spec = load_model(find_weights(model)) if has_weights else (random_network(get_spec(model)), get_spec(model))
     float_spec = replace(spec, precision="float32")
     yield from _float_files(net, float_spec, folder)
     if images:

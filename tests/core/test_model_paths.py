@@ -5,6 +5,7 @@ import pytest
 
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.model_paths import find_model, find_weights
+from support.packaged_models import replace_packaged
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +15,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for suffix in (".onnx", ".safetensors"):
         (folder / f"blitznet300-lite{suffix}").touch()
-    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", folder)
+    replace_packaged(monkeypatch, folder)
     monkeypatch.chdir(tmp_path)
     return folder
 

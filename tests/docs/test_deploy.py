@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blitznet.api import load
-from blitznet.core.model_paths import WEIGHTS
+from blitznet.core.packaged_files import WEIGHTS
 from support.snippets import ROOT, blocks
 
 SNIPPET = next(block.text for block in blocks(ROOT / "docs" / "how-to" / "deploy.md", "python"))

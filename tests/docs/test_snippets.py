@@ -6,7 +6,7 @@ from shutil import which
 
 import pytest
 
-from blitznet.core.model_paths import WEIGHTS
+from blitznet.core.model_paths import find_model, find_weights
 from blitznet.core.models import DEFAULT
 from support.snippets import (
     ROOT,
@@ -39,8 +39,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_labeled_samples()
     for run in ("mine", "pseudo"):
         (folder / "runs" / run).mkdir(parents=True)
-        shutil.copy(WEIGHTS / f"{DEFAULT}.safetensors", folder / "runs" / run / "last.safetensors")
-    shutil.copy(WEIGHTS / f"{DEFAULT}.onnx", folder / "mine.onnx")
+        shutil.copy(find_weights(DEFAULT), folder / "runs" / run / "last.safetensors")
+    shutil.copy(find_model(DEFAULT), folder / "mine.onnx")
     return folder
 
 

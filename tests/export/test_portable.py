@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from blitznet.api import open_engine
 from blitznet.core.errors import UsageError
-from blitznet.core.model_paths import WEIGHTS
+from blitznet.core.packaged_files import WEIGHTS
 from blitznet.export.formats import InputType, export, require_exportable
 from blitznet.export.portable import make_static, tidy
 from blitznet.nets.blitznet import build

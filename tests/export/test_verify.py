@@ -8,7 +8,7 @@ import torch
 
 from blitznet.core.errors import ModelError
 from blitznet.core.image import ImageSource
-from blitznet.core.model_paths import WEIGHTS
+from blitznet.core.model_paths import find_model, find_weights
 from blitznet.core.outputs import Outputs
 from blitznet.core.spec import Precision
 from blitznet.export.formats import export
@@ -194,8 +194,8 @@ def test_a_detection_that_only_one_engine_has() -> None:
 
 @pytest.mark.parametrize("name", ["blitznet300-lite", "blitznet416-lite"])
 def test_both_files_of_a_packaged_model_agree(name: str) -> None:
-    net, spec = load_model(WEIGHTS / f"{name}.safetensors")
-    engine = OnnxEngine(WEIGHTS / f"{name}.onnx", threads=1)
+    net, spec = load_model(find_weights(name))
+    engine = OnnxEngine(find_model(name), threads=1)
     assert engine.spec == replace(spec, precision="int8")
     report = compare(EagerEngine(net, spec), engine, IMAGES)
     assert report.worst_failure() is None, report

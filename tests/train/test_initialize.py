@@ -16,6 +16,7 @@ from blitznet.nets.ssdlite_heads import init_from_ssdlite
 from blitznet.train.config import TrainConfig
 from blitznet.train.initialize import derive_spec, make_network, provenance
 from support import tiny_models
+from support.packaged_models import replace_packaged
 
 PAPER, LITE = tiny_models.specs()
 TINY = TrainConfig(model="tiny", init="random")
@@ -58,7 +59,7 @@ def test_fine_tuning_to_other_classes(tmp_path: Path, monkeypatch: pytest.Monkey
     torch.manual_seed(5)
     net = build(PAPER)
     save_model(tmp_path / "blitznet300-lite.safetensors", net, PAPER, dtype=torch.float16)
-    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
+    replace_packaged(monkeypatch, tmp_path)
     config = TrainConfig(init="model")
     tuned, spec = make_network(config, ("square", "bird"))
     assert spec == replace(PAPER, classes=("square", "bird"))
@@ -72,7 +73,7 @@ def test_fine_tuning_to_other_classes(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_missing_models_and_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
+    replace_packaged(monkeypatch, tmp_path)
     with pytest.raises(ModelError, match=r"ssd300: the package has no weights of this model; .* --init encoder"):
         make_network(TrainConfig(model="ssd300", init="model"), ())
     with pytest.raises(ModelError, match="nothing"):

@@ -33,6 +33,7 @@ from blitznet.train.step import NonFiniteLossError
 from blitznet.train.trainer import fit, make_batches, wrap_model
 from blitznet.train.validate import validate
 from support import synthetic_data, tiny_models
+from support.packaged_models import replace_packaged
 from support.training_runs import assert_equal, lines, own_process, tiny_config, toy_sets
 
 pytestmark = [
@@ -294,7 +295,7 @@ def test_run_interrupted_in_an_evaluation_is_evaluated_when_resumed(
 ) -> None:
     config = tiny_config(sets[:1], tmp_path / "run", val=sets[1:], steps=4, eval_every=2)
 
-    def interrupt(*arguments: Any, after_image: Callable[[], None]) -> None:
+    def interrupt(*arguments: Any, after_image: Callable[[], None], **others: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         after_image()
         pytest.fail("the evaluation was not interrupted")
@@ -370,8 +371,8 @@ def write_default_model(folder: Path, spec: Spec) -> None:
 def test_fine_tuning_uses_the_classes_of_the_data(
     sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
     write_default_model(tmp_path, replace(tiny_models.PAPER, classes=("square", "bird", "ell")))
+    replace_packaged(monkeypatch, tmp_path)
     config = read(["--data", sets[0], "--val", sets[1], "--out", str(tmp_path / "run"), "--steps", "2"])
     assert isinstance(config, TrainConfig)
     assert (config.init, config.model) == ("model", "blitznet300-lite")
@@ -382,8 +383,8 @@ def test_fine_tuning_uses_the_classes_of_the_data(
 
 
 def test_sets_of_different_classes(sets: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blitznet.core.model_paths.WEIGHTS", tmp_path)
     write_default_model(tmp_path, tiny_models.PAPER)
+    replace_packaged(monkeypatch, tmp_path)
     coco = synthetic_data.write_coco(
         tmp_path / "coco", [replace(d, id=f"c{k}") for k, d in enumerate(synthetic_data.draw(5, seed=9))]
     )

@@ -6,9 +6,8 @@ from typing import Literal
 
 from blitznet.core.errors import ModelError, UsageError
 from blitznet.core.models import MODELS
+from blitznet.core.packaged_files import packaged_file, packaged_hashes
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
-"""folder of the models in the package: NAME.onnx for inference, NAME.safetensors for training"""
 MODEL_SUFFIXES = (".onnx", ".openvino", ".pt2", ".safetensors")
 """suffixes of model files"""
 
@@ -25,7 +24,7 @@ def find_model(model: str | Path, *, suffix: Literal[".onnx", ".safetensors"] = 
         The path of an existing file.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: There is no such model, or a file of the package is not the one published.
     """
     try:
         return _find_existing(model, suffix)
@@ -43,7 +42,7 @@ def _find_existing(model: str | Path, suffix: Literal[".onnx", ".safetensors"]) 
         return path
     if path.suffix in MODEL_SUFFIXES or len(path.parts) > 1:
         raise ModelError(f"{model}: expected a model file, got a path that does not exist")
-    packaged = sorted(file.stem for file in WEIGHTS.glob("*.onnx"))
+    packaged = sorted(Path(name).stem for name in packaged_hashes() if name.endswith(".onnx"))
     matches = get_close_matches(str(model), packaged, n=1)  # other models have no weights in the package
     hint = f"; did you mean '{matches[0]}'?" if matches else ""
     raise ModelError(
@@ -65,13 +64,12 @@ def find_weights(model: str | Path) -> Path:
 
 
 def _packaged(name: str, suffix: str) -> Path:
-    path = WEIGHTS / f"{name}{suffix}"
-    if not path.is_file():
+    if f"{name}{suffix}" not in packaged_hashes():
         raise ModelError(
             f"{name}: the package has no weights of this model; train it with `blitznet train --model {name} "
             "--init encoder`, or give a file or a run folder"
         )
-    return path
+    return packaged_file(f"{name}{suffix}")
 
 
 def _checkpoint(folder: Path) -> Path:

@@ -10,7 +10,6 @@ one class dominates.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,16 +21,16 @@ from blitznet.core.arrays import Floats
 from blitznet.core.classes import COCO_BY_ID, canonical
 from blitznet.core.errors import ModelError
 from blitznet.core.models import SSDLITE_STRIDES
+from blitznet.core.packaged_files import packaged_file
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.heads import as_convolutions
 from blitznet.nets.lite_fpn import FpnDetectionHead
 from blitznet.nets.pretrained_encoder import load_pretrained_encoder
 
-_WEIGHTS = Path(__file__).parents[1] / "weights"
-CLASS_FILE = _WEIGHTS / "ssdlite-class-head.safetensors"
+CLASS_FILE = "ssdlite-class-head.safetensors"
 """class heads of five maps: for each map k a depthwise kernel, its norm, kernel (P, 80, D) and bias (P, 80)"""
-BOX_FILE = _WEIGHTS / "ssdlite-box-head.safetensors"
+BOX_FILE = "ssdlite-box-head.safetensors"
 """box heads of all six maps, the block of the downscale stream that makes the sixth, and that map's class head"""
 
 CLASS_MAPS = 5
@@ -105,11 +104,9 @@ def _set_last_channels(layer: nn.Conv2d, kernel: Tensor, bias: Tensor) -> None:
         layer.bias.copy_(bias.flatten())
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, in float32."""
-    if not path.is_file():
-        raise ModelError(f"{path}: expected SSDLite's heads, got no file; install blitznet again")
-    return {name: value.float() for name, value in load_file(path).items()}
+def _read(file: str) -> dict[str, Tensor]:
+    """The tensors of a published file, in float32."""
+    return {name: value.float() for name, value in load_file(packaged_file(file)).items()}
 
 
 def _coco_pairs(class_names: tuple[str, ...]) -> list[tuple[int, int]]:
