@@ -147,7 +147,7 @@ def validate_model(
 def export_file(
     model: str | Path,
     *,
-    to: Literal["onnx", "openvino", "torch"] = "onnx",
+    to: Literal["onnx", "openvino", "torch", "triton"] = "onnx",
     precision: Precision = "float32",
     imgsz: int | tuple[int, int] | None = None,
     out: str | Path | None = None,
@@ -164,10 +164,10 @@ def export_file(
 
     Args:
         model: Name of a model in the package, a .safetensors file, or the folder of a training run.
-        to: Format of the file: onnx (.onnx), openvino (.openvino) or torch (.pt2).
+        to: Format of the file: onnx (.onnx), openvino (.openvino), torch (.pt2) or triton (a folder of Triton).
         precision: float32, bfloat16 or int8; int8 needs `calibration_data`.
         imgsz: Input size in pixels, one number for a square or (height, width). Default: the model's.
-        out: File to write. Default: the model's name, in its folder.
+        out: File to write, or the model's folder for triton. Default: the model's name, in its folder.
         calibration_data: Images, folders, globs or datasets to measure int8 ranges on.
         eval_data: Datasets to evaluate an int8 file on. Default: other images of `calibration_data`.
         verify_images: Images to compare file and network on. Default: those of `calibration_data`, or the samples.
@@ -187,7 +187,7 @@ def export_file(
         MissingExtra: The extra `train` is not installed.
     """
     with _needs_train("blitznet.export"):
-        from blitznet.export.exporter import ExportOptions, export_model, output_path
+        from blitznet.export.exporter import ExportOptions, export_model, output_path, side_files
 
     options = ExportOptions(
         model=str(model),
@@ -202,7 +202,8 @@ def export_file(
         static=static,
         allow_accuracy_drop=allow_accuracy_drop,
     )
-    require_replaceable([output_path(options)], overwrite=overwrite)
+    out_path = output_path(options)
+    require_replaceable([out_path, *side_files(options, out_path)], overwrite=overwrite)
     return export_model(options, progress=progress)
 
 

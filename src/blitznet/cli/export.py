@@ -1,6 +1,6 @@
 """`blitznet export`: write a trained model as one file for another runtime, and verify it."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """Export a trained model to ONNX, OpenVINO or torch.export.
+    """Export a trained model to ONNX, OpenVINO, torch.export or a model repository of Triton.
 
     The file takes uint8 RGB images and contains its spec. It is kept only if its outputs agree with the network's.
 
@@ -32,9 +32,9 @@ class Export:
 
     model: Annotated[str, tyro.conf.Positional, metavar("MODEL")]
     """Name of a model in the package, a .safetensors file, or the folder of a training run."""
-    to: Annotated[Literal["onnx", "openvino", "torch"], metavar("FORMAT")] = "onnx"
-    """Format: onnx (.onnx, for onnxruntime and OpenVINO), openvino (.openvino) or torch (.pt2, torch.export). Default:
-    onnx."""
+    to: Annotated[Literal["onnx", "openvino", "torch", "triton"], metavar("FORMAT")] = "onnx"
+    """Format: onnx (.onnx, for onnxruntime and OpenVINO), openvino (.openvino), torch (.pt2, torch.export) or triton (a
+    folder for Triton Inference Server, with --nms). Default: onnx."""
     precision: Annotated[Precision, metavar("PRECISION")] = "float32"
     """Numeric precision: float32, bfloat16 (OpenVINO and torch) or int8 (onnx and openvino; needs --calibration-data).
     Default: float32."""
@@ -61,7 +61,8 @@ class Export:
     imgsz: Imgsz = None
     """Input size in pixels: one number for a square, or height and width. Default: the model's."""
     out: Annotated[Path | None, metavar("FILE")] = None
-    """File to write. Default: the model's name, in its folder; for a model in the package, in the working folder."""
+    """File to write, or for triton the model's folder. Default: the model's name, in its folder; for a model in the
+    package, in the working folder; for triton, in model_repository."""
     verify_images: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
     """Compare file and network on these images, given as for --calibration-data; 20 are used, or 100 for bfloat16 and
     int8. Default: those of --calibration-data, or the sample images in the package."""
@@ -70,16 +71,16 @@ class Export:
 
 def run(options: Export) -> int:
     """Export, verify and evaluate; print the measured differences."""
-    from blitznet.export.exporter import ExportOptions, export_model, output_path, spec_path
+    from blitznet.export.exporter import ExportOptions, export_model, output_path, side_files
 
     values = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "overwrite"}
     export_options = ExportOptions(**{**values, "imgsz": parse_imgsz(options.imgsz)})
     out = output_path(export_options)
-    prepare_files(out, spec_path(out) if options.spec_json else None, overwrite=options.overwrite)
+    prepare_files(out, *side_files(export_options, out), overwrite=options.overwrite)
     console = stdout_console()
     with progress_bars() as progress:
         exported = export_model(
-            replace(export_options, out=out),
+            export_options,
             on_parity=lambda report: console.print(_parity_table(report)),
             on_accuracy=lambda change: console.print(_accuracy_table(change, "float32", "int8")),
             progress=progress,

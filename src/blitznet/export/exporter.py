@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -22,6 +22,7 @@ from blitznet.core.written_files import record_written
 from blitznet.data.sources import DATASET_FORMATS, open_dataset, open_sources, parse_source
 from blitznet.export.accuracy import AccuracyChange, accuracy_change, require_accuracy, subset_without
 from blitznet.export.formats import SUFFIXES, InputType, export, export_spec, require_exportable
+from blitznet.export.triton import REPOSITORY, triton_config, triton_config_path, triton_file
 from blitznet.export.verify import NUM_VERIFY_IMAGES, ParityReport, engine_for, verify
 from blitznet.nets.deploy import output_names
 from blitznet.nets.model_files import load_model
@@ -39,7 +40,7 @@ class ExportOptions:
 
     model: str
     """name of a model in the package, a .safetensors file, or the folder of a training run"""
-    to: Literal["onnx", "openvino", "torch"] = "onnx"
+    to: Literal["onnx", "openvino", "torch", "triton"] = "onnx"
     precision: Precision = "float32"
     calibration_data: tuple[str, ...] = ()
     """images or datasets to measure int8 ranges on"""
@@ -48,11 +49,12 @@ class ExportOptions:
     allow_accuracy_drop: bool = False
     """whether to keep a file whose outputs differ too much or that loses accuracy"""
     nms: bool = False
-    """whether decoding, NMS and the argmax of the class map are put into the file"""
+    """whether decoding, NMS and the argmax of the class map are put into the file; always for Triton"""
     imgsz: tuple[int, int] | None = None
     """(height, width) of the input, pixels; None for the model's"""
     out: Path | None = None
-    """file to write; None for the model's name, in its folder or, for a model in the package, in the working folder"""
+    """file to write; None for the model's name, in its folder or, for a model in the package, in the working folder.
+    For Triton the model's folder in a model repository; None for the model's name in `model_repository`"""
     static: bool = False
     """whether the batch is fixed to one image, and shapes are constants"""
     input: InputType = "uint8"
@@ -100,6 +102,7 @@ def export_model(
     out = output_path(options)
     net, spec = load_model(weights)
     spec = export_spec(spec, precision=options.precision, size=options.imgsz)
+    options = replace(options, nms=options.nms or (options.to == "triton" and "detection" in spec.tasks))
     require_exportable(
         spec,
         options.to,
@@ -137,6 +140,8 @@ def export_model(
             if strict:
                 require_accuracy(change, temporary)
     record_written(out)
+    if options.to == "triton":
+        _write_triton_config(out, spec)
     if options.spec_json:
         atomic_write(spec_path(out), _spec_json(spec, options).encode())
         record_written(spec_path(out))
@@ -148,9 +153,11 @@ def output_path(options: ExportOptions) -> Path:
 
     Raises:
         ModelError: There is no such model.
-        UsageError: The suffix of `out` is not that of the format.
+        UsageError: The suffix of `out` is not that of the format, or its name is none for Triton.
     """
     suffix = SUFFIXES[options.to]
+    if options.to == "triton":
+        return triton_file(options.out or Path(REPOSITORY, _model_name(options.model)))
     if options.out is None:
         weights = find_weights(options.model)
         precision = options.precision if options.precision != "float32" else ""
@@ -165,6 +172,26 @@ def output_path(options: ExportOptions) -> Path:
 def spec_path(out: Path) -> Path:
     """The file of the spec beside an exported file."""
     return out.with_suffix(".json")
+
+
+def side_files(options: ExportOptions, out: Path) -> list[Path]:
+    """The files that an export writes besides the model file `out`."""
+    config = [triton_config_path(out)] if options.to == "triton" else []
+    return [*config, spec_path(out)] if options.spec_json else config
+
+
+def _model_name(model: str) -> str:
+    """The name of a run's folder, or of a model file."""
+    return Path(model).resolve().name if Path(model).is_dir() else find_weights(model).stem
+
+
+def _write_triton_config(out: Path, spec: Spec) -> None:
+    """Write the config of the model file as it is on the disk."""
+    import onnx
+
+    path = triton_config_path(out)
+    atomic_write(path, triton_config(onnx.load(out), spec, path.parent.name).encode())
+    record_written(path)
 
 
 def _spec_json(spec: Spec, options: ExportOptions) -> str:

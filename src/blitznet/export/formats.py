@@ -19,10 +19,10 @@ from blitznet.export.program import export_program
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Format = Literal["onnx", "openvino", "torch"]
+Format = Literal["onnx", "openvino", "torch", "triton"]
 InputType = Literal["uint8", "float32"]
 
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".openvino", "torch": ".pt2"}
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".openvino", "torch": ".pt2", "triton": ".onnx"}
 """suffix of the files of each format"""
 MIN_SIZE = 32
 """smallest height and width of the input, pixels"""
@@ -52,6 +52,10 @@ def require_exportable(
     """Raise UsageError for options that exclude each other, before any work is done."""
     if to == "torch" and (static or input_type != "uint8"):
         raise UsageError("--static, --input: expected --to onnx or openvino with them, got torch; remove them")
+    if to == "triton" and static:
+        raise UsageError("--static: expected a free batch for triton, which batches requests; remove --static")
+    if to == "triton" and spec.precision == "bfloat16":
+        raise UsageError("--precision: expected float32 or int8 for triton, got bfloat16")
     if nms and "detection" not in spec.tasks:
         raise UsageError(f"--nms: expected a model with the detection task, got {spec.name}; remove --nms")
     if spec.precision == "int8" and to == "torch":
@@ -102,7 +106,7 @@ def export(
     if static:
         make_static(model)
     tidy(model)
-    (write_onnx if to == "onnx" else write_openvino)(model, spec, path)
+    (write_openvino if to == "openvino" else write_onnx)(model, spec, path)
 
 
 def _quantize(model: "ModelProto", spec: Spec, images: Sequence[RGBArray]) -> "ModelProto":
