@@ -1,9 +1,10 @@
 """What commands print: tables on stdout, progress bars and notices on stderr."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from blitznet.core.progress import Progress
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _FILE_WIDTH = 200
 """characters of a line where stdout is not a terminal"""
+_LINE_SECONDS = 30.0
+"""interval between the lines of progress that replace a bar where stderr is not a terminal"""
 
 
 @dataclass
@@ -66,3 +69,29 @@ def progress_bars() -> Iterator[Progress]:
             bars.update(tasks[label], completed=done)
 
         yield progress
+
+
+@contextmanager
+def rate_bar(label: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """A bar for work of unknown length, in hours: the yielded function takes steps done, all steps or None, and a text.
+
+    Without a terminal a line is printed every 30 seconds, for the logs of batch systems; `-q` suppresses both.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[text]}"))
+    printed = monotonic()
+    with Bars(*columns, console=console, disable=VERBOSITY.quiet or not console.is_terminal) as bars:
+        task = bars.add_task(label, total=None, text="")
+
+        def report(done: int, total: int | None, text: str) -> None:
+            nonlocal printed
+            bars.update(task, completed=done, total=total, text=text)
+            if bars.disable and monotonic() - printed >= _LINE_SECONDS:
+                printed = monotonic()
+                notify(f"{label}: {text}")
+
+        yield report
