@@ -53,7 +53,7 @@ def _blitznet300_lite() -> Pipeline:
     # The heads are trained as gently as the encoder, so that they keep what it learned from COCO.
     config = _config(
         model,
-        steps=5300,
+        steps=4600,
         lr=1e-3,
         encoder_lr_mult=0.2,
         encoder_lr_modules=("encoder", "downscale", "detection"),
