@@ -1,6 +1,7 @@
 """Two processes train the same weights as one."""
 
 import os
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,13 @@ import torch
 from blitznet.core.errors import UsageError
 from blitznet.data.augment import PLAIN
 from blitznet.data.sources import open_sources
-from blitznet.train.distributed import ProcessGroup, init_distributed, resolve_device
+from blitznet.train.distributed import (
+    ProcessGroup,
+    ProcessLostError,
+    init_distributed,
+    resolve_device,
+    translate_lost_processes,
+)
 from blitznet.train.loader import AugmentedDataset, make_loader
 from blitznet.train.loop import train
 from blitznet.train.sampler import EpochSampler, list_entries
@@ -80,8 +87,34 @@ def test_single_process(monkeypatch: pytest.MonkeyPatch) -> None:
         assert group.all_reduce_any(True)
         assert not group.all_reduce_any(False)
         group.barrier()
+        assert group.gather("value") == ["value"]
+        group.broadcast([tensor := torch.ones(2)])
+        assert tensor.tolist() == [1, 1]
+        group.require_equal(3, "expected the same")
     assert not ProcessGroup(1, 2, torch.device("cpu")).is_main_process
     assert "RANK" not in os.environ
+
+
+def test_a_lost_process_is_one_line_and_other_errors_stay() -> None:
+    group, lost = ProcessGroup(1, 4, torch.device("cpu")), "[gloo/transport/tcp/pair.cc:534] Connection closed by peer"
+    message = r"^process 1: expected 4 processes, .*--max-restarts$"
+    with pytest.raises(ProcessLostError, match=message), translate_lost_processes(group):
+        raise RuntimeError(lost)
+    for world_size, text in ((4, "out of memory"), (1, lost)):
+        sized = replace(group, world_size=world_size)
+        with pytest.raises(RuntimeError, match=r"out of|closed by") as caught, translate_lost_processes(sized):
+            raise RuntimeError(text)
+        assert type(caught.value) is RuntimeError
+
+
+def test_processes_with_different_checkpoints_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of one machine is not that of the others: here step 0, elsewhere step 40."""
+    monkeypatch.setattr(ProcessGroup, "all_reduce_min", lambda _, value: min(value, 40 if value >= 0 else -40))
+    group = ProcessGroup(1, 2, torch.device("cpu"))
+    group.require_equal(40, "runs/x: expected the same state")
+    for step in (39, 41):
+        with pytest.raises(UsageError, match=f"runs/x: expected the same state, got {step} in process 1"):
+            group.require_equal(step, "runs/x: expected the same state")
 
 
 @pytest.mark.parametrize("device", ["0", "gpu", "0,1", "CPU", "mps", "cuda:0", ""])

@@ -193,7 +193,7 @@ def write_soft_label_files(folder: Path, text: str) -> None:
 
 def test_options_with_files_change_the_weights(tmp_path: Path) -> None:
     """Sets, initial weights, teachers, pseudo-masks and soft labels."""
-    (first, second), (other, _) = toy_sets(tmp_path / "a"), toy_sets(tmp_path / "b", images=5)
+    (first, second), (smaller, _) = toy_sets(tmp_path / "a"), toy_sets(tmp_path / "b", images=5)
     base = tiny_config((f"{first},masks=none",), tmp_path, steps=2, loggers=(), root=tmp_path)
     write_pseudo_masks(tmp_path / "pseudo", f"{first},masks=none")
     write_soft_label_files(tmp_path / "soft", first)
@@ -203,7 +203,7 @@ def test_options_with_files_change_the_weights(tmp_path: Path) -> None:
     variants: list[Changes] = [
         {},
         {"data": (first,)},
-        {"data": (other,)},
+        {"data": (smaller,)},
         {"data": ("voc:{root}/b/train@train,masks=none",)},
         {"pseudo_masks": tmp_path / "pseudo"},
         {"soft_labels": tmp_path / "soft"},

@@ -130,7 +130,7 @@ def test_offsets_are_encoded_with_the_variances_of_the_spec(tmp_path: Path) -> N
     assert coarse["classification"] == fine["classification"]
 
 
-def test_matching_follows_the_original_if_the_config_says_so(tmp_path: Path) -> None:
+def test_matching_and_mining_follow_the_original_with_match_original(tmp_path: Path) -> None:
     """Two equal objects have an anchor each in the paper; in the original the second one has none."""
     (batch,) = load_batches(tmp_path, 1)
     box = torch.tensor([[0.31, 0.31, 0.33, 0.33]])  # so small that only its best anchors match

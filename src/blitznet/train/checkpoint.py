@@ -1,9 +1,12 @@
 """The resumable state of a run: one safetensors file, written atomically.
 
-It contains tensors by name (`net.`, `average.` for the EMA, `optimizer.`), and the step in its metadata; no pickle.
+It contains tensors by name (`net.`, `average.` for the EMA, `optimizer.`), and in its metadata the step and a checksum
+of the tensors; no pickle.
 Sample order and augmentation are functions of the step (sampler.py) and need no state.
 """
 
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -29,8 +32,17 @@ def save_state(
     tensors |= {f"optimizer.{name}": value for name, value in state_tensors(optimizer)}
     if ema is not None:
         tensors |= {f"average.{name}": value for name, value in ema.net.state_dict().items()}
-    content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {"step": str(step)})
-    atomic_write(path, content)
+    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    atomic_write(path, save(stored, {"step": str(step), "sha256": checksum(stored)}))
+
+
+def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of tensors on the CPU with their names, types and shapes: finds bytes that a disk has changed."""
+    digest = sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load_state(path: Path, *, net: nn.Module, optimizer: torch.optim.Optimizer, ema: ModelEma | None) -> int:
@@ -40,17 +52,21 @@ def load_state(path: Path, *, net: nn.Module, optimizer: torch.optim.Optimizer, 
         The step after which the state was saved.
 
     Raises:
-        ModelError: The file is not a state, or belongs to another network or optimizer.
+        ModelError: The file is not a state, is damaged, or belongs to another network or optimizer.
     """
     tensors: dict[str, dict[str, torch.Tensor]] = {"net": {}, "optimizer": {}, "average": {}}
     try:
         with safe_open(path, framework="pt") as file:
-            step = int(file.metadata()["step"])
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                prefix, key = name.split(".", 1)
-                tensors[prefix][key] = file.get_tensor(name)
+            metadata = file.metadata()
+            step = int(metadata["step"])
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        for name, value in stored.items():
+            prefix, key = name.split(".", 1)
+            tensors[prefix][key] = value
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: expected the state of a run, got an unreadable file ({error}); delete it") from error
+    if metadata.get("sha256", expected := checksum(stored)) != expected:  # states of older versions have none
+        raise ModelError(f"{path}: expected the state as it was written, got changed bytes; delete it, or restore it")
     try:
         net.load_state_dict(tensors["net"])
         load_state_tensors(optimizer, tensors["optimizer"])

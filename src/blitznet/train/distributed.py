@@ -1,18 +1,29 @@
-"""The processes of a run under `torchrun`; without it, a run is one process."""
+"""The processes of a run under `torchrun`; without it, a run is one process.
+
+All processes do the same steps and evaluate a part of the images each. The main process, rank 0, writes all files.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import BlitzNetError, UsageError
 
+Value = TypeVar("Value")
 _TIMEOUT = timedelta(hours=3)
-"""timeout of collective operations; the other processes wait while the main process evaluates"""
+"""timeout of collective operations; processes wait for the one whose images take the longest to evaluate"""
+_BACKEND_NAMES = ("gloo", "nccl", "tcpstore", "rendezvous", "connection")
+"""words of which each error of a collective operation has one, in lower case"""
+
+
+class ProcessLostError(BlitzNetError):
+    """Another process of the run ended, so a collective operation cannot be completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,7 @@ class ProcessGroup:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process evaluates and writes files."""
+        """Whether this process writes files."""
         return self.rank == 0
 
     def all_reduce_sum(self, *counts: int) -> list[int]:
@@ -48,6 +59,25 @@ class ProcessGroup:
         dist.all_reduce(smallest, dist.ReduceOp.MIN)
         return int(smallest)
 
+    def gather(self, value: Value) -> list[Value] | None:
+        """The values of all processes by rank, in the main process; None in the others. Values are pickled."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Value] | None = [value] * self.world_size if self.is_main_process else None
+        dist.gather_object(value, values)
+        return values
+
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite tensors with those of the main process."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def require_equal(self, value: int, message: str) -> None:
+        """Raise UsageError in all processes unless the value is the same in all of them."""
+        if self.all_reduce_min(value) != -self.all_reduce_min(-value):
+            raise UsageError(f"{message}, got {value} in process {self.rank}")
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.world_size > 1:
@@ -66,6 +96,21 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not has_gpu:
         raise UsageError("--device cuda: expected a GPU that this torch can use, got none; use --device cpu")
     return ("cuda" if has_gpu else "cpu") if device == "auto" else device
+
+
+@contextmanager
+def translate_lost_processes(group: ProcessGroup) -> Iterator[None]:
+    """Raise the errors of collective operations in the block as a ProcessLostError of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).lower()
+        if group.world_size == 1 or not any(name in text for name in _BACKEND_NAMES):
+            raise
+        raise ProcessLostError(
+            f"process {group.rank}: expected {group.world_size} processes, got none from another one; run the same "
+            "command to resume, or let torchrun restart all of them with --max-restarts"
+        ) from error
 
 
 @contextmanager

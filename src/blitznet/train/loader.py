@@ -4,6 +4,7 @@ import atexit
 import signal
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -66,6 +67,25 @@ class WorkerError:
     def to_exception(self) -> BlitzNetError:
         """The exception to raise in the main process; its constructor is not called."""
         return self.kind.__new__(self.kind, self.message)
+
+
+class LoaderDiedError(BlitzNetError):
+    """A loader process ended without an error of its own, such as by the system for want of memory."""
+
+
+@contextmanager
+def translate_loader_errors() -> Iterator[None]:
+    """Raise what torch raises for a dead loader process, at any place in the block, as a LoaderDiedError."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        if not reason.startswith("DataLoader worker"):
+            raise
+        raise LoaderDiedError(
+            f"expected the data loader processes to run, got one that ended ({reason.split('. ')[0]}); is the memory "
+            "full? Lower --workers, and run the same command to resume"
+        ) from error
 
 
 class _CatchErrors(TorchDataset[TrainSample | WorkerError]):

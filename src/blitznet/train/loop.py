@@ -29,10 +29,11 @@ from blitznet.train.datasets import (
     prepare_data,
     resolve_epochs,
 )
-from blitznet.train.distributed import ProcessGroup, init_distributed
+from blitznet.train.distributed import ProcessGroup, init_distributed, translate_lost_processes
 from blitznet.train.initialize import learned_classes, make_network, provenance, restrict_network, unlearned_notices
 from blitznet.train.interrupts import InterruptHandler, TrainingInterrupted
 from blitznet.train.keep import KeepTeacher
+from blitznet.train.loader import translate_loader_errors
 from blitznet.train.run_folder import RunFolder
 from blitznet.train.run_log import RunLog, plot_log
 from blitznet.train.trainer import Trainer, make_batches, make_trainer
@@ -76,13 +77,13 @@ def train(
 
     Raises:
         TrainingInterrupted: Ctrl-C or SIGTERM; the current step was completed and the state saved.
-        BlitzNetError: The config, the data or the run folder cannot be used.
+        BlitzNetError: The config, the data or the run folder cannot be used; or another process of the run ended.
     """
     if not config.data:
         raise UsageError("--data: expected at least one training set FORMAT:ROOT@SPLIT, or a recipe, got none")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    with init_distributed(config.device) as group:
+    with init_distributed(config.device) as group, translate_lost_processes(group), translate_loader_errors():
         run = prepare_run(config, group)
         config = run.trainer.config
         if group.is_main_process:
@@ -140,6 +141,7 @@ def prepare_run(config: TrainConfig, group: ProcessGroup) -> Run:
     spec = replace(spec.uncalibrated(), provenance=provenance(spec, config))
     trainer = make_trainer(net, spec, config, group)
     completed_steps = trainer.load(folder.state) if folder.state.exists() else 0
+    group.require_equal(completed_steps, f"{folder.path}: expected the same state in a folder that all processes share")
     return Run(trainer, folder, data, check, completed_steps, batch_choice)
 
 
@@ -208,7 +210,8 @@ def _run_steps(
 ) -> None:
     """Run all remaining steps, or fewer if --patience ends the run."""
     trainer, config, group = run.trainer, run.trainer.config, run.trainer.group
-    if group.is_main_process and _evaluation_due(run, run.completed_steps) and not log.has_scores(run.completed_steps):
+    is_missing = group.is_main_process and not log.has_scores(run.completed_steps)
+    if _evaluation_due(run, run.completed_steps) and group.all_reduce_any(is_missing):
         # The run was interrupted before this evaluation, or had no evaluation sets until now.
         _evaluate(run, log, run.completed_steps, interrupts, callbacks)
     ends_early = _patience_exhausted(run, log, run.completed_steps)
@@ -219,23 +222,23 @@ def _run_steps(
     for step in range(run.completed_steps + 1, last_step + 1):
         losses, timings = trainer.step(batches, step)
         stopping = group.all_reduce_any(interrupts.requested)
+        evaluation_due = _evaluation_due(run, step)
         if group.is_main_process:
             values = _log_names(losses) | timings
             if step % config.log_every == 0 or step == 1:
                 log.on_step(step, config.steps, values)
             for callback in callbacks:
                 callback.on_step(step, config.steps, values)
-            evaluation_due = _evaluation_due(run, step)
             if stopping or evaluation_due or step % config.save_every == 0 or step == config.steps:
                 trainer.save(run.folder, step)
-            if evaluation_due and not stopping:
-                _evaluate(run, log, step, interrupts, callbacks)
+        if evaluation_due and not stopping:
+            _evaluate(run, log, step, interrupts, callbacks)
         if stopping:
             group.barrier()  # until the state is saved
             raise _interrupted(run, step)
         if step == stop_after:
             break
-        if _evaluation_due(run, step) and _patience_exhausted(run, log, step):
+        if evaluation_due and _patience_exhausted(run, log, step):
             last_step, ends_early = step, True
             break
     if ends_early and notify is not None:
@@ -271,16 +274,18 @@ def _patience_exhausted(run: Run, log: RunLog, step: int) -> bool:
 def _evaluate(
     run: Run, log: RunLog, step: int, interrupts: InterruptHandler, callbacks: Sequence[TrainCallback]
 ) -> None:
-    """Log the scores, save the best model, draw predictions and the plot so far."""
+    """Log the scores, save the best model, draw predictions and the plot so far; every process has a part of it."""
+    trainer, group = run.trainer, run.trainer.group
 
     def after_image() -> None:
-        if interrupts.requested:
+        if interrupts.requested and group.world_size == 1:  # several processes stop after the next step, all at once
             raise _interrupted(run, step)
 
-    trainer = run.trainer
     evaluation = validate(
-        trainer.final_net, trainer.spec, run.data.evaluation, run.folder, step, after_image=after_image
+        trainer.final_net, trainer.spec, run.data.evaluation, run.folder, step, group=group, after_image=after_image
     )
+    if evaluation is None:
+        return
     for callback in (log, *callbacks):
         callback.on_eval(evaluation)
     plot_log(log.path, run.folder.plot)

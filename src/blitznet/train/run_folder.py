@@ -51,11 +51,16 @@ class RunFolder:
         return self.path / "best.txt"
 
     def read_best(self) -> BestScore | None:
-        """The best score so far; None before the first evaluation."""
+        """The best score so far; None before the first evaluation. Raises UsageError if the file has other text."""
         if not self.best_score.exists():
             return None
-        score, *step = self.best_score.read_text().split()
-        return BestScore(float(score), int(step[0]) if step else None)
+        try:
+            score, *step = self.best_score.read_text().split()
+            return BestScore(float(score), int(step[0]) if step else None)
+        except ValueError as error:
+            raise UsageError(
+                f"{self.best_score}: expected a score and a step, got other text; delete the file"
+            ) from error
 
     def write_best(self, score: float, step: int) -> None:
         """Store the score of the best model and its step."""
@@ -76,7 +81,7 @@ class RunFolder:
             return None
         try:
             batch = json.loads(self.config.read_text()).get("batch")
-        except json.JSONDecodeError:
+        except ValueError:
             return None  # `require_resumable` reports it
         return batch if isinstance(batch, int) else None
 
@@ -87,7 +92,7 @@ class RunFolder:
             return
         try:
             conflicts = config.conflicts(self.config.read_text())
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # not JSON, or not UTF-8
             raise UsageError(f"{self.config}: expected a config as JSON, got other text; delete the file") from error
         if conflicts:
             raise UsageError(
@@ -129,7 +134,7 @@ class RunFolder:
             return False
         try:
             stored = json.loads(self.config.read_text())
-        except json.JSONDecodeError:
+        except ValueError:
             return True
         default = TrainConfig()
         before = replace(

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from blitznet.core.files import atomic_write
+from blitznet.core.files import atomic_path, atomic_write, translate_write_errors
 from blitznet.train.callbacks import RunEvaluation, TrainCallback
 from blitznet.train.loggers import ExperimentLogger, LoggerName, open_logger
 
@@ -77,7 +77,7 @@ class RunLog(TrainCallback):
             logger.on_end(failed=failed)
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
-        with self.path.open("a") as file:
+        with translate_write_errors(self.path), self.path.open("a") as file:
             file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
 
 
@@ -86,13 +86,16 @@ def _has_score(line: Mapping[str, Any]) -> bool:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a log; a crash may have cut off the last one."""
+    """All complete lines of a log up to the first broken one: a crash or a full disk may have cut off the last one."""
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+        except ValueError:  # not JSON, or not UTF-8
             break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            break
+        lines.append(line)
     return lines
 
 
@@ -117,5 +120,6 @@ def plot_log(path: Path, out: Path) -> None:
     axes[0].set_yscale("log")
     axes[1].set_ylabel("score")
     axes[1].set_xlabel("step")
-    figure.savefig(out, dpi=120)
+    with atomic_path(out, durable=False) as temporary, translate_write_errors(out):
+        figure.savefig(temporary, dpi=120)
     plt.close(figure)

@@ -1,7 +1,12 @@
-"""RunEvaluation during a run, with the predictor and the metrics of `blitznet eval`."""
+"""RunEvaluation during a run, with the predictor and the metrics of `blitznet eval`.
+
+Several processes predict a part of the images each. The main process scores all of them: the scores are those of one
+process.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 from PIL import Image as Pillow
@@ -9,16 +14,19 @@ from torch import nn
 
 from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.image import ImageSource
-from blitznet.core.sample import Sample
+from blitznet.core.sample import Sample, Subset
 from blitznet.core.spec import Spec
 from blitznet.data.mapping import MappedDataset
 from blitznet.drawing.annotate import annotate
 from blitznet.drawing.contact_sheet import contact_sheet
-from blitznet.metrics.evaluate import EvalConfig, evaluate
+from blitznet.metrics.evaluate import EvalConfig, accumulate, compute_report, evaluate
+from blitznet.metrics.report import Report
+from blitznet.metrics.state import concatenate
 from blitznet.nets.model_files import save_model
 from blitznet.nets.torch_engine import TorchEngine
 from blitznet.runtime.predictor import Predictor
 from blitznet.train.callbacks import RunEvaluation
+from blitznet.train.distributed import ProcessGroup
 from blitznet.train.run_folder import RunFolder
 
 _NUM_IMAGES, _COLUMNS = 8, 4
@@ -35,11 +43,13 @@ def validate(
     folder: RunFolder,
     step: int,
     *,
+    group: ProcessGroup | None = None,
     after_image: Callable[[], None] = lambda: None,
-) -> RunEvaluation:
+) -> RunEvaluation | None:
     """Evaluate the network, save it if it is the best so far, and draw some predictions.
 
-    Every layer keeps its training or evaluation mode.
+    Every layer keeps its training or evaluation mode. Of several processes each calls this function, and the network
+    of the main process is evaluated.
 
     Args:
         net: The network.
@@ -47,14 +57,21 @@ def validate(
         datasets: The evaluation sets.
         folder: Receives the best model and the contact sheet.
         step: The step of the network.
-        after_image: Called after each image; may raise to interrupt.
+        group: The processes of the run; one by default.
+        after_image: Called after each image; may raise to interrupt, in all processes after the same image only.
 
     Returns:
-        The scores, and whether the network is the best so far.
+        The scores, and whether the network is the best so far; None in all processes but the main one.
     """
-    predictor = Predictor(TorchEngine(net, spec))
+    predictor, config = Predictor(TorchEngine(net, spec)), EvalConfig(tasks=spec.tasks)
     with preserve_modes(net):
-        total = evaluate(predictor, datasets, EvalConfig(tasks=spec.tasks), progress=lambda *_: after_image()).total
+        if group is None or group.world_size == 1:
+            report: Report | None = evaluate(predictor, datasets, config, progress=lambda *_: after_image())
+        else:
+            report = evaluate_in_parts(net, spec, datasets, config, group, after_image=after_image)
+        if report is None:
+            return None
+        total = report.total
         _draw_predictions(predictor, datasets, folder, step)
     scores = {
         "score/ap50": total.detection.ap50_area,
@@ -64,6 +81,46 @@ def validate(
     available = {name: value for name, value in scores.items() if value is not None}
     is_best = _save_best(net, spec, folder, step, sum(available.values()))
     return RunEvaluation(step, available, total, is_best)
+
+
+def evaluate_in_parts(
+    net: nn.Module,
+    spec: Spec,
+    datasets: Sequence[MappedDataset],
+    config: EvalConfig,
+    group: ProcessGroup,
+    *,
+    after_image: Callable[[], None] = lambda: None,
+) -> Report | None:
+    """Evaluate with all processes of a run: each has consecutive images of every set.
+
+    Args:
+        net: The network; that of the main process counts, whose batch norms have other statistics.
+        spec: Its spec.
+        datasets: The evaluation sets.
+        config: How predictions are scored.
+        group: The processes.
+        after_image: Called after each image of this process.
+
+    Returns:
+        The report of one process on all images, in the main process; None in the others.
+    """
+    if not group.is_main_process:
+        net = deepcopy(net)  # this process trains on with its own statistics
+    group.broadcast(net.buffers())
+    predictor = Predictor(TorchEngine(net, spec))
+    parts = [
+        Subset(dataset, tuple(range(*(len(dataset) * k // group.world_size for k in (group.rank, group.rank + 1)))))
+        for dataset in datasets
+    ]
+    states = accumulate(
+        lambda _, sample: predictor.all_detections(sample.image), parts, config, progress=lambda *_: after_image()
+    )
+    gathered = group.gather(states)
+    if gathered is None:
+        return None
+    whole = [concatenate(of_set) for of_set in zip(*gathered, strict=True)]
+    return compute_report([dataset.title for dataset in datasets], whole, config)
 
 
 @contextmanager
