@@ -50,6 +50,12 @@ def test_every_combination_has_its_folder() -> None:
     ]
 
 
+def test_machine_options_are_those_of_the_flags() -> None:
+    assert make_plan(Reproduce(table="table3")).machine == {"device": "auto", "accumulate": 1}
+    options = Reproduce(table="table3", workers=2, device="cpu", accumulate=4)
+    assert make_plan(options).machine == {"workers": 2, "device": "cpu", "accumulate": 4}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

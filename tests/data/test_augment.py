@@ -184,3 +184,9 @@ def test_policies_zoom_out_and_flip_with_their_probabilities(name: PolicyName, p
     assert max(window.width for window in zoomed) == pytest.approx(policy.max_zoom * WIDTH, rel=0.03)
     assert min(window.width for window in zoomed) >= policy.min_zoom * WIDTH - 1e-6
     assert np.mean([window.flipped for window in windows]) == pytest.approx(0.5, abs=0.06)
+
+
+def test_only_the_published_policy_has_the_published_range_of_hues() -> None:
+    colors = {name: policy.color for name, policy in POLICIES.items()}
+    own = dict.fromkeys(("light", "strong", "lsj"), "torchvision")
+    assert colors == {"ssd": "ssd", "blitznet": "blitznet", "plain": "none", **own}

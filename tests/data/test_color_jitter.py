@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from blitznet.core.arrays import RGBArray
-from blitznet.data.color_jitter import ColorKind, ColorStep, apply_color_steps, draw_color_steps
+from blitznet.data.color_jitter import ColorKind, ColorRule, ColorStep, apply_color_steps, draw_color_steps
 
 
 def jitter(image: RGBArray, steps: tuple[ColorStep, ...]) -> RGBArray:
@@ -126,20 +126,16 @@ def test_blitznet_applies_all_steps_in_one_of_four_orders() -> None:
 @pytest.mark.parametrize(
     ("rule", "ranges"),
     [
-        ("ssd", {"brightness": (-32, 32), "gain": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.05, 0.05)}),
+        ("ssd", {"brightness": (-32, 32), "gain": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.1, 0.1)}),
+        ("torchvision", {"brightness": (-32, 32), "gain": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.05, 0.05)}),
         (
             "blitznet",
             {"brightness": (-31.875, 31.875), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.07, 0.07)},
         ),
     ],
 )
-def test_amounts_cover_their_ranges(rule: str, ranges: dict[str, tuple[float, float]]) -> None:
-    assert rule in ("ssd", "blitznet")
-    drawn = [
-        s
-        for seed in range(500)
-        for s in draw_color_steps("ssd" if rule == "ssd" else "blitznet", np.random.default_rng(seed))
-    ]
+def test_amounts_cover_their_ranges(rule: ColorRule, ranges: dict[str, tuple[float, float]]) -> None:
+    drawn = [step for seed in range(500) for step in draw_color_steps(rule, np.random.default_rng(seed))]
     for kind, (low, high) in ranges.items():
         amounts = [step.amount for step in drawn if step.kind == kind]
         assert low <= min(amounts) < low + 0.03 * (high - low)

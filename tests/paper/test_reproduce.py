@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.data.sources import open_sources
 from blitznet.metrics.evaluate import accumulate, compare_results, compute_report
 from blitznet.metrics.results import read_results
@@ -62,6 +62,33 @@ def test_table_is_trained_once_and_then_only_scored(plan: RunPlan, monkeypatch: 
     more = reproduce(replace(plan, seeds=2))
     assert trained[3:] == [plan.folder / f"{name}-seed1" for name in TASKS]
     assert {key: values[:1] for key, values in more.scores.items()} == dict(result.scores)
+
+
+def test_every_row_is_checked_before_the_first_one_trains(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = count_training(monkeypatch)
+    *rows, last = plan.table.rows
+    for changes, error, message in (
+        ({"data": ("voc:{root}/train@train,masks=SegmentationClassAug",)}, DataError, "SegmentationClassAug: expected"),
+        (
+            {"data": ("voc:{root}/train@SegmentationAug/train",)},
+            DataError,
+            "benchmark_RELEASE beside the folder VOCdev",
+        ),
+        ({"model": "tiny-lite", "init": "encoder"}, UsageError, "the package has no weights of the encoder tiny"),
+    ):
+        broken = replace(last, config=replace(last.config, **changes))
+        with pytest.raises(error, match=message):
+            reproduce(replace(plan, table=replace(plan.table, rows=(*rows, broken))))
+    (plan.root / "train" / "JPEGImages" / "toy_0003.png").unlink()
+    with pytest.raises(DataError, match=r"expected 7 images, got 1 paths that do not exist, .*toy_0003\.png"):
+        reproduce(plan)
+    assert not trained
+
+
+def test_options_of_the_machine_reach_every_run(plan: RunPlan) -> None:
+    machine = {"workers": 3, "device": "cpu", "accumulate": 2}
+    config = replace(plan, machine=machine).config(plan.table.rows[0], 0)
+    assert (config.workers, config.device, config.accumulate) == (3, "cpu", 2)
 
 
 def test_scores_are_those_of_the_result_files(plan: RunPlan) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -38,7 +38,14 @@ class Reproduce:
     protocol: Annotated[LeakProtocol, metavar("clean|authors")] = "clean"
     """clean: leave images of the evaluation sets out of training. authors: train on them. Default: clean."""
     encoder_weights: Annotated[Path | None, metavar("FILE")] = None
-    """Weights of Caffe's ResNet-50, required by --scale full; the package does not include them. Default: none."""
+    """Weights of Caffe's ResNet-50 under torchvision's names, for BGR from 0 to 255 or for RGB from 0 to 1. Required by
+    --scale full; the package does not include them. Default: none."""
+    workers: Annotated[int | None, metavar("N")] = None
+    """Data loader processes of each run. Default: 8 at the full scale, 1 at the small one."""
+    device: Annotated[str, metavar("NAME")] = "auto"
+    """Device to train on: cpu, cuda or auto. Default: auto."""
+    accumulate: Annotated[int, metavar("N")] = 1
+    """Split every batch into this many forward passes to save memory. Default: 1."""
     mask_fraction: Annotated[float, metavar("FRACTION")] = 1.0
     """Fraction of the masks to train on, for table4 at the small scale; the others have boxes only. Default: 1."""
 
@@ -67,6 +74,9 @@ def make_plan(options: Reproduce) -> RunPlan:
         raise UsageError("--encoder-weights: expected --scale full, got small, whose weights are in the package")
     if options.encoder_weights is None and options.scale == "full":
         raise UsageError("--scale full: expected Caffe's ResNet-50 weights, got none; add --encoder-weights FILE")
+    machine: dict[str, Any] = {"device": options.device, "accumulate": options.accumulate}
+    if options.workers is not None:
+        machine["workers"] = options.workers
     parts: list[str] = [options.table, options.scale]
     if options.mask_fraction != 1:
         parts.append(f"masks{options.mask_fraction:g}")
@@ -79,4 +89,5 @@ def make_plan(options: Reproduce) -> RunPlan:
         seeds=options.seeds,
         protocol=options.protocol,
         encoder_weights=options.encoder_weights,
+        machine=machine,
     )

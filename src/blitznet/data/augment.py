@@ -39,7 +39,8 @@ class Policy:
     """Random transforms of a training image and their probabilities."""
 
     color: ColorRule = "none"
-    """ssd: each color change with probability 0.5; blitznet: all four; none: no change"""
+    """ssd: each color change with probability 0.5; torchvision: as ssd, with half the range of hues; blitznet: all
+    four; none: no change"""
     zoom_out: float = 0.0
     """probability of placing the image on a larger canvas"""
     max_zoom: float = 4.0
@@ -62,12 +63,12 @@ SSD = Policy(color="ssd", zoom_out=0.5, crop="ssd", flip=0.5)
 """augmentation of SSD (SSD, sections 2.2 and 3.6), as the BlitzNet paper states"""
 BLITZNET = Policy(color="blitznet", zoom_out=0.5, min_zoom=1.05, crop="blitznet", flip=0.5)
 """augmentation of the original implementation (its utils_tf.py and config.py)"""
-LIGHT = Policy(color="ssd", zoom_out=0.3, max_zoom=2.0, crop="ssd", min_crop=0.5, flip=0.5)
+LIGHT = Policy(color="torchvision", zoom_out=0.3, max_zoom=2.0, crop="ssd", min_crop=0.5, flip=0.5)
 """mild augmentation, for short training of a small network"""
-STRONG = Policy(color="ssd", zoom_out=0.4, max_zoom=3.0, crop="ssd", min_crop=0.3, flip=0.5)
+STRONG = Policy(color="torchvision", zoom_out=0.4, max_zoom=3.0, crop="ssd", min_crop=0.3, flip=0.5)
 """augmentation between LIGHT and SSD, for long training of a small network"""
-LSJ = Policy(color="ssd", scale_jitter=(0.1, 2.0), flip=0.5)
-"""large-scale jitter (Ghiasi et al., Simple copy-paste, 2021), with SSD's colors"""
+LSJ = Policy(color="torchvision", scale_jitter=(0.1, 2.0), flip=0.5)
+"""large-scale jitter (Ghiasi et al., Simple copy-paste, 2021), with torchvision's colors of SSD"""
 PLAIN = Policy()
 """no augmentation: resize only"""
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-ColorRule = Literal["ssd", "blitznet", "none"]
+ColorRule = Literal["ssd", "torchvision", "blitznet", "none"]
 ColorKind = Literal["brightness", "gain", "contrast", "saturation", "hue"]
 Affine = NDArray[np.float64]
 """(3, 4) matrix applied to the column (r, g, b, 1)"""
@@ -35,14 +35,18 @@ def draw_color_steps(rule: ColorRule, rng: np.random.Generator) -> tuple[ColorSt
     """Draw the color changes of one image, in their order."""
     if rule == "none":
         return ()
-    return _draw_ssd(rng) if rule == "ssd" else _draw_blitznet(rng)
+    return _draw_blitznet(rng) if rule == "blitznet" else _draw_ssd(rng, _MAX_HUE[rule])
 
 
-def _draw_ssd(rng: np.random.Generator) -> tuple[ColorStep, ...]:
+_MAX_HUE: dict[ColorRule, float] = {"ssd": 18 / 180, "torchvision": 0.05}
+"""largest rotation: SSD's `hue_delta` is 18 where a full rotation is 180 (8-bit HSV); torchvision's is half of that"""
+
+
+def _draw_ssd(rng: np.random.Generator, max_hue: float) -> tuple[ColorStep, ...]:
     """Each with probability 0.5; gain first or last. Source: SSD, section 2.2, and its published settings."""
     brightness = ColorStep("brightness", rng.uniform(-32, 32))
     gain = ColorStep("gain", rng.uniform(0.5, 1.5))
-    saturation, hue = ColorStep("saturation", rng.uniform(0.5, 1.5)), ColorStep("hue", rng.uniform(-0.05, 0.05))
+    saturation, hue = ColorStep("saturation", rng.uniform(0.5, 1.5)), ColorStep("hue", rng.uniform(-max_hue, max_hue))
     gain_first, *applied = rng.random(5) < 0.5
     steps = (brightness, gain, saturation, hue) if gain_first else (brightness, saturation, hue, gain)
     return tuple(step for step, is_applied in zip(steps, applied, strict=True) if is_applied)

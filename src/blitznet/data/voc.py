@@ -30,7 +30,9 @@ from blitznet.data.hash_split import in_hash_fraction
 from blitznet.data.image_files import ImageFinder
 from blitznet.data.masks import IndexMask
 from blitznet.data.records import BACKGROUND_NAMES
+from blitznet.data.sbd import MatMask
 from blitznet.data.splits import is_split_name, split_aliases
+from blitznet.data.voc_sbd import AUG_MASKS, AUG_SPLIT, SBD_ADVICE, augmented_ids, find_sbd, sbd_masks
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -70,6 +72,8 @@ class VocDataset(IndexedDataset):
         path = self.masks[index]
         if path is None:
             return None
+        if path.endswith(".mat"):
+            return MatMask(path)
         if self.colors is not None and has_colors(path):
             return ColorMask(path, self.colors)
         return IndexMask(path, num_values=len(self.class_names) + 1)
@@ -210,9 +214,14 @@ def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:
     for name in (MASK_FOLDER,) if folders is None else folders:
         folder = root / name
         if folders and not folder.is_dir():
+            sbd = find_sbd(root) if name == AUG_MASKS else None
+            if sbd is not None:
+                paths = sbd_masks(sbd) | paths
+                continue
+            advice = f"; {SBD_ADVICE}" if name == AUG_MASKS else ""
             raise DataError(
                 f"{folder}: expected a folder of masks, got a path that does not exist; "
-                f"folders here: {_subfolders(root)}"
+                f"folders here: {_subfolders(root)}{advice}"
             )
         paths = {stem: str(files[-1]) for stem, files in _files_by_stem(folder, (".png",)).items()} | paths
     return paths
@@ -225,11 +234,15 @@ def _read_split(root: Path, split: str | None, known: set[str]) -> tuple[str, ..
     names = [split] if exact else split_aliases(split or "")
     candidates = [lists / folder / f"{name}.txt" for name in names for folder in (("",) if exact else LIST_FOLDERS)]
     path = next((p for p in candidates if p.is_file()), None)
+    sbd = find_sbd(root) if path is None and split == AUG_SPLIT else None
+    if sbd is not None:
+        return augmented_ids(root, sbd)
     if split is None or path is None:
         paths = [p for folder in LIST_FOLDERS for p in (lists / folder).glob("*.txt")]
         available = sorted({f"{p.parent.name}/{p.stem}" if exact else p.stem for p in paths})
         problem = f"there is no split '{split}'" if split else "expected a split"
-        raise DataError(f"{root}: {problem}; splits here: {', '.join(available) or 'none'}; write voc:{root}@SPLIT")
+        advice = SBD_ADVICE if split == AUG_SPLIT else f"write voc:{root}@SPLIT"
+        raise DataError(f"{root}: {problem}; splits here: {', '.join(available) or 'none'}; {advice}")
     lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
     ids = tuple(dict.fromkeys(_listed_id(line, known) for line in lines))
     if not ids:

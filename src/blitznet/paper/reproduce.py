@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from blitznet.core.progress import Progress, no_progress
+from blitznet.data.image_check import find_image_problems, require_images
 from blitznet.data.sources import open_sources
 from blitznet.metrics.bootstrap import Difference, PairedBootstrap, mean_difference, paired_bootstrap
 from blitznet.metrics.evaluate import EvalConfig, accumulate, compute_scores, evaluate
@@ -20,7 +21,9 @@ from blitznet.paper.tables import MetricColumn, PaperTable, RunPlan, TableRow
 from blitznet.runtime.predictor import Predictor
 from blitznet.train.callbacks import ProgressCallback
 from blitznet.train.config import TrainConfig
+from blitznet.train.datasets import open_all
 from blitznet.train.distributed import init_distributed
+from blitznet.train.initialize import make_network
 from blitznet.train.loop import train
 from blitznet.train.run_folder import RunFolder
 
@@ -56,7 +59,9 @@ def reproduce(
 
     Raises:
         TrainingInterrupted: Ctrl-C or SIGTERM; the same call resumes.
+        BlitzNetError: A set or the initial weights of any row cannot be used; raised before the first row trains.
     """
+    require_runnable(plan)
     for seed in range(plan.seeds):
         for row in plan.table.rows:
             label = f"{row.name}, seed {seed}"
@@ -64,6 +69,22 @@ def reproduce(
                 plan.config(row, seed), plan.table.eval_sets, label=label, progress=progress, notify=notify
             )
     return score_table(plan, progress)
+
+
+def require_runnable(plan: RunPlan) -> None:
+    """Open the sets of all rows, and load the initial weights of every network: a row may begin days later.
+
+    Raises:
+        DataError: A set is missing or broken, or images of it do not exist.
+        ModelError: The initial weights are missing or do not fit.
+    """
+    configs = [plan.config(row, 0) for row in plan.table.rows]
+    texts = {text for config in configs for text in (*config.data, *config.val, *plan.table.eval_sets)}
+    for item in open_all(configs[0].resolve_root(tuple(sorted(texts)))):
+        indices = range(len(item.dataset))
+        require_images(find_image_problems(item.dataset, indices), item.source.title, len(indices))
+    for config in {(config.model, config.fusion): config for config in configs}.values():
+        make_network(config, config.class_names)
 
 
 def train_and_predict(

@@ -7,7 +7,7 @@ few images in {root}; all rows of a table train for the same number of steps on 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import ALL_TASKS, Fusion, Task
@@ -92,6 +92,8 @@ class RunPlan:
     """clean: images of the evaluation sets are left out of training; authors: they are trained on"""
     encoder_weights: Path | None = None
     """the encoder's state dict, for encoders without weights in the package"""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """options of every run that depend on the machine: workers, device, accumulate"""
 
     def config(self, row: TableRow, seed: int) -> TrainConfig:
         """The config of a row's run with a seed."""
@@ -104,6 +106,7 @@ class RunPlan:
             drop_leaks=is_clean,
             allow_leaks=not is_clean,
             encoder_weights=self.encoder_weights,
+            **self.machine,
         )
 
 

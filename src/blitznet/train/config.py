@@ -68,7 +68,8 @@ class TrainConfig:
     """Replace the model's encoder: efficientnet-lite0, efficientnet-lite2, resnet18, resnet34, resnet50,
     resnet50-caffe or resnet101. Default: the model's encoder."""
     encoder_weights: Path | None = None
-    """State dict of the encoder, for encoders without weights in the package. Default: the package's file."""
+    """State dict of the encoder, for encoders without weights in the package. Caffe's ResNet-50 may expect BGR from 0
+    to 255, as its public files do: its first kernel is then converted. Default: the package's file."""
     anchor_scales: tuple[float, float, float] | None = None
     """Anchor sizes of the finest, second and coarsest map, as fractions of the image. Use smaller fractions with a
     larger --imgsz. Default: the model's scales."""

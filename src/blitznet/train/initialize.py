@@ -26,10 +26,12 @@ from blitznet.data.sources import parse_source
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.convert_weights import load_resnet, match_original
 from blitznet.nets.efficientnet import EfficientNetLite, load_efficientnet
+from blitznet.nets.encoder_input import match_input
 from blitznet.nets.lite_fpn import FpnDetectionHead
 from blitznet.nets.mobilenet import MobileNetV2
 from blitznet.nets.model_files import load_model
 from blitznet.nets.pretrained_encoder import load_pretrained_encoder
+from blitznet.nets.resnet import ResNet
 from blitznet.nets.ssdlite_heads import init_from_ssdlite
 from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.nets.transfer import init_new_classes, transfer
@@ -209,7 +211,8 @@ def _load_encoder(net: BlitzNet, spec: Spec, weights: Path | None) -> None:
     if isinstance(encoder, EfficientNetLite):
         load_efficientnet(encoder, name, weights)
     elif weights is not None:
-        load_resnet(net, _read_state_dict(weights))
+        state = _read_state_dict(weights)
+        load_resnet(net, match_input(state, spec) if isinstance(encoder, ResNet) else state)
     elif isinstance(encoder, MobileNetV2):
         load_pretrained_encoder(net)
     else:
