@@ -101,3 +101,23 @@ def test_missing_images_and_unknown_formats_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a" / "train" / "0.png").unlink()
     with pytest.raises(DataError, match=r"0\.png: expected an image, got a path that does not exist"):
         convert_dataset(dataset, "coco", tmp_path / "b", "train")
+
+
+def test_conversion_that_ends_right_after_its_last_move_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_text(synthetic_data.write_voc(tmp_path / "a", synthetic_data.draw(3)))
+    replace_file = Path.replace
+
+    def replace_and_stop(path: Path, target: Path) -> Path:
+        moved = replace_file(path, target)
+        if target == tmp_path / "b" / "ImageSets" / "Main" / "train.txt":
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "replace", replace_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        convert_dataset(dataset, "voc", tmp_path / "b", "train")
+    monkeypatch.undo()
+    convert_dataset(dataset, "voc", tmp_path / "b", "train")
+    assert open_text(f"voc:{tmp_path / 'b'}@train").ids == dataset.ids

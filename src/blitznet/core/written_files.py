@@ -7,7 +7,7 @@ always one of the package's.
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -29,10 +29,20 @@ _MARK_BYTES = 1 << 20
 
 def record_written(*paths: Path) -> None:
     """Remember files that the package wrote just now. Does nothing if the cache folder cannot be written."""
+    record_moves({path: path for path in paths})
+
+
+def record_moves(moves: Mapping[Path, Path]) -> None:
+    """Remember files that are about to get their final names, so that no kill comes between the move and the record.
+
+    Args:
+        moves: Final path -> the file, on the same disk.
+    """
     by_folder: dict[Path, list[str]] = {}
-    for path in paths:
+    for target, path in moves.items():
         with suppress(OSError):
-            by_folder.setdefault(path.parent.resolve(), []).append(json.dumps(_identity(path)) + "\n")
+            identity = (target.name, *_identity(path)[1:])
+            by_folder.setdefault(target.parent.resolve(), []).append(json.dumps(identity) + "\n")
     for folder, lines in by_folder.items():
         with suppress(OSError, RuntimeError), _list_of(folder).open("a", encoding="utf-8") as stream:
             stream.write("".join(lines))

@@ -14,7 +14,7 @@ from blitznet.core.errors import DataError, UsageError
 from blitznet.core.files import translate_write_errors
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.sample import Sample
-from blitznet.core.written_files import record_written, require_replaceable
+from blitznet.core.written_files import record_moves, require_replaceable
 from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.writers.coco import CocoWriter
 from blitznet.data.writers.folder import FolderWriter
@@ -98,13 +98,13 @@ def convert_dataset(
 
 @contextmanager
 def _image_file(sample: Sample, path: str, *, link: bool) -> Iterator[Path]:
-    """The image as a file; that of an image in memory, such as from a Parquet file, is temporary."""
+    """The image as a file; that of an image in memory, such as from a Parquet or JSON file, is temporary."""
     content = sample.image.source
     if not isinstance(content, bytes):
         yield Path(path)
         return
     if link:
-        raise UsageError(f"{path}: expected image files to link to, got images in a Parquet file; leave --link out")
+        raise UsageError(f"{path}: expected image files to link to, got images inside a data file; leave --link out")
     with TemporaryDirectory() as folder:
         image = Path(folder, f"image{sample.image.suffix()}")
         image.write_bytes(content)
@@ -131,11 +131,11 @@ def _move_all(folder: Path, out: Path, *, last: Sequence[Path], overwrite: bool)
     moves = {out / path.relative_to(folder): path for path in sorted(folder.rglob("*")) if not _is_folder(path)}
     moves = {target: path for target, path in moves.items() if not _equal_files(path, target)}
     require_replaceable(moves, overwrite=overwrite, advice=_ADVICE)
+    record_moves(moves)
     for target in sorted(moves, key=lambda path: path in last):
         with translate_write_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             moves[target].replace(target)
-    record_written(*moves)
 
 
 def _is_folder(path: Path) -> bool:
