@@ -6,7 +6,7 @@ DEV = .venv
 
 CODE = src tests benchmarks demo tools
 
-.PHONY: help demo test check unit slow docs format clean
+.PHONY: help demo test check unit slow mutation docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ unit: $(DEV)/installed ## the fast tests
 
 slow: $(DEV)/installed-slow ## tests that take minutes or need the shared data
 	$(DEV)/bin/pytest -q -m slow
+
+mutation: $(DEV)/installed-slow ## changes of the core that no test notices; hours
+	$(DEV)/bin/python -m tools.mutation
 
 docs: $(DEV)/installed ## build the documentation in site/
 	$(DEV)/bin/sphinx-build -q -W --keep-going -b html docs site
