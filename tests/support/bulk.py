@@ -1,7 +1,9 @@
 """Small sources of images for bulk prediction, and what its parts contain."""
 
 import io
+import os
 import tarfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,16 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from blitznet.api import load
 from blitznet.bulk.predict import PartJob
 from blitznet.bulk.progress import ProgressMeter
 from blitznet.bulk.run import BulkSource, BulkSummary, local_runner, run_bulk
 from blitznet.bulk.settings import BulkSettings, ModelIdentity
 from blitznet.bulk.shards import Shard
+from blitznet.core.arrays import RGBArray
+from blitznet.core.outputs import NmsOutputs, Outputs
+from blitznet.core.spec import Spec
+from blitznet.runtime.engine import Engine
 from blitznet.runtime.predictor import Predictor
 from support.fake_engines import SPEC, FakeEngine, random_outputs
 from support.images import encode_random_image
@@ -96,3 +103,32 @@ def stop_after(shards: Iterator[Shard], count: int) -> Iterator[Shard]:
         if number == count:
             raise KeyboardInterrupt
         yield shard
+
+
+class SlowEngine:
+    """An engine that takes a time for each batch, so that a run can be killed on its way."""
+
+    name = "slow"
+
+    def __init__(self, engine: Engine, seconds: float) -> None:
+        self._engine, self._seconds = engine, seconds
+
+    @property
+    def spec(self) -> Spec:
+        """That of the engine."""
+        return self._engine.spec
+
+    def run(self, images: RGBArray) -> Outputs | NmsOutputs:
+        """The engine's outputs, later."""
+        time.sleep(self._seconds)
+        return self._engine.run(images)
+
+
+def load_slow(seconds: float, path: Path) -> Predictor:
+    """Load a model that takes `seconds` for each image."""
+    return Predictor(SlowEngine(load(path, engine="onnxruntime", threads=1).engine, seconds))
+
+
+def end_process(path: Path) -> Predictor:
+    """End the process in place of loading a model."""
+    os._exit(3)

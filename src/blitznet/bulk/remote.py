@@ -183,6 +183,6 @@ def _entries(file_system: Any, infos: list[Any], folder: str) -> Iterator[Entry]
 
 def _version(info: Any) -> str:
     """The entity tag of an object, or its size and time of change, as far as the store states them."""
-    keys = ("ETag", "etag", "md5Hash", "LastModified", "updated", "mtime")
+    keys = ("ETag", "etag", "md5Hash", "LastModified", "updated", "mtime", "created")
     tag = next((str(info[key]) for key in keys if info.get(key)), "")
     return f"{info.get('size', '')}-{tag}".strip('"')
