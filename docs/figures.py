@@ -128,6 +128,7 @@ def _teacher_class_map(truth: ClassMap) -> ClassMap:
 CAPTIONS = {
     "cli": "one module per command",
     "workflows": "commands as functions",
+    "bulk": "millions of images to Parquet",
     "serve": "HTTP server, web page",
     "paper": "tables of the paper",
     "pipelines": "stages of the packaged models",

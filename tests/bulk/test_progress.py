@@ -31,7 +31,7 @@ def test_a_meter_counts_images() -> None:
 
 
 def test_the_total_of_tar_files_is_estimated_from_those_that_are_done() -> None:
-    meter = ProgressMeter(lambda state: None)
+    meter = ProgressMeter()
     meter.count_now([*IMAGES, *TARS])
     assert meter.state().total is None
     meter.finish(100, is_container=True, is_new=True)
@@ -41,6 +41,6 @@ def test_the_total_of_tar_files_is_estimated_from_those_that_are_done() -> None:
 
 
 def test_a_limit_bounds_the_total() -> None:
-    meter = ProgressMeter(lambda state: None, limit=7)
+    meter = ProgressMeter(limit=7)
     meter.count_now(IMAGES)
     assert meter.state().total == 7

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_onnx(root / "small.onnx")
     write_images(root / "images", IMAGES)
     (root / "images" / "0007.png").write_bytes(b"broken")
-    meter = ProgressMeter(lambda state: None)
+    meter = ProgressMeter()
     run_into(root, "alone", local_runner(job(root, "alone"), WORKER_LOAD(root / "small.onnx"), meter))
     return root
 
@@ -62,7 +62,7 @@ def job(root: Path, out: str) -> PartJob:
 
 
 def run_into(root: Path, out: str, runner: Runner) -> BulkSummary:
-    meter = ProgressMeter(lambda state: None)
+    meter = ProgressMeter()
     return run_bulk(BulkSource((str(root / "images"),), 3), job(root, out), runner, meter)
 
 

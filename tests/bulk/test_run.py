@@ -67,7 +67,7 @@ def test_readers_of_parquet_folders_read_the_parts(images: list[str], tmp_path: 
 def test_a_run_that_was_interrupted_continues(finished: int, images: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     job = PartJob(MODEL, BulkSettings(), str(out))
-    meter = ProgressMeter(lambda state: None)
+    meter = ProgressMeter()
     whole = local_runner(job, fake_predictor(), meter)
     source = BulkSource((str(tmp_path / "images"),), 4)
     with pytest.raises(KeyboardInterrupt):

@@ -71,7 +71,7 @@ def run_fake(
 ) -> BulkSummary:
     """A run in this process with a predictor that has no network."""
     job = PartJob(model, settings or BulkSettings(), str(folder))
-    meter = ProgressMeter(lambda state: None)
+    meter = ProgressMeter()
     return run_bulk(
         BulkSource(tuple(map(str, sources)), shard_size, limit),
         job,

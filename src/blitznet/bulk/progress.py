@@ -35,11 +35,15 @@ class BulkProgress:
         return max(0, self.total - self.done) / self.rate
 
 
+def ignore_state(state: BulkProgress) -> None:
+    """Report nothing."""
+
+
 @dataclass
 class ProgressMeter:
     """Counts the images of a run, and those of its source in a thread, since lists are not held in memory."""
 
-    report: Callable[[BulkProgress], None]
+    report: Callable[[BulkProgress], None] = ignore_state
     limit: int | None = None
     clock: Callable[[], float] = monotonic
     _started: float = field(init=False)
