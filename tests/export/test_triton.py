@@ -1,6 +1,5 @@
 """The model folder for Triton: its config parses by Triton's own schema and agrees with the model file in it."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,11 @@ def export_small(spec: Spec, folder: Path, **options: Any) -> ExportedModel:
 
 
 @pytest.fixture(scope="module", params=[NMS_SPEC, SEGMENTATION_SPEC], ids=["detection", "segmentation"])
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Spec, Path]]:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Path]:
     """A spec and the folder of its model."""
     spec: Spec = request.param
     file = export_small(spec, tmp_path_factory.mktemp("triton")).path
-    yield spec, file.parents[1]
+    return spec, file.parents[1]
 
 
 def read_config(folder: Path) -> Any:

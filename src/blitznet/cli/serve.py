@@ -14,10 +14,8 @@ from blitznet.cli.engines import EngineFlag, ThreadsFlag, TrustFlag, engine_summ
 from blitznet.cli.flags import metavar
 from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT
-from blitznet.serve.limits import ServeLimits
+from blitznet.serve.limits import TOKEN_VARIABLE, ServeLimits
 
-TOKEN_VARIABLE = "BLITZNET_TOKEN"
-"""environment variable with the token"""
 _BACKLOG = 1024
 
 

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, fields
 
 from blitznet.core.errors import UsageError
 
+TOKEN_VARIABLE = "BLITZNET_TOKEN"
+"""environment variable with the token that clients must send"""
 DEFAULT_MAX_IMAGES = 16
 """maximum number of images in a batch request, unless the queue is shorter"""
 _PENDING_BODIES = 10
