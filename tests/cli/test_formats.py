@@ -30,6 +30,10 @@ def test_every_format_has_every_image(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [len(image) for image in images] == counts
     labels = json.loads(Path("out/fiftyone/labels.json").read_text())["labels"]
     assert [len(labels[name]) for name in names] == counts
+    lines = [path.read_text().splitlines() for path in sorted(Path("out/voc/results/VOC2012/Main").iterdir())]
+    assert len(lines) == 20
+    assert sorted(line.split()[0] for of_class in lines for line in of_class) == sorted(np.repeat(names, counts))
+    assert {path.stem for path in Path("out/voc/results/VOC2012/Segmentation/comp6_test_cls").iterdir()} == {*names}
     assert json.loads(Path("out/coco/images.json").read_text())["info"] == {}
     coco = COCO("out/coco/images.json").loadRes("out/coco/results.json")
     assert [len(coco.getAnnIds(imgIds=[image_id])) for image_id in range(1, len(counts) + 1)] == counts

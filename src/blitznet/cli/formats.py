@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from blitznet.postprocess.result import Result
 
-FormatName = Literal["yolo", "labelme", "cvat", "coco", "fiftyone"]
+FormatName = Literal["yolo", "labelme", "cvat", "coco", "fiftyone", "voc"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 _SUFFIXES: dict[FormatName, str] = {"yolo": ".txt", "labelme": ".json"}
 """format -> suffix of its file for each image"""
@@ -25,6 +25,7 @@ _COMMON_FILES: dict[FormatName, tuple[str, ...]] = {
     "cvat": ("cvat/annotations.xml",),
     "coco": ("coco/results.json", "coco/images.json"),
     "fiftyone": ("fiftyone/labels.json",),
+    "voc": (),  # one for each class of the model
 }
 """format -> its files for all images"""
 
@@ -59,14 +60,22 @@ class FormatWriter:
         self._coco_results: list[dict[str, object]] = []
         self._cvat_images: list[Element] = []
         self._fiftyone_images: list[tuple[str, list[dict[str, Any]]]] = []
+        self._voc_lines: dict[str, list[str]] = {name: [] for name in self._class_names}
         self._to_coco = _import_to_coco_results() if "coco" in formats else None  # fails before the first image
         make_folders(*(folder / name for name in formats))
         common = [folder / name for format_name in formats for name in _COMMON_FILES[format_name]]
+        if "voc" in formats:
+            from blitznet.integrations.voc_server import voc_file
+
+            common += [folder / "voc" / voc_file(name) for name in self._class_names]
         prepare_files(*common, overwrite=overwrite, inputs=inputs)
 
     def paths(self, name: str) -> list[Path]:
         """The files of one image; `name` is their stem."""
-        return [
+        from blitznet.integrations.voc_server import CLASS_MAPS
+
+        class_maps = [self._folder / "voc" / CLASS_MAPS.format(image_id=name)] if "voc" in self._formats else []
+        return class_maps + [
             self._folder / format_name / f"{name}{_SUFFIXES[format_name]}"
             for format_name in self._formats
             if format_name in _SUFFIXES
@@ -92,11 +101,24 @@ class FormatWriter:
             from blitznet.integrations.fiftyone import to_fiftyone_detections
 
             self._fiftyone_images.append((image.stem, to_fiftyone_detections(result)))
+        if "voc" in self._formats:
+            self._add_voc(name, result)
         if self._to_coco is not None:
             image_id = len(self._coco_images) + 1
             height, width = result.size
             self._coco_images.append({"id": image_id, "file_name": image.name, "height": height, "width": width})
             self._coco_results += self._to_coco(result, image_id, range(1, len(self._class_names) + 1), masks=masks)
+
+    def _add_voc(self, name: str, result: "Result") -> None:
+        from blitznet.integrations.voc_server import CLASS_MAPS, to_voc_lines, to_voc_png
+
+        for class_name, lines in to_voc_lines(result, name).items():
+            self._voc_lines[class_name] += lines
+        png = to_voc_png(result)
+        if png is not None:
+            path = self._folder / "voc" / CLASS_MAPS.format(image_id=name)
+            atomic_write(path, png, durable=False)
+            record_written(path)
 
     def close(self) -> None:
         """Write the files that contain all images."""
@@ -115,6 +137,12 @@ class FormatWriter:
                 self._folder / "fiftyone" / "labels.json",
                 to_fiftyone_labels(self._fiftyone_images, self._class_names),
             )
+        if "voc" in self._formats:
+            from blitznet.integrations.voc_server import voc_file
+
+            for class_name, lines in self._voc_lines.items():
+                text = "".join(f"{line}\n" for line in lines)
+                self._write(f"voc/{voc_file(class_name)}", text)
         if "coco" in self._formats:
             write_json(self._folder / "coco" / "results.json", self._coco_results)
             write_json(self._folder / "coco" / "images.json", self._coco_ground_truth())

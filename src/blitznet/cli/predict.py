@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from blitznet.cli.engines import EngineFlag, ThreadsFlag, TrustFlag, engine_summ
 from blitznet.cli.files import make_folders, prepare_files, write_json
 from blitznet.cli.flags import OverwriteFlag, metavar, parse_grid
 from blitznet.cli.formats import FormatName, FormatWriter
-from blitznet.core.errors import BlitzNetError, UsageError
+from blitznet.core.errors import BlitzNetError, UsageError, one_line
 from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
 from blitznet.core.written_files import WrittenFiles, record_written
@@ -60,7 +61,7 @@ class Predict:
     json: Annotated[Path | None, metavar("FILE")] = None
     """File to write the JSON list to. Default: predictions.json in the output folder."""
     formats: Annotated[tuple[FormatName, ...], metavar("[FORMAT ...]")] = ()
-    """Also write these formats, each into its own folder: yolo, labelme, cvat, coco, fiftyone. Default: none."""
+    """Also write these formats, each into its own folder: yolo, labelme, cvat, coco, fiftyone, voc. Default: none."""
     engine: EngineFlag = "auto"
     threads: ThreadsFlag = None
     tta: Annotated[Literal["flip"] | None, metavar("flip")] = None
@@ -121,7 +122,7 @@ def run(options: Predict) -> int:
 
 def _predict_all(
     options: Predict,
-    images: list[Path],
+    images: Sequence[Path],
     predictor: "BasePredictor",
     format_writer: FormatWriter,
     predictions: list[Prediction],
@@ -206,9 +207,7 @@ def unique_names(
         other_paths: Further files that are written for a stem.
         overwrite: Whether files that the package did not write are replaced.
     """
-    resolved = folder.resolve()
-    folders = {parent: parent.resolve() == resolved for parent in {image.parent for image in images}}
-    sources = {image.name for image in images if folders[image.parent]}
+    sources = _names_in(folder, images)
     used: set[str] = set()
     next_numbers: dict[str, int] = {}
     written = WrittenFiles()
@@ -229,6 +228,20 @@ def unique_names(
         yield name
 
 
+def _names_in(folder: Path, images: Sequence[Path]) -> frozenset[str]:
+    """Names of the images that are in a folder; only folders of images whose names are there are compared with it."""
+    present = frozenset(os.listdir(folder) if folder.is_dir() else ())
+    if not present:
+        return frozenset()
+    resolved = folder.resolve()
+
+    @cache
+    def is_folder(parent: str) -> bool:
+        return Path(parent).resolve() == resolved
+
+    return frozenset(image.name for image in images if image.name in present and is_folder(str(image.parent)))
+
+
 def _print_table(console: "Console", predictions: list[Prediction], json_path: Path) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -238,7 +251,7 @@ def _print_table(console: "Console", predictions: list[Prediction], json_path: P
     table.add_column("detections")
     table.add_column("ms", justify="right")
     for prediction in predictions[:MAX_ROWS]:
-        path = Text(_relative(prediction.entry["path"]))
+        path = Text(one_line(_relative(prediction.entry["path"])))
         table.add_row(path, Text(prediction.summary), f"{prediction.seconds * 1000:.0f}")
     console.print(table)
     if len(predictions) > MAX_ROWS:
