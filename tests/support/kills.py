@@ -6,6 +6,7 @@ They are forked from a server that has imported torch already, so hundreds of ki
 import json
 import multiprocessing
 import random
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,7 +33,12 @@ def start(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
 
 def start_training(config: TrainConfig) -> BaseProcess:
     """Start or resume a run in a process of its own."""
-    return start(training_runs.main, config.to_json())
+    return start(_train, config.to_json())
+
+
+def _train(fields: str) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # of the loader processes, as in a run from a shell
+    training_runs.main(fields)
 
 
 def finish(process: BaseProcess) -> None:
@@ -50,6 +56,28 @@ def kill_within(process: BaseProcess, seconds: float, rng: random.Random) -> boo
         return True
     assert process.exitcode == 0
     return False
+
+
+def kill_between_writes(process: BaseProcess, log: Path, writes: int, rng: random.Random) -> bool:
+    """Kill a process at a random moment before, or up to one line after, its next `writes` writes to a log.
+
+    Moments are counted in lines, not in seconds, so they are spread over the whole run however slow the machine is.
+
+    Returns:
+        False if the process had ended before.
+    """
+    changes, target, interval = 0, rng.randrange(writes + 1), 2.0
+    size, changed = _size(log), time.monotonic()
+    while changes < target and process.exitcode is None:
+        time.sleep(0.005)
+        if _size(log) != size:
+            now = time.monotonic()
+            size, interval, changed, changes = _size(log), now - changed, now, changes + 1
+    return kill_within(process, min(interval, 10.0), rng)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def require_whole_files(folder: Path) -> None:
