@@ -27,6 +27,7 @@ from blitznet.core.errors import DataError, UsageError
 from blitznet.core.image import ImageSource
 from blitznet.video.address import is_address, name_of_address, printable_address
 from blitznet.video.color import ColorTags, default_tags, read_tags, to_rgb
+from blitznet.video.deinterlace import Deinterlacer
 from blitznet.video.frame import AudioPacket, Frame
 from blitznet.video.mp4 import is_mp4_without_index
 from blitznet.video.timestamps import make_monotonic
@@ -341,7 +342,7 @@ class VideoReader:
 
     def _decode(self) -> "Iterator[VideoFrame | AudioPacket]":
         """Decoded frames and encoded audio packets, in the file's order."""
-        streams = [self._video_stream, *self.info.audio_streams]
+        streams, deinterlacer = [self._video_stream, *self.info.audio_streams], Deinterlacer()
         try:
             for packet in make_monotonic(self._container.demux(streams), self._video_stream, self.info.fps):
                 if packet.stream is not self._video_stream:
@@ -349,9 +350,12 @@ class VideoReader:
                         yield cast(AudioPacket, packet)
                     continue
                 try:
-                    yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame))
+                    for frame in packet.decode():
+                        if isinstance(frame, VideoFrame):
+                            yield from deinterlacer.filter(frame)
                 except av.error.InvalidDataError:
                     self.decode_errors += 1
+            yield from deinterlacer.flush()
         except (av.error.FFmpegError, OSError) as error:
             raise DataError(f"{self._title}: cannot be read further ({_reason(error)})") from None
 
