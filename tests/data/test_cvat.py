@@ -91,7 +91,7 @@ def test_broken_elements_are_errors_of_their_image(element: str, message: str, t
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<annotations><track id='0'/></annotations>", "expected images, got tracks of a video"),
+        ("<annotations><track id='0'/></annotations>", "expected images of the video's frames, got none"),
         ("<annotations/>", "expected annotated images, got none"),
         ("<annotations>", "not well-formed XML"),
         ('<!DOCTYPE a [<!ENTITY x "xx">]><annotations>&x;</annotations>', "entities and DTDs are refused"),

@@ -107,3 +107,22 @@ def test_broken_files_are_errors_of_their_image(text: str, tmp_path: Path) -> No
     dataset = open_labelme(tmp_path, None, title="t")
     assert list(dataset.errors) == [1]
     assert "toy_0001.json" in str(dataset.errors[1])
+
+
+def test_an_image_that_does_not_exist_is_read_from_its_file(tmp_path: Path) -> None:
+    drawings = synthetic_data.draw(3)
+    exports.write_labelme_embedded(tmp_path, drawings)
+    dataset = open_labelme(tmp_path, None, title="t")
+    assert not dataset.unlabeled
+    for index, drawing in enumerate(drawings):
+        np.testing.assert_array_equal(dataset[index].image.read(), drawing.image)
+        assert len(dataset[index].boxes) == len(drawing.boxes)
+
+
+def test_a_broken_image_inside_a_file_is_named(tmp_path: Path) -> None:
+    exports.write_labelme_embedded(tmp_path, synthetic_data.draw(1))
+    path = tmp_path / "toy_0000.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"imageData": "x"}))
+    dataset = open_labelme(tmp_path, None, title="t")
+    with pytest.raises(DataError, match=r"toy_0000\.json: expected imageData as an image in base64"):
+        dataset[0]

@@ -215,6 +215,62 @@ def pack_brush(values: NDArray[np.uint8]) -> list[int]:
     return [int(bits[k : k + 8], 2) for k in range(0, len(bits), 8)]
 
 
+def write_labelme_embedded(root: Path, drawings: Sequence[Drawing]) -> None:
+    """labelme's JSON files alone, with the images inside."""
+    write_labelme(root, drawings)
+    for drawing in drawings:
+        image, path = root / f"{drawing.id}.png", root / f"{drawing.id}.json"
+        content = json.loads(path.read_text()) | {"imageData": base64.b64encode(image.read_bytes()).decode()}
+        path.write_text(json.dumps(content))
+        image.unlink()
+
+
+def write_label_studio_brushes(root: Path, drawings: Sequence[Drawing]) -> None:
+    """Label Studio's brush masks as PNG, with JSON-MIN and the images beside them."""
+    tasks = []
+    for number, drawing in enumerate(drawings, 1):
+        synthetic_data.write_image(root / "images" / f"{drawing.id}.png", drawing)
+        tasks.append({"id": number, "image": f"/data/upload/3/{number:08x}-{drawing.id}.png", "annotator": 1})
+        for m, label in enumerate(drawing.labels):
+            name = f"task-{number}-annotation-{number + 40}-by-1-tag-{NAMES[label]}-{m}.png"
+            Image.fromarray(np.where(drawing.instance_masks[m], 255, 0).astype(np.uint8)).save(root / name)
+    (root / "project-3-at-2026-11-30.json").write_text(json.dumps(tasks))
+
+
+def write_makesense_csv(root: Path, drawings: Sequence[Drawing]) -> None:
+    """makesense's CSV of boxes, whose pixels are whole numbers, beside the images."""
+    lines = []
+    for drawing in drawings:
+        synthetic_data.write_image(root / f"{drawing.id}.png", drawing)
+        height, width = drawing.class_map.shape
+        for label, box in zip(drawing.labels, drawing.boxes, strict=True):
+            x1, y1, x2, y2 = (round(value) for value in box.tolist())
+            lines.append(f"{NAMES[label]},{x1},{y1},{x2 - x1},{y2 - y1},{drawing.id}.png,{width},{height}")
+    (root / "labels_my-project-name_2026-11-30-10-00-00.csv").write_text("\n".join(lines))
+
+
+def write_cvat_video(root: Path, drawings: Sequence[Drawing]) -> None:
+    """CVAT for video 1.1 of a task of images: an object of frame k is a track of its own, which ends in frame k + 1."""
+    height, width = drawings[0].class_map.shape
+    tracks = []
+    for frame, drawing in enumerate(sorted(drawings, key=lambda drawing: drawing.id)):
+        synthetic_data.write_image(root / "images" / f"{drawing.id}.png", drawing)
+        for label, box in zip(drawing.labels, drawing.boxes, strict=True):
+            corners = " ".join(
+                f'{k}="{v:.2f}"' for k, v in zip(("xtl", "ytl", "xbr", "ybr"), box.tolist(), strict=True)
+            )
+            shapes = [
+                f'<box frame="{number}" outside="{outside}" occluded="0" keyframe="1" {corners} z_order="0"/>'
+                for number, outside in ((frame, 0), (frame + 1, 1))
+            ]
+            tracks.append(f'<track id="{len(tracks)}" label="{NAMES[label]}" source="manual">{"".join(shapes)}</track>')
+    labels = "".join(f"<label><name>{name}</name><type>any</type></label>" for name in NAMES)
+    size = f"<original_size><width>{width}</width><height>{height}</height></original_size>"
+    meta = f"<meta><task><size>{len(drawings)}</size><labels>{labels}</labels>{size}</task></meta>"
+    content = f"<annotations><version>1.1</version>{meta}{''.join(tracks)}</annotations>"
+    (root / "annotations.xml").write_text(f'<?xml version="1.0" encoding="utf-8"?>{content}')
+
+
 def write_label_studio(root: Path, drawings: Sequence[Drawing]) -> None:
     """Label Studio's JSON: polygons, or brush masks every other time; names have the prefix of an upload."""
     tasks = []
@@ -370,6 +426,10 @@ EXPORTS = {
     "label studio coco": Export(write_label_studio_coco, "coco", "COCO"),
     "label studio": Export(write_label_studio, "labelstudio", "Label Studio tasks"),
     "labelme": Export(write_labelme, "labelme", "labelme"),
+    "labelme with images inside": Export(write_labelme_embedded, "labelme", "labelme"),
+    "label studio brushes": Export(write_label_studio_brushes, "labelstudio", "Label Studio brush masks"),
+    "makesense csv": Export(write_makesense_csv, "csv", "CSV of boxes", masks=False),
+    "cvat video": Export(write_cvat_video, "cvat", "CVAT for video", masks=False),
     "cvat": Export(write_cvat, "cvat", "CVAT for images"),
     "cvat yolo": Export(write_darknet, "darknet", "Darknet YOLO", masks=False),
     "cvat masks": Export(write_cvat_masks, "voc", "CVAT segmentation masks", boxes=False),

@@ -35,8 +35,8 @@ def find_image_problems(
     problems = ImageProblems()
     for index in indices:
         path = dataset.image_paths[index]
-        image = dataset.image_source(index)
         try:
+            image = dataset.image_source(index)
             size = image.size()
         except DataError as error:
             missing = isinstance(error.__cause__, FileNotFoundError)

@@ -4,25 +4,61 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from blitznet.core.errors import DataError, UsageError
+from blitznet.data.coco import open_coco
+from blitznet.data.csv_boxes import open_csv
+from blitznet.data.cvat import open_cvat
+from blitznet.data.darknet import open_darknet
 from blitznet.data.dataset import IndexedDataset, require_no_errors, treat_unlabeled
+from blitznet.data.folder import open_folder
+from blitznet.data.huggingface import open_huggingface
+from blitznet.data.labelme import open_labelme
+from blitznet.data.labelstudio import open_labelstudio
 from blitznet.data.mapping import MappedDataset, map_classes
 from blitznet.data.outlines import Outlines
 from blitznet.data.partition import PartName, select_part, subset
 from blitznet.data.records import OutlineDataset
+from blitznet.data.sbd import open_sbd
 from blitznet.data.splits import find_split
+from blitznet.data.supervisely import open_supervisely
+from blitznet.data.via import open_via
 from blitznet.data.voc import LIST_FOLDERS, open_voc
-from blitznet.data.yolo import YoloDataset
+from blitznet.data.yolo import YoloDataset, open_yolo
 
 if TYPE_CHECKING:
     from blitznet.data.detect import DatasetLayout, Purpose
 
-DATASET_FORMATS = (
-    *("voc", "sbd", "coco", "yolo", "folder"),
-    *("darknet", "labelme", "cvat", "labelstudio", "via", "huggingface", "supervisely"),
-)
+
+class Reader(Protocol):
+    """Opens a dataset of one format."""
+
+    def __call__(self, root: Path, split: str | None, /, *, title: str) -> IndexedDataset:
+        """The dataset at a path.
+
+        Raises:
+            DataError: The folder, the split or a file of the whole dataset is missing or broken.
+        """
+
+
+READERS: dict[str, Reader] = {
+    "voc": open_voc,
+    "sbd": open_sbd,
+    "coco": open_coco,
+    "yolo": open_yolo,
+    "folder": open_folder,
+    "darknet": open_darknet,
+    "labelme": open_labelme,
+    "cvat": open_cvat,
+    "labelstudio": open_labelstudio,
+    "via": open_via,
+    "huggingface": open_huggingface,
+    "supervisely": open_supervisely,
+    "csv": open_csv,
+}
+"""format of dataset strings -> function that opens it"""
+DATASET_FORMATS = tuple(READERS)
 OPTIONS = ("annotated", "ignore", "sample_weight", "masks", "mask_fraction", "unlabelled", "missing", "part")
 EXAMPLE = "voc:VOCdevkit/VOC2012@train,annotated=car+person,sample_weight=2"
 
@@ -243,6 +279,8 @@ def open_dataset(source: DatasetSource) -> IndexedDataset:
     Raises:
         DataError: The folder, the split or a file of the whole dataset is missing or broken.
     """
+    if source.format not in READERS:
+        raise UsageError(f"format: expected one of {', '.join(READERS)}, got '{source.format}'; {_example()}")
     if not source.root.exists():
         raise DataError(f"{source.title}: expected the folder {source.root}, got a path that does not exist")
     dataset = _open(source)
@@ -268,58 +306,10 @@ def existing_images(dataset: IndexedDataset, source: DatasetSource) -> IndexedDa
 
 
 def _open(source: DatasetSource) -> IndexedDataset:
-    root, split, title = source.root, source.split, source.title
-    match source.format:
-        case "voc":
-            return open_voc(root, split, title=title, masks=source.masks, mask_fraction=source.mask_fraction)
-        case "sbd":
-            from blitznet.data.sbd import open_sbd
-
-            return open_sbd(root, split, title=title)
-        case "coco":
-            from blitznet.data.coco import open_coco
-
-            return open_coco(root, split, title=title)
-        case "yolo":
-            from blitznet.data.yolo import open_yolo
-
-            return open_yolo(root, split, title=title)
-        case "folder":
-            from blitznet.data.folder import open_folder
-
-            return open_folder(root, split, title=title)
-        case "darknet":
-            from blitznet.data.darknet import open_darknet
-
-            return open_darknet(root, split, title=title)
-        case "labelme":
-            from blitznet.data.labelme import open_labelme
-
-            return open_labelme(root, split, title=title)
-        case "cvat":
-            from blitznet.data.cvat import open_cvat
-
-            return open_cvat(root, split, title=title)
-        case "labelstudio":
-            from blitznet.data.labelstudio import open_labelstudio
-
-            return open_labelstudio(root, split, title=title)
-        case "via":
-            from blitznet.data.via import open_via
-
-            return open_via(root, split, title=title)
-        case "huggingface":
-            from blitznet.data.huggingface import open_huggingface
-
-            return open_huggingface(root, split, title=title)
-        case "supervisely":
-            from blitznet.data.supervisely import open_supervisely
-
-            return open_supervisely(root, split, title=title)
-        case _:
-            raise UsageError(
-                f"format: expected one of {', '.join(DATASET_FORMATS)}, got '{source.format}'; {_example()}"
-            )
+    if source.format == "voc":
+        masks, fraction = source.masks, source.mask_fraction
+        return open_voc(source.root, source.split, title=source.title, masks=masks, mask_fraction=fraction)
+    return READERS[source.format](source.root, source.split, title=source.title)
 
 
 def open_mapped(source: DatasetSource, class_names: tuple[str, ...]) -> MappedDataset:
