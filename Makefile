@@ -3,13 +3,14 @@ PYTHON ?= python3
 PIP = python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO = .venv-demo
 DEV = .venv
+LOWEST = .venv-lowest
 
 CODE = src tests benchmarks demo tools
 
-.PHONY: help demo test check unit slow mutation docs format clean
+.PHONY: help demo test check unit slow mutation coverage test-lowest dist sbom docs format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(DEMO)/installed ## predict the sample images with the embedded model
 	$(DEMO)/bin/blitznet predict --out blitznet-out
@@ -30,6 +31,28 @@ slow: $(DEV)/installed-slow ## tests that take minutes or need the shared data
 
 mutation: $(DEV)/installed-slow ## changes of the core that no test notices; hours
 	$(DEV)/bin/python -m tools.mutation
+
+coverage: $(DEV)/installed-slow ## line coverage of all tests, the slow ones too; hours
+	$(DEV)/bin/pytest -q -m 'slow or not slow' --cov --cov-report=term --cov-report=html:build/coverage --cov-fail-under=90
+
+test-lowest: $(LOWEST)/installed ## the fast tests with the oldest supported versions of dependencies
+	$(LOWEST)/bin/pytest -q --numprocesses 2
+
+constraints-lowest.txt: pyproject.toml $(DEV)/installed-slow
+	$(DEV)/bin/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 --no-header --no-annotate \
+		$(foreach extra,batch data eval openvino parquet sbd serve track train video,--extra $(extra)) \
+		--override tools/lowest-overrides.txt --output-file $@ pyproject.toml
+
+dist: $(DEV)/installed-slow ## both wheels and source archives in dist/, checked
+	rm -rf dist
+	$(DEV)/bin/python -m build --outdir dist .
+	$(DEV)/bin/python -m build --outdir dist weights
+	$(DEV)/bin/twine check --strict dist/*
+
+sbom: $(DEV)/installed-slow $(DEMO)/installed ## CycloneDX lists of the dependencies in dist/, of an installation and of everything
+	mkdir -p dist
+	$(DEV)/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/blitznet.cdx.json $(DEMO)/bin/python
+	$(DEV)/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/blitznet-all.cdx.json $(DEV)/bin/python
 
 docs: $(DEV)/installed ## build the documentation in site/
 	$(DEV)/bin/sphinx-build -q -W --keep-going -b html docs site
@@ -52,5 +75,11 @@ $(DEV)/installed-slow: $(DEV)/installed
 	$(DEV)/bin/$(PIP) --editable '.[dev,slow]'
 	touch $@
 
+$(LOWEST)/installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
 clean: ## remove environments and outputs
-	rm -rf $(DEMO) $(DEV) blitznet-out build site
+	rm -rf $(DEMO) $(DEV) $(LOWEST) blitznet-out build dist site
