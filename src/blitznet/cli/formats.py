@@ -72,9 +72,9 @@ class FormatWriter:
 
     def paths(self, name: str) -> list[Path]:
         """The files of one image; `name` is their stem."""
-        from blitznet.integrations.voc_server import CLASS_MAPS
+        from blitznet.integrations.voc_server import VOC_CLASS_MAPS
 
-        class_maps = [self._folder / "voc" / CLASS_MAPS.format(image_id=name)] if "voc" in self._formats else []
+        class_maps = [self._folder / "voc" / VOC_CLASS_MAPS.format(image_id=name)] if "voc" in self._formats else []
         return class_maps + [
             self._folder / format_name / f"{name}{_SUFFIXES[format_name]}"
             for format_name in self._formats
@@ -110,13 +110,13 @@ class FormatWriter:
             self._coco_results += self._to_coco(result, image_id, range(1, len(self._class_names) + 1), masks=masks)
 
     def _add_voc(self, name: str, result: "Result") -> None:
-        from blitznet.integrations.voc_server import CLASS_MAPS, to_voc_lines, to_voc_png
+        from blitznet.integrations.voc_server import VOC_CLASS_MAPS, to_voc_lines, to_voc_png
 
         for class_name, lines in to_voc_lines(result, name).items():
             self._voc_lines[class_name] += lines
         png = to_voc_png(result)
         if png is not None:
-            path = self._folder / "voc" / CLASS_MAPS.format(image_id=name)
+            path = self._folder / "voc" / VOC_CLASS_MAPS.format(image_id=name)
             atomic_write(path, png, durable=False)
             record_written(path)
 

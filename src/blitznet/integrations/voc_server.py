@@ -11,9 +11,9 @@ from PIL import Image as Pillow
 from blitznet.core.classes import palette
 from blitznet.postprocess.result import Result
 
-DETECTIONS = "results/VOC2012/Main/comp4_det_test_{class_name}.txt"
+VOC_DETECTIONS = "results/VOC2012/Main/comp4_det_test_{class_name}.txt"
 """file of a class, with a line for each detection in all images"""
-CLASS_MAPS = "results/VOC2012/Segmentation/comp6_test_cls/{image_id}.png"
+VOC_CLASS_MAPS = "results/VOC2012/Segmentation/comp6_test_cls/{image_id}.png"
 """file of an image"""
 
 
@@ -50,4 +50,4 @@ def to_voc_png(result: Result) -> bytes | None:
 
 def voc_file(class_name: str) -> str:
     """The file of a class, which contains the detections in all images; separators of folders become `_`."""
-    return DETECTIONS.format(class_name=re.sub(r"[/\\\0]", "_", class_name))
+    return VOC_DETECTIONS.format(class_name=re.sub(r"[/\\\0]", "_", class_name))

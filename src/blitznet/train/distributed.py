@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from blitznet.core.errors import BlitzNetError, UsageError
 
-Value = TypeVar("Value")
+Gathered = TypeVar("Gathered")
 _TIMEOUT = timedelta(hours=3)
 """timeout of collective operations; processes wait for the one whose images take the longest to evaluate"""
 _BACKEND_NAMES = ("gloo", "nccl", "tcpstore", "rendezvous", "connection")
@@ -59,11 +59,11 @@ class ProcessGroup:
         dist.all_reduce(smallest, dist.ReduceOp.MIN)
         return int(smallest)
 
-    def gather(self, value: Value) -> list[Value] | None:
+    def gather(self, value: Gathered) -> list[Gathered] | None:
         """The values of all processes by rank, in the main process; None in the others. Values are pickled."""
         if self.world_size == 1:
             return [value]
-        values: list[Value] | None = [value] * self.world_size if self.is_main_process else None
+        values: list[Gathered] | None = [value] * self.world_size if self.is_main_process else None
         dist.gather_object(value, values)
         return values
 
