@@ -38,6 +38,19 @@ _PREDICT = """async () => {
 }"""
 
 
+_BLOCKED_WORKER = """
+  window.Worker = class {
+    constructor() { setTimeout(() => this.onerror({}), 20); }
+    postMessage() {}
+  };
+"""
+"""a worker whose script cannot be loaded"""
+_ERRORS = """async () => {
+  const engine = await import('./engine.js'), text = (promise) => promise.catch(({ message }) => message);
+  return [await text(engine.getModel()), await text(engine.predict(new Blob(), { minScore: 0.5 }))];
+}"""
+
+
 @contextmanager
 def serve_folder(folder: Path) -> Iterator[str]:
     """The folder's address on this machine."""
@@ -106,6 +119,15 @@ def test_the_class_map_equals_numpy(size: tuple[int, int], page: Page) -> None:
     assert rle["order"] == "row-major"
     assert (decode_rle(rle) == upsample_argmax(logits, size)).mean() > 0.999
     assert len(set(rle["values"])) > 3
+
+
+def test_a_worker_that_cannot_be_loaded_fails_every_request(tmp_path: Path) -> None:
+    shutil.copy(DEMO / "engine.js", tmp_path)
+    (tmp_path / "index.html").write_text('<!doctype html><link rel="icon" href="data:,">')
+    with serve_folder(tmp_path) as address, browser_page() as page:
+        page.add_init_script(_BLOCKED_WORKER)
+        page.goto(address)
+        assert page.evaluate(_ERRORS) == ["Cannot load worker.js; reload the page."] * 2
 
 
 @pytest.fixture(scope="module")

@@ -53,8 +53,11 @@ class _LingeringTransport:
         self._transport.write_eof()
 
 
-class HttpConnection(H11Protocol):
-    """An HTTP connection that counts in the admission and has deadlines."""
+class _Connection:
+    """What the protocols share: the admission, and one deadline for what the client owes. uvicorn's class follows."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: Any
 
     def __init__(
         self,
@@ -64,11 +67,34 @@ class HttpConnection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """`app_state` has the `admission` and the `timeout` in seconds; handlers find `abort` there."""
-        super().__init__(config, server_state, {**app_state, "abort": self._abort}, _loop)
+        super().__init__(config, server_state, {**app_state, "abort": self.evict}, _loop)  # type: ignore[call-arg]
         self._admission: Admission = app_state["admission"]
         self._timeout: float = app_state["timeout"]
         self._deadline: asyncio.TimerHandle | None = None
-        self._refused = False  # what arrives is discarded
+
+    def evict(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def _set_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._timeout, self._expire)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        """The client did not keep the deadline."""
+        raise NotImplementedError
+
+
+class HttpConnection(_Connection, H11Protocol):
+    """An HTTP connection that counts in the admission and has deadlines."""
+
+    _refused = False
+    """whether what arrives is discarded"""
 
     @property
     def _busy(self) -> bool:
@@ -91,7 +117,7 @@ class HttpConnection(H11Protocol):
         if self._refused:
             return
         if self._is_fragmented(data):
-            self._abort()
+            self.evict()
             return
         super().data_received(data)
         self._update()
@@ -128,12 +154,8 @@ class HttpConnection(H11Protocol):
         self._refused = True
         self.flow.resume_reading()
         self._admission.set_idle(self, True)
-        self.loop.call_later(self._timeout, self._abort)
+        self.loop.call_later(self._timeout, self.evict)
         return True
-
-    def evict(self) -> None:
-        """Close the connection for a new one."""
-        self._abort()
 
     def _update(self, *, data: bool = True) -> None:
         if self.transport.get_protocol() is not self or self.transport.is_closing():
@@ -150,15 +172,6 @@ class HttpConnection(H11Protocol):
             return False
         return len(data) > _READ_SIZE // 2 and any(name == b"transfer-encoding" for name, _ in self.headers)
 
-    def _set_deadline(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self._timeout, self._expire)
-
-    def _clear_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
     def _expire(self) -> None:
         self._deadline = None
         if self._busy:
@@ -166,7 +179,7 @@ class HttpConnection(H11Protocol):
         if self.conn.our_state is h11.IDLE and not self.transport.get_write_buffer_size():
             self._respond(408, b'{"error": "the request did not arrive in time"}')
         else:
-            self._abort()
+            self.evict()
 
     def _respond(self, status: int, content: bytes, *, linger: bool = False) -> None:
         """Send a response without a handler, and close: at once, or after a second.
@@ -184,31 +197,19 @@ class HttpConnection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         if linger:
             self.transport.write_eof()
-            self.loop.call_later(_LINGER, self._abort)
+            self.loop.call_later(_LINGER, self.evict)
         else:
             self.transport.close()
 
-    def _abort(self) -> None:
-        self.transport.abort()
 
-
-class WebSocketConnection(WebSocketsSansIOProtocol):
+class WebSocketConnection(_Connection, WebSocketsSansIOProtocol):
     """A WebSocket that counts in the admission; a message must arrive in time."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        """`app_state` is that of `HttpConnection`."""
-        super().__init__(config, server_state, {**app_state, "abort": self.evict}, _loop)
-        self._admission: Admission = app_state["admission"]
-        self._timeout: float = app_state["timeout"]
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        """Called by `HttpConnection` on the upgrade."""
+        super().__init__(*arguments, **settings)
         self._ticket = self._admission.message()
         self._fragments = self._message = 0  # bytes of an incomplete, and of complete messages that wait
-        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
@@ -235,8 +236,8 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             return
         if not partial:
             self._clear_deadline()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self._timeout, self._fail, 1008, "the message did not arrive in time")
+        else:
+            self._set_deadline()
 
     def handle_bytes(self, event: Frame) -> None:
         """Count a frame."""
@@ -278,20 +279,14 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1012})
 
-    def evict(self) -> None:
-        """Close the connection at once."""
-        self.transport.abort()
-
     def _count(self, event: Frame) -> None:
         self._fragments += len(event.data)
         if event.fin:
             self._message += self._fragments
             self._fragments = 0
 
-    def _clear_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _expire(self) -> None:
+        self._fail(1008, "the message did not arrive in time")
 
     def _fail(self, code: int, reason: str) -> None:
         """Close the WebSocket with a code, without waiting for the client."""
