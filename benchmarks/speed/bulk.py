@@ -137,8 +137,8 @@ def time_ray(job: PartJob, options: Options, paths: list[Path]) -> Rate:
 def main(options: Options) -> None:
     """Measure, print and write."""
     require_images(options.root)
-    found = sorted((options.root / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))
-    paths = list(islice(cycle(found), options.images))
+    available = sorted((options.root / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))
+    paths = list(islice(cycle(available), options.images))
     predictor = load(options.model, engine=options.engine)
     settings = BulkSettings().with_engine(predictor.engine.name)
     model = identify_model(model_file(options.model, options.engine), predictor.spec.classes)

@@ -4,14 +4,14 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from blitznet.bulk.parquet import PartSummary, PartWriter, Row, read_summary
+from blitznet.bulk.parquet import PartRow, PartSummary, PartWriter, read_summary
 
 
 def write(path: Path, rows: int) -> None:
     writer = PartWriter(path, {"first": "a"})
     for number in range(rows):
         count = number % 3
-        row = Row(
+        row = PartRow(
             f"image {number}",
             (4, 6),
             np.full((count, 4), number, np.float32),
@@ -20,7 +20,7 @@ def write(path: Path, rows: int) -> None:
             ("cat",) * count,
             (np.array([0, 2]), np.array([20, 4])),
         )
-        writer.write(Row(f"image {number}", error="broken") if number % 5 == 4 else row)
+        writer.write(PartRow(f"image {number}", error="broken") if number % 5 == 4 else row)
     writer.close()
 
 
@@ -48,11 +48,11 @@ def test_a_file_is_the_same_each_time(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("kept", [0, 10, 500, -1])
-def test_a_part_of_a_file_has_no_summary(kept: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 10, 500, -1])
+def test_a_part_of_a_file_has_no_summary(length: int, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     write(path, 20)
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:length])
     with path.open("rb") as stream:
         assert read_summary(stream, "a") is None
 

@@ -27,9 +27,10 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # Ray's own warnings
 
 IMAGES = 60
+NODES = 3
 SETTINGS = BulkSettings(engine="onnxruntime")
 WORKER_LOAD = partial(load, engine="onnxruntime", threads=1)
-_START_SECONDS = 120.0
+_START_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +46,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A head without processors, and three nodes of two processors."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head without processors, and three nodes of one processor."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", str(_START_SECONDS))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(3):
-        cluster.add_node(num_cpus=2)
-    cluster.wait_for_nodes()
+    for _ in range(NODES):
+        cluster.add_node(wait=False, num_cpus=1)
+    cluster.wait_for_nodes(_START_SECONDS)
     yield cluster
     cluster.shutdown()
 
@@ -67,7 +70,7 @@ def run_into(root: Path, out: str, runner: Runner) -> BulkSummary:
 
 
 def run_on(cluster: Any, root: Path, out: str) -> BulkSummary:
-    return run_into(root, out, ray_runner(job(root, out), root / "small.onnx", WORKER_LOAD, cluster.address))
+    return run_into(root, out, ray_runner(job(root, out), root / "small.onnx", WORKER_LOAD, cluster.address, NODES))
 
 
 def assert_same_parts(root: Path, out: str) -> None:
@@ -120,7 +123,7 @@ def test_a_worker_and_a_node_are_killed(cluster: Any, folder: Path) -> None:
 
     thread = Thread(target=kill)
     thread.start()
-    runner = ray_runner(job(folder, "killed"), folder / "small.onnx", partial(load_slow, 0.4), cluster.address)
+    runner = ray_runner(job(folder, "killed"), folder / "small.onnx", partial(load_slow, 0.4), cluster.address, NODES)
     summary = run_into(folder, "killed", runner)
     thread.join()
     assert [count < 20 for count in written] == [True], "expected the kills to come before the end of the run"

@@ -11,7 +11,7 @@ from pathlib import Path
 from tarfile import ReadError
 from typing import IO, Self
 
-from blitznet.bulk.parquet import count_rows, read_images
+from blitznet.bulk.parquet import count_rows, read_image_cells
 from blitznet.bulk.remote import MAX_IMAGE_BYTES, fetch, is_url, open_remote
 from blitznet.bulk.settings import BulkSettings
 from blitznet.bulk.shards import Shard
@@ -69,7 +69,7 @@ def _container_images(file: SourceFile, settings: BulkSettings) -> Iterator[Name
             if file.kind == "tar":
                 yield from _members(stream, file.path)
             else:
-                for image_id, content in read_images(stream, file.path, settings.image_column, settings.id_column):
+                for image_id, content in read_image_cells(stream, file.path, settings.image_column, settings.id_column):
                     yield NamedImage(image_id, content)
     except DataError as error:
         yield NamedImage(file.path, b"", str(error))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from blitznet.core.arrays import Boxes, Labels, Scores
 from blitznet.core.errors import BlitzNetError, DataError, MissingExtra
 
-METADATA_KEY = b"blitznet"
+PART_KEY = b"blitznet"
 """key of a part's metadata: JSON of the model, the settings and the number of images and errors"""
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "bytes", "content", "pixel_values")
 """names of columns that are searched for images before those of another name"""
@@ -24,7 +24,7 @@ _READ_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class PartRow:
     """The prediction of one image, or its error."""
 
     id: str
@@ -77,10 +77,10 @@ class PartWriter:
         self._schema = _schema(pyarrow)
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
         self._metadata = metadata
-        self._rows: list[Row] = []
+        self._rows: list[PartRow] = []
         self.images = self.errors = 0
 
-    def write(self, row: Row) -> None:
+    def write(self, row: PartRow) -> None:
         """Add a row."""
         self._rows.append(row)
         self.images += 1
@@ -92,7 +92,7 @@ class PartWriter:
         """Write the last rows and the metadata."""
         self._flush()
         content = {**self._metadata, "images": self.images, "errors": self.errors}
-        self._writer.add_key_value_metadata({METADATA_KEY: json.dumps(content, sort_keys=True)})
+        self._writer.add_key_value_metadata({PART_KEY: json.dumps(content, sort_keys=True)})
         self._writer.close()
 
     def abort(self) -> None:
@@ -114,14 +114,14 @@ def read_summary(file: IO[bytes], name: str) -> PartSummary | None:
     pyarrow = _import_pyarrow()
     try:
         metadata = pyarrow.parquet.read_metadata(file)
-        content = json.loads((metadata.metadata or {})[METADATA_KEY])
+        content = json.loads((metadata.metadata or {})[PART_KEY])
         summary = PartSummary(name, int(content["images"]), int(content["errors"]), str(content["first"]))
     except (pyarrow.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError):
         return None
     return summary if metadata.num_rows == summary.images else None
 
 
-def read_images(
+def read_image_cells(
     file: IO[bytes], path: str, image_column: str | None, id_column: str | None
 ) -> Iterator[tuple[str, bytes]]:
     """The id and the bytes of each image in a Parquet file; no bytes for an empty cell.
@@ -156,7 +156,7 @@ def read_images(
 
 
 def count_rows(file: IO[bytes], path: str) -> int:
-    """The number of rows of a Parquet file. Raises as `read_images`."""
+    """The number of rows of a Parquet file. Raises as `read_image_cells`."""
     pyarrow = _import_pyarrow()
     try:
         return int(pyarrow.parquet.read_metadata(file).num_rows)
@@ -199,7 +199,7 @@ def _schema(pyarrow: Any) -> Any:
     )
 
 
-def _record_batch(rows: Sequence[Row], schema: Any) -> Any:
+def _record_batch(rows: Sequence[PartRow], schema: Any) -> Any:
     pyarrow = _import_pyarrow()
     boxes = [None if row.boxes is None else row.boxes.astype(np.float32) for row in rows]
     no_runs = pyarrow.array([row.runs is None for row in rows])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blitznet.bulk.images import NamedImage, shard_images
-from blitznet.bulk.parquet import PartSummary, PartWriter, Row, part_error
+from blitznet.bulk.parquet import PartRow, PartSummary, PartWriter, part_error
 from blitznet.bulk.settings import BulkSettings, ModelIdentity, run_hash
 from blitznet.bulk.shards import Shard, part_name
 from blitznet.bulk.store import PartStore
@@ -78,7 +78,7 @@ def write_part(
     return PartSummary(name, writer.images, writer.errors, shard.name)
 
 
-def predict_rows(images: Iterable[NamedImage], predictor: BasePredictor, settings: BulkSettings) -> Iterator[Row]:
+def predict_rows(images: Iterable[NamedImage], predictor: BasePredictor, settings: BulkSettings) -> Iterator[PartRow]:
     """A row for each image, in order; an image that cannot be read gives a row with its error."""
     in_flight: deque[NamedImage] = deque()
 
@@ -95,16 +95,16 @@ def predict_rows(images: Iterable[NamedImage], predictor: BasePredictor, setting
             yield _row(in_flight.popleft(), item, settings)
 
 
-def _row(image: NamedImage, item: StreamResult, settings: BulkSettings) -> Row:
+def _row(image: NamedImage, item: StreamResult, settings: BulkSettings) -> PartRow:
     image_id = as_text(image.id)
     if image.error is not None or item.result is None:
-        return Row(image_id, error=as_text(image.error or part_error(item.error or "", image.id)))
+        return PartRow(image_id, error=as_text(image.error or part_error(item.error or "", image.id)))
     result = item.result
     runs = masks = None
     if result.class_map is not None:
         runs = run_lengths(result.class_map) if settings.masks == "class-map" else None
         masks = tuple(_coco_masks(result.class_map)) if settings.masks == "coco" else None
-    return Row(
+    return PartRow(
         image_id,
         result.size,
         result.boxes,

@@ -22,7 +22,7 @@ from blitznet.bulk.shards import Shard
 from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, UsageError
 from blitznet.runtime.predictor import BasePredictor
 
-Load = Callable[[Path], BasePredictor]
+LoadModel = Callable[[Path], BasePredictor]
 """loads a model file with one thread, in a worker"""
 
 _MAX_ATTEMPTS = 4
@@ -31,7 +31,7 @@ _WAIT_SECONDS = 1.0
 """interval at which machines that joined or left are counted"""
 
 
-def ray_runner(job: PartJob, model: Path, load: Load, address: str, workers: int | None = None) -> Runner:
+def ray_runner(job: PartJob, model: Path, load: LoadModel, address: str, workers: int | None = None) -> Runner:
     """A runner on a Ray cluster.
 
     Args:
@@ -61,7 +61,7 @@ def ray_runner(job: PartJob, model: Path, load: Load, address: str, workers: int
 class _PartWorker:
     """Holds the model and writes parts; runs in a process of the cluster with one processor."""
 
-    def __init__(self, job: PartJob, model: bytes, suffix: str, load: Load, working_folder: str) -> None:
+    def __init__(self, job: PartJob, model: bytes, suffix: str, load: LoadModel, working_folder: str) -> None:
         with suppress(OSError):  # relative paths of the source are relative to the driver's folder
             os.chdir(working_folder)
         self._job = job
@@ -90,7 +90,7 @@ class _Pool:
     model: Any
     """reference of the model's bytes"""
     suffix: str
-    load: Load
+    load: LoadModel
     workers: int | None
     starting: dict[Any, Any] = field(default_factory=dict)
     """reference of `ready` -> actor"""

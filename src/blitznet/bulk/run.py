@@ -154,10 +154,10 @@ class _Parts:
         """Raise a UsageError if a part is of another model or other settings, and may not be replaced."""
         run = run_hash(self.job.model, self.job.settings)
         names = (name for names in self._names.values() for name in names)
-        other = next((name for name in sorted(names) if (m := PART.fullmatch(name)) and m["run"] != run), None)
-        if other is not None and not self.overwrite:
+        foreign = next((name for name in sorted(names) if (m := PART.fullmatch(name)) and m["run"] != run), None)
+        if foreign is not None and not self.overwrite:
             raise UsageError(
-                f"{self.job.folder}: expected parts of this model and these settings, got {other} of others; "
+                f"{self.job.folder}: expected parts of this model and these settings, got {foreign} of others; "
                 "choose another folder, or replace the parts with --overwrite"
             )
 

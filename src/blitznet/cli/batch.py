@@ -27,7 +27,7 @@ _RETRY_HELP = "Predict parts again in which an image could not be read. Default:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchPredict:
     """Predict millions of images; a run that was killed continues, and a second run changes nothing.
 
     Writes Parquet parts with a row for each image: boxes, labels, scores, run lengths of the class map, or the error of
@@ -77,7 +77,7 @@ class Batch:
     trust: TrustFlag = False
 
 
-def run(options: Batch) -> int:
+def run(options: BatchPredict) -> int:
     """Write the missing parts and the manifest; return 1 if some images could not be read."""
     from blitznet.api import load, model_file
     from blitznet.bulk.parquet import require_pyarrow
@@ -136,7 +136,7 @@ def _last_line(out: str, summary: "BulkSummary", state: "BulkProgress") -> str:
     return f"parts: {out}   {summary.parts:,} parts, {summary.images:,} images{errors}{new}{rate}"
 
 
-def _runner(options: Batch, job: "PartJob", predictor: "BasePredictor", meter: "ProgressMeter") -> "Runner":
+def _runner(options: BatchPredict, job: "PartJob", predictor: "BasePredictor", meter: "ProgressMeter") -> "Runner":
     from blitznet.api import load, model_file
 
     if options.ray is None:

@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "predict": Command("predict", "Predict", "detect objects and segment images"),
-    "batch": Command("batch", "Batch", "predict millions of images into Parquet files, also on Ray", "batch"),
+    "batch": Command("batch", "BatchPredict", "predict millions of images into Parquet files, also on Ray", "batch"),
     "video": Command("video", "Video", "annotate and track in videos, cameras and streams", "video"),
     "serve": Command("serve", "Serve", "serve predictions over HTTP, with a web page", "serve"),
     "train": Command("train", "TrainConfig", "fine-tune on your data, or run a recipe or pipeline", "train"),
