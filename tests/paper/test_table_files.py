@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from blitznet.metrics.bootstrap import Difference
 from blitznet.paper.reproduce import TableResult
 from blitznet.paper.table_files import to_csv, to_markdown, write_table
-from blitznet.paper.tables import RunPlan
+from blitznet.paper.tables import LeakProtocol, RunPlan, TableName
 from support.toy_table import toy_table
 
 SCORES = {
@@ -41,6 +42,14 @@ def test_page_has_our_scores_beside_the_papers(result: TableResult, tmp_path: Pa
     assert "2 seeds" in lines[2]
     assert "Clean protocol" in lines[2]
     assert str(tmp_path) not in to_markdown(result)
+
+
+@pytest.mark.parametrize(("name", "protocol", "expected"), [("table1", "authors", True), ("table1", "clean", False)])
+def test_page_of_table1_states_that_the_protocols_are_equal(
+    result: TableResult, name: TableName, protocol: LeakProtocol, expected: bool
+) -> None:
+    plan = replace(result.plan, table=replace(result.plan.table, name=name), protocol=protocol)
+    assert ("both protocols are equal" in to_markdown(replace(result, plan=plan))) == expected
 
 
 def test_csv_has_a_line_for_every_number(result: TableResult) -> None:
