@@ -113,6 +113,15 @@ def test_replicas_in_threads_equal_the_engine(suffix: str, name: EngineName, fil
     torch.set_num_threads(threads)
 
 
+def test_calls_of_several_threads_have_the_outputs_of_one(engine: Engine) -> None:
+    expected = [raw(engine, IMAGES[:count]) for count in (1, 2)]
+    with ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(lambda call: raw(engine, IMAGES[: 1 + call % 2]), range(24)))
+    for call, arrays in enumerate(outputs):
+        for name, array in expected[call % 2].items():
+            assert np.abs(arrays[name] - array).max() <= 1e-5 * array.std()
+
+
 def test_spec_and_name(engine: Engine, request: pytest.FixtureRequest) -> None:
     assert engine.spec == SPEC
     assert engine.name in request.node.callspec.id

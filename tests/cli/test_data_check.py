@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,15 @@ def test_usage_errors(words: list[str], code: int, message: str, capsys: pytest.
     assert main(["data", "check", *words]) == code
     output = capsys.readouterr()
     assert (output.err if code == 2 else output.out).startswith(message)
+
+
+def test_a_missing_extra_is_a_wrong_call_and_not_broken_data(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_voc()
+    monkeypatch.setitem(sys.modules, "defusedxml.common", None)
+    monkeypatch.setitem(sys.modules, "defusedxml.ElementTree", None)
+    assert main(["data", "check", "voc:voc@train"]) == 2
+    output = capsys.readouterr()
+    assert "needs `pip install 'blitznet[data]'`" in output.err
+    assert len(output.err.splitlines()) == 1

@@ -53,6 +53,10 @@ def test_site_loads_nothing_from_other_servers(site: Path) -> None:
     assert not [style for style in site.rglob("*.css") if styles.search(style.read_text())]
 
 
+def test_flags_keep_their_hyphens(site: Path) -> None:
+    assert not [page for page in site.rglob("*.html") if re.search(r"[\u2013\u2014][a-z]", page.read_text())]
+
+
 def test_commands_page_lists_every_command_and_flag(site: Path) -> None:
     page = html(site, "reference/cli")
     assert not [name for name in COMMANDS if f">blitznet {name}<" not in page]

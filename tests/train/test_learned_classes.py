@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import blitznet
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.image import ImageSource
 from blitznet.nets.model_files import load_model
@@ -143,3 +144,46 @@ def test_masked_channels_stay_out_of_the_loss(tmp_path: Path) -> None:
     outputs = net.eval()(torch.zeros(1, 3, *spec.size))
     assert outputs.logits is not None
     assert np.unique(outputs.logits.detach().numpy()[..., 1:3]).tolist() == [-1000.0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # warnings of libraries for training
+@pytest.mark.parametrize(
+    ("parts", "boxed", "masked"),
+    [
+        (("masks",), set(), {"cross", "ell", "square"}),
+        (("boxes",), {"square"}, set()),
+        (("boxes", "masks,annotated=cross+ell"), {"square"}, {"cross", "ell"}),
+    ],
+    ids=["masks", "boxes", "mixture"],
+)
+def test_the_default_model_predicts_only_what_a_set_annotates(
+    parts: Sequence[str], boxed: set[str], masked: set[str], tmp_path: Path
+) -> None:
+    drawings = synthetic_data.draw(24, seed=1)
+    sets = {
+        "boxes": write_boxes(tmp_path / "boxes", drawings, 2),
+        "masks": synthetic_data.write_folder(tmp_path / "masks", drawings),
+    }
+    data = [sets[part.partition(",")[0]] + "".join(part.partition(",")[1:]) for part in parts]
+    trained = blitznet.train(
+        data,
+        steps=60,
+        batch=8,
+        imgsz=128,
+        workers=0,
+        device="cpu",
+        allow_leaks=True,
+        out=str(tmp_path / "run"),
+        notify=None,
+    )
+    predict = trained.load(min_score=0.0)
+    scores, pixels = [], 0
+    for drawing in [*drawings, *synthetic_data.draw(24, seed=2)]:
+        result = predict(drawing.image)
+        scores += [detection.score for detection in result if detection.class_name not in boxed]
+        if result.class_map is not None:
+            labels = [label for label, name in enumerate(result.class_names, 1) if name not in masked]
+            pixels += int(np.isin(result.class_map, labels).sum())
+    assert sum(score > 0.5 for score in scores) == 0
+    assert pixels == 0
