@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from blitznet.cli.main import main
+from blitznet.core.packaged_files import packaged_hashes
 from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import save_model
 from support import synthetic_data
@@ -29,7 +30,15 @@ def test_info_prints_the_spec(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert rows["name"].strip() == "small"
     assert rows["classes"].startswith(f"{len(synthetic_data.NAMES)}: {', '.join(synthetic_data.NAMES)}")
     assert rows["calibration"].startswith("Platt scaling, temperature 1, bias +0; segmentation temperature 1")
+    assert rows["published"].strip() == "no"
     assert "parameters" not in rows
+
+
+def test_info_of_a_published_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["published"].strip() == "yes"
+    assert rows["sha256"].strip() == packaged_hashes()["blitznet300-lite.onnx"]
 
 
 def test_parameters_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

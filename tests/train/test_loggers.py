@@ -1,5 +1,6 @@
 """Experiment loggers: MLflow with a file store, Weights & Biases with a fake package."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,20 @@ def test_mlflow_records_settings_losses_and_scores(store: Any, tmp_path: Path) -
     assert [(metric.step, metric.value) for metric in history] == [(1, 15.0), (2, 14.0)]
     assert run.data.metrics["score/ap50"] == 0.25
     assert not (tmp_path / "tensorboard").exists()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("user", "expected"), [(None, "true"), ("false", "false")])
+def test_mlflow_reports_its_use_only_on_request(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "restored after the test")
+    if user is None:
+        monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    else:
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", user)
+    open_logger("mlflow", tmp_path, after=0, settings=SETTINGS).close(failed=False)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == expected
 
 
 @pytest.mark.filterwarnings("default")

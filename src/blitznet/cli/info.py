@@ -58,6 +58,7 @@ def run(options: Info) -> int:
     """Print the spec and write the card."""
     from blitznet.api import read_model_spec
     from blitznet.core.model_paths import find_model
+    from blitznet.core.packaged_files import packaged_hashes
     from blitznet.report.model_card import ModelCard, render_model_card, spec_rows
 
     if options.card is None and (options.scores or options.speed or options.notes or options.images or options.files):
@@ -72,6 +73,7 @@ def run(options: Info) -> int:
     rows = [
         ("file", f"{path.name}, {model_file.size / 1e6:.1f} MB, {model_file.precision}"),
         ("sha256", model_file.sha256),
+        ("published", "yes" if packaged_hashes().get(path.name) == model_file.sha256 else "no"),
     ]
     _print_rows(spec.name, [*rows, *spec_rows(spec, parameters)])
     if options.card is None:
@@ -134,7 +136,7 @@ def _read_json(path: Path, command: str, keys: tuple[str, ...]) -> dict[str, Any
     """The JSON object that a command wrote, which has at least these keys."""
     try:
         values = json.loads(_read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{path}: expected the JSON of `blitznet {command} --json`, got other text ({error})"
         ) from error
@@ -147,7 +149,8 @@ def _read_json(path: Path, command: str, keys: tuple[str, ...]) -> dict[str, Any
 
 def _read_speed(path: Path) -> dict[str, Any]:
     values = _read_json(path, "bench", ("rows", "machine", "image_size", "date"))
-    if not all("streamed_per_second" in row for row in values["rows"]):
+    rows = values["rows"]
+    if not (isinstance(rows, list) and all(isinstance(row, dict) and "streamed_per_second" in row for row in rows)):
         raise UsageError(f"{path}: expected timings of streams, got a file of an older version; run `blitznet bench`")
     return values
 

@@ -86,6 +86,9 @@ class MlflowLogger(ExperimentLogger):
     """Logs to MLflow's experiment `blitznet`, on the server of MLFLOW_TRACKING_URI."""
 
     def __init__(self, folder: Path, after: int, settings: Mapping[str, Any]) -> None:
+        import os
+
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow would report its use over the network
         from mlflow.entities import Metric, Param
         from mlflow.tracking import MlflowClient
 
