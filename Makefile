@@ -3,11 +3,12 @@ PYTHON ?= python3
 PIP = python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO = .venv-demo
 DEV = .venv
+FUZZ_SECONDS ?= 60
 LOWEST = .venv-lowest
 
-CODE = src tests benchmarks demo tools
+CODE = src tests benchmarks demo fuzz tools
 
-.PHONY: help demo test check unit slow mutation coverage test-lowest dist sbom docs format clean
+.PHONY: help demo test check unit slow fuzz mutation coverage test-lowest dist sbom docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +29,11 @@ unit: $(DEV)/installed ## the fast tests
 
 slow: $(DEV)/installed-slow ## tests that take minutes or need the shared data
 	$(DEV)/bin/pytest -q -m slow
+
+fuzz: $(DEV)/installed-slow ## fuzz each parser, FUZZ_SECONDS=60 seconds each
+	for target in $$($(DEV)/bin/python -m fuzz.targets); do \
+	  $(DEV)/bin/python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 mutation: $(DEV)/installed-slow ## changes of the core that no test notices; hours
 	$(DEV)/bin/python -m tools.mutation
