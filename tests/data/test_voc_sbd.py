@@ -9,6 +9,7 @@ from PIL import Image
 from blitznet.core.errors import DataError
 from blitznet.data.sources import open_dataset, parse_source
 from blitznet.data.voc_sbd import augmented_ids, find_sbd
+from support.synthetic_data import write_mask
 
 savemat = pytest.importorskip("scipy.io").savemat
 AUG = "@SegmentationAug/train,masks=SegmentationClass+SegmentationClassAug"
@@ -26,7 +27,7 @@ def write_downloads(root: Path, *, folder: str = "benchmark_RELEASE/dataset") ->
             f"<annotation><object><name>cat</name><bndbox>{box}</bndbox></object></annotation>"
         )
     for name in "abe":
-        Image.fromarray(np.full((6, 8), 8, np.uint8), "P").save(devkit / "SegmentationClass" / f"{name}.png")
+        write_mask(devkit / "SegmentationClass" / f"{name}.png", np.full((6, 8), 8, np.uint8))
     (devkit / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
     (devkit / "ImageSets/Segmentation/val.txt").write_text("e\n")
     (devkit / "ImageSets/Main/trainval.txt").write_text("".join(f"{name}\n" for name in "abcdef"))
@@ -45,7 +46,11 @@ def test_list_and_masks_come_from_both_downloads(tmp_path: Path, folder: str) ->
     devkit = write_downloads(tmp_path, folder=folder)
     dataset = open_dataset(parse_source(f"voc:{devkit}{AUG}"))
     assert dataset.ids == ("a", "b", "c", "d")
-    values = {sample.id: int(sample.class_map()[0, 0]) for sample in map(dataset.__getitem__, range(4))}  # type: ignore[index]
+    values = {}
+    for index in range(4):
+        class_map = dataset[index].class_map()
+        assert class_map is not None
+        values[dataset.ids[index]] = int(class_map[0, 0])
     assert values == {"a": 8, "b": 8, "c": 12, "d": 12}, "VOC's mask wins"
     assert all(len(dataset[index].labels) == 1 for index in range(4))
 
@@ -54,8 +59,7 @@ def test_own_list_and_folder_win(tmp_path: Path) -> None:
     devkit = write_downloads(tmp_path)
     (devkit / "ImageSets/SegmentationAug").mkdir()
     (devkit / "ImageSets/SegmentationAug/train.txt").write_text("c\n")
-    (devkit / "SegmentationClassAug").mkdir()
-    Image.fromarray(np.full((6, 8), 3, np.uint8), "P").save(devkit / "SegmentationClassAug" / "c.png")
+    write_mask(devkit / "SegmentationClassAug" / "c.png", np.full((6, 8), 3, np.uint8))
     dataset = open_dataset(parse_source(f"voc:{devkit}{AUG}"))
     assert dataset.ids == ("c",)
     class_map = dataset[0].class_map()
