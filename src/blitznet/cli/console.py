@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from blitznet.core.errors import one_line
 from blitznet.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def stdout_console() -> "Console":
 def notify(message: str) -> None:
     """Print a notice on stderr; `-q` suppresses it."""
     if not VERBOSITY.quiet:
-        print(message, file=sys.stderr)
+        print(one_line(message), file=sys.stderr)
 
 
 @contextmanager

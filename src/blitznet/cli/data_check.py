@@ -8,6 +8,7 @@ import tyro
 from blitznet.cli.console import progress_bars, stdout_console
 from blitznet.cli.datasets import expand_all, require_datasets
 from blitznet.cli.flags import metavar, read_class_names
+from blitznet.core.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +70,7 @@ def _totals_table(totals: "tuple[DatasetTotals, ...]") -> "Table":
         table.add_column(title, justify="right")
     for row in totals:
         counts = (row.images, row.objects, row.masks, row.classes)
-        table.add_row(Text(row.title), *(f"{count:,}" for count in counts))
+        table.add_row(Text(one_line(row.title)), *(f"{count:,}" for count in counts))
     return table
 
 
@@ -83,7 +84,7 @@ def _class_table(totals: "DatasetTotals") -> "Table":
         f" and {len(absent) - _MAX_ABSENT} more" if len(absent) > _MAX_ABSENT else ""
     )
     table = Table(box=None, pad_edge=False, title_justify="left", caption_justify="left")
-    table.title = Text(totals.title)
+    table.title = Text(one_line(totals.title))
     table.caption = Text(f"without objects: {shown}") if absent else None
     table.add_column("class", overflow="fold")
     for title in ("objects", "images", "masks"):
@@ -97,10 +98,12 @@ def _class_table(totals: "DatasetTotals") -> "Table":
 def _print_finding(console: "Console", finding: "Finding") -> None:
     from rich.text import Text
 
-    head = Text.assemble((finding.severity, _COLORS[finding.severity]), f": {finding.title}: {finding.kind}: ")
+    head = Text.assemble(
+        (finding.severity, _COLORS[finding.severity]), one_line(f": {finding.title}: {finding.kind}: ")
+    )
     console.print(head.append(f"{finding.count:,}", "bold"), soft_wrap=True)
     for example in finding.examples:
-        console.print(Text(f"    {example}"), soft_wrap=True)
+        console.print(Text(f"    {one_line(example)}"), soft_wrap=True)
     if finding.count > len(finding.examples):
         console.print(f"    ... and {finding.count - len(finding.examples):,} more")
 

@@ -7,6 +7,7 @@ of the requested command is imported, so help and prediction start fast.
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -15,7 +16,7 @@ from inspect import cleandoc
 from typing import NamedTuple
 
 from blitznet.cli.console import VERBOSITY
-from blitznet.core.errors import BlitzNetError, MissingExtra
+from blitznet.core.errors import BlitzNetError, MissingExtra, one_line
 from blitznet.core.interrupts import on_interrupt
 
 
@@ -71,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SIGTERM.
     """
     try:
-        with on_interrupt(_raise_interrupt):
+        with on_interrupt(_raise_interrupt), warnings.catch_warnings():
+            # Pillow's, about an image that is refused in one line
+            warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
             code = _main(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
@@ -112,7 +115,12 @@ def _main(words: list[str]) -> int:
         if isinstance(error, BrokenPipeError) or VERBOSITY.verbose:
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"blitznet: error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"blitznet: error: {one_line(f'{where}{error.strerror or error}')}", file=sys.stderr)
+        return EXIT_USAGE
+    except MemoryError:
+        if VERBOSITY.verbose:
+            raise
+        print("blitznet: error: expected more free memory; use smaller files, or a larger machine", file=sys.stderr)
         return EXIT_USAGE
     except SystemExit as stop:  # the help was printed, or the value of a flag was refused
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE

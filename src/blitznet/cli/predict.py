@@ -230,7 +230,7 @@ def unique_names(
 
 def _names_in(folder: Path, images: Sequence[Path]) -> frozenset[str]:
     """Names of the images that are in a folder; only folders of images whose names are there are compared with it."""
-    present = frozenset(os.listdir(folder) if folder.is_dir() else ())
+    present = frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
     if not present:
         return frozenset()
     resolved = folder.resolve()

@@ -9,9 +9,19 @@ BlitzNetError
 Messages are one line without a full stop: `where: expected X, got Y; what to do`.
 """
 
+import reprlib
+
+_MAX_MESSAGE = 1_000
+"""characters of a message; the middle of a longer one is left out"""
+_MAX_SHOWN = 60
+"""characters of a wrong value in a message"""
+
 
 class BlitzNetError(Exception):
-    """Base of all errors that a user can cause; the command line prints its message."""
+    """Base of all errors that a user can cause; the command line prints its message, which is one short line."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class DataError(BlitzNetError):
@@ -31,3 +41,39 @@ class MissingExtra(BlitzNetError):  # noqa: N818 - public name
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs `pip install 'blitznet[{extra}]'`")
+
+
+def one_line(text: str) -> str:
+    """A text that may contain names from a user's files, for a terminal: one line, not too long.
+
+    Line breaks, control characters and other characters that cannot be printed are escaped as Python does: a name in
+    a file must not add lines to a message or change the terminal.
+    """
+    if len(text) > _MAX_MESSAGE:
+        text = f"{text[: _MAX_MESSAGE // 2]} ... {text[-_MAX_MESSAGE // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class _ShortRepr(reprlib.Repr):
+    """Shows the first items of a value, and only two levels of nested ones: a value in a file may be of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 2, _MAX_SHOWN, _MAX_SHOWN, _MAX_SHOWN
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Show a number; Python refuses to convert one of thousands of digits to text."""
+        return (
+            super().repr_int(value, level) if value.bit_length() < 1_000 else f"a number of {value.bit_length()} bits"
+        )
+
+
+_SHORT_REPR = _ShortRepr()
+
+
+def shown(value: object) -> str:
+    """A wrong value of a user's file for a message, in at most 60 characters of its beginning."""
+    text = value if isinstance(value, str) else _SHORT_REPR.repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -1,7 +1,9 @@
 """Atomic writes: a file is complete under its name, or unchanged."""
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +13,28 @@ from blitznet.core.errors import BlitzNetError, UsageError
 
 _MAX_STEM = 40
 """characters of a file's name in that of its temporary file, which may not be longer than the file system allows"""
+
+
+def require_file(path: str | os.PathLike[str]) -> None:
+    """Refuse a pipe, a device or a socket, before it is opened: it could be waited for, or read, without end.
+
+    Raises:
+        OSError: The path is one of these, or does not exist.
+    """
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "expected a file, got a pipe or a device", str(path))
+
+
+def read_at_most(path: Path, limit: int) -> bytes:
+    """The content of a file, at most `limit` + 1 bytes of it.
+
+    Raises:
+        OSError: The file cannot be read, or is a pipe or a device.
+    """
+    require_file(path)
+    with path.open("rb") as file:
+        return file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
 
 
 @contextmanager

@@ -1,28 +1,33 @@
 """Decode and resize images. All commands, training and engines read images through it.
 
-EXIF orientation is applied. Gray, CMYK, palette and 16-bit images become 8-bit RGB; transparent pixels are blended
-with white. A JPEG much larger than needed is decoded at a fraction of its size (draft mode). Resizing is Pillow's
-antialiased bilinear interpolation and ignores the aspect ratio.
+EXIF orientation and ICC profiles are applied. Gray, CMYK, palette and 16-bit images become 8-bit sRGB; transparent
+pixels are blended with white. A JPEG much larger than needed is decoded at a fraction of its size (draft mode).
+Resizing is Pillow's antialiased bilinear interpolation and ignores the aspect ratio.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from blitznet.core.arrays import RGBArray, Size, require_shape
-from blitznet.core.errors import DataError
+from blitznet.core.color_profile import convert_to_srgb
+from blitznet.core.errors import BlitzNetError, DataError
+from blitznet.core.files import require_file
 
 MAX_PIXELS = 89_478_485
 """pixels above which an image is not decoded: Pillow's limit for its decompression-bomb warning"""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """Pillow formats that are opened; MPO files of phones, JPEGs with a second image, open as JPEG"""
+MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
+"""Pillow formats of masks, which keep the values of pixels"""
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -165,11 +170,41 @@ class ImageSource:
             if isinstance(source, Image.Image):
                 yield source
                 return
-            file = _BoundedFile(bytes(source)) if isinstance(source, bytes | bytearray | memoryview) else source
-            with Image.open(file, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{self.name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")
+            with _open_file(source, FORMATS, self.name) as image:
                 yield image
+
+
+@contextmanager
+def opened_mask(
+    source: str | PathLike[str] | bytes, *, name: str, formats: Sequence[str] = MASK_FORMATS
+) -> Iterator[Image.Image]:
+    """Open a mask, not decoded yet; errors in the block become DataError.
+
+    Args:
+        source: Path or bytes of the file.
+        name: File or object named in errors.
+        formats: Pillow formats that are opened.
+
+    Yields:
+        The Pillow image with the file's own values: no orientation is applied, and no color is converted.
+
+    Raises:
+        DataError: The file is missing, broken, too large, or of another format.
+    """
+    with _translate_errors(name, source, kind="mask", formats=formats), _open_file(source, formats, name) as image:
+        yield image
+
+
+def _open_file(source: Any, formats: Sequence[str], name: str) -> Image.Image:
+    """The Pillow image of a file, whose number of pixels is checked before they are decoded."""
+    if isinstance(source, str | PathLike):
+        require_file(source)
+    file = _BoundedFile(bytes(source)) if isinstance(source, bytes | bytearray | memoryview) else source
+    image = Image.open(file, formats=formats)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise DataError(f"{name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")
+    return image
 
 
 Box = tuple[float, float, float, float]
@@ -243,29 +278,38 @@ class _BoundedFile(BytesIO):
 
 
 @contextmanager
-def _translate_errors(name: str, source: object) -> Iterator[None]:
+def _translate_errors(
+    name: str, source: object, *, kind: str = "image", formats: Sequence[str] = FORMATS
+) -> Iterator[None]:
     """Raise Pillow's errors as DataErrors that name the image."""
     try:
         yield
+    except BlitzNetError:
+        raise
     except FileNotFoundError as error:
-        raise DataError(f"{name}: expected a file, got a path that does not exist") from error
+        file = "file" if kind == "image" else kind
+        raise DataError(f"{name}: expected a {file}, got a path that does not exist") from error
     except UnidentifiedImageError as error:
         start = _first_bytes(source)
         if start == b"":
             raise DataError(f"{name}: expected an image, got an empty file") from error
         if start is not None and start.startswith(_LFS_POINTER):
             raise DataError(f"{name}: expected an image, got a pointer of Git LFS; run `git lfs pull`") from error
-        raise DataError(f"{name}: not an image of a known format ({', '.join(FORMATS)})") from error
+        if kind != "image":
+            raise DataError(f"{name}: expected a {kind} as {formats[0]}, got another file") from error
+        raise DataError(f"{name}: not an image of a known format ({', '.join(formats)})") from error
     except IsADirectoryError as error:
         raise DataError(
             f"{name}: expected an image, got a folder; predictor.batch and predictor.stream predict its images"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name}: {_PIXEL_LIMIT}, got more; make it smaller") from error
-    except (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError) as error:
+    except Exception as error:  # Pillow raises many kinds of errors for a broken file
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
-        raise DataError(f"{name}: cannot be decoded ({error}); the file is broken or truncated") from error
+        reason = error if str(error) else type(error).__name__
+        subject = "" if kind == "image" else f"{kind} "
+        raise DataError(f"{name}: {subject}cannot be decoded ({reason}); the file is broken or truncated") from error
 
 
 def _first_bytes(source: object) -> bytes | None:
@@ -288,6 +332,7 @@ def _orientation(image: Image.Image) -> int:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     """The image upright and as 8-bit RGB."""
     upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)  # exif_transpose always copies
+    upright = convert_to_srgb(upright)
     if upright.mode == "RGB":
         return upright
     if upright.mode.startswith(("I", "F")):  # Pillow's modes of 16 and 32 bits

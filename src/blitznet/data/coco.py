@@ -3,15 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blitznet.core.errors import DataError
-from blitznet.data.annotation_files import read_json, require_size
+from blitznet.core.errors import DataError, shown
+from blitznet.data.annotation_files import read_json, require_list, require_name, require_size
 from blitznet.data.dataset import MAX_COORDINATE, Annotation, AnnotationArrays, UnknownClassError
-from blitznet.data.image_files import ImageFinder
+from blitznet.data.image_files import ImageFinder, strip_suffix
 from blitznet.data.masks import parse_compressed_rle
 from blitznet.data.outlines import Outline, Outlines
 from blitznet.data.records import BACKGROUND_NAMES, OutlineDataset
@@ -165,7 +165,7 @@ def _sample_ids(file_names: Sequence[str]) -> tuple[str, ...]:
     names = [
         "/".join(part for part in _SEPARATORS.split(name) if part not in ("", ".", "..")) or name for name in file_names
     ]
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    stems = [strip_suffix(name) for name in names]
     counts = Counter(stems)
     return tuple(stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True))
 
@@ -185,12 +185,12 @@ def _categories(
     for item in items:
         key, name = _key(item.get("id")), item.get("name")
         if key is None or name is None:
-            raise DataError(f"{path}: expected an id and a name for every category, got {str(item)[:80]}")
-        named.append((key, str(name).strip()))
+            raise DataError(f"{path}: expected an id and a name for every category, got {shown(item)}")
+        named.append((key, require_name(name, f"{path}: category {key}")))
     used = {_key(item.get("category_id")) for item in annotations}
     members: dict[str, set[CocoId | None]] = {}
     for item in items:
-        members.setdefault(str(item.get("supercategory")), set()).add(_key(item.get("id")))
+        members.setdefault(shown(item.get("supercategory")), set()).add(_key(item.get("id")))
     pairs = sorted(
         (
             (key, name)
@@ -213,7 +213,8 @@ def _group(images: list[dict[str, Any]], items: list[dict[str, Any]], path: Path
         key = _key(image.get("id"))
         if key is None:
             raise DataError(
-                f"{path}: image {image.get('file_name')}: expected a whole number as id, got {image.get('id')}"
+                f"{path}: image {shown(image.get('file_name'))}: expected a whole number as id, got "
+                f"{shown(image.get('id'))}"
             )
         if key in index:
             raise DataError(f"{path}: expected unique image ids, got {key} twice; remove the duplicates")
@@ -229,8 +230,8 @@ def _group(images: list[dict[str, Any]], items: list[dict[str, Any]], path: Path
     if orphans:
         more = f" (and {len(orphans) - 1} more)" if len(orphans) > 1 else ""
         raise DataError(
-            f"{path}: annotation {orphans[0].get('id')}: expected an image_id of `images`, got "
-            f"{orphans[0].get('image_id')}{more}; add the image or delete the annotation"
+            f"{path}: annotation {shown(orphans[0].get('id'))}: expected an image_id of `images`, got "
+            f"{shown(orphans[0].get('image_id'))}{more}; add the image or delete the annotation"
         )
     return groups
 
@@ -245,7 +246,7 @@ def _key(value: object) -> CocoId | None:
 def _file_name(image: dict[str, Any], path: Path) -> str:
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
-        raise DataError(f"{path}: image {image.get('id')}: expected a file_name, got none; add it")
+        raise DataError(f"{path}: image {shown(image.get('id'))}: expected a file_name, got none; add it")
     return name
 
 
@@ -258,19 +259,19 @@ def _size(image: dict[str, Any]) -> tuple[int, int]:
 
 
 def _parse(item: dict[str, Any], labels: dict[CocoId, int], path: Path) -> tuple[Annotation, Outline]:
-    where = f"{path}: annotation {item.get('id')}"
+    where = f"{path}: annotation {shown(item.get('id'))}"
     key = _key(item.get("category_id"))
     label = None if key is None else labels.get(key)
     if label is None:
         raise UnknownClassError(
-            f"{where}: expected a category_id of `categories`, got {item.get('category_id')}; add the category"
+            f"{where}: expected a category_id of `categories`, got {shown(item.get('category_id'))}; add the category"
         )
     try:
-        x, y, width, height = (float(value) for value in item["bbox"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        x, y, width, height = map(float, require_list(item.get("bbox"), where, "bbox"))
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: expected bbox as four numbers x y width height") from error
-    if not (np.abs([x, y, width, height]) < MAX_COORDINATE).all():
-        raise DataError(f"{where}: expected bbox in pixels, got {item['bbox']}")
+    if not all(abs(value) < MAX_COORDINATE for value in (x, y, width, height)):  # also refuses NaN
+        raise DataError(f"{where}: expected bbox in pixels, got {shown(item['bbox'])}")
     box = (x, y, x + width, y + height)
     annotation = Annotation(box, label, difficult=bool(item.get("ignore", 0)), crowd=bool(item.get("iscrowd", 0)))
     return annotation, _parse_outline(item.get("segmentation"), where)
@@ -280,8 +281,9 @@ def _parse_outline(value: object, where: str) -> Outline:
     try:
         if isinstance(value, dict):
             counts = value["counts"]
-            runs = parse_compressed_rle(counts) if isinstance(counts, str) else [int(count) for count in counts]
-            return Outline(runs=np.asarray(runs, np.int64))
+            if isinstance(counts, str):
+                return Outline(runs=parse_compressed_rle(counts))
+            return Outline(runs=np.asarray(list(map(int, require_list(counts, "segmentation", "counts"))), np.int64))
         polygons = [_parse_polygon(polygon) for polygon in value] if isinstance(value, list) else []
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
@@ -290,8 +292,8 @@ def _parse_outline(value: object, where: str) -> Outline:
     return Outline(polygons=[polygon for polygon in polygons if len(polygon) >= 6])
 
 
-def _parse_polygon(values: Sequence[Any]) -> list[float]:
-    polygon = [float(value) for value in values]
+def _parse_polygon(values: object) -> list[float]:
+    polygon = [float(value) for value in require_list(values, "segmentation", "polygon")]
     if len(polygon) % 2:
         raise ValueError
     return polygon

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from blitznet.core.arrays import IGNORE_INDEX, ClassMap
 from blitznet.core.errors import DataError
-from blitznet.core.image import MAX_PIXELS
+from blitznet.core.image import opened_mask
 from blitznet.data.annotation_files import read_csv
 from blitznet.data.dataset import read_text
 from blitznet.data.masks import UnknownValueError
@@ -60,34 +59,17 @@ class ColorMask:
 
     def _read_codes(self) -> NDArray[np.int32]:
         """(H, W) each pixel's color as one number."""
-        try:
-            with Image.open(self.path, formats=("PNG", "BMP", "TIFF")) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{self.path}: expected at most {MAX_PIXELS:,} pixels")
-                pixels = np.asarray(image.convert("RGB"), np.int32)
-        except FileNotFoundError as error:
-            raise DataError(f"{self.path}: expected a mask, got a path that does not exist") from error
-        except UnidentifiedImageError as error:
-            raise DataError(f"{self.path}: expected a PNG mask, got another file") from error
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-            Image.DecompressionBombWarning,
-        ) as error:
-            raise DataError(
-                f"{self.path}: mask cannot be decoded ({error}); the file is broken or truncated"
-            ) from error
+        with opened_mask(self.path, name=self.path) as image:
+            pixels = np.asarray(image.convert("RGB"), np.int32)
         return np.asarray(pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2], np.int32)
 
 
 def has_colors(path: str | Path) -> bool:
     """Whether a mask file is a color image, or a palette image; False if it cannot be opened."""
     try:
-        with Image.open(path, formats=("PNG", "BMP", "TIFF")) as image:
+        with opened_mask(path, name=str(path)) as image:
             return image.mode in ("RGB", "RGBA", "P")
-    except (OSError, SyntaxError, ValueError):
+    except DataError:
         return False
 
 

@@ -1,4 +1,4 @@
-"""Reader of "CVAT for images 1.1": one XML file of all images."""
+"""Reader of "CVAT for images 1.1" and "CVAT for video 1.1": one XML file of all images."""
 
 import math
 from collections.abc import Iterator
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES, MAX_PIXELS
 from blitznet.data.annotation_files import polygon_box, read_xml, require_numbers, require_size
+from blitznet.data.cvat_video import UNKNOWN, frame_elements, has_tracks
 from blitznet.data.image_files import ImageFinder
 from blitznet.data.labelme import circle_polygon
+from blitznet.data.masks import expand_runs
 from blitznet.data.outlines import Outline
 from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, crop_box, crop_outline, pack_records
 from blitznet.data.splits import find_split
@@ -29,21 +31,17 @@ def open_cvat(root: Path, split: str | None, *, title: str) -> OutlineDataset:
 
     Polygons, ellipses and masks are outlines, boxes are boxes; turned boxes are outlines. Points, lines and tags are
     left out. Elements of one `group_id` stay separate objects. Class names are the task's labels, else those that
-    occur, in alphabetical order.
+    occur, in alphabetical order. The tracks of a video need images of its frames.
 
     Raises:
-        DataError: There is no such file, or it contains tracks of a video. Errors of single images are in the dataset's
+        DataError: There is no such file, or no image of a video's frames. Errors of single images are in the dataset's
             `errors`.
     """
     path = root if root.is_file() else find_cvat_file(root)
     if path is None:
         raise DataError(f"{root}: expected annotations.xml of CVAT for images 1.1, got none")
     tree = read_xml(path)
-    if tree.find("track") is not None:
-        raise DataError(
-            f"{path}: expected images, got tracks of a video; export the task as `CVAT for images 1.1` with images"
-        )
-    images = list(tree.iter("image"))
+    images = frame_elements(tree, path) if has_tracks(tree) else list(tree.iter("image"))
     subsets = sorted({image.get("subset", "") for image in images} - {""})
     if split is not None:
         subset = find_split(split, subsets)
@@ -88,7 +86,8 @@ def _record(image: "Element", path: Path, finder: ImageFinder) -> ImageRecord:
         if not file_name:
             raise DataError(f"{where}: expected a name, got none")
         size = require_size(image.get("height"), image.get("width"), where)
-        return ImageRecord(name, image_path, size, tuple(_objects(image, size, where)))
+        objects = None if image.get(UNKNOWN) else tuple(_objects(image, size, where))
+        return ImageRecord(name, image_path, size, objects)
     except DataError as error:
         return ImageRecord(name or where, image_path, None, (), error)
 
@@ -167,6 +166,6 @@ def decode_row_runs(lengths: NDArray[np.int64], size: tuple[int, int], where: st
         DataError: The lengths do not fill the size.
     """
     height, width = size
-    if height < 1 or width < 1 or height * width > MAX_PIXELS or (lengths < 0).any() or lengths.sum() != height * width:
-        raise DataError(f"{where}: expected run lengths of {width}x{height} pixels, got {int(lengths.sum()):,}")
-    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise DataError(f"{where}: expected a mask of 1 to {MAX_PIXELS:,} pixels, got {width}x{height}")
+    return expand_runs(lengths, height * width, name=where).reshape(height, width)

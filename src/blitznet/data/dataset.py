@@ -1,5 +1,6 @@
 """IndexedDataset: the dataset that every reader builds; and helpers that readers share."""
 
+import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,12 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blitznet.core.arrays import Boxes, Flags, Labels
-from blitznet.core.errors import DataError
+from blitznet.core.errors import DataError, shown
+from blitznet.core.files import read_at_most
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Dataset, MaskSource, Sample
 
 MAX_COORDINATE = 1e6
 """pixels; a larger coordinate means a broken file"""
+
+
+_UNSAFE_ID = re.compile(r"(^|/)\.{0,2}(/|$)")
+_MAX_NAME = 200
+"""characters of a class name, as in a model's spec"""
 
 
 class UnknownClassError(DataError):
@@ -101,6 +108,16 @@ class IndexedDataset:
     label_places: tuple[str, ...] = field(default=(), kw_only=True)
     """files or folders where labels were searched"""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", tuple(map(safe_id, self.ids)))
+        for name in self.class_names:
+            if not name.isprintable() or not 0 < len(name) <= _MAX_NAME:
+                raise DataError(
+                    f"{self.title}: expected class names of 1 to {_MAX_NAME} printable characters, got {shown(name)}"
+                )
+        if len(set(self.class_names)) < len(self.class_names):
+            raise DataError(f"{self.title}: expected unique class names, got one twice")
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -162,6 +179,17 @@ class IndexedDataset:
 
 
 IndexedDatasetT = TypeVar("IndexedDatasetT", bound=IndexedDataset)
+
+
+def safe_id(name: str) -> str:
+    """A sample's id as the name of a file below a folder: writers and generators use it as one.
+
+    Empty names, `.` and `..` are left out of an id with folders, and characters that cannot be printed are escaped.
+    """
+    if not _UNSAFE_ID.search(name) and name.isprintable():
+        return name
+    text = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
+    return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
 
 
 def declared_size(dataset: IndexedDataset, index: int) -> tuple[int, int] | None:
@@ -227,18 +255,30 @@ def read_text(path: Path, *, limit: int) -> str:
         DataError: The file is missing, larger than `limit` bytes, or not UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: expected a file, got a path that does not exist") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > limit:
-        raise DataError(f"{path}: expected at most {limit:,} bytes, got a larger file; is it the right one?")
-    try:
-        return content.decode("utf-8-sig")
+        text = read_bytes(path, limit=limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8 text, got other bytes; save it as UTF-8") from error
+    if "\0" in text:
+        raise DataError(f"{path}: expected UTF-8 text, got a null character; save it as UTF-8")
+    return text
+
+
+def read_bytes(path: Path, *, limit: int) -> bytes:
+    """Read a file.
+
+    Raises:
+        DataError: The file is missing, larger than `limit` bytes, or a pipe or a device.
+    """
+    try:
+        content = read_at_most(path, limit)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: expected a file, got a path that does not exist") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot be read ({reason})") from error
+    if len(content) > limit:
+        raise DataError(f"{path}: expected at most {limit:,} bytes, got a larger file; is it the right one?")
+    return content
 
 
 def read_class_list(path: Path) -> tuple[str, ...]:

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 from blitznet.core.errors import DataError, UsageError
+from blitznet.core.files import require_file
+from blitznet.data.annotation_files import read_xml
 from blitznet.data.coco import ROBOFLOW_FILE, coco_files
 from blitznet.data.color_masks import COLOR_TABLES
+from blitznet.data.csv_boxes import csv_splits, find_csv_file, is_box_csv
 from blitznet.data.cvat import cvat_subsets, find_cvat_file
+from blitznet.data.cvat_video import has_tracks
 from blitznet.data.darknet import find_data_file, read_data_file
 from blitznet.data.folder import ROBOFLOW_CLASSES, find_mask_folders, mask_folder_splits
 from blitznet.data.huggingface import METADATA_FILES, huggingface_splits, parquet_files
 from blitznet.data.labelme import labelme_splits
 from blitznet.data.labelstudio import find_task_file
+from blitznet.data.labelstudio_brushes import find_brush_files
 from blitznet.data.splits import find_split, is_split_name
 from blitznet.data.supervisely import supervisely_datasets
 from blitznet.data.voc import voc_splits, voc_xml_files
@@ -32,6 +37,8 @@ _MAX_SNIFFED_FILES = 40
 _MAX_DEPTH = 3
 _COCO_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _HEAD = 1 << 16
+_MAX_COMMENTS = 100
+"""comments before the outermost element of an XML file"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,8 @@ def select_splits(layout: DatasetLayout, purpose: Purpose) -> tuple[str | None, 
 def _find_layouts(path: Path, *, depth: int) -> list[DatasetLayout]:
     """All layouts of a path; those of its folders if it has none itself."""
     layouts = [layout for recognize in RECOGNIZERS.values() if (layout := _try(recognize, path)) is not None]
+    if len(layouts) > 1:  # a table that a script made of the other files
+        layouts = [layout for layout in layouts if layout.format != "csv"]
     if layouts or depth >= _MAX_DEPTH or not path.is_dir():
         return layouts
     folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith((".", "__MACOSX")))
@@ -208,11 +217,14 @@ def _recognize_cvat(path: Path) -> DatasetLayout | None:
     file = path if path.is_file() and path.suffix == ".xml" else find_cvat_file(path) if path.is_dir() else None
     if file is None or _xml_root(file) != "annotations":
         return None
-    return DatasetLayout("cvat", "CVAT for images", path, _order(cvat_subsets(file)))
+    name = "CVAT for video" if has_tracks(read_xml(file)) else "CVAT for images"
+    return DatasetLayout("cvat", name, path, _order(cvat_subsets(file)))
 
 
 def _recognize_labelstudio(path: Path) -> DatasetLayout | None:
     file = path if path.is_file() and path.suffix == ".json" else find_task_file(path) if path.is_dir() else None
+    if path.is_dir() and find_brush_files(path):
+        return DatasetLayout("labelstudio", "Label Studio brush masks", path)
     is_list = file is not None and json_kind(file) == "labelstudio"
     return DatasetLayout("labelstudio", "Label Studio tasks", path) if is_list else None
 
@@ -233,7 +245,7 @@ def _recognize_via(path: Path) -> DatasetLayout | None:
 
 
 def _is_via_csv(path: Path) -> bool:
-    if path.suffix != ".csv":
+    if path.suffix != ".csv" or not path.is_file():
         return False
     with path.open("rb") as file:
         return b"region_shape_attributes" in file.readline(1 << 12)
@@ -258,6 +270,15 @@ def _recognize_supervisely(path: Path) -> DatasetLayout | None:
     return DatasetLayout("supervisely", "Supervisely", path, splits) if datasets or (path / "ann").is_dir() else None
 
 
+def _recognize_csv(path: Path) -> DatasetLayout | None:
+    if path.is_file():
+        is_csv = path.suffix == ".csv" and is_box_csv(path)
+        return DatasetLayout("csv", "CSV of boxes", path) if is_csv else None
+    splits = csv_splits(path)
+    has_file = bool(splits) or find_csv_file(path) is not None
+    return DatasetLayout("csv", "CSV of boxes", path, _order(splits)) if has_file else None
+
+
 RECOGNIZERS: dict[str, Callable[[Path], DatasetLayout | None]] = {
     "voc": _recognize_voc,
     "sbd": _recognize_sbd,
@@ -271,6 +292,7 @@ RECOGNIZERS: dict[str, Callable[[Path], DatasetLayout | None]] = {
     "via": _recognize_via,
     "huggingface": _recognize_huggingface,
     "supervisely": _recognize_supervisely,
+    "csv": _recognize_csv,
 }
 """format -> function that recognizes it; None means another format"""
 
@@ -278,6 +300,7 @@ RECOGNIZERS: dict[str, Callable[[Path], DatasetLayout | None]] = {
 def json_kind(path: Path) -> JsonKind | None:
     """Which tool wrote a JSON file; None if it is not an annotation file."""
     try:
+        require_file(path)
         if path.stat().st_size > _MAX_SNIFFED:
             with path.open("rb") as file:
                 return "coco" if _COCO_KEYS.search(file.read(_HEAD)) else None
@@ -311,17 +334,25 @@ def _order(splits: Iterable[str]) -> tuple[str, ...]:
 def _xml_root(path: Path) -> str:
     """The name of the outermost element of an XML file; empty if there is none."""
     try:
+        require_file(path)
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except OSError:
         return ""
-    match = re.search(rb"<([A-Za-z][\w.-]*)", re.sub(rb"<\?.*?\?>|<!--.*?-->", b"", head, flags=re.DOTALL))
+    for _ in range(_MAX_COMMENTS):  # not a regular expression: without an end it takes quadratic time
+        head = head[max(head.find(b"<"), 0) :]
+        end = b"?>" if head.startswith(b"<?") else b"-->" if head.startswith(b"<!--") else None
+        if end is None:
+            break
+        head = head.partition(end)[2]
+    match = re.search(rb"<([A-Za-z][\w.-]*)", head)
     return match[1].decode("ascii", "replace") if match else ""
 
 
 def _is_labels(path: Path) -> bool:
     """Whether the first line of a text file is a line of YOLO's labels."""
     try:
+        require_file(path)
         with path.open("rb") as file:
             words = file.readline(1 << 12).split()
     except OSError:

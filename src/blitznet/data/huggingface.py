@@ -4,31 +4,45 @@ import json
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from blitznet.core.arrays import IGNORE_INDEX, ClassMap
-from blitznet.core.errors import DataError, MissingExtra
-from blitznet.core.image import MAX_PIXELS, ImageSource
+from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, shown
+from blitznet.core.files import require_file
+from blitznet.core.image import ImageSource, opened_mask
 from blitznet.core.sample import MaskSource
-from blitznet.data.annotation_files import read_csv, require_dict, require_list, require_numbers
-from blitznet.data.dataset import IndexedDataset, read_text
-from blitznet.data.image_files import ImageFinder
+from blitznet.data.annotation_files import (
+    read_csv,
+    read_json,
+    require_dict,
+    require_list,
+    require_name,
+    require_numbers,
+)
+from blitznet.data.dataset import IndexedDataset, read_bytes, read_text
+from blitznet.data.image_files import ImageFinder, file_exists, strip_suffix
 from blitznet.data.masks import UnknownValueError
 from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, pack_records
 from blitznet.data.splits import find_split, is_split_name
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 _MAX_METADATA = 1 << 30
+_MAX_CLASSES = 1 << 20
 _BOX_KEYS = ("bbox", "bboxes", "box", "boxes")
 _NAME_KEYS = ("categories", "category", "label", "labels", "class", "class_name", "category_id")
 _MASK_COLUMNS = ("label", "mask", "annotation", "labels", "segmentation_mask", "semantic_segmentation")
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?$")
+_MAX_ROWS, _MAX_ROW_GROUP = 10_000_000, 4 << 30
+"""rows and bytes of a row group that are read at once, at most"""
+_MAX_IMAGE = 1 << 30
+"""bytes of an image file that a row names, at most"""
+_MAX_DEPTH = 16
+"""levels of nested features"""
 _ROW_GROUPS = 4
 """row groups kept in memory by each process: a few hundred images"""
 
@@ -95,7 +109,7 @@ def _class_list(root: Path) -> tuple[str, ...] | None:
     path = root / "classes.txt"
     if not path.is_file():
         return None
-    return tuple(line.strip() for line in read_text(path, limit=1 << 20).splitlines() if line.strip())
+    return tuple(line.strip() for line in read_text(path, limit=_MAX_CLASSES).splitlines() if line.strip())
 
 
 def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -126,7 +140,7 @@ def _record(row: dict[str, Any], where: str, finder: ImageFinder, names: Sequenc
     if not isinstance(file_name, str) or not file_name:
         raise DataError(f"{where}: expected a file_name, got none")
     path = str(finder.find(file_name))
-    name = Path(file_name).with_suffix("").as_posix()
+    name = strip_suffix(file_name)
     try:
         objects = row.get("objects")
         if objects is None:
@@ -173,7 +187,7 @@ def _category_name(category: object, names: Sequence[str] | None, where: str) ->
     if isinstance(category, str) and category:
         return category
     if not isinstance(category, int) or isinstance(category, bool) or category < 0:
-        raise DataError(f"{where}: expected a category as name or number, got {category}")
+        raise DataError(f"{where}: expected a category as name or number, got {shown(category)}")
     if names is None:
         return str(category)
     if category >= len(names):
@@ -193,8 +207,8 @@ class _RowGroups:
         """One row of a row group."""
         key = file, group
         if key not in self.cache:
-            table = _open_file(Path(self.files[file])).read_row_group(group, columns=list(self.columns))
-            self.cache[key] = table.to_pylist()
+            path = Path(self.files[file])
+            self.cache[key] = read_rows(path, _open_file(path), group, self.columns).to_pylist()
             if len(self.cache) > _ROW_GROUPS:
                 self.cache.popitem(last=False)
         self.cache.move_to_end(key)
@@ -249,13 +263,10 @@ class BytesMask:
             UnknownValueError: A pixel value stands for no class.
             DataError: The image is broken, too large, or a color image.
         """
-        try:
-            with Image.open(BytesIO(self.content), formats=("PNG", "BMP", "TIFF")) as image:
-                if image.width * image.height > MAX_PIXELS or image.mode not in ("L", "P", "1", "I", "I;16"):
-                    raise DataError(f"{self.name}: expected a mask of class indices, got mode {image.mode}")
-                values = np.asarray(image)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{self.name}: mask cannot be decoded ({error})") from error
+        with opened_mask(self.content, name=self.name) as image:
+            if image.mode not in ("L", "P", "1", "I", "I;16"):
+                raise DataError(f"{self.name}: expected a mask of class indices, got mode {image.mode}")
+            values = np.asarray(image)
         unknown = (values >= self.num_values) & (values != IGNORE_INDEX)
         if unknown.any():
             listed = ", ".join(map(str, np.unique(values[unknown])[:5]))
@@ -269,28 +280,56 @@ def _image_bytes(content: object, name: str) -> bytes:
     if isinstance(value, bytes):
         return value
     path = content.get("path") if isinstance(content, dict) else None
-    if isinstance(path, str) and Path(path).is_file():
-        return Path(path).read_bytes()
+    if isinstance(path, str) and file_exists(Path(path)):
+        return read_bytes(Path(path), limit=_MAX_IMAGE)
     raise DataError(f"{name}: expected the bytes of an image, got none")
 
 
 def _open_file(path: Path) -> Any:
     try:
-        from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise MissingExtra("reading Parquet files", "parquet") from error
-    try:
+    with _translate_errors(path):
+        require_file(path)
         return ParquetFile(path)
-    except (ArrowException, OSError) as error:
+
+
+@contextmanager
+def _translate_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BlitzNetError:
+        raise
+    except Exception as error:  # pyarrow's errors have no common base
         raise DataError(f"{path}: expected a Parquet file ({' '.join(str(error).split())[:120]})") from error
+
+
+def read_rows(path: Path, file: Any, group: int, columns: Sequence[str]) -> Any:
+    """Columns of one row group, as a table of pyarrow.
+
+    Raises:
+        DataError: The row group is broken, or larger than the limits of rows and bytes that are checked before.
+    """
+    with _translate_errors(path):
+        metadata = file.metadata.row_group(group)
+        if metadata.num_rows > _MAX_ROWS or metadata.total_byte_size > _MAX_ROW_GROUP:
+            raise DataError(
+                f"{path}: expected row groups of at most {_MAX_ROWS:,} rows and {_MAX_ROW_GROUP:,} bytes, got one of "
+                f"{metadata.num_rows:,} rows and {metadata.total_byte_size:,} bytes; write smaller ones"
+            )
+        table = file.read_row_group(group, columns=list(columns))
+        if table.num_rows != metadata.num_rows:
+            raise DataError(f"{path}: expected {metadata.num_rows:,} rows in a row group, got {table.num_rows:,}")
+        return table
 
 
 def _open_parquet(paths: Sequence[Path], root: Path, title: str) -> ParquetDataset:
     first = _open_file(paths[0])
-    features = _features(first)
-    columns = first.schema_arrow.names
-    images = [name for name in columns if _is_image(features, first, name)]
+    with _translate_errors(paths[0]):
+        features = _features(first)
+        columns = first.schema_arrow.names
+        images = [name for name in columns if _is_image(features, first, name)]
     image_column = next(
         (name for name in ("image", "img", "pixel_values") if name in images), images[0] if images else None
     )
@@ -308,19 +347,18 @@ def _open_parquet(paths: Sequence[Path], root: Path, title: str) -> ParquetDatas
     for number, path in enumerate(paths):
         file = _open_file(path)
         for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            start = len(positions)
-            positions += [(number, group, index) for index in range(count)]
-            table = file.read_row_group(
-                group, columns=[f"{image_column}.path", *([objects_column] if objects_column else [])]
+            table = read_rows(
+                path, file, group, [f"{image_column}.path", *([objects_column] if objects_column else [])]
             )
+            count, start = table.num_rows, len(positions)
+            positions += [(number, group, index) for index in range(count)]
             values = table.column(objects_column).to_pylist() if objects_column else [None] * count
             paths_inside = (
                 table.column(image_column).to_pylist() if image_column in table.column_names else [None] * count
             )
             for index, (value, image) in enumerate(zip(values, paths_inside, strict=True)):
                 inside = image.get("path") if isinstance(image, dict) else None
-                name = Path(inside).with_suffix("").as_posix() if inside else f"{path.name}:{start + index + 1}"
+                name = strip_suffix(inside) if inside else f"{path.name}:{start + index + 1}"
                 records.append(_row_record(value, name, str(path), names))
     packed = _pack(records, title, names if objects_column else names or _mask_names(root), objects_column is not None)
     return ParquetDataset(
@@ -364,9 +402,9 @@ def _mask_names(root: Path) -> tuple[str, ...] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_bytes())
-        return tuple(str(content[key]) for key in sorted(content, key=int))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        content = require_dict(read_json(path, limit=_MAX_CLASSES), str(path), "id2label")
+        return tuple(require_name(content[key], str(path)) for key in sorted(content, key=int))
+    except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: expected numbers and names of classes") from error
 
 
@@ -388,13 +426,15 @@ def _is_image(features: dict[str, Any], file: Any, name: str) -> bool:
     return "bytes: binary" in text or text == "binary"
 
 
-def _feature_names(feature: object) -> tuple[str, ...] | None:
+def _feature_names(feature: object, depth: int = 0) -> tuple[str, ...] | None:
     """The names of the first ClassLabel in a feature."""
+    if depth > _MAX_DEPTH:
+        return None
     if isinstance(feature, dict):
         names = feature.get("names")
         if feature.get("_type") == "ClassLabel" and isinstance(names, list):
-            return tuple(map(str, names))
+            return tuple(require_name(name, "features") for name in names)
         feature = list(feature.values())
     if isinstance(feature, list):
-        return next((names for item in feature if (names := _feature_names(item)) is not None), None)
+        return next((names for item in feature if (names := _feature_names(item, depth + 1)) is not None), None)
     return None

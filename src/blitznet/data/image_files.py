@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from blitznet.core.image import IMAGE_SUFFIXES
 
@@ -12,6 +12,8 @@ _MAX_FILES = 2_000_000
 """files under a root that are listed to find an image by its bare name"""
 _SKIPPED_FOLDERS = (".", "segmentation", "mask")
 """beginnings of the names of folders that are not searched by bare name"""
+_MAX_PATH, _MAX_PART = 2_000, 250
+"""characters of a path, and of one name in it, at most"""
 _SEPARATORS = re.compile(r"[\\/]+")
 
 
@@ -33,6 +35,7 @@ class ImageFinder:
 
     def find(self, name: str) -> Path:
         """The image of a name; if there is none, the path where it was expected first."""
+        name = _possible_name(name)
         parts = [part for part in _SEPARATORS.split(_strip_query(name)) if part not in ("", ".", "..")]
         if not parts:
             return self._folders[0] / name
@@ -65,6 +68,27 @@ class ImageFinder:
                 repeated.add(path.name)
             images[path.name] = path
         return {name: path for name, path in images.items() if name not in repeated}
+
+
+def strip_suffix(name: str) -> str:
+    """A file name of an annotation without its suffix, with `/` between folders; a name without a file stays."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.name else name
+
+
+def file_exists(path: Path) -> bool:
+    """Whether a path from a user's file exists; False for one that no file system can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or a null character
+        return False
+
+
+def _possible_name(name: str) -> str:
+    """The name, with characters that no file name has escaped, and shortened to what a file system allows."""
+    text = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
+    is_long = len(text) > _MAX_PATH or any(len(part) > _MAX_PART for part in _SEPARATORS.split(text))
+    return text[-_MAX_PART:].encode()[-_MAX_PART:].decode(errors="ignore") if is_long else text
 
 
 def _walk(root: Path) -> Iterator[Path]:

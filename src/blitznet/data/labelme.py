@@ -1,20 +1,18 @@
-"""Reader of labelme: a JSON file of shapes for each image."""
+"""Reader of labelme: a JSON file of shapes for each image, which may contain the image."""
 
 import base64
-import binascii
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from io import BytesIO
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from blitznet.core.errors import DataError
-from blitznet.core.image import IMAGE_SUFFIXES, MAX_PIXELS
+from blitznet.core.errors import DataError, shown
+from blitznet.core.image import IMAGE_SUFFIXES, ImageSource, opened_mask
 from blitznet.data.annotation_files import (
     polygon_box,
     read_json,
@@ -23,9 +21,10 @@ from blitznet.data.annotation_files import (
     require_numbers,
     require_polygon,
     require_size,
+    text_or_none,
 )
-from blitznet.data.dataset import files_by_name
-from blitznet.data.image_files import ImageFinder
+from blitznet.data.dataset import files_by_name, read_text
+from blitznet.data.image_files import ImageFinder, file_exists
 from blitznet.data.outlines import Outline
 from blitznet.data.records import (
     BACKGROUND_NAMES,
@@ -39,6 +38,7 @@ from blitznet.data.records import (
 from blitznet.data.splits import find_split, is_split_name
 
 _MAX_FILE = 256 << 20
+_MAX_LIST = 1 << 20
 _NO_AREA = frozenset({"point", "line", "linestrip", "points"})
 """shapes that are neither boxes nor regions; they are left out"""
 _CIRCLE_CORNERS = 64
@@ -48,18 +48,18 @@ def open_labelme(root: Path, split: str | None, *, title: str) -> OutlineDataset
     """Open all images and JSON files under a folder; a split is a folder in it.
 
     Polygons, circles and masks are outlines, rectangles are boxes. Shapes of one `group_id` and label are one object.
-    Points and lines are left out. An image without a JSON file is not annotated. Class names are the lines of
-    `labels.txt` if there is one, else those that occur in any split, in alphabetical order.
+    Points and lines are left out. An image without a JSON file is not annotated. An image that does not exist is read
+    from `imageData` of its JSON file. Class names are the lines of `labels.txt` if there is one, else those that occur
+    in any split, in alphabetical order.
 
     Raises:
         DataError: There is no JSON file of labelme. Errors of single files are in the dataset's `errors`.
     """
     folder = _split_folder(root, split)
-    files = dict(_read_files(folder))
-    if not files:
-        raise DataError(f"{folder}: expected JSON files of labelme, got none")
     finder = ImageFinder(folder, [folder / "images", root / "images"])
-    records = [_record(path, content, folder, finder) for path, content in files.items()]
+    records = [_record(path, content, folder, finder) for path, content in _read_files(folder)]
+    if not records:
+        raise DataError(f"{folder}: expected JSON files of labelme, got none")
     annotated = {Path(record.path).resolve() for record in records}
     images = files_by_name(folder, IMAGE_SUFFIXES)
     records += [
@@ -68,7 +68,31 @@ def open_labelme(root: Path, split: str | None, *, title: str) -> OutlineDataset
         for path in paths
         if path.resolve() not in annotated
     ]
-    return pack_records(records, title=title, class_names=_class_names(root, folder, records))
+    packed = pack_records(records, title=title, class_names=_class_names(root, folder, records))
+    return LabelmeDataset(**{field.name: getattr(packed, field.name) for field in fields(packed)})
+
+
+@dataclass(frozen=True, eq=False)
+class LabelmeDataset(OutlineDataset):
+    """Images as files, or inside their JSON files, which are their paths then."""
+
+    def image_source(self, index: int) -> ImageSource:
+        """The image of one sample, in memory if it is inside a JSON file."""
+        path = Path(self.image_paths[index])
+        return ImageSource(_embedded_image(path)) if path.suffix == ".json" else super().image_source(index)
+
+
+def _embedded_image(path: Path) -> bytes:
+    """The image file inside a JSON file.
+
+    Raises:
+        DataError: It is no image in base64.
+    """
+    content = require_dict(read_json(path, limit=_MAX_FILE), str(path), "image")
+    try:
+        return base64.b64decode(str(content.get("imageData")), validate=True)
+    except ValueError as error:
+        raise DataError(f"{path}: expected imageData as an image in base64 ({error})") from error
 
 
 def labelme_splits(root: Path) -> tuple[str, ...]:
@@ -107,7 +131,7 @@ def _class_names(root: Path, folder: Path, records: Sequence[ImageRecord]) -> tu
     """All splits of a dataset must have the same class names."""
     path = root / "labels.txt"
     if path.is_file():
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        lines = read_text(path, limit=_MAX_LIST).splitlines()
         return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     names = {item.name for record in records for item in record.objects or ()}
     if folder != root:
@@ -127,9 +151,12 @@ def _record(path: Path, content: dict[str, Any] | DataError, folder: Path, finde
     if isinstance(content, DataError):
         return ImageRecord(name, str(beside or finder.find(f"{path.stem}.jpg")), None, (), content)
     file_name = content.get("imagePath")
-    image = path.parent / file_name if isinstance(file_name, str) and file_name else None
-    if image is None or not image.is_file():
-        image = beside or finder.find(str(file_name or f"{path.stem}.jpg"))
+    named = text_or_none(file_name) or f"{path.stem}.jpg"
+    image = path.parent / named
+    if not file_name or not file_exists(image):
+        image = beside or finder.find(named)
+    if not file_exists(image) and text_or_none(content.get("imageData")):
+        image = path
     try:
         size = require_size(content.get("imageHeight"), content.get("imageWidth"), str(path))
         shapes = require_list(content.get("shapes"), str(path), "shapes")
@@ -162,7 +189,7 @@ def _merge(items: list[ObjectRecord]) -> ObjectRecord:
 
 def _object(shape: dict[str, Any], size: tuple[int, int], where: str) -> ObjectRecord | None:
     """The object of a shape; None for shapes without an area."""
-    label, kind = shape.get("label"), shape.get("shape_type") or "polygon"
+    label, kind = shape.get("label"), text_or_none(shape.get("shape_type")) or "polygon"
     if not isinstance(label, str) or not label.strip():
         raise DataError(f"{where}: expected a label, got none; add it")
     name, points = label.strip(), shape.get("points")
@@ -183,7 +210,7 @@ def _object(shape: dict[str, Any], size: tuple[int, int], where: str) -> ObjectR
             return None  # labelme draws nothing for it
         polygon = require_polygon(points, where)
     else:
-        raise DataError(f"{where}: expected a polygon, rectangle, circle, mask, point or line, got {kind}")
+        raise DataError(f"{where}: expected a polygon, rectangle, circle, mask, point or line, got {shown(kind)}")
     return ObjectRecord(name, polygon_box(polygon), Outline(polygons=[polygon]))
 
 
@@ -206,7 +233,9 @@ def circle_polygon(x: float, y: float, radius: float, radius_y: float | None = N
 def _mask_object(name: str, shape: dict[str, Any], size: tuple[int, int], where: str) -> ObjectRecord | None:
     """A mask: a PNG of the pixels between two points."""
     points = require_list(shape.get("points"), where, "points")
-    values = require_numbers([value for pair in points[:1] for value in pair], where, "points")
+    values = require_numbers(
+        [value for pair in points[:1] for value in require_list(pair, where, "point")], where, "points"
+    )
     crop = decode_png_mask(shape.get("mask"), where)
     if len(values) != 2:
         raise DataError(f"{where}: expected two points of a mask, got {len(values)} numbers")
@@ -223,15 +252,22 @@ def decode_png_mask(text: object, where: str) -> NDArray[np.bool_]:
     Raises:
         DataError: It is no such text, or the image is too large.
     """
+    if not isinstance(text, str):
+        raise DataError(f"{where}: expected a mask as PNG in base64, got {shown(text)}")
     try:
-        content = base64.b64decode(str(text), validate=True)
-        with Image.open(BytesIO(content), formats=("PNG",)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{where}: expected a mask of at most {MAX_PIXELS:,} pixels")
-            has_alpha = image.mode in ("RGBA", "LA") or "transparency" in image.info
-            values = np.asarray(image.convert("RGBA"))[..., 3] if has_alpha else np.asarray(image.convert("L"))
-    except (binascii.Error, UnidentifiedImageError) as error:
-        raise DataError(f"{where}: expected a mask as PNG in base64") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{where}: mask cannot be decoded ({error})") from error
+        content = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise DataError(f"{where}: expected a mask as PNG in base64, got other text") from error
+    return png_pixels(content, where)
+
+
+def png_pixels(content: bytes, where: str) -> NDArray[np.bool_]:
+    """The pixels (h, w) of a PNG that are neither 0 nor transparent.
+
+    Raises:
+        DataError: The image is broken, or too large.
+    """
+    with opened_mask(content, name=where, formats=("PNG",)) as image:
+        has_alpha = image.mode in ("RGBA", "LA") or "transparency" in image.info
+        values = np.asarray(image.convert("RGBA"))[..., 3] if has_alpha else np.asarray(image.convert("L"))
     return np.asarray(values > 0)

@@ -1,26 +1,32 @@
-"""Reader of Label Studio's JSON export: a list of tasks, with boxes, polygons, ellipses and brush masks."""
+"""Reader of Label Studio's JSON export: a list of tasks, with boxes, polygons, ellipses and brush masks.
+
+Brush masks may also be PNG files; their names contain the id of a task, which the JSON file maps to an image.
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blitznet.core.errors import DataError
+from blitznet.core.errors import DataError, shown
 from blitznet.core.image import IMAGE_SUFFIXES, MAX_PIXELS
 from blitznet.data.annotation_files import (
     polygon_box,
     read_json,
     require_dict,
     require_list,
+    require_name,
     require_numbers,
     require_polygon,
     require_size,
+    text_or_none,
 )
 from blitznet.data.image_files import ImageFinder
 from blitznet.data.labelme import circle_polygon
+from blitznet.data.labelstudio_brushes import BrushFile, find_brush_files, read_brush_files
 from blitznet.data.outlines import Outline
 from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, crop_box, crop_outline, pack_records
 
@@ -36,41 +42,51 @@ _NAME_KEYS = {
 def open_labelstudio(root: Path, split: str | None, *, title: str) -> OutlineDataset:
     """Open the JSON file of tasks in a folder, or the JSON file itself.
 
-    The first annotation of a task that was not cancelled counts. A task without one is not annotated. Images are
-    searched by the end of their paths; Label Studio writes names such as `/data/upload/1/0a1b2c3d-image.jpg`.
+    The first annotation of a task that was not cancelled counts. A task without one is not annotated, unless there
+    are brush masks of it as PNG. Images are searched by the end of their paths; Label Studio writes names such as
+    `/data/upload/1/0a1b2c3d-image.jpg`.
 
     Raises:
         DataError: There is no such file, or a split was named. Errors of single tasks are in the dataset's `errors`.
     """
     path = root if root.is_file() else find_task_file(root)
     if path is None:
-        raise DataError(f"{root}: expected a JSON file of Label Studio's tasks, got none")
+        advice = "; brush masks as PNG need the JSON export beside them, which names the images"
+        has_brushes = root.is_dir() and bool(find_brush_files(root))
+        raise DataError(
+            f"{root}: expected a JSON file of Label Studio's tasks, got none{advice if has_brushes else ''}"
+        )
     if split is not None:
         raise DataError(f"{path}: there is no split '{split}'; a list of tasks has none (leave @SPLIT out)")
     finder = ImageFinder(path.parent, [path.parent / "images"])
     tasks = require_list(read_json(path), str(path), "tasks")
-    records = [_record(task, number, path, finder) for number, task in enumerate(tasks, 1)]
+    brushes = find_brush_files(path.parent)
+    records = [_record(task, number, path, finder, brushes) for number, task in enumerate(tasks, 1)]
     return pack_records(records, title=title, class_names=None)
 
 
 def find_task_file(root: Path) -> Path | None:
     """The first JSON file in a folder that contains a list."""
     for path in sorted(root.glob("*.json")):
+        if not path.is_file():
+            continue
         with path.open("rb") as file:
             if file.read(1 << 10).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
                 return path
     return None
 
 
-def _record(task: Any, number: int, path: Path, finder: ImageFinder) -> ImageRecord:
+def _record(
+    task: Any, number: int, path: Path, finder: ImageFinder, brushes: Mapping[str, Sequence[BrushFile]]
+) -> ImageRecord:
     where = f"{path}: task {number}"
     try:
         content = require_dict(task, where, "task")
-        where = f"{path}: task {content.get('id', number)}"
-        data = require_dict(content.get("data"), where, "data")
+        where = f"{path}: task {shown(content.get('id', number))}"
+        data = require_dict(content.get("data", content), where, "data")  # a task of JSON-MIN is its own data
         file_name = next((v for v in data.values() if isinstance(v, str) and v.lower().endswith(IMAGE_SUFFIXES)), None)
         if file_name is None:
-            raise DataError(f"{where}: expected the path of an image in data, got {str(data)[:60]}")
+            raise DataError(f"{where}: expected the path of an image in data, got {shown(data)}")
     except DataError as error:
         return ImageRecord(where, str(path), None, (), error)
     image = finder.find(file_name)
@@ -80,6 +96,9 @@ def _record(task: Any, number: int, path: Path, finder: ImageFinder) -> ImageRec
     name = image.stem
     try:
         results = _results(content, where)
+        masks = brushes.get(str(content.get("id")), ())
+        if masks and not results:
+            return ImageRecord(name, str(image), *read_brush_files(masks))
         if results is None:
             return ImageRecord(name, str(image), None, None)
         objects = tuple(_objects(results, where))
@@ -106,7 +125,7 @@ def _size(result: dict[str, Any], where: str) -> tuple[int, int]:
 
 def _objects(results: list[dict[str, Any]], where: str) -> Iterator[ObjectRecord]:
     for number, result in enumerate(results, 1):
-        kind = result.get("type")
+        kind = text_or_none(result.get("type"))
         if kind not in _NAME_KEYS:
             continue  # choices, keypoints, relations, texts
         text = f"{where}: result {number}"
@@ -114,7 +133,7 @@ def _objects(results: list[dict[str, Any]], where: str) -> Iterator[ObjectRecord
         names = require_list(value.get(_NAME_KEYS[kind], []), text, _NAME_KEYS[kind])
         if not names:
             continue  # a region that was drawn and not labeled
-        item = _object(str(names[0]), kind, value, _size(result, text), text)
+        item = _object(require_name(names[0], text), kind, value, _size(result, text), text)
         if item is not None:
             yield item
 
@@ -169,6 +188,8 @@ def decode_brush(rle: list[Any], size: tuple[int, int], where: str) -> NDArray[n
         if count != height * width * 4:
             raise DataError(f"{where}: expected a mask of {width}x{height} pixels, got {count // 4:,} pixels")
         word_size = bits.read(5) + 1
+        if word_size != 8:
+            raise ValueError
         sizes = [bits.read(4) + 1 for _ in range(4)]
         values = np.zeros(count, np.uint8)
         position = 0
@@ -182,7 +203,7 @@ def decode_brush(rle: list[Any], size: tuple[int, int], where: str) -> NDArray[n
             else:
                 values[position : position + length] = [bits.read(word_size) for _ in range(length)]
             position += length
-    except (IndexError, TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: expected run lengths of a brush mask, got a broken or truncated list") from error
     return values.reshape(height, width, 4)[..., 3] > 0
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from blitznet.core.arrays import IGNORE_INDEX, ClassMap, Floats
 from blitznet.core.errors import DataError, MissingExtra
-from blitznet.core.image import MAX_PIXELS
+from blitznet.core.image import MAX_PIXELS, opened_mask
 from blitznet.core.sample import MaskSource
 
 BoxTuple = tuple[float, float, float, float]
@@ -224,10 +223,19 @@ def rasterize_polygons(
 def decode_coco_rle(runs: NDArray[np.int64], size: tuple[int, int], *, name: str) -> NDArray[np.bool_]:
     """Decode run lengths in column-major order, background first, to a mask (H, W)."""
     height, width = size
-    if (runs < 0).any() or int(runs.sum()) != height * width:
-        raise DataError(f"{name}: expected run lengths of {height} x {width} pixels in all, got {int(runs.sum()):,}")
-    flags = np.arange(len(runs)) % 2 == 1
-    return np.repeat(flags, runs).reshape(width, height).T
+    return expand_runs(runs, height * width, name=name).reshape(width, height).T
+
+
+def expand_runs(runs: NDArray[np.int64], total: int, *, name: str) -> NDArray[np.bool_]:
+    """The pixels (total,) of run lengths, background first.
+
+    Raises:
+        DataError: A length is negative, or their sum is not `total`.
+    """
+    # The largest is compared first: a sum of large numbers could overflow to the expected one.
+    if (runs < 0).any() or runs.max(initial=0) > total or int(runs.sum()) != total:
+        raise DataError(f"{name}: expected run lengths of {total:,} pixels in all, got another sum")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs)
 
 
 def parse_compressed_rle(text: str) -> NDArray[np.int64]:
@@ -259,22 +267,13 @@ def parse_compressed_rle(text: str) -> NDArray[np.int64]:
 
 
 def _read_values(path: str) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path, formats=("PNG", "BMP", "GIF", "TIFF")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{path}: expected at most {MAX_PIXELS:,} pixels, got {image.width}x{image.height}")
-            if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
-                raise DataError(
-                    f"{path}: expected a palette or grayscale mask of class indices, got mode {image.mode};"
-                    " save the mask as indices"
-                )
-            values = np.asarray(image)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: expected a mask, got a path that does not exist") from error
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: expected a PNG mask, got another file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: mask cannot be decoded ({error}); the file is broken or truncated") from error
+    with opened_mask(path, name=path) as image:
+        if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
+            raise DataError(
+                f"{path}: expected a palette or grayscale mask of class indices, got mode {image.mode};"
+                " save the mask as indices"
+            )
+        values = np.asarray(image)
     if values.dtype != np.bool_ and values.dtype != np.uint8 and (values.min() < 0 or values.max() > IGNORE_INDEX):
         raise UnknownValueError(f"{path}: expected mask values of 0 to {IGNORE_INDEX}, got up to {values.max()}")
     return values.astype(np.uint8)

@@ -139,10 +139,12 @@ def crop_outline(crop: NDArray[np.bool_], corner: tuple[int, int], size: tuple[i
     h, w = crop.shape
     if x < 0 or y < 0 or x + w > width or y + h > height:
         raise DataError(f"{name}: expected a mask inside the image of {width}x{height}, got {w}x{h} at {x}, {y}")
-    columns = np.zeros((w, height), np.int8)
-    columns[:, y : y + h] = crop.T
-    edges = np.flatnonzero(np.diff(columns.ravel(), prepend=0, append=0)) + x * height
-    return Outline(runs=np.diff(edges, prepend=0, append=height * width))
+    # Only the part is computed with: one of few pixels may be in an image of millions.
+    column, row = np.nonzero(np.diff(crop.T.astype(np.int8), prepend=0, append=0))
+    edges = (x + column) * height + y + row
+    is_joined = np.diff(edges, append=-1) == 0  # a run ends in the last row, and one starts in the next column
+    is_joined[1:] |= is_joined[:-1]
+    return Outline(runs=np.diff(edges[~is_joined], prepend=0, append=height * width))
 
 
 def crop_box(crop: NDArray[np.bool_], corner: tuple[int, int]) -> BoxTuple | None:

@@ -1,6 +1,9 @@
 """Reader of SBD, the Semantic Boundaries Dataset: img/ID.jpg, cls/ID.mat, inst/ID.mat and SPLIT.txt."""
 
+import struct
+import zlib
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,14 @@ from blitznet.core.arrays import IGNORE_INDEX, ClassMap
 from blitznet.core.errors import DataError, MissingExtra
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
-from blitznet.data.dataset import Annotation, AnnotationArrays, IndexedDataset, read_text
+from blitznet.data.dataset import Annotation, AnnotationArrays, IndexedDataset, read_bytes, read_text
 from blitznet.data.masks import UnknownValueError
 
 _MAX_MAT = 16 << 20
+_MAX_INFLATED = 64 << 20
+"""bytes of a .mat file after decompression, at most"""
+_MAT_HEADER, _MAT_COMPRESSED = 128, 15
+"""bytes before the first part of a .mat file of version 5, and the number of a compressed part"""
 _MAX_LIST = 64 << 20
 
 
@@ -113,6 +120,21 @@ def read_instances(path: Path) -> list[Annotation]:
     return annotations
 
 
+def _require_small(content: bytes, path: Path) -> None:
+    """Raise DataError for a file whose compressed parts are too long, before scipy reads them."""
+    position, total = _MAT_HEADER, 0
+    while position + 8 <= len(content):
+        kind, length = struct.unpack_from("<II", content, position)
+        if kind == _MAT_COMPRESSED:
+            part = content[position + 8 : position + 8 + length]
+            total += len(zlib.decompressobj().decompress(part, _MAX_INFLATED + 1))
+        if total > _MAX_INFLATED:
+            raise DataError(
+                f"{path}: expected at most {_MAX_INFLATED:,} bytes after decompression, got more; is it from SBD?"
+            )
+        position += 8 + length
+
+
 def _load(path: Path, key: str) -> Any:
     """The record under `key` of a .mat file."""
     try:
@@ -120,14 +142,13 @@ def _load(path: Path, key: str) -> Any:
     except ImportError as error:
         raise MissingExtra("reading SBD's .mat files", "sbd") from error
     try:
-        if path.stat().st_size > _MAX_MAT:
-            raise DataError(f"{path}: expected at most {_MAX_MAT:,} bytes, got a larger file; is it from SBD?")
-        record = loadmat(path, squeeze_me=True, struct_as_record=False, variable_names=[key])[key]
+        content = read_bytes(path, limit=_MAX_MAT)
+        _require_small(content, path)
+        file = BytesIO(content)  # a read of a file reserves as many bytes as a header states
+        record = loadmat(file, squeeze_me=True, struct_as_record=False, variable_names=[key])[key]
         segmentation = np.asarray(record.Segmentation)
         if key == "GTinst":
             _ = record.Categories  # raises if it is missing
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: expected a file, got a path that does not exist") from error
     except DataError:
         raise
     except Exception as error:  # scipy raises many kinds of errors for a broken file

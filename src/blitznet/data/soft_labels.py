@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError
 from blitznet.core.files import atomic_write
 from blitznet.core.image import ImageSource
+from blitznet.core.npz import NPZ_ERRORS, read_npz
 from blitznet.core.sample import Dataset, DatasetWrapper, Sample, SoftLabels
 from blitznet.data.crop import CropWindow
 from blitznet.data.mapping import MappedDataset
@@ -34,6 +34,8 @@ MIN_AGREEMENT = 0.5
 """probability that boxes do not refute, below which a cell has no label"""
 BOX_MARGIN = 0.03
 """fraction of its size by which a box is enlarged on each side before it refutes the teacher"""
+_MAX_BYTES = 256 << 20
+"""bytes of the logits of an image, at most"""
 SCALE = 255
 """uint8 value of probability 1"""
 
@@ -161,9 +163,11 @@ def read_soft_labels(path: Path) -> SoftLabels:
         DataError: The file is missing or broken.
     """
     try:
-        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as content:
-            logits, first, step = (np.asarray(content[name], np.float32) for name in ("logits", "first", "step"))
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        content = read_npz(path, limit=_MAX_BYTES)
+        logits, first, step = (np.asarray(content[name], np.float32) for name in ("logits", "first", "step"))
+        if logits.ndim != 3 or 0 in logits.shape or first.shape != (2,) or step.shape != (2,):
+            raise ValueError(f"logits of shape {logits.shape}")
+    except (KeyError, *NPZ_ERRORS) as error:
         raise DataError(f"{path}: expected soft labels, got an unreadable file ({error}); delete it") from error
     return SoftLabels(logits, (float(first[0]), float(first[1])), (float(step[0]), float(step[1])))
 

@@ -1,7 +1,6 @@
 """Reader of Supervisely projects: meta.json, and folders of images (`img`) and JSON files (`ann`)."""
 
 import base64
-import binascii
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from blitznet.core.errors import DataError
+from blitznet.core.errors import DataError, shown
 from blitznet.core.image import IMAGE_SUFFIXES, MAX_PIXELS
 from blitznet.data.annotation_files import (
     polygon_box,
     read_json,
     require_dict,
     require_list,
+    require_name,
     require_numbers,
     require_polygon,
     require_size,
+    text_or_none,
 )
-from blitznet.data.labelme import decode_png_mask
+from blitznet.data.labelme import png_pixels
 from blitznet.data.masks import rasterize_polygons
 from blitznet.data.outlines import Outline
 from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, crop_box, crop_outline, pack_records
@@ -41,7 +42,10 @@ def open_supervisely(root: Path, split: str | None, *, title: str) -> OutlineDat
     """
     meta = require_dict(read_json(root / "meta.json", limit=_MAX_FILE), str(root / "meta.json"), "project")
     classes = require_list(meta.get("classes"), str(root / "meta.json"), "classes")
-    names = tuple(str(require_dict(item, str(root / "meta.json"), "class").get("title")) for item in classes)
+    names = tuple(
+        require_name(require_dict(item, str(root / "meta.json"), "class").get("title"), str(root / "meta.json"))
+        for item in classes
+    )
     available = supervisely_datasets(root)
     name = find_split(split, available) if split else None
     if split and name is None:
@@ -85,7 +89,7 @@ def _records(folder: Path, root: Path) -> Iterator[ImageRecord]:
 def _objects(value: object, size: tuple[int, int], where: str) -> Iterator[ObjectRecord]:
     """The object; nothing for shapes without an area."""
     item = require_dict(value, where, "object")
-    name, kind = str(item.get("classTitle")), item.get("geometryType")
+    name, kind = require_name(item.get("classTitle"), where), text_or_none(item.get("geometryType"))
     if kind in _NO_AREA:
         return
     if kind == "bitmap":
@@ -104,7 +108,7 @@ def _objects(value: object, size: tuple[int, int], where: str) -> Iterator[Objec
         holes = [require_polygon(hole, where) for hole in require_list(points.get("interior", []), where, "interior")]
         yield ObjectRecord(name, polygon_box(polygon), _outline(polygon, holes, size, where))
     else:
-        raise DataError(f"{where}: expected a rectangle, polygon, bitmap, point or line, got {kind}")
+        raise DataError(f"{where}: expected a rectangle, polygon, bitmap, point or line, got {shown(kind)}")
 
 
 def _outline(polygon: list[float], holes: list[list[float]], size: tuple[int, int], where: str) -> Outline:
@@ -119,13 +123,15 @@ def _outline(polygon: list[float], holes: list[list[float]], size: tuple[int, in
 
 def _bitmap(name: str, bitmap: dict[str, Any], size: tuple[int, int], where: str) -> Iterator[ObjectRecord]:
     """A mask: a PNG, compressed by zlib, in base64; `origin` is its upper left pixel."""
-    x, y = (int(v) for v in require_numbers(require_list(bitmap.get("origin"), where, "origin")[:2], where, "origin"))
+    origin = require_numbers(require_list(bitmap.get("origin"), where, "origin"), where, "origin")
+    if len(origin) != 2:
+        raise DataError(f"{where}: expected two numbers of origin, got {len(origin)}")
+    x, y = map(int, origin)
     try:
-        stream = zlib.decompressobj()
-        png = stream.decompress(base64.b64decode(str(bitmap.get("data")), validate=True), MAX_PIXELS)
-    except (binascii.Error, zlib.error) as error:
+        png = zlib.decompressobj().decompress(base64.b64decode(str(bitmap.get("data")), validate=True), MAX_PIXELS)
+    except (ValueError, zlib.error) as error:
         raise DataError(f"{where}: expected a bitmap as compressed PNG in base64") from error
-    crop = decode_png_mask(base64.b64encode(png).decode(), where)
+    crop = png_pixels(png, where)
     box = crop_box(crop, (x, y))
     if box is not None:
         yield ObjectRecord(name, box, crop_outline(crop, (x, y), size, name=where))

@@ -6,9 +6,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from blitznet.core.errors import DataError
+from blitznet.core.errors import DataError, shown
 from blitznet.core.image import IMAGE_SUFFIXES
-from blitznet.data.annotation_files import polygon_box, read_csv, read_json, require_dict, require_numbers
+from blitznet.data.annotation_files import (
+    polygon_box,
+    read_csv,
+    read_json,
+    require_dict,
+    require_name,
+    require_numbers,
+    text_or_none,
+)
 from blitznet.data.image_files import ImageFinder
 from blitznet.data.labelme import circle_polygon
 from blitznet.data.outlines import Outline
@@ -93,7 +101,7 @@ def _csv_entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _record(entry: dict[str, Any], path: Path, finder: ImageFinder) -> ImageRecord:
-    file_name = str(entry["filename"])
+    file_name = shown(entry["filename"]) if not isinstance(entry["filename"], str) else entry["filename"]
     name = file_name[: -len(Path(file_name).suffix)] if file_name.lower().endswith(IMAGE_SUFFIXES) else file_name
     image, where = str(finder.find(file_name)), f"{path}: image {file_name}"
     regions = entry["regions"]
@@ -112,24 +120,25 @@ def _objects(regions: list[Any], where: str) -> Iterator[ObjectRecord]:
     for number, region in enumerate(regions, 1):
         text = f"{where}: region {number}"
         shape = require_dict(require_dict(region, text, "region").get("shape_attributes"), text, "shape_attributes")
-        name = _class_name(region.get("region_attributes"))
+        name = _class_name(region.get("region_attributes"), text)
         item = _object(name, shape, text)
         if item is not None:
             yield item
 
 
-def _class_name(attributes: object) -> str:
+def _class_name(attributes: object, where: str) -> str:
     if not isinstance(attributes, dict) or not attributes:
         return DEFAULT_CLASS
     lower = {str(key).lower(): value for key, value in attributes.items()}
     value = next((lower[key] for key in _NAME_KEYS if lower.get(key)), None) or next(iter(attributes.values()))
     if isinstance(value, dict):  # checkboxes
         value = next((name for name, is_set in value.items() if is_set), "")
-    return str(value).strip() or DEFAULT_CLASS
+    is_empty = value is None or (isinstance(value, str) and not value.strip())
+    return DEFAULT_CLASS if is_empty else require_name(value, where)
 
 
 def _object(name: str, shape: dict[str, Any], where: str) -> ObjectRecord | None:
-    kind = shape.get("name")
+    kind = text_or_none(shape.get("name"))
     if kind in _NO_AREA:
         return None
     if kind == "rect":
@@ -150,5 +159,5 @@ def _object(name: str, shape: dict[str, Any], where: str) -> ObjectRecord | None
         (angle,) = require_numbers([shape.get("theta") or 0], where, "theta")
         polygon = circle_polygon(cx, cy, rx, ry, angle)
     else:
-        raise DataError(f"{where}: expected a rect, polygon, circle, ellipse, point or polyline, got {kind}")
+        raise DataError(f"{where}: expected a rect, polygon, circle, ellipse, point or polyline, got {shown(kind)}")
     return ObjectRecord(name, polygon_box(polygon), Outline(polygons=[polygon]))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from blitznet.core.arrays import Floats
-from blitznet.core.errors import DataError, MissingExtra
+from blitznet.core.errors import DataError, MissingExtra, shown
 from blitznet.core.image import IMAGE_SUFFIXES, ImageSource
 from blitznet.data.dataset import (
     MAX_COORDINATE,
@@ -21,14 +21,17 @@ from blitznet.data.dataset import (
     read_text,
     single_image,
 )
-from blitznet.data.image_files import ImageFinder
+from blitznet.data.image_files import ImageFinder, file_exists, strip_suffix
 from blitznet.data.masks import RasterizedMask
 from blitznet.data.outlines import Outline, Outlines
 from blitznet.data.splits import find_split, is_split_name
 
 _MAX_YAML = 1 << 20
 _MAX_LABELS = 16 << 20
+_MAX_PATH = 2_000
 _MAX_LIST = 256 << 20
+_MAX_DEPTH, _MAX_BITS = 20, 64
+"""levels of nested values in a YAML file, and bits of its numbers, at most"""
 YOLO_CLASS_LISTS = ("classes.txt", "obj.names", "labels.txt", "predefined_classes.txt")
 """files that list the classes of a folder without a YAML file"""
 _IMAGE_FOLDERS = ("images", "imgs", "img", "image", "jpegimages")
@@ -89,7 +92,7 @@ def open_yolo(root: Path, split: str | None, *, title: str) -> YoloDataset:
     content = read_yaml(path)
     numbered = yaml_names(content.get("names"), path)
     if content.get("nc") not in (None, len(numbered), max(numbered) + 1):
-        raise DataError(f"{path}: expected {content['nc']} names as nc states, got {len(numbered)}")
+        raise DataError(f"{path}: expected {shown(content['nc'])} names as nc states, got {len(numbered)}")
     label_format = LabelFormat(
         class_names=tuple(numbered.values()),
         labels={number: label for label, number in enumerate(numbered)},
@@ -205,12 +208,32 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise MissingExtra("reading data.yaml", "data") from error
     try:
-        content = yaml.safe_load(read_text(path, limit=_MAX_YAML))
-    except (yaml.YAMLError, RecursionError) as error:
+        text = read_text(path, limit=_MAX_YAML)
+        content = yaml.safe_load(text)
+    except DataError:
+        raise
+    except Exception as error:  # PyYAML raises many kinds of errors, such as ValueError for a date that does not exist
         raise DataError(f"{path}: expected a YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected names, train and val, got a {type(content).__name__}")
+    _require_plain(content, path)
     return content
+
+
+def _require_plain(content: object, path: Path) -> None:
+    """Raise DataError for a value that is nested too deeply, or that aliases repeat without end."""
+    values: list[tuple[object, int]] = [(content, 0)]
+    count = 0
+    while values:
+        value, depth = values.pop()
+        count += 1
+        if count > _MAX_YAML or depth > _MAX_DEPTH:
+            raise DataError(f"{path}: expected at most {_MAX_YAML:,} values and {_MAX_DEPTH} levels, got more")
+        if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            raise DataError(f"{path}: expected numbers of at most {_MAX_BITS} bits, got {shown(value)}")
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        if isinstance(items, (list, tuple, set)):
+            values += [(item, depth + 1) for item in items]
 
 
 def yaml_names(value: object, path: Path) -> dict[int, str]:
@@ -225,10 +248,10 @@ def yaml_names(value: object, path: Path) -> dict[int, str]:
         raise DataError(f"{path}: expected `names`, a list of class names")
     try:
         numbered = {int(number): str(value[number]).strip() for number in value}
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected names numbered 0, 1, 2 ..., got {str(list(value))[:60]}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: expected names numbered 0, 1, 2 ..., got {shown(list(value))}") from error
     if len(numbered) < len(value) or min(numbered) < 0:
-        raise DataError(f"{path}: expected names numbered 0, 1, 2 ..., got {str(list(value))[:60]}")
+        raise DataError(f"{path}: expected names numbered 0, 1, 2 ..., got {shown(list(value))}")
     return dict(sorted(numbered.items()))
 
 
@@ -236,7 +259,7 @@ def _num_keypoint_values(shape: object, path: Path) -> int | None:
     if shape is None:
         return None
     if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) and size > 0 for size in shape)):
-        raise DataError(f"{path}: expected kpt_shape as [number of keypoints, 2 or 3], got {shape}")
+        raise DataError(f"{path}: expected kpt_shape as [number of keypoints, 2 or 3], got {shown(shape)}")
     return int(shape[0] * shape[1])
 
 
@@ -280,6 +303,8 @@ def _images(content: dict[str, Any], path: Path, split: str | None) -> dict[str,
 
 def _entry_images(base: Path, yaml_folder: Path, entry: str) -> dict[str, Path]:
     """Id -> image file of one entry of a split; `base` is the folder that data.yaml names as `path`."""
+    if len(entry) > _MAX_PATH:
+        raise DataError(f"{yaml_folder}: expected paths of at most {_MAX_PATH:,} characters, got {len(entry):,}")
     # Exports of labeling sites write ../train/images for a folder beside data.yaml, and paths of another machine.
     parts = [part for part in PurePosixPath(entry.replace("\\", "/")).parts if part not in ("..", "/")]
     tails = [Path(*parts[start:]) for start in range(len(parts))]
@@ -288,7 +313,7 @@ def _entry_images(base: Path, yaml_folder: Path, entry: str) -> dict[str, Path]:
         yaml_folder / entry,
         *(folder / tail for tail in tails for folder in (base, yaml_folder)),
     ]
-    path = next((candidate for candidate in candidates if candidate.exists()), None)
+    path = next((candidate for candidate in candidates if file_exists(candidate)), None)
     if path is None:
         raise DataError(
             f"{base / entry}: expected a folder or list, as data.yaml names it, got a path that does not exist"
@@ -307,8 +332,9 @@ def listed_images(path: Path, finder: ImageFinder) -> dict[str, Path]:
     lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
     named: dict[str, set[Path]] = {}
     for line in lines:
-        name = str(PurePosixPath(line).with_suffix("")).removeprefix("./")
-        named.setdefault(name, set()).add(path.parent / line if (path.parent / line).is_file() else finder.find(line))
+        name = strip_suffix(line).removeprefix("./")
+        beside = path.parent / line
+        named.setdefault(name, set()).add(beside if file_exists(beside) else finder.find(line))
     return {name: single_image(sorted(files)) for name, files in named.items()}
 
 

@@ -20,11 +20,14 @@ from PIL import Image as Pillow
 
 from blitznet.core.arrays import ClassMap
 from blitznet.core.errors import BlitzNetError, DataError
-from blitznet.core.files import atomic_path, translate_write_errors
+from blitznet.core.files import atomic_path, require_file, translate_write_errors
+from blitznet.core.image import opened_mask
 from blitznet.core.sample import Sample
 from blitznet.postprocess.result import Result, Segmentation
 
 _KIND = "results"
+_MAX_LINE = 256 << 20
+"""characters of a line, at most"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,20 +98,32 @@ def read_results(path: Path) -> StoredResults:
         DataError: The file is missing, of another kind, or has an invalid line.
     """
     try:
+        require_file(path)
         with path.open(encoding="utf-8") as stream:
-            header = json.loads(stream.readline())
+            header = json.loads(_read_line(stream))
             if header["blitznet"] != _KIND:
                 raise ValueError
             names = header["class_names"] if "class_names" in header else header["names"]  # "names": earlier versions
             class_names, tasks = tuple(names), tuple(header["tasks"])
-            rows = [_read_row(path, number, line, class_names) for number, line in enumerate(stream, 2)]
+            if not all(isinstance(name, str) for name in (*class_names, *tasks)):
+                raise ValueError("names are no texts")
+            lines = iter(lambda: _read_line(stream), "")
+            rows = [_read_row(path, number, line, class_names) for number, line in enumerate(lines, 2)]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path}: expected a result file, got another kind; write one with `blitznet eval ... --results FILE`"
         ) from error
     return StoredResults(path=path, class_names=class_names, tasks=tasks, by_image=dict(rows))
+
+
+def _read_line(stream: TextIO) -> str:
+    """The next line; empty at the end of the file. Raises ValueError for one that is too long."""
+    line = stream.readline(_MAX_LINE + 1)
+    if len(line) > _MAX_LINE:
+        raise ValueError(f"a line of more than {_MAX_LINE:,} characters")
+    return line
 
 
 def _read_row(path: Path, number: int, line: str, class_names: tuple[str, ...]) -> tuple[tuple[str, str], Result]:
@@ -125,8 +140,12 @@ def _read_row(path: Path, number: int, line: str, class_names: tuple[str, ...]) 
         )
         if not ((result.labels >= 0) & (result.labels < len(class_names))).all():
             raise ValueError(f"labels outside 0..{len(class_names) - 1}")
+        if not (isinstance(row["set"], str) and isinstance(row["id"], str)):
+            raise ValueError("set and id are no texts")
+        if not (np.isfinite(result.boxes).all() and np.isfinite(result.scores).all()):
+            raise ValueError("a number is not finite")
         return (row["set"], row["id"]), result
-    except (ValueError, KeyError, TypeError, OSError, BlitzNetError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, BlitzNetError) as error:
         raise DataError(f"{path}:{number}: cannot be read ({error}); write the file again") from error
 
 
@@ -142,5 +161,5 @@ def _encode_png(class_map: ClassMap) -> str:
 
 
 def _decode_png(text: str) -> ClassMap:
-    with Pillow.open(io.BytesIO(base64.b64decode(text)), formats=("PNG",)) as image:
+    with opened_mask(base64.b64decode(text), name="class_map", formats=("PNG",)) as image:
         return np.asarray(image.convert("L"))

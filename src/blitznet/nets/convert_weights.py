@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,10 +20,13 @@ from torch import Tensor
 
 from blitznet.core.errors import ModelError
 from blitznet.core.models import CAFFE_MEAN
+from blitznet.core.npz import NPZ_ERRORS, read_npz
 from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.model_files import require_fit
 
+_MAX_BYTES = 2 << 30
+"""bytes of the variables of a checkpoint, at most"""
 Variables = Mapping[str, NDArray[Any]]
 """arrays by their TensorFlow names, in TensorFlow's layout"""
 
@@ -49,10 +51,8 @@ def read_variables(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError, BadZipFile, SafetensorError) as error:
+        return read_npz(path, limit=_MAX_BYTES)
+    except (SafetensorError, *NPZ_ERRORS) as error:
         raise ModelError(
             f"{path}: expected variables as .npz or .safetensors, got an unreadable file ({error})"
         ) from error

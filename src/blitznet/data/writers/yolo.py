@@ -8,6 +8,7 @@ from blitznet.core.errors import MissingExtra
 from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
 from blitznet.data.masks import MaskObject, RasterizedMask
+from blitznet.data.splits import split_aliases
 from blitznet.data.writers.writer import copy_image, object_outlines, require_same_classes
 from blitznet.data.yolo import read_yaml, yaml_names
 
@@ -65,7 +66,9 @@ class YoloWriter:
             import yaml
         except ImportError as error:
             raise MissingExtra("writing data.yaml", "data") from error
-        content = self.content | {"names": dict(enumerate(self.class_names)), self.split: f"images/{self.split}"}
+        # Ultralytics requires the key `val` for any name of that split
+        key = "val" if self.split in split_aliases("val") else self.split
+        content = self.content | {"names": dict(enumerate(self.class_names)), key: f"images/{self.split}"}
         atomic_write(self.folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
