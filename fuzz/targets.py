@@ -166,14 +166,21 @@ def _detect(content: bytes) -> None:
         open_dataset(parse_source(str(folder / "data.json")))
 
 
+def _require_client_error(error: HTTPException) -> None:
+    assert 400 <= error.status_code < 500, error.status_code
+
+
 def _body(content: bytes) -> None:
     """A request: the first line is its Content-Type."""
     head, _, body = content.partition(b"\n")
-    for read in (lambda: read_image(body, head.decode("latin-1")), lambda: read_images(body, head.decode("latin-1"), 8)):
+    for read in (
+        lambda: read_image(body, head.decode("latin-1")),
+        lambda: read_images(body, head.decode("latin-1"), 8),
+    ):
         try:
             payload = read()
         except HTTPException as error:
-            assert 400 <= error.status_code < 500
+            _require_client_error(error)
             continue
         for image in payload.images:
             try:
@@ -194,13 +201,17 @@ def _compressed_body(content: bytes) -> None:
         try:
             assert len(decompress(content, encoding, _LIMIT)) <= _LIMIT
         except HTTPException as error:
-            assert 400 <= error.status_code < 500
+            _require_client_error(error)
 
 
 _VOC_LIST = {"ImageSets/Main/train.txt": b"a\n"}
 _SUPERVISELY = {"meta.json": b'{"classes": [{"title": "cat"}, {"title": "dog"}]}', "ds/img/a.png": b""}
 _YOLO = {"data.yaml": b"train: .\nnames: [cat, dog]\n"}
-_DARKNET = {"obj.data": b"names = obj.names\ntrain = train.txt\n", "obj.names": b"cat\ndog\n", "a.txt": b"0 .5 .5 .1 .1"}
+_DARKNET = {
+    "obj.data": b"names = obj.names\ntrain = train.txt\n",
+    "obj.names": b"cat\ndog\n",
+    "a.txt": b"0 .5 .5 .1 .1",
+}
 _FOLDER = {"images/a.png": b"", "classes.txt": b"background\ncat\ndog\n"}
 
 TARGETS: dict[str, Parse] = {

@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.files import atomic_path, atomic_write, delete_leftovers
+from blitznet.core.errors import DataError, ModelError, UsageError
+from blitznet.core.files import atomic_path, atomic_write, delete_leftovers, read_at_most, require_file
+from blitznet.core.image import ImageSource
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -63,3 +65,18 @@ def test_leftovers_of_killed_writers_are_deleted_and_nothing_else(tmp_path: Path
 
 def contents_of(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.is_file()]
+
+
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "file").write_bytes(b"12345")
+    for name in ("pipe", "zero"):
+        with pytest.raises(OSError, match="expected a file, got a pipe or a device"):
+            require_file(tmp_path / name)
+        with pytest.raises(OSError, match="expected a file, got a pipe or a device"):
+            read_at_most(tmp_path / name, 10)
+        with pytest.raises(DataError, match="expected a file, got a pipe or a device"):
+            ImageSource(tmp_path / name).read()
+    assert read_at_most(tmp_path / "file", 10) == b"12345"
+    assert read_at_most(tmp_path / "file", 2) == b"123"

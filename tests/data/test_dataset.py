@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError
-from blitznet.data.dataset import Annotation, AnnotationArrays, read_class_list, read_text
+from blitznet.data.dataset import Annotation, AnnotationArrays, IndexedDataset, read_class_list, read_text
 from blitznet.data.sources import open_dataset, open_sources, parse_source
 from support import synthetic_data
 
@@ -112,3 +112,28 @@ def test_large_and_missing_files_are_refused(tmp_path: Path) -> None:
         read_text(tmp_path / "long", limit=10)
     with pytest.raises(DataError, match="expected a file, got a path that does not exist"):
         read_text(tmp_path / "none", limit=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a", "a"),
+        ("train/a b.c", "train/a b.c"),
+        ("../../etc/passwd", "etc/passwd"),
+        ("/etc/./passwd", "etc/passwd"),
+        ("a/../..//b", "a/b"),
+        ("..", "_"),
+        ("", "_"),
+        ("a\0b\n", "a\\x00b\\n"),
+    ],
+)
+def test_ids_stay_below_their_folder(name: str, expected: str, tmp_path: Path) -> None:
+    dataset = IndexedDataset("t", ("cat",), (name,), ("a.png",), None, {})
+    assert dataset.ids == (expected,)
+    assert (tmp_path / f"{dataset.ids[0]}.txt").resolve().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("a\n",), ("",), ("x" * 201,), ("cat", "cat")])
+def test_class_names_are_printable_and_unique(names: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="expected (unique )?class names"):
+        IndexedDataset("t", names, (), (), None, {})
