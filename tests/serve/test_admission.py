@@ -23,6 +23,7 @@ def test_requests_that_arrive_are_limited_until_they_are_parsed() -> None:
         ticket.close()
         ticket.close()
     assert admission.receiving == 0
+    assert (admission.idle, admission.entered) == (True, 3)
 
 
 def test_large_bodies_are_limited_and_small_ones_get_in() -> None:
@@ -34,6 +35,7 @@ def test_large_bodies_are_limited_and_small_ones_get_in() -> None:
         tickets[2].set_body(101)
     tickets[2].set_body(100)
     assert admission.body_bytes == 400
+    assert not admission.idle
     tickets[0].close()
     tickets[2].set_body(350)
     for ticket in tickets:

@@ -10,6 +10,7 @@ def test_metrics_count_requests_and_images(client: TestClient) -> None:
     assert 'blitznet_requests_total{path="/v1/predict",status="200"} 1.0' in text
     assert 'blitznet_requests_total{path="/v1/predict",status="415"} 1.0' in text
     assert "blitznet_images_total 1.0" in text
+    assert "blitznet_network_images_total 1.0" in text
     assert "blitznet_queue 0.0" in text
     assert 'blitznet_request_seconds_count{path="/v1/predict",status="200"} 1.0' in text
     assert 'blitznet_request_seconds_count{path="/v1/predict",status="415"} 1.0' in text

@@ -1,5 +1,8 @@
 import threading
+import time
+import weakref
 from concurrent.futures import Future, wait
+from functools import partial
 
 import numpy as np
 import pytest
@@ -80,6 +83,24 @@ def test_a_full_queue_raises() -> None:
     for _ in range(3):
         engine.gate.release()
     wait(futures, timeout=20)
+    pool.close()
+
+
+def test_an_idle_pool_keeps_no_image_in_memory() -> None:
+    engine = GatedEngine()
+    pool = Pool(Predictor(engine))
+    render = partial(render_count)
+    job = Job(ImageSource(np.full((20, 30, 3), 90, np.uint8)), 0.5, False, render)
+    kept = weakref.ref(render)  # by the job, as the image
+    pool.submit(job)
+    engine.gate.release()
+    job.future.result(20)
+    del job, render
+    deadline = time.monotonic() + 20
+    while kept() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert kept() is None
+    assert pool.computed == 1
     pool.close()
 
 

@@ -149,8 +149,11 @@ def test_a_refused_batch_is_not_computed() -> None:
                 time.sleep(0.01)
             engine.gate.set()
         statuses = [answer.result().status_code for answer in answers]
+        metrics = client.get("/metrics").text
     assert set(statuses) == {200, 429}
     assert engine.count - warm_up == 16 * statuses.count(200)
+    for name in ("blitznet_network_images_total", "blitznet_images_total"):
+        assert f"{name} {16.0 * statuses.count(200)}" in metrics
 
 
 def test_a_request_whose_deadline_passes_leaves_the_queue() -> None:

@@ -40,6 +40,8 @@ class Admission:
         self._open: set[Evictable] = set()
         self._idle: dict[Evictable, None] = {}  # the longest idle one first
         self._lingering: set[Evictable] = set()
+        self.entered = 0
+        """number of requests that were admitted since the start"""
         self.receiving = 0
         """number of requests whose body arrives or is parsed"""
         self.streams = 0
@@ -53,6 +55,11 @@ class Admission:
     def pending_bytes(self) -> int:
         """Bytes of bodies, above what each request may always have, and of responses."""
         return self.body_bytes + self.response_bytes
+
+    @property
+    def idle(self) -> bool:
+        """Whether no body and no response is in memory."""
+        return not self.receiving and not self.pending_bytes
 
     # ---- connections
 
@@ -118,6 +125,7 @@ class Admission:
             raise BusyError(f"{self._limits.max_queue} other requests are arriving")
         if self.response_bytes >= self._limits.pending_bytes:
             raise BusyError("too many responses wait for their clients")
+        self.entered += 1
         self.receiving += 1
         return Ticket(self, self._limits, receiving=True)
 

@@ -20,6 +20,7 @@ from blitznet.runtime.predictor import BasePredictor
 from blitznet.serve import kserve
 from blitznet.serve.admission import Admission
 from blitznet.serve.limits import ServeLimits
+from blitznet.serve.memory import keep_trimmed
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.openapi import openapi_document
 from blitznet.serve.origins import OriginCheck
@@ -81,7 +82,11 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        trimming = asyncio.create_task(
+            keep_trimmed(lambda: admission.idle and not pool.waiting, lambda: admission.entered)
+        )
         yield {"admission": admission, "timeout": limits.timeout}
+        trimming.cancel()
         await asyncio.to_thread(service.close)
 
     middleware = [Middleware(OriginCheck, hosts=hosts, origins=origins)]

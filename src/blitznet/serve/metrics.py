@@ -1,6 +1,10 @@
 """Metrics of the server in Prometheus' format."""
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from blitznet.serve.admission import Admission
 from blitznet.serve.limits import ServeLimits
@@ -8,6 +12,20 @@ from blitznet.serve.pool import Pool
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
 """upper bounds of the histogram's buckets, seconds"""
+
+
+class _NetworkImages(Collector):
+    """The images that went through the network, which the worker threads count."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "blitznet_network_images",
+            "Images that went through the network, also those whose client no longer waits",
+            value=self._pool.computed,
+        )
 
 
 class Metrics:
@@ -26,7 +44,8 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
-        self.images = Counter("blitznet_images", "Predicted images", registry=self._registry)
+        self.images = Counter("blitznet_images", "Images whose results were returned", registry=self._registry)
+        self._registry.register(_NetworkImages(pool))
         for name, text, function in (
             ("queue", "Images in the queue", lambda: pool.waiting),
             ("queue_capacity", "Maximum number of images in the queue", lambda: limits.max_queue),

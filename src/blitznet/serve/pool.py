@@ -59,6 +59,7 @@ class Pool:
         self._batch = batch
         self._max_queue = max_queue
         self._queue: deque[Job] = deque()
+        self._computed = 0
         self._changed = Condition()
         self._open = True
         engines = replicas_of(predictor.engine)
@@ -74,6 +75,11 @@ class Pool:
     def waiting(self) -> int:
         """Number of images in the queue."""
         return len(self._queue)
+
+    @property
+    def computed(self) -> int:
+        """Number of images that went through the network, without those of the warm-up."""
+        return self._computed
 
     @property
     def open(self) -> bool:
@@ -128,8 +134,14 @@ class Pool:
         """Process jobs until the pool closes."""
         if warm_up:
             self._warm_up(engine)
-        while jobs := self._take():
-            self._process(jobs, engine)
+        while self._process_next(engine):
+            pass
+
+    def _process_next(self, engine: Engine) -> bool:
+        """Process the next jobs, of which nothing stays in memory; False at the end."""
+        jobs = self._take()
+        self._process(jobs, engine)
+        return bool(jobs)
 
     def _take(self) -> list[Job]:
         """The next images, as many as go through the network together; none when the pool is closed and empty."""
@@ -184,6 +196,8 @@ class Pool:
                 for entry in batch:
                     self._infer([entry], engine)
             return
+        with self._changed:
+            self._computed += len(batch)
         for (job, _), result in zip(batch, results, strict=True):
             try:
                 job.future.set_result(job.render(job.image, result))

@@ -1,6 +1,7 @@
 """Requests: parameters, bodies and images, read and checked against the limits."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
@@ -21,6 +22,7 @@ _Value = TypeVar("_Value")
 
 _FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
 _JSON, _PNG = "application/json", "image/png"
+_NUMBER = re.compile(r"[0-9+\-.eE]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Parameter(Generic[_Value]):
 
 def _parse_score(text: str) -> float:
     score = float(text)
-    if not 0 <= score <= 1:
+    if not 0 <= score <= 1 or not _NUMBER.fullmatch(text):  # float() accepts underscores, spaces and other digits
         raise ValueError(text)
     return score
 

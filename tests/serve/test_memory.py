@@ -1,0 +1,47 @@
+import asyncio
+import ctypes
+import sys
+from pathlib import Path
+
+import pytest
+
+from blitznet.serve.memory import keep_trimmed, trim_memory
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_freed_memory_is_returned_to_the_system() -> None:
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("needs glibc")
+    blocks = [b"x" * 100_000 for _ in range(2000)]
+    pins = blocks[::100]  # between free blocks, which the C library cannot return by itself
+    peak = resident_mb()
+    del blocks
+    assert trim_memory()
+    assert resident_mb() < peak - 100
+    assert len(pins) == 20
+
+
+def test_memory_is_trimmed_once_after_requests_when_none_is_under_way() -> None:
+    counts, idle, trims = [0], [True], []
+
+    async def run() -> None:
+        task = asyncio.create_task(
+            keep_trimmed(lambda: idle[0], lambda: counts[0], interval=0.01, trim=lambda: trims.append(counts[0]))
+        )
+        await asyncio.sleep(0.05)
+        assert trims == []
+        counts[0], idle[0] = 3, False
+        await asyncio.sleep(0.05)
+        assert trims == []
+        idle[0] = True
+        while not trims:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+
+    asyncio.run(run())
+    assert trims == [3]
