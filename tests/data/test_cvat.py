@@ -70,12 +70,12 @@ def test_subsets_are_splits(tmp_path: Path) -> None:
         ),
         (
             '<mask label="a" rle="9" left="0" top="0" width="2" height="2"/>',
-            "expected run lengths of 2x2 pixels, got 9",
+            "expected run lengths of 4 pixels in all",
         ),
         ('<mask label="a" rle="0, 4" left="119" top="0" width="2" height="2"/>', "expected a mask inside the image"),
         (
             '<mask label="a" rle="4" left="0" top="0" width="99999" height="99999"/>',
-            "expected run lengths of 99999x99999",
+            "expected a mask of 1 to 89,478,485 pixels, got 99999x99999",
         ),
         ('<wall label="a"/>', "wall 1: expected a box, polygon, ellipse or mask"),
     ],

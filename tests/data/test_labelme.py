@@ -86,7 +86,7 @@ def test_all_splits_have_the_same_classes(tmp_path: Path) -> None:
         ({"shape_type": "cube"}, "shape 1: expected a polygon, rectangle, circle, mask, point or line, got cube"),
         ({"shape_type": "rectangle"}, "shape 1: expected two points of a rectangle, got 3"),
         ({"shape_type": "mask", "mask": "!"}, "shape 1: expected a mask as PNG in base64"),
-        ({"shape_type": "mask", "mask": "AAAA"}, "shape 1: expected a mask as PNG in base64"),
+        ({"shape_type": "mask", "mask": "AAAA"}, "shape 1: expected a PNG mask"),
     ],
 )
 def test_broken_shapes_are_errors_of_their_image(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_broken_compressed_rle_is_refused(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("runs", [[3], [1, -1, 4], [100]])
 def test_run_lengths_must_cover_the_image(runs: list[int]) -> None:
-    with pytest.raises(DataError, match="expected run lengths of 2 x 2 pixels"):
+    with pytest.raises(DataError, match="expected run lengths of 4 pixels in all"):
         decode_coco_rle(np.asarray(runs), (2, 2), name="x")
 
 

@@ -61,7 +61,7 @@ def test_an_image_without_a_file_is_not_annotated(root: Path) -> None:
                 "geometryType": "bitmap",
                 "bitmap": {"origin": [0, 0], "data": base64.b64encode(zlib.compress(b"x")).decode()},
             },
-            "expected a mask as PNG",
+            "expected a PNG mask",
         ),
         ({"classTitle": "blob"}, "expected classes of the dataset .*, got blob"),
     ],

@@ -23,7 +23,9 @@ def test_every_target_has_seeds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("content", [b"", b"\0", b"\xff" * 64, b"[" * 9_999, b"\n" * 99], ids=["empty", "null", "ff", "deep", "lines"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"\xff" * 64, b"[" * 9_999, b"\n" * 99], ids=["empty", "null", "ff", "deep", "lines"]
+)
 def test_targets_survive_other_bytes(name: str, content: bytes) -> None:
     run_target(name, content)
 

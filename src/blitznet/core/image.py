@@ -296,7 +296,7 @@ def _translate_errors(
         if start is not None and start.startswith(_LFS_POINTER):
             raise DataError(f"{name}: expected an image, got a pointer of Git LFS; run `git lfs pull`") from error
         if kind != "image":
-            raise DataError(f"{name}: expected a {kind} as {formats[0]}, got another file") from error
+            raise DataError(f"{name}: expected a {formats[0]} {kind}, got another file") from error
         raise DataError(f"{name}: not an image of a known format ({', '.join(formats)})") from error
     except IsADirectoryError as error:
         raise DataError(

@@ -251,7 +251,7 @@ _SUPERVISELY: Rows = (
     ("three corners", {"object": {"points": {"exterior": [[1, 1], [2, 2], [3, 3]]}}}, "object 1: expected two corners"),
     ("bitmap of letters beyond ASCII", _bitmap("\u00e4"), "object 1: expected a bitmap as compressed PNG in base64"),
     ("bitmap of other bytes", _bitmap("AAAA"), "object 1: expected a bitmap as compressed PNG in base64"),
-    ("bitmap of zeros", _bitmap(base64.b64encode(zeros(9 << 20)).decode()), "object 1: expected a mask as PNG"),
+    ("bitmap of zeros", _bitmap(base64.b64encode(zeros(9 << 20)).decode()), "object 1: expected a PNG mask"),
     (
         "bitmap of a bomb",
         _bitmap(base64.b64encode(zlib.compress(base64.b64decode(_BOMB))).decode()),

@@ -76,8 +76,8 @@ _XML: tuple[tuple[str, bytes | str, str], ...] = (
 )
 _MASKS: tuple[tuple[str, bytes, str], ...] = (
     ("empty", b"", "a.png: expected an image, got an empty file"),
-    ("text", b"mask", "a.png: expected a mask as PNG, got another file"),
-    ("jpeg", noise("JPEG"), "a.png: expected a mask as PNG, got another file"),
+    ("text", b"mask", "a.png: expected a PNG mask, got another file"),
+    ("jpeg", noise("JPEG"), "a.png: expected a PNG mask, got another file"),
     ("colors", png(color=(1, 2, 3)), "a.png: expected a palette or grayscale mask of class indices, got mode RGB"),
     ("unknown value", png(mode="L", color=77), "a.png: expected mask values below"),
     ("16-bit value", png(mode="I;16", color=40_000), "a.png: expected mask values"),
