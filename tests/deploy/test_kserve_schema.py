@@ -49,7 +49,7 @@ def _classes(folder: Path, package: str, prefix: str) -> list[tuple[str, str]]:
     (path,) = folder.glob(f"{package.partition('==')[0]}-*.whl")
     with ZipFile(path) as wheel:
         texts = [wheel.read(name).decode() for name in wheel.namelist() if name.startswith(prefix)]
-    return [(found.group(1), text) for text in texts if (found := _CLASS.search(text))]
+    return [(match.group(1), text) for text in texts if (match := _CLASS.search(text))]
 
 
 @cache

@@ -15,7 +15,7 @@ from blitznet.core.spec import METADATA_KEY, Spec
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
 
-CONFIG, VERSION, MODEL_FILE = "config.pbtxt", "1", "model.onnx"
+CONFIG, VERSION_FOLDER, MODEL_FILE = "config.pbtxt", "1", "model.onnx"
 """names of the config, of the version's folder and of the model file, which Triton prescribes"""
 REPOSITORY = "model_repository"
 """default folder of all models"""
@@ -34,8 +34,10 @@ def triton_file(folder: Path) -> Path:
         UsageError: The name of the folder is not a name for Triton.
     """
     if not re.fullmatch(r"[\w.-]+", folder.name, re.ASCII) or folder.name.startswith("."):
-        raise UsageError(f"--out: expected a folder whose name has letters, digits, '.', '-' and '_' only, got {folder}")
-    return folder / VERSION / MODEL_FILE
+        raise UsageError(
+            f"--out: expected a folder whose name has letters, digits, '.', '-' and '_' only, got {folder}"
+        )
+    return folder / VERSION_FOLDER / MODEL_FILE
 
 
 def triton_config_path(file: Path) -> Path:

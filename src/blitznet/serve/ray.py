@@ -23,7 +23,7 @@ from blitznet.serve.limits import TOKEN_VARIABLE, ServeLimits
 from blitznet.serve.service import require_token
 
 _POLL = 0.05
-"""seconds between two looks at a replica that warms up"""
+"""seconds between two checks whether a replica is warm"""
 
 
 @dataclass(frozen=True, slots=True)
