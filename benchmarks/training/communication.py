@@ -28,7 +28,7 @@ class Communication:
 
     models: tuple[str, ...] = ("blitznet300-lite", "blitznet300-s4", "blitznet512-s4")
     """Names of models."""
-    processes: tuple[int, ...] = (2, 4, 8, 64)
+    processes: tuple[int, ...] = (2, 8, 64)
     """Numbers of processes."""
     gigabits: float = 100.0
     """Speed of the link of each process, in gigabits per second."""
@@ -47,13 +47,13 @@ def sent_bytes(parameters: int, processes: int) -> float:
 
 def table(options: Communication) -> list[str]:
     """The table in Markdown: parameters, memory of a replica's values, and MB and milliseconds per step."""
-    head = ["model", "parameters, M", "values of a replica, GB", *(f"n = {n}" for n in options.processes)]
+    head = ["model", "parameters, M", "values of a replica, MB", *(f"n = {n}" for n in options.processes)]
     lines = [_row(head), _row(["---", *["---:"] * (len(head) - 1)])]
     for name in options.models:
         parameters = num_parameters(name)
-        replica = parameters * BYTES_PER_GRADIENT * COPIES_WITH_ADAM / 1e9
+        replica = parameters * BYTES_PER_GRADIENT * COPIES_WITH_ADAM / 1e6
         cells = [_cell(sent_bytes(parameters, n), options.gigabits) for n in options.processes]
-        lines.append(_row([name, f"{parameters / 1e6:.1f}", f"{replica:.2f}", *cells]))
+        lines.append(_row([name, f"{parameters / 1e6:.2f}", f"{replica:.0f}", *cells]))
     return lines
 
 

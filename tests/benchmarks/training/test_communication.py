@@ -1,4 +1,6 @@
-"""Bytes of a training step: the counts of parameters are those of the networks."""
+"""Bytes of a training step: the counts of parameters are those of the networks, and those of the documentation."""
+
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,11 @@ def test_a_ring_sends_twice_all_but_one_part() -> None:
 def test_table_has_a_row_per_model() -> None:
     lines = table(Communication(models=("blitznet300-lite",), processes=(2,), gigabits=8.0))
     millions = num_parameters("blitznet300-lite") / 1e6
-    assert lines[0] == "| model | parameters, M | values of a replica, GB | n = 2 |"
-    cells = (f"{millions:.1f}", f"{millions * 20 / 1000:.2f}", f"{4 * millions:.0f} MB, {4 * millions:.1f} ms")
+    assert lines[0] == "| model | parameters, M | values of a replica, MB | n = 2 |"
+    cells = (f"{millions:.2f}", f"{millions * 20:.0f}", f"{4 * millions:.0f} MB, {4 * millions:.1f} ms")
     assert lines[2] == f"| blitznet300-lite | {' | '.join(cells)} |"
+
+
+def test_the_documentation_has_this_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "scale.md").read_text()
+    assert "\n".join(table(Communication())) in page
