@@ -35,7 +35,7 @@ def test_find_images_expands_sources(
     folder: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], expected: list[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    assert find_images(sources) == [Path(name) for name in expected]
+    assert list(find_images(sources)) == [Path(name) for name in expected]
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,13 @@ def test_images_of_formats_that_cannot_be_read_are_counted(tmp_path: Path) -> No
     for name in ("a.jpg", "b.avif", "c.HEIC", "d.heic", "e.txt"):
         (tmp_path / name).write_bytes(b"")
     assert skipped_images([tmp_path, tmp_path / "a.jpg"]) == {".heic": 2, ".avif": 1}
+
+
+def test_paths_are_a_sequence_of_little_memory(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.jpg", ".jpg"):
+        (tmp_path / name).write_bytes(b"")
+    images = find_images([tmp_path, tmp_path / "b.jpg"])
+    assert list(images) == [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    assert list(images[:1]) == [images[0]] == [tmp_path / "a.jpg"]
+    assert images[-1].name == "b.jpg"
+    assert len(images) == 2

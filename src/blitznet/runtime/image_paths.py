@@ -1,9 +1,11 @@
 """Image files from paths, folders and globs."""
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES
@@ -15,7 +17,28 @@ SAMPLES = Path(__file__).parents[1] / "weights" / "samples"
 """public-domain photographs in the package; CREDITS.md there names their authors"""
 
 
-def find_images(sources: Sequence[str | Path] = ()) -> list[Path]:
+class ImagePaths(Sequence[Path]):
+    """Paths that are stored as text: a Path object needs ten times the memory."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Paths with these names."""
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return map(Path, self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ImagePaths": ...
+    def __getitem__(self, index: int | slice) -> "Path | ImagePaths":
+        return ImagePaths(self._names[index]) if isinstance(index, slice) else Path(self._names[index])
+
+
+def find_images(sources: Sequence[str | Path] = ()) -> ImagePaths:
     """Expand sources to image files.
 
     Args:
@@ -28,25 +51,26 @@ def find_images(sources: Sequence[str | Path] = ()) -> list[Path]:
     Raises:
         DataError: A source matches no image.
     """
-    images = [image for source in sources or (SAMPLES,) for image in _expand(source)]
-    return list(dict.fromkeys(images))
+    names = (name for source in sources or (SAMPLES,) for name in _expand(source))
+    return ImagePaths(list(dict.fromkeys(names)))
 
 
 def skipped_images(sources: Sequence[str | Path]) -> Counter[str]:
     """Endings of images in folders that `find_images` skips, because their format cannot be read, with their number."""
     folders = [Path(source) for source in sources if str(source) and Path(source).is_dir()]
-    suffixes = (path.suffix.lower() for folder in folders for path in folder.iterdir() if path.is_file())
-    return Counter(suffix for suffix in suffixes if suffix in _UNREADABLE_SUFFIXES)
+    entries = (entry for folder in folders for entry in os.scandir(folder))
+    suffixes = ((os.path.splitext(entry.name)[1].lower(), entry) for entry in entries)  # noqa: PTH122 - no Path for each
+    return Counter(suffix for suffix, entry in suffixes if suffix in _UNREADABLE_SUFFIXES and entry.is_file())
 
 
-def _expand(source: str | Path) -> list[Path]:
+def _expand(source: str | Path) -> list[str]:
     try:
         return _expand_existing(source)
     except OSError as error:
         raise DataError(f"{source}: cannot be opened ({error.strerror or error})") from error
 
 
-def _expand_existing(source: str | Path) -> list[Path]:
+def _expand_existing(source: str | Path) -> list[str]:
     if not str(source):
         raise DataError("expected an image, a folder or a glob, got an empty name; an unset variable?")
     path = Path(source)
@@ -57,26 +81,32 @@ def _expand_existing(source: str | Path) -> list[Path]:
             raise DataError(f"{source}: expected an image, a folder or a glob, got a path that does not exist")
         if not path.is_file():
             raise DataError(f"{source}: expected a file, got a pipe or a device; save the image to a file first")
-        return [path]
-    images = _only_images(Path(name) for name in glob.glob(str(source), recursive=True))  # noqa: PTH207 - Path.glob needs a root
+        return [str(path)]
+    matches = (name for name in glob.iglob(str(source), recursive=True) if _is_image_name(name))  # noqa: PTH207 - Path.glob needs a root
+    images = sorted((str(Path(name)) for name in matches if os.path.isfile(name)), key=_sort_key)  # noqa: PTH113 - no Path for each
     if not images:
         raise DataError(f"{source}: expected a glob that matches images ({', '.join(IMAGE_SUFFIXES)}), got no match")
     return images
 
 
-def _images_in(folder: Path) -> list[Path]:
-    images = _only_images(folder.iterdir())
-    if not images:
+def _images_in(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if _is_image_name(entry.name) and entry.is_file())
+    if not names:
         raise DataError(
             f"{folder}: expected images in this folder ({', '.join(IMAGE_SUFFIXES)}), got none; "
             f"subfolders are not searched, name them or write '{folder / '**' / '*.jpg'}'"
         )
-    return images
+    prefix = str(folder / "x")[:-1]
+    return [prefix + name for name in names]
 
 
-def _only_images(paths: Iterable[Path]) -> list[Path]:
-    return sorted(
-        path
-        for path in paths
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._") and path.is_file()
-    )
+def _is_image_name(name: str) -> bool:
+    """Whether a path ends as images do, and is not hidden as the files of macOS in zips are."""
+    stem, suffix = os.path.splitext(os.path.basename(name))  # noqa: PTH119, PTH122 - no Path for each
+    return suffix.lower() in IMAGE_SUFFIXES and not stem.startswith("._")
+
+
+def _sort_key(name: str) -> str:
+    """A key by which the content of a folder is together."""
+    return name.replace(os.sep, "\0")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from blitznet.data.convert import convert_dataset, count_unsupported
 from blitznet.data.writers.yolo import YoloWriter
+from support import synthetic_data
 from support.conversions import (
     CROWD,
     DIFFICULT,
@@ -61,3 +62,12 @@ def test_unsupported_annotations(item: dict[str, Any], unsupported: list[str], t
     dataset = write_annotations(tmp_path / "a", [[item], []])
     writer = YoloWriter(tmp_path / "b", "train", dataset.class_names)
     assert list(count_unsupported(dataset, writer)) == unsupported
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "validation"])
+def test_the_yaml_file_names_an_evaluation_split_as_ultralytics_does(split: str, tmp_path: Path) -> None:
+    source = open_text(synthetic_data.write_coco(tmp_path / "coco", synthetic_data.draw(2)))
+    convert_dataset(source, "yolo", tmp_path / "yolo", split, lossy=True)
+    lines = (tmp_path / "yolo" / "data.yaml").read_text().splitlines()
+    assert f"val: images/{split}" in lines
+    assert len(open_text(f"yolo:{tmp_path / 'yolo'}@{split}")) == 2
