@@ -35,7 +35,9 @@ def test_long_messages_are_shortened_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["x" * 1_000_000, list(range(1_000_000)), {"a": [[[[1]]]]}, 10**400, 1 << 100_000, None, 2.5, b"x" * 999]
+    "value",
+    ["x" * 1_000_000, list(range(1_000_000)), {"a": [[[[1]]]]}, 10**400, 1 << 100_000, None, 2.5, b"x" * 999],
+    ids=["text", "list", "nested", "digits", "bits", "none", "float", "bytes"],
 )
 def test_values_are_shown_in_few_characters(value: object) -> None:
     assert 0 < len(shown(value)) <= 63
