@@ -228,6 +228,8 @@ TARGETS: dict[str, Parse] = {
     "darknet-data": _dataset("darknet@train", "obj.data", **{**_DARKNET, "train.txt": b"a.png\n"}),
     "labelme": _dataset("labelme", "a.json"),
     "cvat": _dataset("cvat", "annotations.xml"),
+    "cvat-video": _dataset("cvat", "annotations.xml", **{"frame_000000.png": b"", "frame_000002.png": b""}),
+    "csv": _dataset("csv", "boxes.csv"),
     "labelstudio": _dataset("labelstudio", "tasks.json"),
     "labelstudio-brush": _brush,
     "via": _dataset("via", "via.json"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from blitznet.core.errors import DataError
+from blitznet.core.files import require_file
 from blitznet.core.image import IMAGE_SUFFIXES
 from blitznet.data.annotation_files import MAX_CSV, require_name, require_numbers, require_size
 from blitznet.data.dataset import files_by_name, read_text
@@ -74,6 +75,7 @@ def find_csv_file(folder: Path) -> Path | None:
 def is_box_csv(path: Path) -> bool:
     """Whether the first line of a file names the columns of boxes, or is a box."""
     try:
+        require_file(path)
         with path.open("rb") as file:
             line = file.readline(_HEAD).decode("utf-8-sig")
         return _fields(next(csv.reader([line], skipinitialspace=True), []))[0] is not None

@@ -91,6 +91,25 @@ _COCO: Rows = (
 )
 
 
+_CSV_COLUMNS = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+_CSV: Rows = (
+    ("empty", "", "expected annotated images, got none"),
+    ("binary", b"\xff\xfe\xfd", "boxes.csv: expected UTF-8 text"),
+    ("other columns", "a,b,c\n1,2,3\n", "boxes.csv:1: expected columns of an image, a class and a box"),
+    ("fewer values", _CSV_COLUMNS + "a.png,12\n", "boxes.csv:2: expected 8 values, got 2"),
+    ("no image", _CSV_COLUMNS + ",12,8,cat,1,1,5,5\n", "boxes.csv:2: expected the name of an image, got none"),
+    ("box of text", _CSV_COLUMNS + "a.png,12,8,cat,1,1,x,5\n", "boxes.csv:2: expected numbers for a box"),
+    ("box of NaN", _CSV_COLUMNS + "a.png,12,8,cat,1,1,nan,5\n", "boxes.csv:2: expected pixel coordinates for a box"),
+    (
+        "size of 10^18",
+        _CSV_COLUMNS + f"a.png,{10**18},8,cat,1,1,5,5\n",
+        "boxes.csv:2: expected at most 89,478,485 pixels",
+    ),
+    ("no class", _CSV_COLUMNS + "a.png,12,8,,1,1,5,5\n", "boxes.csv:2: expected a name of 1 to 200"),
+    ("long cell", _CSV_COLUMNS + f"a.png,12,8,{LONG * 2},1,1,5,5\n", "boxes.csv: expected a CSV file"),
+)
+
+
 def _shape(**changes: Any) -> str:
     shape = {"label": "cat", "shape_type": "polygon", "points": [[1, 1], [5, 1], [5, 5]]}
     content = {"shapes": [shape | changes.pop("shape", {})], "imagePath": "a.png", "imageWidth": 12, "imageHeight": 8}
@@ -144,7 +163,7 @@ _CVAT: Rows = (
     ("cut", _cvat(_BOX)[:-20], "annotations.xml: not well-formed XML"),
     ("entities", '<!DOCTYPE a [<!ENTITY e "x">]>' + _cvat(_BOX), "annotations.xml: entities and DTDs are refused"),
     ("no image", "<annotations/>", "expected annotated images, got none"),
-    ("tracks", "<annotations><track/></annotations>", "annotations.xml: expected images, got tracks of a video"),
+    ("tracks without frames", "<annotations><track/></annotations>", "expected images of the video's frames, got none"),
     ("image without a size", _cvat(_BOX, size=""), "image a.png: expected width and height as positive integers"),
     ("image of 10^12 rows", _cvat(_BOX, size='width="1" height="1000000000000"'), "expected at most 89,478,485 pixels"),
     ("image without a name", _cvat(_BOX, name=""), "expected a name"),
@@ -376,6 +395,7 @@ def annotation_cases() -> Iterator[BadFile]:
     yield from _table("labelme", "", _NOT_JSON, image, "d/a.json")
     for name, changes, line in _LABELME:
         yield BadFile(f"labelme: {name}", _convert("labelme:d"), image | {"d/a.json": _shape(**changes)}, line)
+    yield from _table("csv", "/boxes.csv", _CSV, image, "d/boxes.csv")
     yield from _table("cvat", "", _CVAT, image, "d/annotations.xml")
     yield from _table("labelstudio", "", _LABEL_STUDIO, image, "d/tasks.json")
     yield from _table("via", "", _VIA, image, "d/via.json")
