@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from blitznet.bulk.images import NamedImage
 from blitznet.bulk.predict import as_text, predict_rows
 from blitznet.bulk.settings import BulkSettings
 from blitznet.core.rle import decode_rle
+from blitznet.runtime.stream import max_in_flight
 from support.bulk import fake_predictor, read_rows, run_fake, write_images
 from support.fake_engines import SPEC
 from support.images import encode_random_image
@@ -79,3 +82,17 @@ def test_images_that_cannot_be_read_are_rows_with_their_error() -> None:
 )
 def test_ids_are_text(name: str, text: str) -> None:
     assert as_text(name) == text
+
+
+def test_few_images_are_in_memory() -> None:
+    taken: list[int] = []
+
+    def images() -> Iterator[NamedImage]:
+        for number in range(500):
+            taken.append(number)
+            yield NamedImage(str(number), encode_random_image(0))
+
+    rows = predict_rows(images(), fake_predictor(), BulkSettings(masks="none"))
+    for number, _ in enumerate(islice(rows, 100)):
+        assert len(taken) <= number + 1 + max_in_flight(1)
+    rows.close()

@@ -1,7 +1,7 @@
 """From a shard to its part: the function that a run on one machine and the workers of a cluster share."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,7 +78,9 @@ def write_part(
     return PartSummary(name, writer.images, writer.errors, shard.name)
 
 
-def predict_rows(images: Iterable[NamedImage], predictor: BasePredictor, settings: BulkSettings) -> Iterator[PartRow]:
+def predict_rows(
+    images: Iterable[NamedImage], predictor: BasePredictor, settings: BulkSettings
+) -> Generator[PartRow, None, None]:
     """A row for each image, in order; an image that cannot be read gives a row with its error."""
     in_flight: deque[NamedImage] = deque()
 

@@ -5,6 +5,7 @@ parts in progress, which other workers compute, and nothing needs to be kept in 
 source, which takes one processor.
 """
 
+import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -182,14 +183,14 @@ def _task_error(error: Any) -> BlitzNetError:
 
 def _connect(ray: ModuleType, address: str, workers: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
-    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False, "include_dashboard": False}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
     if address == "local":
         options["num_cpus"] = None if workers is None else workers + 1
     else:
         del options["include_dashboard"]
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
             f"--ray: expected the address of a Ray cluster, or local, got '{address}' ({reason})"
