@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from blitznet.core.errors import DataError, ModelError, UsageError
@@ -94,6 +96,10 @@ def test_files_and_scores(folder: Path) -> None:
     out, result = folder / "out", run(folder)
     assert {path.name for path in out.iterdir()} == {*STAGES, "evaluation", "toy.onnx", "toy.safetensors", "toy.md"}
     assert (result.model, result.weights, result.card) == (out / "toy.onnx", out / "toy.safetensors", out / "toy.md")
+    calibrated, weights = load_file(out / "calibrated/model.safetensors"), load_file(result.weights)
+    for name, value in calibrated.items():
+        torch.testing.assert_close(weights[name].float(), value.float(), rtol=1e-3, atol=1e-6)
+    assert {value.dtype for value in weights.values() if value.ndim > 1} == {torch.float16}
     _, spec = load_model(result.weights)
     assert spec.classes == synthetic_data.NAMES
     assert spec.score_calibration.temperature != 1 or spec.segmentation_temperature != 1

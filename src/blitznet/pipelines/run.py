@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from blitznet.api import load, load_teacher
 from blitznet.core.arrays import ClassMap, RGBArray
 from blitznet.core.errors import UsageError
@@ -349,8 +351,9 @@ def _write_model_files(pipeline: Pipeline, options: RunOptions, image_ids: Mappi
     card = options.out / f"{pipeline.name}.md"
 
     def execute() -> None:
-        for source, target in zip((weights, quantized), files, strict=True):
-            atomic_write(target, source.read_bytes())
+        # Kernels in half precision take half of the space.
+        save_model(files[0], *load_model(weights), dtype=torch.float16)
+        atomic_write(files[1], quantized.read_bytes())
         atomic_write(report, _json_bytes(_evaluate(files[1], pipeline, options)))
         atomic_write(card, _render_card(pipeline, files, json.loads(report.read_text())).encode())
 
