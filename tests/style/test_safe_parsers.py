@@ -21,7 +21,7 @@ PLACES = {
         "export/openvino.py",
         "export/rewrite.py",
     },
-    "torch.load": {"nets/program_engine.py", "nets/efficientnet.py", "train/initialize.py"},
+    "torch.load": {"nets/program_engine.py", "nets/state_dict.py"},
     "torch.export.load": {"nets/program_engine.py"},
     "torch.jit.load": set(),
     "np.load": set(),

@@ -9,12 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
 from blitznet.core.errors import ModelError
 from blitznet.nets.mobilenet import InvertedResidual, LiteConv
 from blitznet.nets.parts import Encoder, Maps
+from blitznet.nets.state_dict import read_state_dict
 
 _STAGES = (
     (16, 1, 1, 3),
@@ -112,7 +112,7 @@ def load_efficientnet(encoder: EfficientNetLite, name: str, weights: Path | None
         ModelError: The package is missing, or a tensor is missing or has another shape.
     """
     file = weights or _packaged_weights(name)
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = read_state_dict(file)
     own = {key: value for key, value in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
     loaded = {}
     for key, value in own.items():

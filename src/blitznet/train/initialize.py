@@ -7,12 +7,9 @@ checkpoint of an interrupted run over them.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from blitznet.core.arrays import Flags
@@ -34,6 +31,7 @@ from blitznet.nets.pretrained_encoder import load_pretrained_encoder
 from blitznet.nets.resnet import ResNet
 from blitznet.nets.ssdlite_heads import init_from_ssdlite
 from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
+from blitznet.nets.state_dict import read_state_dict
 from blitznet.nets.transfer import init_new_classes, transfer
 from blitznet.train.config import TrainConfig
 from blitznet.train.distillation import DistillationTeacher, SSDLiteScores
@@ -200,7 +198,7 @@ def provenance(spec: Spec, config: TrainConfig) -> str:
     sets = [f"{source.format}:{source.root.name}" + (f"@{source.split}" if source.split else "") for source in sources]
     length = f"{config.steps} steps" if config.patience is None else f"at most {config.steps} steps"
     origin = ", distilled from the initial model to keep its classes" if config.keep else ""
-    trained = f"trained on {', '.join(sets)} for {length}{origin}"
+    trained = f"trained on {', '.join(sets)} in a run of {length}{origin}"  # a stopped run has done fewer
     return f"{spec.provenance}; then {trained}" if spec.provenance else trained
 
 
@@ -224,13 +222,9 @@ def _load_encoder(net: BlitzNet, spec: Spec, weights: Path | None) -> None:
 
 def _read_state_dict(path: Path) -> Mapping[str, Tensor]:
     try:
-        state: Mapping[str, Tensor]
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, SafetensorError) as error:
-        raise ModelError(
-            f"--encoder-weights {path}: expected a state dict, got an unreadable file ({error})"
-        ) from error
-    return state
+        return read_state_dict(path)
+    except ModelError as error:
+        raise ModelError(f"--encoder-weights {error}") from error
 
 
 def _list(words: tuple[str, ...]) -> str:
