@@ -1,6 +1,7 @@
 # Every target does its own set-up in an environment of its own; versions are pinned in constraints.txt.
 PYTHON ?= python3
-PIP = python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL = python -m pip install --quiet --disable-pip-version-check
+PIP = $(PIP_INSTALL) --constraint constraints.txt
 DEMO = .venv-demo
 DEV = .venv
 FUZZ_SECONDS ?= 60
@@ -44,10 +45,13 @@ coverage: $(DEV)/installed-slow ## line coverage of all tests, the slow ones too
 test-lowest: $(LOWEST)/installed ## the fast tests with the oldest supported versions of dependencies
 	$(LOWEST)/bin/pytest -q --numprocesses 2
 
-constraints-lowest.txt: pyproject.toml $(DEV)/installed-slow
+constraints-lowest.txt: pyproject.toml | $(DEV)/installed-slow
 	$(DEV)/bin/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 --no-header --no-annotate \
 		$(foreach extra,batch data eval openvino parquet sbd serve track train video,--extra $(extra)) \
-		--override tools/lowest-overrides.txt --output-file $@ pyproject.toml
+		--override tools/lowest-overrides.txt --output-file $@.all pyproject.toml
+	echo '# The oldest supported versions of direct dependencies, written by `make $@` for `make test-lowest`' > $@
+	grep --extended-regexp --invert-match '^(nvidia-|cuda-|triton==)' $@.all >> $@
+	rm $@.all
 
 dist: $(DEV)/installed-slow ## both wheels and source archives in dist/, checked
 	rm -rf dist
@@ -83,8 +87,7 @@ $(DEV)/installed-slow: $(DEV)/installed
 
 $(LOWEST)/installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement constraints-lowest.txt
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(LOWEST)/bin/$(PIP_INSTALL) --constraint constraints-lowest.txt --editable '.[dev]'
 	touch $@
 
 clean: ## remove environments and outputs

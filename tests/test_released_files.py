@@ -60,8 +60,8 @@ def test_model_files_have_the_outputs_of_their_version(version: str, path: str, 
     for name in ("offsets", "logits"):
         np.testing.assert_allclose(getattr(outputs, name), stored[name], atol=tolerance)
     assert np.ptp(stored["logits"]) > 0.1
-    segmentation = [run(file).segmentation_logits for file in ("model.onnx", "run")]
-    np.testing.assert_allclose(*segmentation, atol=tolerance)
+    first, second = (run(file).segmentation_logits for file in ("model.onnx", "run"))
+    np.testing.assert_allclose(first, second, atol=tolerance)
 
 
 def test_files_with_nms_inside(version: str) -> None:
@@ -69,8 +69,8 @@ def test_files_with_nms_inside(version: str) -> None:
     outputs = engine.run(images())
     assert isinstance(outputs, NmsOutputs)
     results = load("model.onnx", engine="onnxruntime", threads=1, min_score=None), load("model-nms.onnx", threads=1)
-    scores = [predictor(images()[0], min_score=0.3).scores for predictor in results]
-    np.testing.assert_allclose(*scores, atol=1e-3)
+    first, second = (predictor(images()[0], min_score=0.3).scores for predictor in results)
+    np.testing.assert_allclose(first, second, atol=1e-3)
 
 
 def test_specs_are_upgraded(version: str) -> None:

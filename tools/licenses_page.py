@@ -119,9 +119,10 @@ def _collect(requirement: Requirement, found: dict[str, Distribution], seen: set
 def license_of(installed: Distribution) -> str:
     """SPDX expression of a package: of its metadata, else of its classifiers, else of the older free text."""
     metadata = installed.metadata
-    if expression := metadata.get("License-Expression"):
+    expression, text = (str((metadata.get_all(key) or [""])[0]) for key in ("License-Expression", "License"))
+    if expression:
         return expression
-    names = [*_classified(metadata.get_all("Classifier") or []), metadata.get("License") or ""]
+    names = [*_classified(metadata.get_all("Classifier") or []), text]
     spdx = [identifier for name in names if (identifier := _spdx(name))] or [*_read_license_files(installed)]
     return spdx[0] if spdx else names[0].splitlines()[0][:_MAX_NAME] if names[0] else "unknown"
 
@@ -205,7 +206,7 @@ Linux bundle copyleft libraries:
 - The GCC runtime exception permits programs of any license to use `libgfortran`.
 - Libraries under the LGPL are separate files, which a user can replace. Pass their license on with the wheel.
 - x264 and x265 in the wheel of `av` are under the GPL. They matter to whoever distributes the extra `video` or `track`
-  inside a product, a container for example. `pip install --no-binary av av` builds `av` with an FFmpeg of your choice.
+  inside a product, a container for example. A build of `av` from its source uses an FFmpeg of your choice.
 
 ## Dependencies of every installation
 

@@ -2,6 +2,7 @@ import hashlib
 import importlib.machinery
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def test_a_changed_file_is_refused(folder: Path, content: bytes) -> None:
     expected = sha256_of(path)
     path.write_bytes(content)
     actual = hashlib.sha256(content).hexdigest()
-    for call in (find_model, load):
+    calls: tuple[Callable[[str], object], ...] = (find_model, load)
+    for call in calls:
         with pytest.raises(ModelError) as raised:
             call(NAME)
         assert str(raised.value) == (
@@ -77,7 +79,8 @@ def test_a_changed_file_is_refused(folder: Path, content: bytes) -> None:
 def test_without_training_weights(folder: Path) -> None:
     (folder / f"{NAME}.safetensors").unlink()
     find_model(NAME)
-    for call in (find_weights, lambda name: load(name, engine="torch")):
+    calls: tuple[Callable[[str], object], ...] = (find_weights, lambda name: load(name, engine="torch"))
+    for call in calls:
         with pytest.raises(ModelError) as raised:
             call(NAME)
         assert str(raised.value) == NO_WEIGHTS

@@ -139,7 +139,7 @@ def test_training_weights_are_found_where_they_are_installed(built: Path, wheel:
     code = (
         "from blitznet.core.packaged_files import packaged_file; print(packaged_file('blitznet300-lite.safetensors'))"
     )
-    command = [executable, "-c", code]
+    command = [str(executable), "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stderr.endswith("`pip install blitznet-weights`, in a clone `pip install ./weights`\n")
     subprocess.run([executable, "-m", "pip", "install", "--quiet", "--no-deps", str(weights)], check=True)

@@ -62,7 +62,7 @@ def install(python: Path, environment: Path, *requirements: str) -> Path:
     """A new environment of an interpreter with requirements from the package index; its own interpreter."""
     subprocess.run([python, "-m", "venv", environment], check=True, capture_output=True)
     executable = environment / "bin" / "python"
-    command = [executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    command = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return executable
