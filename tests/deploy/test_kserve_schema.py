@@ -15,11 +15,10 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
-from support.snippets import ROOT
-
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 MANIFEST: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "kserve" / "inference-service.yaml").read_text())
-PACKAGES = {"kserve==0.21.0": "kserve/models/", "kubernetes==37.0.2": "kubernetes/client/models/"}
+PACKAGES = {"kserve==0.21.0": "kserve/models/", "kubernetes==33.1.0": "kubernetes/client/models/"}
 """package -> folder of its classes"""
 PLAIN: dict[str, type | tuple[type, ...]] = {
     "str": str,
