@@ -175,8 +175,8 @@ def test_vanished_image_is_one_line_and_its_return_resumes(whole: TrainConfig, t
     for image in images:
         (moved / image.name).rename(image)
     restart = replace(whole, out=tmp_path / "again", steps=100)
-    train(restart, stop_after=12)
-    train(long, stop_after=12)
+    train(restart, stop_after=24)
+    train(long, stop_after=24)
     for name in FILES:
         assert_equal(restart.out / name, cut.out / name)
 
@@ -197,8 +197,8 @@ def test_killed_loader_process_is_one_line_and_the_run_resumes(whole: TrainConfi
     require_whole_files(cut.out)
     assert RunFolder(cut.out).state.exists()
     restart = replace(whole, out=tmp_path / "again", steps=1000)
-    train(restart, stop_after=12)
-    train(replace(cut, steps=1000), stop_after=12)
+    train(restart, stop_after=24)
+    train(replace(cut, steps=1000), stop_after=24)
     for name in FILES:
         assert_equal(restart.out / name, cut.out / name)
 
