@@ -42,7 +42,7 @@ def part(options: str, content: bytes, count: int = 1) -> bytes:
 
 def infer(**changes: object) -> str:
     """A request of KServe with one tensor."""
-    tensor = {"name": "images", "shape": [1, 64, 48, 3], "datatype": "UINT8", "data": [0]} | changes
+    tensor = {"name": "image", "shape": [1, 64, 48, 3], "datatype": "UINT8", "data": [0]} | changes
     return json.dumps({"inputs": [tensor]})
 
 
@@ -87,7 +87,7 @@ CASES = (
     BadBody(
         "urlencoded, many fields",
         PREDICT,
-        "&".join(f"a{k}=1" for k in range(99)),
+        "&".join(["x=1"] * 99),
         "application/x-www-form-urlencoded",
         400,
     ),
@@ -111,6 +111,7 @@ CASES = (
     BadBody("infer, values of text", INFER, infer(data=["x"]), JSON, 400),
     BadBody("infer, unknown type", INFER, infer(datatype="OBJECT"), JSON, 400),
     BadBody("infer, unknown tensor", INFER, infer(name="code"), JSON, 400),
+    BadBody("infer, deep name", INFER, infer().replace('"image"', "[" * 900 + "]" * 900), JSON, 400),
 )
 
 

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from blitznet.core.errors import shown
 from blitznet.core.image import ImageSource
 from blitznet.core.spec import Task
 from blitznet.postprocess.result import Result
@@ -246,7 +247,7 @@ def _parse_outputs(entries: Any, outputs: list[dict[str, Any]], binary: bool) ->
         _require_object(entry, "outputs", _OUTPUT_FIELDS)
         name = entry.get("name")
         if name not in available:
-            raise HTTPException(400, f"outputs: expected names from {', '.join(available)}, got {str(name)[:100]}")
+            raise HTTPException(400, f"outputs: expected names from {', '.join(available)}, got {shown(name)}")
         if name in [output.name for output in requested]:
             raise HTTPException(400, f"outputs: expected {name} once")
         parameters = _parameters(entry, f"outputs: parameters of {name}", ("binary_data",))
@@ -266,10 +267,10 @@ def _parse_image(inputs: Any, content: bytes, limits: ServeLimits) -> ImageSourc
     name = tensor.get("name")
     declared = next((entry for entry in INPUTS if entry["name"] == name), None)
     if declared is None:
-        raise HTTPException(400, f"{expected}, got {str(name)[:100]}")
+        raise HTTPException(400, f"{expected}, got {shown(name)}")
     if tensor.get("datatype") != declared["datatype"]:
         raise HTTPException(
-            400, f"{name}: expected datatype {declared['datatype']}, got {str(tensor.get('datatype'))[:100]}"
+            400, f"{name}: expected datatype {declared['datatype']}, got {shown(tensor.get('datatype'))}"
         )
     shape = _parse_shape(tensor, name)
     size = _parameters(tensor, f"inputs: parameters of {name}", ("binary_data_size",)).get("binary_data_size")
