@@ -22,12 +22,19 @@ SUFFIXES = {".py", ".typed", ".ttf", ".onnx", ".js", ".html", ".css", ".jpg", ".
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the archives of both distributions, built of a fresh clone."""
-    pytest.importorskip("build")
-    folder, out = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("dist")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone; the files of the repository may change while the tests run."""
+    folder = tmp_path_factory.mktemp("clone")
     copy_sources(folder)
-    for source in (folder, folder / "weights"):
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the archives of both distributions."""
+    pytest.importorskip("build")
+    out = tmp_path_factory.mktemp("dist")
+    for source in (clone, clone / "weights"):
         build(source, out)
     return out
 
@@ -38,11 +45,11 @@ def wheel(built: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_another_build_has_the_same_bytes(built: Path, tmp_path: Path) -> None:
+def test_another_build_has_the_same_bytes(built: Path, clone: Path, tmp_path: Path) -> None:
     # Another folder, other times and permissions of files, an older build, and files that git ignores.
     folder, out = tmp_path / "other", tmp_path / "out"
     folder.mkdir()
-    copy_sources(folder)
+    copy_sources(folder, clone)
     for path in folder.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
         path.chmod(0o700 if path.is_dir() else 0o600)
@@ -73,9 +80,9 @@ def test_a_removed_file_is_in_no_later_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_contains_the_package(wheel: Path) -> None:
-    source = ROOT / "src" / "blitznet"
-    files = {path.relative_to(ROOT / "src") for path in source.rglob("*") if path.is_file()}
+def test_the_wheel_contains_the_package(wheel: Path, clone: Path) -> None:
+    source = clone / "src" / "blitznet"
+    files = {path.relative_to(clone / "src") for path in source.rglob("*") if path.is_file()}
     expected = {path.as_posix() for path in files if "__pycache__" not in path.parts}
     assert names(wheel) == expected
     assert {Path(name).suffix for name in expected} == SUFFIXES

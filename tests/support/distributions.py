@@ -15,14 +15,13 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 """versions of Python that blitznet supports"""
 
 
-def copy_sources(folder: Path) -> None:
+def copy_sources(folder: Path, root: Path = ROOT) -> None:
     """A copy of what both distributions are built of, as in a fresh clone."""
-    for name in FILES:
-        shutil.copyfile(ROOT / name, folder / name)
-    shutil.copyfile(ROOT / ".gitignore", folder / ".gitignore")
+    for name in (*FILES, ".gitignore"):
+        shutil.copyfile(root / name, folder / name)
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    shutil.copytree(ROOT / "src", folder / "src", ignore=ignored)
-    shutil.copytree(ROOT / "weights", folder / "weights", ignore=ignored)
+    shutil.copytree(root / "src", folder / "src", ignore=ignored)
+    shutil.copytree(root / "weights", folder / "weights", ignore=ignored)
 
 
 def build(folder: Path, out: Path) -> dict[str, bytes]:
