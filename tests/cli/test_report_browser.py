@@ -48,6 +48,18 @@ def test_page_fits_the_window_and_is_complete(report: Path, size: tuple[int, int
     assert (np.abs(screenshot.astype(int) - background) > 80).mean() > 0.01, "the page has no text"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_core_finds_nothing_in_the_report(report: Path, size: tuple[int, int], dark: bool) -> None:
+    pytest.importorskip("axe_playwright_python")
+    from support.accessibility import find_violations
+
+    with browser_page(size, dark=dark) as page:
+        page.goto(report.as_uri())
+        assert find_violations(page) == []
+
+
 def test_keyboard_reaches_the_sections(report: Path) -> None:
     with browser_page() as page:
         page.goto(report.as_uri())
