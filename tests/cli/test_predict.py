@@ -68,6 +68,28 @@ def test_engine_and_threads(
     assert capsys.readouterr().out.endswith(f"   engine: {engine}, float32, {expected}\n")
 
 
+def test_classes_select_detections(model: str) -> None:
+    image("a.jpg")
+    found: dict[str, set[str]] = {}
+    for name in ("", "person", SPEC.classes[0]):
+        options = Predict(sources=("a.jpg",), model=model, min_score=0.0, classes=(name,) if name else ())
+        assert run(options) == 0
+        (entry,) = json.loads(Path("blitznet-out/predictions.json").read_text(encoding="utf-8"))
+        found[name] = {detection["class_name"] for detection in entry["detections"]}
+    assert "person" in found[""]
+    assert found["person"] == {"person"}
+    assert found[SPEC.classes[0]] == found[""] & {SPEC.classes[0]}
+
+
+def test_outputs_of_an_earlier_run_are_no_inputs(model: str) -> None:
+    image("images/a.jpg")
+    image("out/mine.jpg")
+    for _ in range(2):
+        assert run(Predict(sources=("**/*.jpg",), model=model, out=Path("out"))) == 0
+        entries = json.loads(Path("out/predictions.json").read_text(encoding="utf-8"))
+        assert [entry["path"] for entry in entries] == ["images/a.jpg", "out/mine.jpg"]
+
+
 def test_min_score_and_default_files(model: str) -> None:
     image("a.jpg")
     assert run(Predict(sources=("a.jpg",), model=model, min_score=1.0)) == 0
@@ -245,6 +267,11 @@ def test_table_is_limited_to_50_rows(model: str, capsys: pytest.CaptureFixture[s
             r"small\.onnx: expected the engine onnxruntime, openvino, .* got torch",
         ),
         (Predict(threads=0), UsageError, r"threads: expected 1 or more, got 0"),
+        (
+            Predict(classes=("zebra",)),
+            UsageError,
+            r"--classes: expected classes of the model \(.*person.*\), got zebra",
+        ),
         (Predict(out=Path("small.onnx/out")), UsageError, r"small\.onnx/out: expected a .* folder"),
         (Predict(json=Path("folder")), UsageError, r"folder: expected a file to write, got a folder"),
     ],

@@ -56,6 +56,8 @@ class Predict:
     """Name of a model in the package, model file, or folder of a training run. Default: blitznet300-lite."""
     min_score: Annotated[float, metavar("SCORE")] = DEFAULT_MIN_SCORE
     """Minimum score of detections to keep, 0 to 1. Default: 0.5."""
+    classes: Annotated[tuple[str, ...], metavar("[CLASS ...]")] = ()
+    """Keep only detections of these classes; class maps keep all. Default: all classes of the model."""
     out: Annotated[Path, metavar("DIR")] = Path("blitznet-out")
     """Folder to write images and class maps to; created if it does not exist. Default: blitznet-out."""
     json: Annotated[Path | None, metavar("FILE")] = None
@@ -87,11 +89,11 @@ class Prediction:
 def run(options: Predict) -> int:
     """Predict every image; return 1 if some could not be read. Inference and writing of images overlap."""
     from blitznet.api import load
-    from blitznet.runtime.image_paths import find_images, skipped_images
+    from blitznet.runtime.image_paths import skipped_images
 
     if not 0 <= options.min_score <= 1:
         raise UsageError(f"--min-score: expected 0 to 1, got {options.min_score}")
-    images = find_images(options.sources)
+    images = _find_inputs(options.sources, options.out)
     if skipped := skipped_images(options.sources):
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
         notify(f"skipped {skipped.total()} files whose format cannot be read: {listed}")
@@ -103,6 +105,9 @@ def run(options: Predict) -> int:
         slices=parse_grid(options.slices),
         trust=options.trust,
     )
+    if unknown := [name for name in options.classes if name not in predictor.spec.classes]:
+        known = ", ".join(predictor.spec.classes)
+        raise UsageError(f"--classes: expected classes of the model ({known}), got {', '.join(unknown)}")
     json_path = options.json or options.out / PREDICTIONS
     make_folders(options.out)
     prepare_files(json_path, overwrite=options.overwrite, inputs=images)
@@ -118,6 +123,18 @@ def run(options: Predict) -> int:
     _print_table(stdout_console(), predictions, json_path)
     print(f"images: {options.out}   JSON: {json_path}   {engine_summary(predictor, options.threads)}")
     return 0 if num_errors == 0 else 1
+
+
+def _find_inputs(sources: Sequence[str], out: Path) -> Sequence[Path]:
+    """The images of the sources; with `**`, without those that an earlier run wrote into the output folder."""
+    from blitznet.runtime.image_paths import find_images
+
+    images = find_images(sources)
+    if not out.is_dir() or not any("**" in source for source in sources):
+        return images
+    written, folder = WrittenFiles(), out.absolute()
+    outputs = {image for image in images if image.absolute().is_relative_to(folder) and written.has(image)}
+    return [image for image in images if image not in outputs]
 
 
 def _predict_all(
@@ -140,7 +157,8 @@ def _predict_all(
         for item, name in track(named, "images", len(images), console=stderr, disable=no_bar):
             error: BlitzNetError | None = item.error
             if item.result is not None:
-                prediction, error = _write(item, item.result, options.out, name, format_writer)
+                result = item.result.filter(classes=options.classes) if options.classes else item.result
+                prediction, error = _write(item, result, options.out, name, format_writer)
                 predictions.append(prediction)
             if error is not None:
                 num_errors += 1
