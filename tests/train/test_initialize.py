@@ -134,8 +134,8 @@ def test_provenance_and_resizing_of_the_original() -> None:
         model="blitznet300-lite", init="random", data=("voc:{root}/own@train",), steps=7, match_original=True
     )
     spec = make_network(config, ())[1]
-    assert provenance(spec, config) == "trained on voc:own@train for 7 steps"
+    assert provenance(spec, config) == "trained on voc:own@train in a run of 7 steps"
     stopping = replace(config, val=("voc:own@val",), eval_every=2, patience=1)
-    assert provenance(spec, stopping) == "trained on voc:own@train for at most 7 steps"
+    assert provenance(spec, stopping) == "trained on voc:own@train in a run of at most 7 steps"
     assert provenance(replace(spec, provenance="SSDLite"), config).startswith("SSDLite; then trained on voc:")
     assert (spec.network.fusion_resize, spec.network.segmentation_resize) == ("legacy", "nearest")

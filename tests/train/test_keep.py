@@ -366,7 +366,7 @@ def test_classes_and_weights_of_a_run(tmp_path: Path) -> None:
     assert not teacher.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     assert not torch.equal(grown_net.encoder.state_dict()["stem.0.weight"], torch.zeros(1))
-    expected = "trained on voc:own@train for 9 steps, distilled from the initial model to keep its classes"
+    expected = "trained on voc:own@train in a run of 9 steps, distilled from the initial model to keep its classes"
     assert provenance(spec, config) == expected
     assert make_teacher(spec, replace(config, keep=False), torch.device("cpu")) is None
     with pytest.raises(ModelError, match=r"expected the classes of the initial model first \(tvmonitor, cat\), got z"):

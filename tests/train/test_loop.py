@@ -232,7 +232,7 @@ def test_files_of_the_run_folder(sets: tuple[str, str], tmp_path: Path, monkeypa
     parts = {f"loss/{name}" for name in ("segmentation", "classification", "localization", "total")}
     assert first.keys() == {"step", "grad_norm", "lr", "images_per_second", "data_time", *parts}
     _, spec = load_model(model)
-    assert spec == replace(tiny_models.PAPER, provenance="trained on voc:train@train for 3 steps")
+    assert spec == replace(tiny_models.PAPER, provenance="trained on voc:train@train in a run of 3 steps")
     assert config.conflicts((config.out / "config.json").read_text()) == ()
 
 
