@@ -5,7 +5,7 @@ pixels are blended with white. A JPEG much larger than needed is decoded at a fr
 Resizing is Pillow's antialiased bilinear interpolation and ignores the aspect ratio.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -176,7 +176,7 @@ class ImageSource:
 
 @contextmanager
 def opened_mask(
-    source: str | PathLike[str] | bytes, *, name: str, formats: Sequence[str] = MASK_FORMATS
+    source: str | PathLike[str] | bytes, *, name: str, formats: tuple[str, ...] = MASK_FORMATS
 ) -> Iterator[Image.Image]:
     """Open a mask, not decoded yet; errors in the block become DataError.
 
@@ -195,7 +195,7 @@ def opened_mask(
         yield image
 
 
-def _open_file(source: Any, formats: Sequence[str], name: str) -> Image.Image:
+def _open_file(source: Any, formats: tuple[str, ...], name: str) -> Image.Image:
     """The Pillow image of a file, whose number of pixels is checked before they are decoded."""
     if isinstance(source, str | PathLike):
         require_file(source)
@@ -279,7 +279,7 @@ class _BoundedFile(BytesIO):
 
 @contextmanager
 def _translate_errors(
-    name: str, source: object, *, kind: str = "image", formats: Sequence[str] = FORMATS
+    name: str, source: object, *, kind: str = "image", formats: tuple[str, ...] = FORMATS
 ) -> Iterator[None]:
     """Raise Pillow's errors as DataErrors that name the image."""
     try:
