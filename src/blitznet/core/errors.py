@@ -63,10 +63,10 @@ class _ShortRepr(reprlib.Repr):
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother, self.maxlong = 2, _MAX_SHOWN, _MAX_SHOWN, _MAX_SHOWN
 
-    def repr_int(self, value: int, level: int) -> str:
+    def repr_int(self, x: int, level: int) -> str:
         """Show a number; Python refuses to convert one of thousands of digits to text."""
         return (
-            super().repr_int(value, level) if value.bit_length() < 1_000 else f"a number of {value.bit_length()} bits"
+            super().repr_int(x, level) if x.bit_length() < 1_000 else f"a number of {x.bit_length()} bits"
         )
 
 
