@@ -19,10 +19,10 @@ def test_a_meter_counts_images() -> None:
     states: list[BulkProgress] = []
     seconds = count()
     meter = ProgressMeter(states.append, clock=lambda: float(next(seconds)))
-    meter.finish(4, is_container=False, is_new=False)
+    meter.add_part(4, is_container=False, is_new=False)
     meter.count_now(IMAGES)
     meter.update(2)
-    meter.finish(6, is_container=False, is_new=True)
+    meter.add_part(6, is_container=False, is_new=True)
     assert states == [
         BulkProgress(4, None, 0, 1),
         BulkProgress(6, 10, 2, 2),
@@ -34,9 +34,9 @@ def test_the_total_of_tar_files_is_estimated_from_those_that_are_done() -> None:
     meter = ProgressMeter()
     meter.count_now([*IMAGES, *TARS])
     assert meter.state().total is None
-    meter.finish(100, is_container=True, is_new=True)
+    meter.add_part(100, is_container=True, is_new=True)
     assert meter.state().total == 310
-    meter.finish(50, is_container=True, is_new=True)
+    meter.add_part(50, is_container=True, is_new=True)
     assert meter.state().total == 235
 
 

@@ -1,4 +1,4 @@
-"""How shards are given to workers, with a stand-in for Ray whose workers end when a test says so."""
+"""How shards are given to workers, with a stand-in for Ray whose workers end at points that a test chooses."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -74,7 +74,7 @@ class ProgressMeter:
             return
         self._is_counted = True
 
-    def finish(self, images: int, *, is_container: bool, is_new: bool) -> None:
+    def add_part(self, images: int, *, is_container: bool, is_new: bool) -> None:
         """Add the images of a part."""
         self._done += images
         self._predicted += images * is_new

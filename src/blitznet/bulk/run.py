@@ -97,7 +97,7 @@ def run_bulk(
         meter.count(source.files(job.folder))
         for shard, summary in runner(_missing(source, job, parts, meter)):
             parts.add(shard, summary, is_new=True)
-            meter.finish(summary.images, is_container=shard.files[0].is_container, is_new=True)
+            meter.add_part(summary.images, is_container=shard.files[0].is_container, is_new=True)
         if not parts.finished:
             raise DataError(f"{', '.join(source.sources)}: expected images, tar or Parquet files, got none")
         parts.require_no_others(is_complete=source.limit is None)
@@ -129,7 +129,7 @@ def _missing(source: BulkSource, job: PartJob, parts: "_Parts", meter: ProgressM
             yield shard
         else:
             parts.add(shard, summary, is_new=False)
-            meter.finish(summary.images, is_container=shard.files[0].is_container, is_new=False)
+            meter.add_part(summary.images, is_container=shard.files[0].is_container, is_new=False)
 
 
 @dataclass
