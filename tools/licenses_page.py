@@ -77,11 +77,11 @@ class Package:
 
 def dependencies(extras: Iterable[str] = ()) -> list[Package]:
     """Packages that blitznet with these extras installs on this platform, without itself, sorted by name."""
-    found: dict[str, Distribution] = {}
-    seen: set[tuple[str, str, str]] = set()
+    packages_by_name: dict[str, Distribution] = {}
+    visited: set[tuple[str, str, str]] = set()
     for requirement in _own_requirements(extras):
-        _collect(requirement, found, seen)
-    packages = [Package(name, license_of(installed)) for name, installed in found.items()]
+        _collect(requirement, packages_by_name, visited)
+    packages = [Package(name, license_of(installed)) for name, installed in packages_by_name.items()]
     return sorted(packages, key=lambda package: package.name)
 
 
@@ -102,18 +102,20 @@ def _own_requirements(extras: Iterable[str]) -> list[Requirement]:
     return [Requirement(text) for text in texts]
 
 
-def _collect(requirement: Requirement, found: dict[str, Distribution], seen: set[tuple[str, str, str]]) -> None:
+def _collect(
+    requirement: Requirement, packages_by_name: dict[str, Distribution], visited: set[tuple[str, str, str]]
+) -> None:
     name = canonicalize_name(requirement.name)
     try:
-        found[name] = installed = distribution(name)
+        packages_by_name[name] = installed = distribution(name)
     except PackageNotFoundError:
         raise SystemExit(f"{name}: expected it to be installed; install blitznet with the extra dev") from None
     for further in map(Requirement, installed.requires or ()):
         for extra in ("", *requirement.extras):
             key = (name, extra, str(further))
-            if key not in seen and (further.marker is None or further.marker.evaluate({"extra": extra})):
-                seen.add(key)
-                _collect(further, found, seen)
+            if key not in visited and (further.marker is None or further.marker.evaluate({"extra": extra})):
+                visited.add(key)
+                _collect(further, packages_by_name, visited)
 
 
 def license_of(installed: Distribution) -> str:

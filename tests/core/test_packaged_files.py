@@ -105,9 +105,9 @@ def test_training_weights_of_the_other_package(folder: Path, tmp_path: Path, mon
     module.mkdir(parents=True)
     (folder / f"{NAME}.safetensors").rename(module / f"{NAME}.safetensors")
     (module / "__init__.py").write_text("raise RuntimeError('the module of the weights is never imported')")
-    found = importlib.machinery.ModuleSpec("blitznet_weights", None, is_package=True)
-    found.submodule_search_locations = [str(module)]
-    monkeypatch.setattr(packaged_files, "find_spec", {"blitznet_weights": found}.get)
+    module_spec = importlib.machinery.ModuleSpec("blitznet_weights", None, is_package=True)
+    module_spec.submodule_search_locations = [str(module)]
+    monkeypatch.setattr(packaged_files, "find_spec", {"blitznet_weights": module_spec}.get)
     assert find_weights(NAME) == module / f"{NAME}.safetensors"
     monkeypatch.undo()
     monkeypatch.setattr(packaged_files, "WEIGHTS", folder)

@@ -46,7 +46,7 @@ def test_dependencies_of_extras_are_permissive_or_weak() -> None:
 def test_bundled_libraries_under_the_gpl_are_known() -> None:
     strict = {library for library, spdx in BUNDLED.items() if spdx.startswith("GPL") and "exception" not in spdx}
     packages = [package.name for package in dependencies(EXTRAS)]
-    assert {name: found for name in packages if (found := strict & bundled(name).keys())} == GPL
+    assert {name: libraries for name in packages if (libraries := strict & bundled(name).keys())} == GPL
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11) or sys.platform != "linux", reason="the page is of 3.11 on Linux")
