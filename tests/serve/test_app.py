@@ -172,6 +172,10 @@ def test_model_metadata(client: TestClient) -> None:
         ("GET", "/v1/predict/", 404, None),
         ("POST", "/v2/models/other/infer", 404, None),
         ("GET", "/v2/models/small/versions/2", 404, None),
+        ("GET", "/v2/models/small/infer", 405, "POST"),
+        ("POST", "/v2/models/small/versions/1/ready", 405, "GET, HEAD"),
+        ("GET", "/v1/stream", 426, None),
+        ("POST", "/v1/stream", 405, "GET, HEAD"),
     ],
 )
 def test_wrong_methods_and_addresses(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from blitznet.runtime.predictor import Predictor
+from blitznet.serve.limits import ServeLimits
 from support.fake_engines import FakeEngine, random_outputs
 from support.servers import run_server
 
@@ -15,8 +16,9 @@ pytestmark = pytest.mark.slow
 
 CONFIG = """
 [checks]
-# A schema cannot state which bytes are an image.
-positive_data_acceptance.expected-statuses = ["2xx", "400", "413", "415"]
+# A schema cannot state which bytes are an image, or that a route is a WebSocket.
+positive_data_acceptance.expected-statuses = ["2xx", "400", "413", "415", "426"]
+negative_data_rejection.expected-statuses = ["400", "401", "404", "405", "406", "413", "415"]
 """
 
 
@@ -24,7 +26,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "400", "413", "415"]
 def test_schemathesis_finds_no_fault(token: str | None, tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
-    with run_server(Predictor(FakeEngine(random_outputs(4))), token=token) as (_, port):
+    with run_server(Predictor(FakeEngine(random_outputs(4))), ServeLimits(timeout=600), token=token) as (_, port):
         words = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)]
         words += ["run", f"http://127.0.0.1:{port}/openapi.json", "--max-examples", "40", "--seed", "1"]
         words += ["--no-color", "--continue-on-failure", "--request-timeout", "60"]

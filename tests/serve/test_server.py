@@ -1,9 +1,12 @@
+import logging
 import resource
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from blitznet.serve.limits import ServeLimits
-from blitznet.serve.server import connection_limit
+from blitznet.serve.payload import read_image
+from blitznet.serve.server import connection_limit, set_up_logs
 
 
 @pytest.mark.parametrize(
@@ -31,3 +34,15 @@ def test_connections_stay_below_the_limit_of_open_files(
     monkeypatch.setattr(resource, "setrlimit", set_limit)
     assert connection_limit(ServeLimits()) == connections
     assert current == (raised, files[1])
+
+
+def test_an_invalid_form_writes_nothing_to_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("blitznet.serve", "uvicorn.error", "blitznet.serve.access", "python_multipart"):
+        for attribute in ("handlers", "propagate", "level"):  # restored afterwards
+            monkeypatch.setattr(logging.getLogger(name), attribute, getattr(logging.getLogger(name), attribute))
+    set_up_logs(access=False)
+    with pytest.raises(HTTPException, match="expected a complete form"):
+        read_image(b"no form", "multipart/form-data; boundary=XX")
+    assert caplog.records == []

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -156,7 +157,7 @@ def test_a_refused_batch_is_not_computed() -> None:
         assert f"{name} {16.0 * statuses.count(200)}" in metrics
 
 
-def test_a_request_whose_deadline_passes_leaves_the_queue() -> None:
+def test_a_request_whose_deadline_passes_leaves_the_queue(caplog: pytest.LogCaptureFixture) -> None:
     engine = CountingEngine()
     with make_client(engine, timeout=1.0) as client:
         wait_until_ready(client)
@@ -167,6 +168,8 @@ def test_a_request_whose_deadline_passes_leaves_the_queue() -> None:
             assert {answer.result().status_code for answer in answers} == {503}
         engine.gate.set()
     assert engine.count - warm_up <= 4
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_an_error_of_the_engine_has_no_internal_words(caplog: pytest.LogCaptureFixture) -> None:

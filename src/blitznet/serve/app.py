@@ -117,6 +117,7 @@ def _routes(service: Service) -> list[Any]:
         service.call_route("/v1/predict/batch", _predict_batch),
         service.protected_route("/v1/model", lambda _: _model(service)),
         WebSocketRoute(STREAM_PATH, partial(_stream, service=service)),
+        service.public_route(STREAM_PATH, _require_websocket, documented=False),
         service.public_route("/healthz", _healthz),
         service.public_route("/readyz", lambda _: _readyz(service)),
         service.public_route("/metrics", lambda _: _metrics(service)),
@@ -142,6 +143,10 @@ def _page_routes(service: Service) -> list[Any]:
 
 async def _stream(socket: Any, service: Service) -> None:
     await stream(socket, service)
+
+
+async def _require_websocket(_: Request) -> Response:
+    raise HTTPException(426, "expected a WebSocket handshake", {"Connection": "Upgrade", "Upgrade": "websocket"})
 
 
 async def _predict(call: Call) -> Reply:

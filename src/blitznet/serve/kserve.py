@@ -113,7 +113,12 @@ def routes(service: Service) -> list[BaseRoute]:
     async def infer(call: Call) -> Reply:
         return await _infer(call, service, outputs)
 
-    async def unknown_model(_: Request) -> Response:
+    methods = {path: "GET, HEAD" for model in model_paths(spec.name) for path in (model, f"{model}/ready")}
+    methods |= {f"{model}/infer": "POST" for model in model_paths(spec.name)}
+
+    async def unknown_model(request: Request) -> Response:
+        if allowed := methods.get(request.url.path):
+            raise HTTPException(405, "Method Not Allowed", {"Allow": allowed})
         raise HTTPException(404, f"unknown model or version; this server has {spec.name}, version {_VERSION}")
 
     return [

@@ -165,7 +165,7 @@ def _predict_batch(limits: ServeLimits) -> dict[str, Any]:
     files = _array({"type": "string", "format": "binary"}, minItems=1, maxItems=limits.images_per_request)
     body = {
         **_json(_object(("images",), images=images)),
-        "multipart/form-data": {"schema": _object(("images",), images=files)},
+        "multipart/form-data": {"schema": _object(("images",), images={"anyOf": [files, _BASE64]})},
     }
     return {
         "operationId": "predict_batch",
@@ -183,7 +183,7 @@ def _stream() -> dict[str, Any]:
         "101": "the WebSocket",
         "401": _ERRORS["401"],
         "403": _ERRORS["403"],
-        "404": "a request without a WebSocket handshake",
+        "426": "a request without a WebSocket handshake",
         "503": "too many WebSockets are open",
     }
     return {

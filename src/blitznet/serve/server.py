@@ -76,6 +76,7 @@ def set_up_logs(*, access: bool) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.ERROR)  # uvicorn warns of each invalid request
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each invalid form
     ACCESS_LOGGER.setLevel(logging.INFO if access else logging.ERROR)
 
 

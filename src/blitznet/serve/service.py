@@ -242,6 +242,7 @@ class Call:
     async def _wait(self, jobs: Sequence[Job]) -> "list[bytes | BaseException]":
         """The results, unless the deadline passes or the client disconnects."""
         results = asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs), return_exceptions=True)
+        results.add_done_callback(_retrieve)
         disconnected = self._loop.create_task(self._disconnected())
         try:
             timeout = self._deadline - self._loop.time()
@@ -386,6 +387,12 @@ def require_token(token: str | None, source: str = "token") -> None:
         raise UsageError(f"{source}: expected a token, got an empty text; leave it out to serve without one")
     if not all("!" <= character <= "~" for character in token):
         raise UsageError(f"{source}: expected printable ASCII characters without spaces or line ends")
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    """Retrieve a future's exception; asyncio logs the others."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _decode(content: bytes, limits: ServeLimits) -> ImageSource | HTTPException:
