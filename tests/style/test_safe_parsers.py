@@ -13,7 +13,7 @@ PLACES = {
     "Image.open": {"core/image.py", "bench/timing.py"},
     "yaml.safe_load": {"data/yolo.py"},
     "loadmat": {"data/sbd.py"},
-    "ParquetFile": {"data/huggingface.py"},
+    "ParquetFile": {"bulk/parquet.py", "data/huggingface.py"},
     "ZipFile": {
         "core/npz.py",
         "runtime/openvino_engine.py",

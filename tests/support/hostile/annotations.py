@@ -93,7 +93,7 @@ _COCO: Rows = (
 
 _CSV_COLUMNS = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 _CSV: Rows = (
-    ("empty", "", "expected annotated images, got none"),
+    ("empty", "", "expected objects of at least one class, got none"),
     ("binary", b"\xff\xfe\xfd", "boxes.csv: expected UTF-8 text"),
     ("other columns", "a,b,c\n1,2,3\n", "boxes.csv:1: expected columns of an image, a class and a box"),
     ("fewer values", _CSV_COLUMNS + "a.png,12\n", "boxes.csv:2: expected 8 values, got 2"),
@@ -355,7 +355,7 @@ _HUGGING_FACE: Rows = (
     ("a list", "[1]\n", "metadata.jsonl:1: expected an object 'row'"),
     ("no file name", '{"objects": {}}\n', "metadata.jsonl:1: expected a file_name"),
     ("file name of a folder", _METADATA.replace("a.png", "."), "expected"),
-    ("file name with a null", _METADATA.replace("a.png", "x\\u0000/a.png"), "expected"),
+    ("file name with a null", _METADATA.replace("a.png", "x\\u0000/b.png"), "expected"),
     ("objects of a number", '{"file_name": "a.png", "objects": 5}\n', "metadata.jsonl:1: expected an object 'objects'"),
     ("box of a number", _METADATA.replace("[[1, 1, 4, 4]]", "[5]"), "metadata.jsonl:1: expected numbers for bbox"),
     ("box of three", _METADATA.replace("1, 1, 4, 4", "1, 1, 4"), "metadata.jsonl:1: expected bbox as x y width height"),
