@@ -135,5 +135,5 @@ def test_ids_stay_below_their_folder(name: str, expected: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("names", [("a\n",), ("",), ("x" * 201,), ("cat", "cat")])
 def test_class_names_are_printable_and_unique(names: tuple[str, ...]) -> None:
-    with pytest.raises(DataError, match="expected (unique )?class names"):
+    with pytest.raises(DataError, match=r"expected (unique )?class names"):
         IndexedDataset("t", names, (), (), None, {})

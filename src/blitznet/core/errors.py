@@ -65,9 +65,7 @@ class _ShortRepr(reprlib.Repr):
 
     def repr_int(self, x: int, level: int) -> str:
         """Show a number; Python refuses to convert one of thousands of digits to text."""
-        return (
-            super().repr_int(x, level) if x.bit_length() < 1_000 else f"a number of {x.bit_length()} bits"
-        )
+        return super().repr_int(x, level) if x.bit_length() < 1_000 else f"a number of {x.bit_length()} bits"
 
 
 _SHORT_REPR = _ShortRepr()
