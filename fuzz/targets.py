@@ -22,7 +22,7 @@ from blitznet.data.labelstudio import decode_brush
 from blitznet.data.masks import IndexMask, decode_coco_rle, parse_compressed_rle
 from blitznet.data.sources import open_dataset, parse_source
 from blitznet.metrics.results import read_results
-from blitznet.serve.payload import decompress, parse_json, read_image, read_images
+from blitznet.serve.payload import Payload, decompress, parse_json, read_image, read_images
 
 Parse = Callable[[bytes], None]
 MAX_MESSAGE = 1_200
@@ -173,10 +173,11 @@ def _require_client_error(error: HTTPException) -> None:
 def _body(content: bytes) -> None:
     """A request: the first line is its Content-Type."""
     head, _, body = content.partition(b"\n")
-    for read in (
+    readers: tuple[Callable[[], Payload], ...] = (
         lambda: read_image(body, head.decode("latin-1")),
         lambda: read_images(body, head.decode("latin-1"), 8),
-    ):
+    )
+    for read in readers:
         try:
             payload = read()
         except HTTPException as error:

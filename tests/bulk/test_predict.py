@@ -30,8 +30,8 @@ def test_rows_equal_the_results_of_the_predictor(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(row["scores"], np.float32), result.scores)
         assert row["labels"] == result.labels.tolist()
         assert row["class_names"] == [SPEC.classes[label] for label in result.labels]
-        size = [row["height"], row["width"]]
-        class_map = decode_rle({"size": size, "order": "row-major", **row["class_map"]})
+        size, runs = [row["height"], row["width"]], row["class_map"]
+        class_map = decode_rle({"size": size, "order": "row-major", "counts": runs["counts"], "values": runs["values"]})
         assert np.array_equal(class_map, result.class_map)
         assert row["masks"] is row["error"] is None
 
@@ -74,7 +74,8 @@ def test_images_that_cannot_be_read_are_rows_with_their_error() -> None:
     assert rows[3].error == "d: expected an image, got an empty file"
     assert rows[4].error == "gone.jpg: expected a file, got a path that does not exist"
     for row in rows[1:5]:
-        assert row.size is row.boxes is row.labels is row.scores is row.class_names is row.runs is None
+        values = (row.size, row.boxes, row.labels, row.scores, row.class_names, row.runs)
+        assert all(value is None for value in values)
 
 
 @pytest.mark.parametrize(

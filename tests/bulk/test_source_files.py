@@ -71,7 +71,12 @@ def test_a_list_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     touch(tmp_path, "a.jpg")
     (tmp_path / "list.txt").write_text("a.jpg\n" * 10_000)
     calls: list[str] = []
-    monkeypatch.setattr(source_files, "_local_version", lambda path: str(calls.append(path)))
+
+    def version(path: str) -> str:
+        calls.append(path)
+        return "1"
+
+    monkeypatch.setattr(source_files, "_local_version", version)
     files = find_files([str(tmp_path / "list.txt")])
     assert isinstance(next(files), SourceFile)
     assert len(calls) <= 2  # the list itself and its first line

@@ -70,8 +70,8 @@ def faults(value: Any, kind: str, sources: dict[str, str], where: str) -> list[s
             return [f"{where}: expected a list, got {value!r}"]
         return [fault for i, item in enumerate(value) for fault in faults(item, kind[5:-1], sources, f"{where}[{i}]")]
     if kind.startswith(("dict(", "dict[")):
-        inner = kind[5:-1].split(", ")[1]
-        return [fault for key, item in value.items() for fault in faults(item, inner, sources, f"{where}.{key}")]
+        item_kind = kind[5:-1].split(", ")[1]
+        return [fault for key, item in value.items() for fault in faults(item, item_kind, sources, f"{where}.{key}")]
     types, names, required = schema(sources[kind])
     attributes = {name: attribute for attribute, name in names.items()}
     unknown = [f"{where}.{name}: unknown field" for name in value if name not in attributes]

@@ -252,7 +252,7 @@ def write_makesense_csv(root: Path, drawings: Sequence[Drawing]) -> None:
 def write_cvat_video(root: Path, drawings: Sequence[Drawing]) -> None:
     """CVAT for video 1.1 of a task of images: an object of frame k is a track of its own, which ends in frame k + 1."""
     height, width = drawings[0].class_map.shape
-    tracks = []
+    tracks: list[str] = []
     for frame, drawing in enumerate(sorted(drawings, key=lambda drawing: drawing.id)):
         synthetic_data.write_image(root / "images" / f"{drawing.id}.png", drawing)
         for label, box in zip(drawing.labels, drawing.boxes, strict=True):

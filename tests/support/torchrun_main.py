@@ -22,12 +22,12 @@ _STEP = Trainer.step
 def kill_before(rank: int, doomed_step: int) -> None:
     """Let the process of a rank end by SIGKILL before it does a step."""
 
-    def step(self: Trainer, batches: Iterator[Batch], number: int) -> tuple[dict[str, float], dict[str, float]]:
-        if self.group.rank == rank and number == doomed_step:
+    def killing_step(self: Trainer, batches: Iterator[Batch], step: int) -> tuple[dict[str, float], dict[str, float]]:
+        if self.group.rank == rank and step == doomed_step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return _STEP(self, batches, number)
+        return _STEP(self, batches, step)
 
-    Trainer.step = step  # type: ignore[method-assign] # for this process only
+    Trainer.step = killing_step  # type: ignore[method-assign] # for this process only
 
 
 if __name__ == "__main__":

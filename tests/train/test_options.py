@@ -115,7 +115,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     @cache
     def cached(changes: tuple[tuple[str, Any], ...]) -> Path:
-        fields_of_run = {name: (val,) if value == "the evaluation set" else value for name, value in changes}
+        fields_of_run: dict[str, Any] = {
+            name: (val,) if value == "the evaluation set" else value for name, value in changes
+        }
         return train(replace(base, out=root / f"run{abs(hash(changes))}", **fields_of_run)).parent
 
     return lambda **changes: cached(tuple(sorted(changes.items())))

@@ -122,7 +122,8 @@ class SequentialGroup:
 @pytest.mark.parametrize("world_size", [2, 3, 5])
 def test_evaluation_in_parts_equals_that_of_the_main_process(datasets: list[MappedDataset], world_size: int) -> None:
     """Also if a set has fewer images than there are processes, and batch norms of the processes differ."""
-    main, config, gathered = make_net(), EvalConfig(tasks=PAPER.tasks), []
+    main, config = make_net(), EvalConfig(tasks=PAPER.tasks)
+    gathered: list[Any] = []
     for name, value in main.named_buffers():
         value.add_(0.1 * name.endswith("running_mean"))
     statistics = [value.clone() for value in main.buffers()]

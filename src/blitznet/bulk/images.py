@@ -19,7 +19,7 @@ from blitznet.bulk.source_files import SourceFile
 from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES
 
-_BROKEN_HEADERS = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError)
+_BROKEN_HEADERS = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError)  # type: ignore[attr-defined] # not in the stub
 _FETCHES = 16
 """images that are fetched from a store at the same time"""
 _FETCHED_AHEAD = 32
@@ -104,7 +104,7 @@ def _members(stream: IO[bytes], path: str) -> Iterator[NamedImage]:
                 file = tar.extractfile(member)
                 assert file is not None, "a member that is a file"
                 yield NamedImage(image_id, file.read())
-                tar.members.clear()  # otherwise it keeps the header of each member
+                tar.members.clear()  # type: ignore[attr-defined] # otherwise it keeps the header of each member
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: tar file is broken or truncated ({error})") from error
 

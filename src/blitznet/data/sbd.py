@@ -145,7 +145,8 @@ def _load(path: Path, key: str) -> Any:
         content = read_bytes(path, limit=_MAX_MAT)
         _require_small(content, path)
         file = BytesIO(content)  # a read of a file reserves as many bytes as a header states
-        record = loadmat(file, squeeze_me=True, struct_as_record=False, variable_names=[key])[key]
+        records = loadmat(file, squeeze_me=True, struct_as_record=False, variable_names=[key])  # type: ignore[arg-type] # the stub lacks file objects
+        record = records[key]
         segmentation = np.asarray(record.Segmentation)
         if key == "GTinst":
             _ = record.Categories  # raises if it is missing

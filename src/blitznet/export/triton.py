@@ -123,7 +123,11 @@ def _dims(shape: Sequence[int]) -> str:
 def _type(value: "ValueInfoProto") -> str:
     from onnx import TensorProto
 
-    types = {TensorProto.UINT8: "TYPE_UINT8", TensorProto.INT64: "TYPE_INT64", TensorProto.FLOAT: "TYPE_FP32"}
+    types: dict[int, str] = {
+        TensorProto.UINT8: "TYPE_UINT8",
+        TensorProto.INT64: "TYPE_INT64",
+        TensorProto.FLOAT: "TYPE_FP32",
+    }
     return types[value.type.tensor_type.elem_type]
 
 

@@ -58,7 +58,7 @@ class RayOptions:
         Raises:
             UsageError: A name is unknown, or a value is invalid.
         """
-        kinds = {field.name: type(field.default) for field in fields(RayOptions)}
+        kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(RayOptions)}
         if unknown := set(arguments) - set(kinds):
             raise UsageError(f"{', '.join(sorted(unknown))}: unknown argument; expected {', '.join(kinds)}")
         try:

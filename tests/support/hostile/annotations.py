@@ -330,8 +330,8 @@ _LIST_YAML = "train: train.txt\nnames: [cat]\n"
 
 
 def _darknet(**files: bytes | str) -> dict[str, bytes | str]:
-    base = {"d/obj.data": "names = obj.names\ntrain = train.txt\n", "d/obj.names": "cat\n", "d/train.txt": "a.png\n"}
-    return base | {"d/a.png": PNG, "d/a.txt": "0 0.5 0.5 0.1 0.1\n"} | files
+    base: dict[str, bytes | str] = {"d/obj.data": "names = obj.names\ntrain = train.txt\n", "d/obj.names": "cat\n"}
+    return base | {"d/train.txt": "a.png\n", "d/a.png": PNG, "d/a.txt": "0 0.5 0.5 0.1 0.1\n"} | files
 
 
 _DARKNET: Rows = (

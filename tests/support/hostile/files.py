@@ -81,7 +81,7 @@ def _mat(**values: Any) -> bytes:
     from scipy.io import savemat
 
     stream = BytesIO()
-    savemat(stream, values, do_compression=True)
+    savemat(stream, values, do_compression=True)  # type: ignore[arg-type] # the stub lacks file objects
     return stream.getvalue()
 
 

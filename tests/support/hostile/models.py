@@ -26,7 +26,8 @@ def _onnx(text: str | None = None, edit: Callable[[onnx.ModelProto], object] = l
         write_onnx(path, text=text)
         model = onnx.load(path)
         edit(model)
-        return model.SerializeToString()
+        content: bytes = model.SerializeToString()
+        return content
 
 
 def _spec(**changes: object) -> str:

@@ -7,7 +7,7 @@ from support.hostile.case import LONG, MASK, PNG, BadFile, noise, png, png_of, z
 _COMMAND = "data convert voc:d@train --to coco --out out"
 _OBJECT = "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object>"
 _LAUGHS = "".join(f'<!ENTITY l{n} "' + f"&l{n - 1};" * 10 + '">' for n in range(1, 10))
-_BASE = {
+_BASE: dict[str, bytes | str] = {
     "d/JPEGImages/a.png": PNG,
     "d/ImageSets/Main/train.txt": "a\n",
     "d/Annotations/a.xml": f"<annotation>{_OBJECT}</annotation>",
