@@ -70,15 +70,15 @@ def test_engine_and_threads(
 
 def test_classes_select_detections(model: str) -> None:
     image("a.jpg")
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for name in ("", "person", SPEC.classes[0]):
         options = Predict(sources=("a.jpg",), model=model, min_score=0.0, classes=(name,) if name else ())
         assert run(options) == 0
         (entry,) = json.loads(Path("blitznet-out/predictions.json").read_text(encoding="utf-8"))
-        found[name] = {detection["class_name"] for detection in entry["detections"]}
-    assert "person" in found[""]
-    assert found["person"] == {"person"}
-    assert found[SPEC.classes[0]] == found[""] & {SPEC.classes[0]}
+        names[name] = {detection["class_name"] for detection in entry["detections"]}
+    assert "person" in names[""]
+    assert names["person"] == {"person"}
+    assert names[SPEC.classes[0]] == names[""] & {SPEC.classes[0]}
 
 
 def test_outputs_of_an_earlier_run_are_no_inputs(model: str) -> None:

@@ -17,7 +17,7 @@ from blitznet.core.outputs import Outputs
 from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import save_model
 from support import synthetic_data, tiny_models
-from support.kills import finish, kill_within, run_command, start, visible_files
+from support.kills import kill_within, run_command, start, visible_files, wait_until_ended
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("BLITZNET_KILLS", "20"))
@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("BLITZNET_KILLS", "20"))
 def duration_of(*words: str) -> float:
     """Seconds of a command that is not killed."""
     begin = time.monotonic()
-    finish(start(run_command, *words))
+    wait_until_ended(start(run_command, *words))
     return time.monotonic() - begin
 
 
@@ -60,7 +60,7 @@ def test_killed_export_leaves_no_half_file(tmp_path: Path, to: str, suffix: str)
         if out.exists():
             assert_complete(out, whole)
             out.unlink()
-    finish(start(run_command, "export", str(source), "--to", to, "--out", str(out)))
+    wait_until_ended(start(run_command, "export", str(source), "--to", to, "--out", str(out)))
     assert_complete(out, whole)
 
 
@@ -77,6 +77,6 @@ def test_killed_conversion_leaves_no_half_file(tmp_path: Path, to: str) -> None:
         (out / "notes.txt").write_text("mine")
         kill_within(start(run_command, *words, str(out)), seconds, rng)
         assert visible_files(out).items() <= {**whole, "notes.txt": b"mine"}.items()
-        finish(start(run_command, *words, str(out)))
+        wait_until_ended(start(run_command, *words, str(out)))
         assert visible_files(out) == {**whole, "notes.txt": b"mine"}
     assert visible_files(tmp_path / "source") == source

@@ -36,8 +36,8 @@ class BadBody(NamedTuple):
 
 def part(options: str, content: bytes, count: int = 1) -> bytes:
     """A form of equal parts."""
-    one = b"--XX\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (options.encode(), content)
-    return one * count + b"--XX--\r\n"
+    part = b"--XX\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (options.encode(), content)
+    return part * count + b"--XX--\r\n"
 
 
 def infer(**changes: object) -> str:

@@ -25,11 +25,11 @@ def test_prior_equals_a_plain_formula() -> None:
     logits = np.random.default_rng(0).normal(0, 3, (2, 7, 4))
     prior = ImagePrior(0.5).eval()(torch.from_numpy(logits), (), torch.empty(0))
     assert prior.shape == (2, 4, 1, 1)
-    for got, image in zip(prior[..., 0, 0].tolist(), logits.tolist(), strict=True):
-        assert got == pytest.approx(plain_prior(image, 0.5))
+    for values, image in zip(prior[..., 0, 0].tolist(), logits.tolist(), strict=True):
+        assert values == pytest.approx(plain_prior(image, 0.5))
 
 
-def test_an_absent_class_loses_log_six_against_a_certain_one() -> None:
+def test_an_absent_class_loses_log_six_against_a_present_one() -> None:
     logits = torch.tensor([[[0.0, 50.0, -50.0]]], dtype=torch.float64)
     present, absent = ImagePrior(1.0).eval()(logits, (), torch.empty(0))[0, 1:, 0, 0].tolist()
     assert present - absent == pytest.approx(log(6))

@@ -27,7 +27,8 @@ from blitznet.nets.transfer import class_layers, transfer
 from blitznet.runtime.onnx_engine import OnnxEngine
 from support.small_networks import fpn_spec, num_parameters
 
-SMALL = replace(fpn_spec(channels=16), classes=("cat", "dog", "bird"), size=(96, 64))
+SMALL = replace(fpn_spec(channels=16, detection_prior=False), classes=("cat", "dog", "bird"), size=(96, 64))
+WITH_PRIOR = replace(SMALL, network=replace(SMALL.network, detection_prior=True))
 
 
 def make(spec: Spec, seed: int = 0) -> BlitzNet:
@@ -251,14 +252,14 @@ def test_a_model_file_has_the_same_network_and_spec(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_exported_file_computes_the_same(tmp_path: Path) -> None:
-    net = make(SMALL)
-    export(net, SMALL, tmp_path / "model.onnx")
-    images = np.random.default_rng(0).integers(0, 256, (2, *SMALL.size, 3), np.uint8)
+    net = make(WITH_PRIOR)
+    export(net, WITH_PRIOR, tmp_path / "model.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (2, *WITH_PRIOR.size, 3), np.uint8)
     engine = OnnxEngine(tmp_path / "model.onnx", threads=1)
-    assert engine.spec == SMALL
+    assert engine.spec == WITH_PRIOR
     outputs = engine.run(images)
     assert isinstance(outputs, Outputs)
     with torch.inference_mode():
-        expected = Deployed(net, SMALL).eval()(torch.from_numpy(images))
+        expected = Deployed(net, WITH_PRIOR).eval()(torch.from_numpy(images))
     for name, value in zip(OUTPUT_NAMES, expected, strict=True):
         np.testing.assert_allclose(getattr(outputs, name), value.numpy(), atol=1e-4 * float(value.std()))

@@ -51,7 +51,8 @@ TOY = Pipeline(
         ),
         SoupStage("soup", models=("base", "joint"), weights=(1.0, 3.0)),
         CalibrateStage("calibrated", model="soup", data=(VAL,), holdout=0.9),
-        QuantizeStage("int8", model="calibrated", data=(BOXES, VAL), max_images=4),
+        # after four steps, classes of many pixels are nearly equal: a little rounding changes them
+        QuantizeStage("int8", model="calibrated", data=(BOXES, VAL), max_images=4, allow_accuracy_drop=True),
     ),
     data=(VAL,),
     expected={"ap50_area": 0.0, "miou": 2.0},
@@ -181,15 +182,15 @@ def test_int8_file_that_differs_from_the_model_is_refused(folder: Path, monkeypa
 
     monkeypatch.setattr(module, "export", export_other_weights)
     message = "int8/model.onnx: outputs differ .*; keep such a file with `allow_accuracy_drop` of the stage int8"
-    with pytest.raises(ModelError, match=message):
-        run(folder)
-    assert [path.name for path in (folder / "out" / "int8").iterdir()] == ["stage.json"]
-
     int8 = TOY.stages[-1]
     assert isinstance(int8, QuantizeStage)
+    with pytest.raises(ModelError, match=message):
+        run(folder, replace(TOY, stages=(*TOY.stages[:-1], replace(int8, allow_accuracy_drop=False))))
+    assert [path.name for path in (folder / "out" / "int8").iterdir()] == ["stage.json"]
+
     shutil.rmtree(folder / "out" / "evaluation")
     notices = list[str]()
-    run(folder, replace(TOY, stages=(*TOY.stages[:-1], replace(int8, allow_accuracy_drop=True))), notices)
+    run(folder, TOY, notices)
     assert (folder / "out" / "int8" / "model.onnx").is_file()
     assert "int8/model.onnx: outputs differ from the network's" in notices[-1]
 

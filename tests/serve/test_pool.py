@@ -91,15 +91,15 @@ def test_an_idle_pool_keeps_no_image_in_memory() -> None:
     pool = Pool(Predictor(engine))
     render = partial(render_count)
     job = Job(ImageSource(np.full((20, 30, 3), 90, np.uint8)), 0.5, False, render)
-    kept = weakref.ref(render)  # by the job, as the image
+    reference = weakref.ref(render)  # held by the job, as the image
     pool.submit(job)
     engine.gate.release()
     job.future.result(20)
     del job, render
     deadline = time.monotonic() + 20
-    while kept() is not None and time.monotonic() < deadline:
+    while reference() is not None and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert kept() is None
+    assert reference() is None
     assert pool.computed == 1
     pool.close()
 

@@ -52,11 +52,11 @@ def calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
 
 
 def callers(name: str) -> set[str]:
-    """The files that call a function under this name, or under the end of it."""
+    """The files that call a function under this name, or under the end of it; modules of torch have a method `eval`."""
     return {
         file
         for file, tree in TREES.items()
-        if any(called == name or called.endswith(f".{name}") for called, _ in calls(tree))
+        if any(called == name or (called.endswith(f".{name}") and name != "eval") for called, _ in calls(tree))
     }
 
 

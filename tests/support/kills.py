@@ -41,7 +41,7 @@ def _train(fields: str) -> None:
     training_runs.main(fields)
 
 
-def finish(process: BaseProcess) -> None:
+def wait_until_ended(process: BaseProcess) -> None:
     """Wait for a process that is not killed."""
     process.join(600)
     assert process.exitcode == 0

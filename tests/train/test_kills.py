@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blitznet.train.config import TrainConfig
-from support.kills import finish, kill_between_writes, require_whole_files, start_training, temporary_files
+from support.kills import kill_between_writes, require_whole_files, start_training, temporary_files, wait_until_ended
 from support.training_runs import assert_equal, lines, tiny_config, toy_sets
 
 KILLS = int(os.environ.get("BLITZNET_KILLS", "100"))
@@ -36,7 +36,7 @@ def assert_same_run(out: Path, whole: Path) -> None:
 def test_killed_at_random_moments_and_resumed_ends_bit_equal(tmp_path: Path) -> None:
     data, val = toy_sets(tmp_path)
     base = tiny_config((data,), tmp_path / "whole", val=(val,), steps=STEPS, save_every=2, eval_every=6)
-    finish(start_training(base))
+    wait_until_ended(start_training(base))
     seed = random.randrange(1 << 30)
     rng, kills, chain, kills_of_chain = random.Random(seed), 0, 0, 0
     while kills < KILLS or kills_of_chain:
@@ -48,6 +48,6 @@ def test_killed_at_random_moments_and_resumed_ends_bit_equal(tmp_path: Path) -> 
             (tmp_path / "summary.txt").write_text(f"{kills} kills in {chain + 1} runs, seed {seed}\n")
             require_whole_files(config.out)
             continue
-        finish(process)
+        wait_until_ended(process)
         assert_same_run(config.out, base.out)
         chain, kills_of_chain = chain + 1, 0

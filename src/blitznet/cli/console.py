@@ -77,6 +77,9 @@ def rate_bar(label: str) -> Iterator[Callable[[int, int | None, str], None]]:
     """A bar for work of unknown length, in hours: the yielded function takes steps done, all steps or None, and a text.
 
     Without a terminal a line is printed every 30 seconds, for the logs of batch systems; `-q` suppresses both.
+
+    Args:
+        label: The name of the work.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn

@@ -48,6 +48,9 @@ def one_line(text: str) -> str:
 
     Line breaks, control characters and other characters that cannot be printed are escaped as Python does: a name in
     a file must not add lines to a message or change the terminal.
+
+    Returns:
+        The text, its middle left out if it is too long.
     """
     if len(text) > _MAX_MESSAGE:
         text = f"{text[: _MAX_MESSAGE // 2]} ... {text[-_MAX_MESSAGE // 2 :]}"

@@ -185,6 +185,9 @@ def safe_id(name: str) -> str:
     """A sample's id as the name of a file below a folder: writers and generators use it as one.
 
     Empty names, `.` and `..` are left out of an id with folders, and characters that cannot be printed are escaped.
+
+    Returns:
+        The id, `_` if nothing is left of it.
     """
     if not _UNSAFE_ID.search(name) and name.isprintable():
         return name

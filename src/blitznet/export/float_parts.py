@@ -56,7 +56,7 @@ def select_float_parts(model: "ModelProto", *, pixels: bool) -> FloatParts:
     summed = [
         node
         for node in last
-        if node.op_type == "Conv" and shapes[node.input[1]][2:] == (1, 1) and graph.is_summed(node)
+        if node.op_type == "Conv" and shapes[node.input[1]][2:] == (1, 1) and not graph.is_only_moved(node)
     ]
     return FloatParts(
         nodes=frozenset(node.name for node in (*start, *after_last)), outputs=frozenset(node.name for node in summed)
@@ -82,7 +82,7 @@ def clip_logits(
     """
     graph, outputs = _Graph(model), {output.name for output in model.graph.output}
     last = graph.last_nodes([name for name in ("logits", "segmentation_logits") if name in outputs])
-    logits = [node.output[0] for node in last if node.op_type == "Conv" and not graph.is_summed(node)]
+    logits = [node.output[0] for node in last if node.op_type == "Conv" and graph.is_only_moved(node)]
     best = smallest_best_logits(model, [name for name in logits if name in stats], spec.num_channels, images)
     clipped = {
         name: replace(stats[name], low=min(0.0, max(stats[name].low, value - LOGIT_MARGIN)))
@@ -112,23 +112,32 @@ class _Graph:
         """The nodes before these outputs, up to and including the last convolutions."""
         return _until_convolution([self.producers[name] for name in outputs], self.predecessors)
 
-    def is_summed(self, node: "NodeProto") -> bool:
-        """Whether the result of a node, possibly moved, is added to that of another convolution."""
-        for user in self.successors(node):
-            if user.op_type == "Add" and all(self._is_moved_from_convolution(name) for name in user.input):
-                return True
-            if user.op_type in LAYOUT_OPS and self.is_summed(user):
-                return True
-        return False
-
-    def _is_moved_from_convolution(self, name: str) -> bool:
-        """Whether a tensor is the result of convolutions, possibly moved."""
-        node = self.producers.get(name)
-        if node is None or node.op_type == "Conv":
-            return node is not None
-        return node.op_type in LAYOUT_OPS and all(
-            self._is_moved_from_convolution(source) for source in node.input if source in self.producers
+    def is_only_moved(self, node: "NodeProto") -> bool:
+        """Whether the results of a node reach outputs of the file unchanged, but for a sum with a value per channel."""
+        return all(
+            (user.op_type in LAYOUT_OPS or self._adds_to_channels(user, node)) and self.is_only_moved(user)
+            for user in self.successors(node)
+            if user.op_type != "Shape" and not self._is_only_reduced(user)
         )
+
+    def _adds_to_channels(self, user: "NodeProto", node: "NodeProto") -> bool:
+        """Whether a node adds a reduced tensor, one value per channel, to the result of another node."""
+        others = {name for name in user.input if name not in node.output}
+        return user.op_type == "Add" and bool(others & self.producers.keys()) and all(map(self._is_reduced, others))
+
+    def _is_reduced(self, name: str) -> bool:
+        """Whether a tensor depends on maps through reductions only."""
+        node = self.producers.get(name)
+        if node is None or node.op_type.startswith("Reduce"):
+            return True
+        return node.op_type != "Conv" and all(self._is_reduced(source) for source in node.input)
+
+    def _is_only_reduced(self, node: "NodeProto") -> bool:
+        """Whether the result of a node reaches outputs through reductions only."""
+        if node.op_type.startswith("Reduce"):
+            return True
+        users = self.successors(node)
+        return bool(users) and all(self._is_only_reduced(user) for user in users)
 
 
 def _until_convolution(

@@ -5,7 +5,7 @@ from torch.nn.functional import pad
 
 from blitznet.nets.parts import DetectionPrior, Maps
 
-MIN_PROBABILITY = 0.2
+_MIN_PROBABILITY = 0.2
 """added to the probability of a class: some objects are visible to pixels but not to anchors"""
 
 
@@ -40,4 +40,4 @@ def image_log_prior(margins: Tensor) -> Tensor:
         (B, C, 1, 1).
     """
     probability = margins[:, 1:].sigmoid()
-    return pad((probability + MIN_PROBABILITY).log(), (1, 0))[..., None, None]
+    return pad((probability + _MIN_PROBABILITY).log(), (1, 0))[..., None, None]

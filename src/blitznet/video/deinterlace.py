@@ -18,7 +18,7 @@ class Deinterlacer:
         self._graph: Graph | None = None
         self._layout: tuple[int, int, str] | None = None
         self._waiting: deque[VideoFrame] = deque()
-        """frames that the filter has not returned yet: it looks at the next frame"""
+        """frames that the filter has not returned yet: it reads the next frame first"""
 
     def filter(self, frame: VideoFrame) -> Iterator[VideoFrame]:
         """Yield the frames that are finished, with the times and colors that they had."""
