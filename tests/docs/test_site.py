@@ -21,7 +21,16 @@ DOCS = ROOT / "docs"
 NOTEBOOK = DOCS / "tutorials" / "tour.ipynb"
 PAGES = [page for page in DOCS.rglob("*.md") if ".notes" not in page.name]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-OTHER_FLAGS = {"--help", "--version", "--silent", "--serve", "--nproc-per-node"}
+DOCKER_FLAGS = {
+    "--build-arg", "--cap-drop", "--file", "--publish", "--read-only", "--rm", "--tag", "--tmpfs", "--volume",
+}  # fmt: skip
+TORCHRUN_FLAGS = {"--max-restarts", "--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
+OTHER_FLAGS = {
+    *("--help", "--version", "--silent", "--serve"),
+    *("--filename", "--model-repository"),  # of kubectl and Triton
+    *DOCKER_FLAGS,
+    *TORCHRUN_FLAGS,
+}
 """flags of blitznet itself, curl, demo/build.py and torchrun"""
 MAX_CLICKS = 2
 MAX_IMAGE_BYTES = 400_000

@@ -181,6 +181,7 @@ def test_vanished_image_is_one_line_and_its_return_resumes(whole: TrainConfig, t
         assert_equal(restart.out / name, cut.out / name)
 
 
+@pytest.mark.slow  # a killed loader can end the process of the tests
 def test_killed_loader_process_is_one_line_and_the_run_resumes(whole: TrainConfig, tmp_path: Path) -> None:
     cut = replace(whole, out=tmp_path / "cut", workers=2)
 
