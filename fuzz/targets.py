@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from zipfile import ZipFile
 
 from starlette.exceptions import HTTPException
 
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.image import ImageSource
-from blitznet.core.model_content import require_no_external_data, require_stored_parts
+from blitznet.core.model_content import require_no_external_data
 from blitznet.core.npz import NPZ_ERRORS, read_npz
 from blitznet.core.spec import Spec
 from blitznet.data.dataset import IndexedDataset
@@ -119,16 +118,10 @@ def _onnx(content: bytes) -> None:
 
 
 def _openvino(content: bytes) -> None:
-    from blitznet.core.errors import ModelError
+    from blitznet.runtime.openvino_engine import read_parts
 
     with written("a.openvino", content) as folder:
-        try:
-            with ZipFile(folder / "a.openvino") as file:
-                require_stored_parts(file)
-                for name in file.namelist():
-                    file.read(name)
-        except (OSError, EOFError, ValueError, KeyError, RuntimeError, NotImplementedError, *NPZ_ERRORS) as error:
-            raise ModelError("a.openvino: broken") from error
+        read_parts(folder / "a.openvino")
 
 
 def _safetensors(content: bytes) -> None:

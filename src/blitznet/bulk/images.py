@@ -19,7 +19,8 @@ from blitznet.bulk.source_files import SourceFile
 from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES
 
-_BROKEN_HEADERS = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError)  # type: ignore[attr-defined] # not in the stub
+# Not in the stub of tarfile. `HeaderError`, which is, would include the mark of the end.
+_BROKEN_HEADERS = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
 _FETCHES = 16
 """images that are fetched from a store at the same time"""
 _FETCHED_AHEAD = 32
@@ -92,7 +93,7 @@ def _members(stream: IO[bytes], path: str) -> Iterator[NamedImage]:
     """The image files of a tar file, read from its start to its end."""
     try:
         with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_StrictTarInfo) as tar:
-            for member in tar:
+            for member in _tar_members(tar):
                 name = member.name.lower()
                 if not member.isfile() or not name.endswith(IMAGE_SUFFIXES) or Path(name).name.startswith("._"):
                     continue
@@ -104,9 +105,15 @@ def _members(stream: IO[bytes], path: str) -> Iterator[NamedImage]:
                 file = tar.extractfile(member)
                 assert file is not None, "a member that is a file"
                 yield NamedImage(image_id, file.read())
-                tar.members.clear()  # type: ignore[attr-defined] # otherwise it keeps the header of each member
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: tar file is broken or truncated ({error})") from error
+
+
+def _tar_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members in order. Their headers are not kept: a file may have millions."""
+    for member in tar:
+        yield member
+        tar.members.clear()  # type: ignore[attr-defined] # the attribute exists in all versions and is not in the stub
 
 
 class _StrictTarInfo(tarfile.TarInfo):

@@ -126,7 +126,7 @@ def require_mask_encoder(settings: BulkSettings) -> None:
     """Check that masks can be encoded, before the work starts. Raises MissingExtra."""
     if settings.masks == "coco":
         try:
-            import blitznet.integrations.coco  # noqa: F401
+            import blitznet.integrations.coco  # noqa: F401 - only whether its library is installed
         except ImportError as error:
             raise MissingExtra("--masks coco", "eval") from error
 

@@ -200,17 +200,22 @@ def _read_onnx(path: Path) -> tuple[Any, str | None]:
 
 
 def _read_zip(path: Path) -> tuple[Any, str]:
+    graph, weights, text = read_parts(path)
+    return _translate_errors(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
+
+
+def read_parts(path: Path) -> tuple[bytes, bytes, bytes]:
+    """The graph, the weights and the spec in an `.openvino` file. Raises ModelError for a broken file."""
     try:
         with ZipFile(path) as file:
             require_stored_parts(file)
             spec = next(filter(is_spec, file.namelist()), SPEC)
-            graph, weights, text = (file.read(name) for name in (GRAPH, WEIGHTS, spec))
+            return file.read(GRAPH), file.read(WEIGHTS), file.read(spec)
     except (OSError, EOFError, ValueError, BadZipFile, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{path}: expected a zip of {GRAPH}, {WEIGHTS} and {SPEC}, but it cannot be opened ({error}); "
             "make one with `blitznet export`"
         ) from error
-    return _translate_errors(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
 
 
 def _shapes(tensors: Any) -> dict[str, tuple[int | None, ...]]:
