@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -16,6 +17,13 @@ from blitznet.train.config import TrainConfig
 from support import synthetic_data, tiny_models
 
 TESTS = Path(__file__).parents[1]
+CHECKPOINTS = ("state.safetensors", "last.safetensors")
+"""files of a run folder that equal runs have in common"""
+LOADER_WARNINGS = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
+]
+"""marks of tests with loader processes: warnings of torch and Python about more processes than cores, and about fork"""
 
 
 def toy_sets(root: Path, *, images: int = 7) -> tuple[str, str]:

@@ -19,13 +19,9 @@ from blitznet.train.loop import train
 from blitznet.train.run_folder import RunFolder
 from support import tiny_models
 from support.kills import require_whole_files, temporary_files
-from support.training_runs import assert_equal, lines, tiny_config, toy_sets
+from support.training_runs import CHECKPOINTS, LOADER_WARNINGS, assert_equal, lines, tiny_config, toy_sets
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
-]
-FILES = ("state.safetensors", "last.safetensors")
+pytestmark = LOADER_WARNINGS
 
 
 @pytest.fixture(autouse=True)
@@ -72,17 +68,17 @@ def require_one_line(error: BlitzNetError) -> None:
 def assert_resumes(config: TrainConfig, whole: TrainConfig) -> None:
     """Check that the same command ends bit-equal to the whole run."""
     train(config)
-    for name in FILES:
+    for name in CHECKPOINTS:
         assert_equal(whole.out / name, config.out / name)
     assert [line["step"] for line in lines(config.out)] == list(range(1, 9))
     assert not temporary_files(config.out)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_full_disk_while_saving(whole: TrainConfig, tmp_path: Path, name: str) -> None:
     cut = replace(whole, out=tmp_path / "cut")
     train(cut, stop_after=4)
-    before = {file: (cut.out / file).read_bytes() for file in FILES}
+    before = {file: (cut.out / file).read_bytes() for file in CHECKPOINTS}
     # The state is several times as large as the model, so a limit between them lets only the model be written.
     limit = len(before["last.safetensors"]) + (100 if name == "state.safetensors" else -100)
     with limited_file_size(limit), pytest.raises(UsageError, match=rf"{name}: cannot be written \(File too") as caught:
@@ -177,7 +173,7 @@ def test_vanished_image_is_one_line_and_its_return_resumes(whole: TrainConfig, t
     restart = replace(whole, out=tmp_path / "again", steps=100)
     train(restart, stop_after=24)
     train(long, stop_after=24)
-    for name in FILES:
+    for name in CHECKPOINTS:
         assert_equal(restart.out / name, cut.out / name)
 
 
@@ -202,7 +198,7 @@ def test_killed_loader_process_is_one_line_and_the_run_resumes(whole: TrainConfi
     restart = replace(whole, out=tmp_path / "again", steps=1000)
     train(restart, stop_after=24)
     train(replace(cut, steps=1000), stop_after=24)
-    for name in FILES:
+    for name in CHECKPOINTS:
         assert_equal(restart.out / name, cut.out / name)
 
 

@@ -20,11 +20,9 @@ from blitznet.train.batch import Batch
 from blitznet.train.loader import AugmentedDataset, _ignore_interrupts, make_loader
 from blitznet.train.sampler import EpochSampler, list_entries
 from support import synthetic_data
+from support.training_runs import LOADER_WARNINGS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
-]
+pytestmark = LOADER_WARNINGS
 
 
 @pytest.fixture

@@ -34,13 +34,9 @@ from blitznet.train.trainer import fit, make_batches, wrap_model
 from blitznet.train.validate import validate
 from support import synthetic_data, tiny_models
 from support.packaged_models import replace_packaged
-from support.training_runs import assert_equal, lines, own_process, tiny_config, toy_sets
+from support.training_runs import CHECKPOINTS, LOADER_WARNINGS, assert_equal, lines, own_process, tiny_config, toy_sets
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
-]
-FILES = ("state.safetensors", "last.safetensors")
+pytestmark = LOADER_WARNINGS
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +96,7 @@ def test_stopped_between_checkpoints_and_resumed_equals_uninterrupted(
     train(replace(cut, workers=1 - min(cut.workers, 1)), stop_after=7)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 9))
-    for name in FILES:
+    for name in CHECKPOINTS:
         assert_equal(whole.out / name, cut.out / name)
     first_lines, second_lines = lines(whole.out), lines(cut.out)
     for first, second in zip(first_lines, second_lines, strict=True):
@@ -122,7 +118,7 @@ def test_run_of_epochs_equals_the_run_of_its_steps(sets: tuple[str, str], tmp_pa
     ]
     stored = json.loads((cut.out / "config.json").read_text())
     assert (stored["epochs"], stored["steps"]) == (2, 4)
-    for name in FILES:
+    for name in CHECKPOINTS:
         assert_equal(whole.out / name, cut.out / name)
     assert load_model(cut.out / "last.safetensors")[1] == load_model(whole.out / "last.safetensors")[1]
 
@@ -163,7 +159,7 @@ def test_patience_ends_the_run_at_the_same_step_when_resumed(
     )
     train(cut)
     assert steps_of(cut.out) == list(range(1, 9))
-    for name in (*FILES, "best.safetensors"):
+    for name in (*CHECKPOINTS, "best.safetensors"):
         assert_equal(whole.out / name, cut.out / name)
 
     script_scores(monkeypatch, 0.4, 0.5)
@@ -194,7 +190,7 @@ def test_killed_at_a_random_moment_and_resumed_equals_uninterrupted(sets: tuple[
     train(cut)
     assert steps_of(cut.out) == list(range(1, 41))
     assert [line["step"] for line in lines(cut.out) if "score/ap50" in line] == [20, 40]
-    for name in (*FILES, "best.safetensors"):
+    for name in (*CHECKPOINTS, "best.safetensors"):
         assert_equal(whole.out / name, cut.out / name)
 
 
@@ -211,7 +207,7 @@ def test_killed_many_times_and_resumed_equals_uninterrupted(
         kill_at_random_moment(cut, min_lines=min_lines, rng=rng)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 151))
-    for name in (*FILES, "best.safetensors"):
+    for name in (*CHECKPOINTS, "best.safetensors"):
         assert_equal(whole.out / name, cut.out / name)
 
 
@@ -264,7 +260,7 @@ def test_interrupted_run_completes_its_step_and_can_be_resumed(
     assert steps_of(cut.out) == [1, 2, 3, 4, 5]
     train(cut, callbacks=[recorder := Recorder()])
     assert recorder.calls == ["6 of 8", "7 of 8", "8 of 8", "end"]
-    for name in FILES:
+    for name in CHECKPOINTS:
         assert_equal(whole.out / name, cut.out / name)
 
 
@@ -286,7 +282,7 @@ def test_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(
     assert not isinstance(caught.value, TrainingInterrupted)
     train(cut)
     assert steps_of(cut.out) == list(range(1, 9))
-    for name in FILES:
+    for name in CHECKPOINTS:
         assert_equal(whole.out / name, cut.out / name)
 
 

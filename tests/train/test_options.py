@@ -21,12 +21,9 @@ from blitznet.nets.model_files import save_model
 from blitznet.train.config import TrainConfig
 from blitznet.train.loop import train
 from support import synthetic_data, tiny_models
-from support.training_runs import tiny_config, toy_sets
+from support.training_runs import LOADER_WARNINGS, tiny_config, toy_sets
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
-]
+pytestmark = LOADER_WARNINGS
 Weights = dict[str, torch.Tensor]
 Changes = dict[str, Any]
 

@@ -13,12 +13,9 @@ from blitznet.train.datasets import TrainData, open_all, prepare_data
 from blitznet.train.loop import train
 from blitznet.train.trainer import augmented, make_batches
 from support import tiny_models
-from support.training_runs import assert_equal, tiny_config, toy_sets
+from support.training_runs import LOADER_WARNINGS, assert_equal, tiny_config, toy_sets
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
-]
+pytestmark = LOADER_WARNINGS
 
 
 @pytest.fixture(autouse=True)
