@@ -408,6 +408,7 @@ def test_notices(sets: tuple[str, str], tmp_path: Path) -> None:
     ("config", "frozen"),
     [
         (TrainConfig(freeze_bn=("encoder", "downscale", "ssd_head")), ("encoder.", "downscale.")),
+        (TrainConfig(freeze_bn=("detection.box_features",)), ("detection.box_features.",)),
         (TrainConfig(freeze=("encoder", "downscale")), ("encoder.", "downscale.")),
         (TrainConfig(train_only=("segmentation", "detection")), ("encoder.", "downscale.", "upscale.")),
         (TrainConfig(frozen_stages=1), ("encoder.stem.", *(f"encoder.blocks.{index}." for index in range(3)))),
@@ -416,7 +417,7 @@ def test_notices(sets: tuple[str, str], tmp_path: Path) -> None:
             ("encoder.stem.", "encoder.blocks.0.", "encoder.blocks.1.", "encoder.blocks.2.", "detection."),
         ),
     ],
-    ids=["freeze_bn", "freeze", "train_only", "frozen_stages", "frozen_stages and freeze_bn"],
+    ids=["freeze_bn", "a part", "freeze", "train_only", "frozen_stages", "frozen_stages and freeze_bn"],
 )
 def test_frozen_batch_norms(config: TrainConfig, frozen: tuple[str, ...]) -> None:
     net = build(blitznet300_lite())

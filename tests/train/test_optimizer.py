@@ -20,7 +20,7 @@ from blitznet.train.optimizer import (
     set_learning_rate,
     state_tensors,
 )
-from blitznet.train.trainer import make_trainer
+from blitznet.train.trainer import make_trainer, wrap_model
 from support import tiny_models
 from support.small_networks import fpn_spec
 
@@ -123,6 +123,24 @@ def test_more_modules_at_the_encoders_learning_rate() -> None:
     groups = make_optimizer(net, config).param_groups
     slow = {parameter for group in groups if group["lr_mult"] == 0.25 for parameter in group["params"]}
     assert slow == {*net.encoder.parameters(), *net.downscale.parameters(), *net.detection.parameters()}
+
+
+def test_parts_of_a_module_at_the_encoders_learning_rate() -> None:
+    net = build_on_meta("blitznet300-lite")
+    assert net.detection is not None
+    config = TrainConfig(encoder_lr_mult=0.25, encoder_lr_modules=("detection.logits.1", "detection.box_features"))
+    groups = make_optimizer(net, config).param_groups
+    slow = {parameter for group in groups if group["lr_mult"] == 0.25 for parameter in group["params"]}
+    logits, features = net.get_submodule("detection.logits.1"), net.get_submodule("detection.box_features")
+    assert slow == {*logits.parameters(), *features.parameters()}
+
+
+def test_an_unknown_module_is_an_error() -> None:
+    net = build_on_meta("blitznet300-lite")
+    with pytest.raises(UsageError, match=r"--encoder-lr-modules: .* got detection\.logit$"):
+        make_optimizer(net, TrainConfig(encoder_lr_modules=("detection.logit",)))
+    with pytest.raises(UsageError, match=r"--freeze-bn: .* got encoders$"):
+        wrap_model(net, TrainConfig(freeze_bn=("encoders",)), ProcessGroup(0, 1, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("stages", [0, 1, 3])

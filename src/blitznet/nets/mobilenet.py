@@ -29,7 +29,7 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> (B, D, ceil(h / stride), ceil(w / stride))."""
-        return self.convolve(x, self.weight, None)
+        return self.convolve(x, self.weight, self.bias)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution with another kernel of the same shape, and a bias (D',)."""
@@ -93,6 +93,14 @@ class LiteConv(nn.Module):
         assert variance is not None
         scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
         return self.conv.weight * scale[:, None, None, None], self.norm.bias - mean * scale
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Move the batch norm into the convolution, for a network that is not trained."""
+        weight, bias = self._folded()
+        self.conv.weight.copy_(weight)
+        self.conv.bias = nn.Parameter(bias, requires_grad=False)
+        self.norm = nn.Identity()
 
 
 def depthwise(channels: int, kernel: int = 3, stride: int = 1) -> LiteConv:

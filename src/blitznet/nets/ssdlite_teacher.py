@@ -12,6 +12,7 @@ from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import build
 from blitznet.nets.heads import apply_each, as_convolutions, flatten_predictions
 from blitznet.nets.lite_fpn import FpnDetectionHead, pool_coarsest
+from blitznet.nets.mobilenet import LiteConv
 from blitznet.nets.ssdlite_heads import init_from_ssdlite, require_ssdlite_maps
 
 
@@ -39,6 +40,9 @@ class SSDLiteTeacher(nn.Module):
         if not channels:
             raise ModelError(f"{spec.name}: expected classes that COCO has, to distill SSDLite, got none of them")
         self.register_buffer("known", torch.tensor([0, *channels]))
+        for module in self.modules():
+            if isinstance(module, LiteConv):
+                module.fold()
         self.requires_grad_(requires_grad=False).eval()
 
     @torch.no_grad()

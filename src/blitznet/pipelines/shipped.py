@@ -19,8 +19,21 @@ DEEPLAB = "{root}/../peers/deeplabv3_mnv2_voc_513.onnx"
 """the teacher: DeepLabV3 on MobileNetV2, trained on COCO and VOC (google-coral/test_data, Apache-2.0)"""
 HOLDOUT = 0.05
 """fraction of the training images that is not trained on"""
+_DATA = tuple(
+    text.replace("coco@train,sample_weight=2", "coco@train,sample_weight=3")
+    + (",sample_weight=2" if text.endswith("coco@boxes") else "")
+    for text in lite_config().data
+)
+"""the sets of the recipe `lite`, with more images of COCO: they have small objects, and SSDLite's heads know them"""
 _HELD_OUT = (f"{VOC12}@train", f"{VOC07}@trainval")
 _QUANTIZATION = (f"{VOC12}@train", f"{VOC07}@trainval")
+_SSDLITE_MAPS = range(1, 7)
+"""levels of the detection head that start as SSDLite's"""
+_SSDLITE_FEATURES = ("detection.class_features", "detection.box_features")
+_SSDLITE_HEADS = (
+    *_SSDLITE_FEATURES,
+    *(f"detection.{layer}.{level}" for layer in ("logits", "offsets") for level in _SSDLITE_MAPS),
+)
 
 
 def _config(model: str, **fields: Any) -> TrainConfig:
@@ -29,6 +42,7 @@ def _config(model: str, **fields: Any) -> TrainConfig:
         lite_config(),
         model=model,
         init="ssdlite",
+        data=_DATA,
         class_names=VOC,
         holdout=HOLDOUT,
         policy="strong",
@@ -36,7 +50,7 @@ def _config(model: str, **fields: Any) -> TrainConfig:
         lr=8e-4,
         encoder_lr_mult=0.25,
         frozen_stages=1,
-        freeze_bn=("encoder", "downscale"),
+        freeze_bn=("encoder", "downscale", *_SSDLITE_FEATURES),
         warmup=100,
         segmentation_weight=1.0,
         soft_label_weight=2.0,
@@ -50,13 +64,15 @@ def _config(model: str, **fields: Any) -> TrainConfig:
 def _blitznet300_lite() -> Pipeline:
     """The default model."""
     model = "blitznet300-lite"
-    # The heads are trained as gently as the encoder, so that they keep what it learned from COCO.
+    # SSDLite's heads are trained as gently as its encoder and distilled, so that they keep what they know from COCO.
     config = _config(
         model,
-        steps=4600,
+        steps=8000,
         lr=1e-3,
-        encoder_lr_mult=0.2,
-        encoder_lr_modules=("encoder", "downscale", "detection"),
+        encoder_lr_mult=0.15,
+        encoder_lr_modules=("encoder", "downscale", *_SSDLITE_HEADS),
+        distillation=1.0,
+        precision="bfloat16",
     )
     return Pipeline(
         name=model,

@@ -155,10 +155,11 @@ class TrainConfig:
     """Modules to keep unchanged, with their batch norm statistics. Default: none."""
     train_only: tuple[ModuleName, ...] = ()
     """Modules to train; all others are frozen. Default: all."""
-    freeze_bn: tuple[ModuleName | Literal["all"], ...] = ()
-    """Modules whose batch norms keep their running statistics, or all. Default: none."""
-    encoder_lr_modules: tuple[ModuleName, ...] = ("encoder", "downscale")
-    """Modules that --encoder-lr-mult applies to. Default: encoder downscale."""
+    freeze_bn: tuple[str, ...] = ()
+    """Modules whose batch norms keep their running statistics, such as encoder or detection.class_features; or all.
+    Default: none."""
+    encoder_lr_modules: tuple[str, ...] = ("encoder", "downscale")
+    """Modules that --encoder-lr-mult applies to, such as encoder or detection.logits.1. Default: encoder downscale."""
     match_original: bool = False
     """Match the original implementation: mine negatives over the batch, give a contested anchor to the first object,
     resize maps as TensorFlow 1 and by nearest neighbor. Default: follow the paper."""

@@ -188,7 +188,10 @@ def make_teacher(spec: Spec, config: TrainConfig, device: torch.device) -> Disti
         net, old = load_model(find_weights(config.model))
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
         return KeepTeacher(net, old.classes, spec).to(device)
-    return SSDLiteScores(SSDLiteTeacher(spec).to(device)) if config.distillation is not None else None
+    if config.distillation is None:
+        return None
+    teacher = SSDLiteTeacher(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # as above
+    return SSDLiteScores(teacher)
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:

@@ -1,13 +1,14 @@
 """Optimizer and parameter groups: weight decay on kernels only, a separate learning rate for the encoder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import get_args
 
 import torch
 from torch import nn
 
 from blitznet.core.errors import UsageError
 from blitznet.nets.blitznet import BlitzNet
-from blitznet.train.config import TrainConfig
+from blitznet.train.config import ModuleName, TrainConfig
 
 
 def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, object]]:
@@ -19,11 +20,15 @@ def parameter_groups(net: nn.Module, config: TrainConfig) -> list[dict[str, obje
 
     Returns:
         For `encoder_lr_modules` and for the rest: kernels, with weight decay, and biases and norms, without.
+
+    Raises:
+        UsageError: The network has no module of a name in `encoder_lr_modules`.
     """
+    require_modules(net, "--encoder-lr-modules", config.encoder_lr_modules)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            uses_encoder_lr = _module_name(name) in config.encoder_lr_modules
+            uses_encoder_lr = is_inside(name, config.encoder_lr_modules)
             groups.setdefault((uses_encoder_lr, parameter.ndim > 1), []).append(parameter)
     return [
         {
@@ -130,6 +135,19 @@ def _with_layout_of(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tenso
     if value.shape != parameter.shape:
         raise ValueError(f"expected shape {tuple(parameter.shape)}, got {tuple(value.shape)}")
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
+def require_modules(net: nn.Module, flag: str, names: Iterable[str]) -> None:
+    """Raise UsageError unless each is a module of any network (`encoder`) or of this one (`detection.logits.1`)."""
+    own = {name for name, _ in net.named_modules()}
+    for name in names:
+        if name not in own and name not in get_args(ModuleName):
+            raise UsageError(f"{flag}: expected names of modules such as encoder or detection.logits.1, got {name}")
+
+
+def is_inside(name: str, modules: Iterable[str]) -> bool:
+    """Whether a parameter or module of this name belongs to one of the modules."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def _module_name(parameter_name: str) -> str:

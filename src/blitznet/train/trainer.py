@@ -31,7 +31,15 @@ from blitznet.train.ema import ModelEma
 from blitznet.train.initialize import make_teacher
 from blitznet.train.loader import AugmentedDataset, make_loader
 from blitznet.train.memory import reuse_freed_memory
-from blitznet.train.optimizer import freeze, frozen_encoder_stages, frozen_modules, make_optimizer, set_learning_rate
+from blitznet.train.optimizer import (
+    freeze,
+    frozen_encoder_stages,
+    frozen_modules,
+    is_inside,
+    make_optimizer,
+    require_modules,
+    set_learning_rate,
+)
 from blitznet.train.run_folder import RunFolder
 from blitznet.train.sampler import EpochSampler
 from blitznet.train.schedule import ema_decay, learning_rate
@@ -114,12 +122,14 @@ def make_trainer(net: BlitzNet, spec: Spec, config: TrainConfig, group: ProcessG
 def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Module:
     """The network in training mode, with frozen batch norms, wrapped for several processes and compiled."""
     net.train()
-    frozen = frozen_modules(net, config) | set(config.freeze_bn)
-    modules = [module for name, module in net.named_children() if name in frozen or config.freezes_all_bn]
-    for module in (*modules, *frozen_encoder_stages(net, config)):
-        for layer in module.modules():
-            if isinstance(layer, _BatchNorm):
-                layer.eval()
+    require_modules(net, "--freeze-bn", set(config.freeze_bn) - {"all"})
+    frozen = (*frozen_modules(net, config), *config.freeze_bn)
+    of_encoder = [layer for stage in frozen_encoder_stages(net, config) for layer in stage.modules()]
+    for name, layer in net.named_modules():
+        if isinstance(layer, _BatchNorm) and (
+            config.freezes_all_bn or is_inside(name, frozen) or any(layer is other for other in of_encoder)
+        ):
+            layer.eval()
     model: nn.Module = net
     if group.world_size > 1:
         if group.device.type == "cuda" and not config.freezes_all_bn:
