@@ -90,6 +90,7 @@ ELSEWHERE = {
     "encoder": "tests/train/test_initialize.py; the tiny network has one encoder",
     "frozen_stages": "tests/train/test_optimizer.py; the tiny encoder has no list of stages",
     "distillation": "tests/train/test_step.py; its teacher is too large for a tiny network",
+    "distillation_every": "tests/train/test_trainer.py, for the same reason",
 }
 """options that no run here has, and why"""
 

@@ -108,6 +108,7 @@ class ConstantTarget:
         ({}, {"segmentation": 1.0, "distillation": 0.0}),
         ({"segmentation_weight": 2.5}, {"segmentation": 2.5, "distillation": 0.0}),
         ({"distillation": 0.25}, {"segmentation": 1.0, "distillation": 0.25}),
+        ({"distillation": 0.25, "distillation_every": 3}, {"segmentation": 1.0, "distillation": 0.75}),
         ({"keep": True, "init": "model", "keep_weight": 3.0}, {"segmentation": 1.0, "distillation": 3.0}),
     ],
 )

@@ -1,17 +1,20 @@
 """Mixing and the cache in a run: the same samples in every process, after every interruption."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from blitznet.core.spec import Spec
+from blitznet.nets.blitznet import build
+from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
 from blitznet.train.config import TrainConfig
 from blitznet.train.datasets import TrainData, open_all, prepare_data
+from blitznet.train.distributed import ProcessGroup
 from blitznet.train.loop import train
-from blitznet.train.trainer import augmented, make_batches
+from blitznet.train.trainer import augmented, make_batches, make_trainer
 from support import tiny_models
 from support.training_runs import LOADER_WARNINGS, assert_equal, tiny_config, toy_sets
 
@@ -77,3 +80,24 @@ def test_held_out_images_are_never_mixed_in(config: TrainConfig) -> None:
     assert len(trained) < 9
     drawn = {name for batch in first_batches(held, 6) for names in batch.ids for name in names.split("+")}
     assert drawn <= trained
+
+
+@dataclass(frozen=True)
+class ZeroTarget:
+    """The target of a teacher that is always content."""
+
+    num_objects: int = 1
+    num_cells: int = 0
+
+    def loss(self, outputs: HeadOutputs, num_objects: float, num_cells: float) -> torch.Tensor:
+        return torch.zeros(())
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [1, 2, 3, 4, 5, 6]), (2, [2, 4, 6]), (3, [3, 6])])
+def test_ssdlite_is_distilled_in_every_nth_step(config: TrainConfig, every: int, expected: list[int]) -> None:
+    config = replace(config, mosaic=0.0, copy_paste=0.0, distillation_every=every)
+    spec, data = prepare(config)
+    trainer = make_trainer(build(spec), spec, config, ProcessGroup(0, 1, torch.device("cpu")))
+    trainer.teacher = lambda *_: ZeroTarget()
+    batches = make_batches(data.training, data.sampler, spec, config)
+    assert [step for step in range(1, 7) if "distillation" in trainer.step(batches, step)[0]] == expected

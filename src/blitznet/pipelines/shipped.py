@@ -67,11 +67,12 @@ def _blitznet300_lite() -> Pipeline:
     # SSDLite's heads are trained as gently as its encoder and distilled, so that they keep what they know from COCO.
     config = _config(
         model,
-        steps=8000,
+        steps=5300,
         lr=1e-3,
         encoder_lr_mult=0.15,
         encoder_lr_modules=("encoder", "downscale", *_SSDLITE_HEADS),
         distillation=1.0,
+        distillation_every=2,
         precision="bfloat16",
     )
     return Pipeline(

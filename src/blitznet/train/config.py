@@ -128,6 +128,8 @@ class TrainConfig:
     stride of the model's segmentation logits."""
     distillation: float | None = None
     """Weight of the KL divergence from the class scores of the pretrained SSDLite. Default: no distillation."""
+    distillation_every: int = 1
+    """Distill SSDLite in every n-th step, with n times the weight, because the teacher takes time. Default: 1."""
     keep: bool = False
     """Learn the classes of --data and keep those of --model. The initial model is the teacher of its classes that the
     data does not annotate; all batch norms keep their running statistics. Needs --init model. Default: learn only the
@@ -286,7 +288,14 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
         *("milestones", "final_lr_mult", "warmup", "weight_decay", "clip_grad", "ema"),
     ),
     "augmentation": ("policy", "mosaic", "copy_paste"),
-    "loss": ("segmentation_weight", "soft_label_weight", "mask_stride", "distillation", "keep_weight"),
+    "loss": (
+        "segmentation_weight",
+        "soft_label_weight",
+        "mask_stride",
+        "distillation",
+        "distillation_every",
+        "keep_weight",
+    ),
     "logging": ("out", "loggers", "log_every", "eval_every", "patience", "save_every"),
     "advanced": (
         *(
@@ -321,6 +330,7 @@ _MINIMUM = {
     "patience": 1,
     "log_every": 1,
     "frozen_stages": 0,
+    "distillation_every": 1,
     "seed": 0,
 }
 """minimum values of integer fields"""

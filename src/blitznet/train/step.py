@@ -66,7 +66,7 @@ def update(
     normalizers = Normalizers(*group.all_reduce_sum(*(sum(column) for column in zip(*counts, strict=True))))
     loss_config = LossConfig(
         segmentation=config.segmentation_weight,
-        distillation=config.keep_weight if config.keep else config.distillation or 0.0,
+        distillation=config.keep_weight if config.keep else (config.distillation or 0.0) * config.distillation_every,
         soft_labels=config.soft_label_weight,
         match_original=config.match_original,
     )

@@ -97,12 +97,16 @@ class Trainer:
             spec=self.spec,
             config=config,
             group=self.group,
-            teacher=self.teacher,
+            teacher=self._teacher_of(step),
         )
         if self.ema is not None and config.ema is not None:
             self.ema.update(self.net, ema_decay(config.ema, step))
         images_per_second = config.batch / (time.perf_counter() - start)
         return losses, {"lr": lr, "images_per_second": images_per_second, "data_time": data_time}
+
+    def _teacher_of(self, step: int) -> DistillationTeacher | None:
+        """The teacher, in the steps that distill it; that of --keep teaches in every step."""
+        return self.teacher if self.config.keep or step % self.config.distillation_every == 0 else None
 
 
 def make_trainer(net: BlitzNet, spec: Spec, config: TrainConfig, group: ProcessGroup) -> Trainer:
