@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.anchors import scales
-from blitznet.core.classes import VOC
+from blitznet.core.classes import COCO, VOC
 from blitznet.core.errors import ModelError
 from blitznet.core.models import CAFFE_MEAN, DEFAULT, MODELS, get_spec
 
@@ -13,8 +13,8 @@ from blitznet.core.models import CAFFE_MEAN, DEFAULT, MODELS, get_spec
 def test_get_spec_of_every_model(name: str) -> None:
     spec = get_spec(name)
     assert spec.name == name
-    assert spec.classes == VOC
-    deepest = 256 if name in (DEFAULT, "blitznet416-lite") else 128 * (spec.size[0] // 256)
+    assert spec.classes == (COCO if name.endswith("-coco") else VOC)
+    deepest = 256 if name in (DEFAULT, "blitznet300-coco", "blitznet416-lite") else 128 * (spec.size[0] // 256)
     assert spec.anchors.strides[-1] == deepest
 
 
@@ -68,5 +68,5 @@ def test_the_default_has_the_anchors_of_ssdlite() -> None:
 
 
 def test_get_spec_of_an_unknown_name() -> None:
-    with pytest.raises(ModelError, match=r"^expected a model from blitznet300-lite, .*, ssd512.*, got 'ssd999'$"):
+    with pytest.raises(ModelError, match=r"^expected a model from blitznet300-coco, blitznet300-lite, .*, ssd512.*, got 'ssd999'$"):
         get_spec("ssd999")

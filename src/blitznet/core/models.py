@@ -7,7 +7,7 @@ The `lite` models are this project's own.
 from collections.abc import Callable
 from dataclasses import replace
 
-from blitznet.core.classes import VOC
+from blitznet.core.classes import COCO, VOC
 from blitznet.core.errors import ModelError
 from blitznet.core.spec import AnchorLayout, Network, Spec
 
@@ -135,6 +135,11 @@ def blitznet416_lite() -> Spec:
     )
 
 
+def blitznet300_coco() -> Spec:
+    """The default with the 80 classes of COCO, all of which SSDLite's heads know."""
+    return replace(blitznet300_lite(), name="blitznet300-coco", classes=COCO)
+
+
 def blitznet300_lite_plain() -> Spec:
     """The paper's streams and heads as depthwise-separable blocks, on SSDLite's MobileNetV2 and extra layers."""
     return Spec(
@@ -164,6 +169,7 @@ def ssd300_lite() -> Spec:
 
 
 MODELS: dict[str, Callable[[], Spec]] = {
+    "blitznet300-coco": blitznet300_coco,
     "blitznet300-lite": blitznet300_lite,
     "blitznet300-lite-plain": blitznet300_lite_plain,
     "blitznet300-s4": blitznet300_s4,
