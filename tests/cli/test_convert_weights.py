@@ -80,7 +80,7 @@ def test_classes_and_tasks_of_the_checkpoint(folder: Path, saved: list[Spec], mo
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.npz", "--model", "ssd999"], "expected a model from blitznet300-lite, "),
+        (["a.npz", "--model", "ssd999"], "expected a model from blitznet300-coco, "),
         (["a.npz", "--model", "ssd300"], "ssd300: expected a ResSkip network on resnet50-caffe, got ssd"),
         (["a.npz", "--model", NAME, "--classes", "gone.txt"], "gone.txt: "),
         (["a.npz", "--model", NAME, "--classes", "coco"], "ssd/confidence/"),

@@ -68,5 +68,5 @@ def test_the_default_has_the_anchors_of_ssdlite() -> None:
 
 
 def test_get_spec_of_an_unknown_name() -> None:
-    with pytest.raises(ModelError, match=r"^expected a model from blitznet300-coco, blitznet300-lite, .*, ssd512.*, got 'ssd999'$"):
+    with pytest.raises(ModelError, match=r"^expected a model from blitznet300-coco, .*, ssd512.*, got 'ssd999'$"):
         get_spec("ssd999")
