@@ -9,18 +9,16 @@ variant was predicted to gain is stated in the code, before it was measured. Com
 `python -m benchmarks.training.augmentations --json augmentations.json`
 """
 
-import json
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from benchmarks._lib.results import Table, notify, percent, print_results, require_images, write_json
+from benchmarks._lib.scores import Scores, cached_scores, frequent_ap50, mean_scores
 from benchmarks._lib.training import TrainingOptions
-from blitznet.core.files import atomic_write
 from blitznet.core.sample import Dataset, Subset
 from blitznet.data.hash_split import held_out
 from blitznet.data.sources import open_sources
@@ -87,14 +85,6 @@ class Options(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores on held-out images, fractions."""
-
-    ap50: float | None
-    miou: float | None
-
-
-@dataclass(frozen=True)
 class Row:
     """Means over the seeds of one variant, and the scores of each seed."""
 
@@ -137,27 +127,7 @@ def score_model(path: Path, options: Options) -> Scores:
     """Scores of a model file."""
     net, spec = load_model(path)
     report = evaluate(Predictor(TorchEngine(net, spec)), held_out_sets(spec.classes, options))
-    frequent, every = report.total.detection.ap50_frequent, report.total.detection.ap50_area
-    return Scores(every if frequent is None else frequent, report.sets[0].segmentation.miou)
-
-
-def cached_scores(file: Path, compute: Callable[[], Scores]) -> Scores:
-    """The scores in a file, or computed and written to it."""
-    if file.is_file():
-        return Scores(**json.loads(file.read_text()))
-    scores = compute()
-    atomic_write(file, json.dumps(asdict(scores)).encode())
-    return scores
-
-
-def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean of each score; None if one is missing."""
-    ap50 = [item.ap50 for item in scores if item.ap50 is not None]
-    miou = [item.miou for item in scores if item.miou is not None]
-    is_complete = len(ap50) == len(scores), len(miou) == len(scores)
-    return Scores(
-        statistics.fmean(ap50) if is_complete[0] else None, statistics.fmean(miou) if is_complete[1] else None
-    )
+    return Scores(frequent_ap50(report.total), report.sets[0].segmentation.miou)
 
 
 def measure(options: Options) -> list[Row]:
@@ -170,7 +140,7 @@ def measure(options: Options) -> list[Row]:
             def train_and_score(config: TrainConfig = config) -> Scores:
                 return score_model(train(config, notify=notify), options)
 
-            results[name].append(cached_scores(config.out / "scores.json", train_and_score))
+            results[name].append(cached_scores(config.out / "scores.json", Scores, train_and_score))
             notify(f"{name}, seed {seed}: {results[name][-1]}")
     return [Row(name, VARIANTS[name].predicted, mean_scores(scores), tuple(scores)) for name, scores in results.items()]
 

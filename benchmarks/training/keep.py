@@ -18,8 +18,8 @@ and scores are kept in `--out`, so the same command resumes.
 import json
 import shutil
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ from benchmarks._lib.results import (
     require_images,
     write_json,
 )
+from benchmarks._lib.scores import cached_scores, mean_scores
 from blitznet.core.classes import canonical
 from blitznet.core.files import atomic_write
 from blitznet.core.model_paths import find_weights
@@ -221,26 +222,11 @@ def _mean_of(per_class: Any, names: set[str], min_count: int) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def cached_scores(file: Path, compute: Callable[[], Scores]) -> Scores:
-    """The scores in a file, or computed and written to it."""
-    if file.is_file():
-        return Scores(**json.loads(file.read_text()))
-    scores = compute()
-    atomic_write(file, json.dumps(asdict(scores)).encode())
-    return scores
-
-
-def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean of each score; None where a model lacks it."""
-    columns = {name: [getattr(item, name) for item in scores] for name in Scores.__dataclass_fields__}
-    return Scores(**{name: None if None in values else statistics.fmean(values) for name, values in columns.items()})
-
-
 def measure(options: Options) -> tuple[list[Row], tuple[str, ...]]:
     """All runs and scores; the first row is the initial model."""
     initial = find_weights(options.model)
     old = load_model(initial)[1].classes
-    before = cached_scores(options.out / "before.json", lambda: score_model(initial, old, options))
+    before = cached_scores(options.out / "before.json", Scores, lambda: score_model(initial, old, options))
     rows = [Row("before", before)]
     for method in options.methods:
         results = []
@@ -250,7 +236,7 @@ def measure(options: Options) -> tuple[list[Row], tuple[str, ...]]:
             def train_and_score(config: TrainConfig = config) -> Scores:
                 return score_model(train(config, notify=notify), old, options)
 
-            results.append(cached_scores(config.out / "scores.json", train_and_score))
+            results.append(cached_scores(config.out / "scores.json", Scores, train_and_score))
             notify(f"{method}, seed {seed}: {results[-1]}")
         rows.append(Row(method, mean_scores(results), tuple(results)))
     return rows, old
