@@ -1,4 +1,4 @@
-"""`blitznet.train`, `blitznet.validate` and `blitznet.export`, with the code and the defaults of the commands.
+"""`blitznet.train`, `.validate`, `.export` and `.batch`, with the code and the defaults of the commands.
 
 May import: everything but cli and serve.
 Never imports: argument parsing; it prints only through `notify`.
@@ -8,12 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from blitznet.api import load
+from blitznet.api import load, model_file
+from blitznet.bulk.parquet import require_pyarrow
+from blitznet.bulk.predict import PartJob
+from blitznet.bulk.progress import BulkProgress, ProgressMeter, ignore_state
+from blitznet.bulk.run import SHARD_SIZE, BulkSource, BulkSummary, Runner, local_runner, run_bulk
+from blitznet.bulk.settings import BulkSettings, MaskFormat, identify_model
 from blitznet.core.errors import MissingExtra, UsageError
-from blitznet.core.models import DEFAULT
+from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.spec import Precision
 from blitznet.core.written_files import require_replaceable
@@ -147,7 +153,7 @@ def validate_model(
 def export_file(
     model: str | Path,
     *,
-    to: Literal["onnx", "openvino", "torch", "triton"] = "onnx",
+    to: Literal["onnx", "openvino", "torch", "triton", "ncnn"] = "onnx",
     precision: Precision = "float32",
     imgsz: int | tuple[int, int] | None = None,
     out: str | Path | None = None,
@@ -164,7 +170,8 @@ def export_file(
 
     Args:
         model: Name of a model in the package, a .safetensors file, or the folder of a training run.
-        to: Format of the file: onnx (.onnx), openvino (.openvino), torch (.pt2) or triton (a folder of Triton).
+        to: Format of the file: onnx (.onnx), openvino (.openvino), torch (.pt2), triton (a folder of Triton) or
+            ncnn (.param and .bin).
         precision: float32, bfloat16 or int8; int8 needs `calibration_data`.
         imgsz: Input size in pixels, one number for a square or (height, width). Default: the model's.
         out: File to write, or the model's folder for triton. Default: the model's name, in its folder.
@@ -187,7 +194,7 @@ def export_file(
         MissingExtra: The extra `train` is not installed.
     """
     with _needs_train("blitznet.export"):
-        from blitznet.export.exporter import ExportOptions, export_model, output_path, side_files
+        from blitznet.export.exporter import ExportOptions, export_model, output_files, output_path
 
     options = ExportOptions(
         model=str(model),
@@ -203,8 +210,83 @@ def export_file(
         allow_accuracy_drop=allow_accuracy_drop,
     )
     out_path = output_path(options)
-    require_replaceable([out_path, *side_files(options, out_path)], overwrite=overwrite)
+    require_replaceable(output_files(options, out_path), overwrite=overwrite)
     return export_model(options, progress=progress)
+
+
+def batch_predict(
+    sources: Texts,
+    out: str | Path = "blitznet-parts",
+    *,
+    model: str | Path = DEFAULT,
+    min_score: float = DEFAULT_MIN_SCORE,
+    masks: MaskFormat = "class-map",
+    shard_size: int = SHARD_SIZE,
+    limit: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    image_column: str | None = None,
+    id_column: str | None = None,
+    engine: EngineName = "auto",
+    tta: Literal["flip"] | None = None,
+    slices: tuple[int, int] | None = None,
+    retry_errors: bool = False,
+    overwrite: bool = False,
+    trust: bool = False,
+    progress: Callable[[BulkProgress], None] = ignore_state,
+) -> BulkSummary:
+    """Predict millions of images into Parquet parts; the same as `blitznet batch`.
+
+    A run that was killed continues when it is called again. A second run changes nothing.
+
+    Args:
+        sources: Folders, images, globs, tar and Parquet files, text lists, and URLs of these.
+        out: Folder of the parts, or its URL.
+        model: Name of a model in the package, model file, or folder of a training run.
+        min_score: Minimum score of detections to keep, 0..1.
+        masks: class-map (run lengths of the class map), coco (COCO run lengths of each class) or none.
+        shard_size: Image files in a part; a tar or Parquet file is one part.
+        limit: Number of images. Default: all.
+        workers: Replicas of the network; with `ray`, processes of the cluster. Default: one for each processor.
+        ray: Address of a Ray cluster, auto for the one of this machine, or local to start one. Default: no cluster.
+        image_column: Column of Parquet files with the images. Default: the first with bytes.
+        id_column: Column of Parquet files to use as id. Default: path and number of the row.
+        engine: As in `load`.
+        tta: As in `load`.
+        slices: As in `load`.
+        retry_errors: Whether to predict parts again in which an image could not be read.
+        overwrite: Whether to replace parts of other images, another model or other settings.
+        trust: As in `load`.
+        progress: Called after each image, or after each part on a cluster.
+
+    Returns:
+        The number of parts, images, images that cannot be read, and images that this run predicted.
+
+    Raises:
+        UsageError: An option is invalid, or the folder contains parts of another run.
+        DataError: A source cannot be opened.
+        ModelError: There is no such model.
+        MissingExtra: The extra `batch`, or `ray` for a cluster, is not installed.
+    """
+    source = BulkSource(_texts(sources), shard_size, limit)
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers: expected 1 or more, got {workers}")
+    settings = BulkSettings(min_score, masks, engine, tta, slices, image_column, id_column)
+    require_pyarrow()
+    open_model = partial(load, tta=tta, slices=slices, trust=trust)
+    predictor = open_model(model, engine=engine, threads=workers if ray is None else 1)
+    settings = settings.with_engine(predictor.engine.name)
+    path = model_file(model, engine)
+    job = PartJob(identify_model(path, predictor.spec.classes), settings, str(out))
+    meter = ProgressMeter(progress, limit)
+    runner: Runner
+    if ray is None:
+        runner = local_runner(job, predictor, meter)
+    else:
+        from blitznet.bulk.ray_runner import ray_runner
+
+        runner = ray_runner(job, path, partial(open_model, engine=settings.engine, threads=1), ray, workers)
+    return run_bulk(source, job, runner, meter, overwrite=overwrite, retry_errors=retry_errors)
 
 
 def _texts(values: Texts) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from blitznet.core.errors import DataError, ModelError, UsageError
-from blitznet.core.files import atomic_path, atomic_write, delete_leftovers, read_at_most, require_file
+from blitznet.core.files import atomic_group, atomic_path, atomic_write, delete_leftovers, read_at_most, require_file
 from blitznet.core.image import ImageSource
 
 
@@ -80,3 +80,66 @@ def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
             ImageSource(tmp_path / name).read()
     assert read_at_most(tmp_path / "file", 10) == b"12345"
     assert read_at_most(tmp_path / "file", 2) == b"123"
+
+
+def write_pair(path: Path, content: bytes) -> None:
+    with atomic_group(path, path.with_suffix(".bin")) as folder:
+        (folder / path.name).write_bytes(content)
+        (folder / path.with_suffix(".bin").name).write_bytes(content)
+        (folder / "other").write_bytes(b"")
+
+
+def test_atomic_group_replaces_all_files_together(tmp_path: Path) -> None:
+    for content in (b"one", b"two"):
+        write_pair(tmp_path / "new" / "a.param", content)
+        assert contents(tmp_path / "new") == {"a.param": content, "a.bin": content}
+
+
+def test_atomic_group_replaces_folders(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with atomic_group(tmp_path / "a") as folder:
+            (folder / "a").mkdir()
+            (folder / "a" / name).write_bytes(b"")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["a", "a/new"]
+
+
+def test_atomic_group_keeps_the_old_files_after_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.param"
+    write_pair(path, b"good")
+
+    def write_bad() -> None:
+        with atomic_group(path) as folder:
+            (folder / "a.param").write_bytes(b"bad")
+            raise ModelError(f"{folder / 'a.param'}: outputs differ")
+
+    with pytest.raises(ModelError, match=f"^{path}: outputs differ$"):
+        write_bad()
+    assert contents(tmp_path) == {"a.param": b"good", "a.bin": b"good"}
+
+
+def test_the_first_path_of_a_group_exists_only_with_its_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rename = tmp_path / "a.param", Path.rename
+    states: list[dict[str, bytes]] = []
+    write_pair(path, b"old")
+
+    def record(self: Path, target: Path) -> Path:
+        result = rename(self, target)
+        states.append({name: content for name, content in files_of(tmp_path).items() if name.startswith("a.")})
+        return result
+
+    monkeypatch.setattr(Path, "rename", record)
+    write_pair(path, b"new")
+    assert len(states) == 4
+    for state in states:
+        assert "a.param" not in state or state["a.param"] == state["a.bin"]
+    assert states[-1] == {"a.param": b"new", "a.bin": b"new"}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_group_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file/a: cannot be written"), atomic_group(tmp_path / "file" / "a"):
+        pass

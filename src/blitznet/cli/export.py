@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """Export a trained model to ONNX, OpenVINO, torch.export or a model repository of Triton.
+    """Export a trained model to ONNX, OpenVINO, torch.export, ncnn or a model repository of Triton.
 
-    The file takes uint8 RGB images and contains its spec. It is kept only if its outputs agree with the network's.
+    The file takes uint8 RGB images and contains its spec; for ncnn the spec is beside it. The file is kept only if its
+    outputs agree with the network's.
 
     Examples:
         blitznet export blitznet300-lite
@@ -32,9 +33,9 @@ class Export:
 
     model: Annotated[str, tyro.conf.Positional, metavar("MODEL")]
     """Name of a model in the package, a .safetensors file, or the folder of a training run."""
-    to: Annotated[Literal["onnx", "openvino", "torch", "triton"], metavar("FORMAT")] = "onnx"
-    """Format: onnx (.onnx, for onnxruntime and OpenVINO), openvino (.openvino), torch (.pt2, torch.export) or triton (a
-    folder for Triton Inference Server, with --nms). Default: onnx."""
+    to: Annotated[Literal["onnx", "openvino", "torch", "triton", "ncnn"], metavar("FORMAT")] = "onnx"
+    """Format: onnx (.onnx, for onnxruntime and OpenVINO), openvino (.openvino), torch (.pt2, torch.export), triton (a
+    folder for Triton Inference Server, with --nms) or ncnn (.param and .bin). Default: onnx."""
     precision: Annotated[Precision, metavar("PRECISION")] = "float32"
     """Numeric precision: float32, bfloat16 (OpenVINO and torch) or int8 (onnx and openvino; needs --calibration-data).
     Default: float32."""
@@ -57,7 +58,7 @@ class Export:
     uint8."""
     spec_json: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
     """Also write the spec beside the file, with the suffix .json, for runtimes that cannot read metadata. Default: the
-    file's metadata only."""
+    file's metadata only, but always for ncnn."""
     imgsz: Imgsz = None
     """Input size in pixels: one number for a square, or height and width. Default: the model's."""
     out: Annotated[Path | None, metavar("FILE")] = None
@@ -71,12 +72,12 @@ class Export:
 
 def run(options: Export) -> int:
     """Export, verify and evaluate; print the measured differences."""
-    from blitznet.export.exporter import ExportOptions, export_model, output_path, side_files
+    from blitznet.export.exporter import ExportOptions, export_model, output_files, output_path
 
     values = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "overwrite"}
     export_options = ExportOptions(**{**values, "imgsz": parse_imgsz(options.imgsz)})
     out = output_path(export_options)
-    prepare_files(out, *side_files(export_options, out), overwrite=options.overwrite)
+    prepare_files(*output_files(export_options, out), overwrite=options.overwrite)
     console = stdout_console()
     with progress_bars() as progress:
         exported = export_model(
@@ -87,7 +88,7 @@ def run(options: Export) -> int:
         )
     if options.precision == "int8" and exported.accuracy is None:
         print("accuracy: not measured, add labeled datasets with --eval-data")
-    size = exported.path.stat().st_size / 1e6
+    size = sum(path.stat().st_size for path in exported.files) / 1e6
     print(f"model: {exported.path} ({size:.1f} MB)   compared on {exported.num_images} images")
     return 0
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -78,6 +79,48 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_group(*paths: Path) -> Iterator[Path]:
+    """A temporary folder; what it contains under the names of `paths` replaces these together when the block ends.
+
+    The first path is removed before the others are replaced, and appears last. So where it exists the others belong to
+    it, also after a kill. After an error the temporary folder is deleted and nothing is replaced. A BlitzNetError whose
+    message names a path in it is raised again with the final path. Missing parent folders are created.
+
+    Args:
+        paths: Files or folders in one folder; the first is the one that is opened by name.
+
+    Raises:
+        UsageError: A file cannot be written.
+    """
+    first, names = paths[0], [path.name for path in paths]
+    temporary = first.with_name(f".{first.stem[:_MAX_STEM]}.{token_hex(4)}")
+    try:
+        with translate_write_errors(first):
+            temporary.mkdir(parents=True)
+        yield temporary
+        with translate_write_errors(first):
+            for file in [path for path in temporary.rglob("*") if path.is_file()]:
+                with file.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+            replaced = temporary / token_hex(4)
+            replaced.mkdir()
+            for path in paths:
+                if os.path.lexists(path):
+                    path.rename(replaced / path.name)
+            for name in reversed(names):
+                (temporary / name).rename(first.with_name(name))
+    except BlitzNetError as error:
+        message = str(error)
+        for name in names:
+            message = message.replace(str(temporary / name), str(first.with_name(name)))
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def atomic_write(path: Path, content: bytes, *, durable: bool = True) -> None:

@@ -1,16 +1,17 @@
 """Export of a model file: convert it, compare it with the network on images, and measure an int8 file's accuracy."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any
 
 from torch import nn
 
 from blitznet.core.errors import DataError, UsageError
-from blitznet.core.files import atomic_path, atomic_write
+from blitznet.core.files import atomic_group, atomic_path, atomic_write
 from blitznet.core.image import ImageSource
 from blitznet.core.model_paths import find_weights
 from blitznet.core.models import MODELS
@@ -21,7 +22,8 @@ from blitznet.core.spec import Precision, Spec
 from blitznet.core.written_files import record_written
 from blitznet.data.sources import DATASET_FORMATS, open_dataset, open_sources, parse_source
 from blitznet.export.accuracy import AccuracyChange, accuracy_change, require_accuracy, subset_without
-from blitznet.export.formats import SUFFIXES, InputType, export, export_spec, require_exportable
+from blitznet.export.formats import SUFFIXES, Format, InputType, export, export_spec, require_exportable
+from blitznet.export.ncnn import weights_path
 from blitznet.export.triton import REPOSITORY, triton_config, triton_config_path, triton_file
 from blitznet.export.verify import NUM_VERIFY_IMAGES, ParityReport, engine_for, verify
 from blitznet.nets.deploy import output_names
@@ -40,7 +42,7 @@ class ExportOptions:
 
     model: str
     """name of a model in the package, a .safetensors file, or the folder of a training run"""
-    to: Literal["onnx", "openvino", "torch", "triton"] = "onnx"
+    to: Format = "onnx"
     precision: Precision = "float32"
     calibration_data: tuple[str, ...] = ()
     """images or datasets to measure int8 ranges on"""
@@ -60,7 +62,7 @@ class ExportOptions:
     input: InputType = "uint8"
     """type of the pixels"""
     spec_json: bool = False
-    """whether the spec is also written beside the file, with the suffix .json"""
+    """whether the spec is also written beside the file, with the suffix .json; always for ncnn"""
     verify_images: tuple[str, ...] = ()
     """images to compare file and network on; by default those of `calibration_data`, or the sample images"""
 
@@ -70,6 +72,8 @@ class ExportedModel:
     """An exported file and what was measured."""
 
     path: Path
+    files: tuple[Path, ...]
+    """all files of the model, without its spec or config"""
     parity: ParityReport
     """differences between the file's outputs and the network's"""
     accuracy: AccuracyChange | None
@@ -120,7 +124,7 @@ def export_model(
         calibration_images = [image.resize(spec.size) for image in sources]
     datasets = _open_eval_sets(options, spec) if options.precision == "int8" else []
     change = None
-    with atomic_path(out) as temporary:
+    with _atomic_output(out, options.to) as temporary:
         export(
             net,
             spec,
@@ -139,13 +143,14 @@ def export_model(
             on_accuracy(change)
             if strict:
                 require_accuracy(change, temporary)
-    record_written(out)
+    files = model_files(options, out)
+    record_written(*files)
     if options.to == "triton":
         _write_triton_config(out, spec)
-    if options.spec_json:
+    if _has_spec_json(options):
         atomic_write(spec_path(out), _spec_json(spec, options).encode())
         record_written(spec_path(out))
-    return ExportedModel(out, report, change, len(verify_images))
+    return ExportedModel(out, tuple(files), report, change, len(verify_images))
 
 
 def output_path(options: ExportOptions) -> Path:
@@ -174,10 +179,31 @@ def spec_path(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def side_files(options: ExportOptions, out: Path) -> list[Path]:
-    """The files that an export writes besides the model file `out`."""
+def model_files(options: ExportOptions, out: Path) -> list[Path]:
+    """The files of a model that is exported to `out`."""
+    return [out, weights_path(out)] if options.to == "ncnn" else [out]
+
+
+def output_files(options: ExportOptions, out: Path) -> list[Path]:
+    """All files that an export to `out` writes: the model's, its config and its spec."""
     config = [triton_config_path(out)] if options.to == "triton" else []
-    return [*config, spec_path(out)] if options.spec_json else config
+    spec = [spec_path(out)] if _has_spec_json(options) else []
+    return [*model_files(options, out), *config, *spec]
+
+
+def _has_spec_json(options: ExportOptions) -> bool:
+    return options.spec_json or options.to == "ncnn"
+
+
+@contextmanager
+def _atomic_output(out: Path, to: Format) -> Iterator[Path]:
+    """A temporary path; the model there replaces the one at `out` when the block ends."""
+    if to == "ncnn":
+        with atomic_group(out, weights_path(out)) as folder:
+            yield folder / out.name
+    else:
+        with atomic_path(out) as temporary:
+            yield temporary
 
 
 def _model_name(model: str) -> str:
@@ -196,8 +222,11 @@ def _write_triton_config(out: Path, spec: Spec) -> None:
 
 def _spec_json(spec: Spec, options: ExportOptions) -> str:
     """The spec and the file's input and outputs, for runtimes that cannot read metadata."""
+    image: dict[str, Any] = {"type": options.input, "shape": [1 if options.static else None, *spec.size, 3]}
+    if options.to == "ncnn":
+        image = {"type": "float32", "shape": [3, *spec.size]}
     tensors = {
-        "input": {"name": INPUT_NAME, "type": options.input, "shape": [1 if options.static else None, *spec.size, 3]},
+        "input": {"name": INPUT_NAME, **image},
         "outputs": list(nms_output_names(spec) if options.nms else output_names(spec)),
     }
     return json.dumps({**json.loads(spec.to_json()), **tensors}, indent=1) + "\n"

@@ -11,6 +11,7 @@ from torch import nn
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision, Spec
+from blitznet.export.ncnn import GRAPH_SUFFIX, write_ncnn
 from blitznet.export.onnx import append_postprocess, to_onnx, write_onnx
 from blitznet.export.openvino import write_openvino
 from blitznet.export.portable import make_float_input, make_static, tidy
@@ -19,11 +20,21 @@ from blitznet.export.program import export_program
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Format = Literal["onnx", "openvino", "torch", "triton"]
+Format = Literal["onnx", "openvino", "torch", "triton", "ncnn"]
 InputType = Literal["uint8", "float32"]
 
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".openvino", "torch": ".pt2", "triton": ".onnx"}
+SUFFIXES: dict[Format, str] = {
+    "onnx": ".onnx",
+    "openvino": ".openvino",
+    "torch": ".pt2",
+    "triton": ".onnx",
+    "ncnn": GRAPH_SUFFIX,
+}
 """suffix of the files of each format"""
+_WITHOUT_VARIANTS: tuple[Format, ...] = ("torch", "ncnn")
+"""formats whose batch and type of pixels cannot be chosen"""
+_RAW_FLOAT32: tuple[Format, ...] = ("ncnn",)
+"""formats that have raw outputs and float32 only"""
 MIN_SIZE = 32
 """smallest height and width of the input, pixels"""
 
@@ -50,8 +61,12 @@ def require_exportable(
     spec: Spec, to: Format, *, nms: bool, calibrated: bool, static: bool = False, input_type: InputType = "uint8"
 ) -> None:
     """Raise UsageError for options that exclude each other, before any work is done."""
-    if to == "torch" and (static or input_type != "uint8"):
-        raise UsageError("--static, --input: expected --to onnx or openvino with them, got torch; remove them")
+    if to in _WITHOUT_VARIANTS and (static or input_type != "uint8"):
+        raise UsageError(f"--static, --input: expected --to onnx or openvino with them, got {to}; remove them")
+    if to in _RAW_FLOAT32 and nms:
+        raise UsageError(f"--nms: expected raw outputs for {to}, got NMS inside; remove --nms")
+    if to in _RAW_FLOAT32 and spec.precision != "float32":
+        raise UsageError(f"--precision: expected float32 for {to}, got {spec.precision}")
     if to == "triton" and static:
         raise UsageError("--static: expected a free batch for triton, which batches requests; remove --static")
     if to == "triton" and spec.precision == "bfloat16":
@@ -76,7 +91,7 @@ def export(
     static: bool = False,
     input_type: InputType = "uint8",
 ) -> None:
-    """Write a network as one file with its spec inside.
+    """Write a network as one file with its spec inside; for ncnn as two files without it.
 
     Args:
         net: The network. It is left in evaluation mode, on the CPU.
@@ -90,11 +105,15 @@ def export(
 
     Raises:
         UsageError: The options exclude each other, or the file cannot be written.
+        ModelError: ncnn lacks an operation of the network.
         MissingExtra: A package is not installed.
     """
     require_exportable(spec, to, nms=nms, calibrated=bool(calibration_images), static=static, input_type=input_type)
     if to == "torch":
         export_program(net, spec, path, nms=nms)
+        return
+    if to == "ncnn":
+        write_ncnn(net, spec, path)
         return
     model = to_onnx(net, spec)
     if spec.precision == "int8":

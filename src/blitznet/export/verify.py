@@ -14,6 +14,7 @@ from blitznet.core.image import ImageSource
 from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
 from blitznet.core.spec import Precision, Spec
 from blitznet.export.agreement import Agreement
+from blitznet.export.ncnn import GRAPH_SUFFIX, NcnnEngine
 from blitznet.nets.deploy import Deployed, output_names
 from blitznet.nets.postprocess import EndToEnd, nms_output_names
 from blitznet.nets.program_engine import PROGRAM_SUFFIX, ProgramEngine
@@ -140,6 +141,8 @@ def engine_for(path: Path, spec: Spec) -> Engine:
     """The engine that a file is meant for, which computes in the spec's precision."""
     if path.suffix == PROGRAM_SUFFIX:
         return ProgramEngine(path)
+    if path.suffix == GRAPH_SUFFIX:
+        return NcnnEngine(path, spec)
     if path.suffix == OPENVINO_SUFFIX or spec.precision == "bfloat16":
         return OpenVinoEngine(path)
     return OnnxEngine(path)

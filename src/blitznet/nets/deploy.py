@@ -41,6 +41,26 @@ class Deployed(nn.Module):
         return tuple(tensor.float() for tensor in tensors if tensor is not None)
 
 
+class PlanarDeployed(nn.Module):
+    """`Deployed` for runtimes whose images are planes: float32 pixels 0 to 255 in, the same outputs out."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, net: nn.Module, spec: Spec) -> None:
+        super().__init__()
+        self.net = net
+        mean, std = _mean_and_std(spec, torch.device("cpu"))
+        self.register_buffer("scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, h, w) RGB -> offsets, logits, segmentation logits: those of the tasks, in this order."""
+        outputs: HeadOutputs = self.net(images * self.scale + self.shift)
+        tensors = (outputs.offsets, outputs.logits, outputs.segmentation_logits)
+        return tuple(tensor for tensor in tensors if tensor is not None)
+
+
 def output_names(spec: Spec) -> tuple[str, ...]:
     """Names of the outputs of `Deployed`, in order: some of offsets, logits and segmentation_logits."""
     boxes = ("offsets", "logits") if "detection" in spec.tasks else ()
