@@ -42,16 +42,29 @@ class FakeRay:
     error: Exception | None = None
     calls: list[int] = field(default_factory=list)
     """positions of the shards in the order of their start"""
+    running: str | None = None
+    """address of the cluster that runs on this machine"""
+    refusal: Exception | None = None
+    addresses: list[str] = field(default_factory=list)
+    """addresses of connections"""
     actors: int = 0
     killed: int = 0
     is_connected: bool = False
 
     def __post_init__(self) -> None:
         self.exceptions = SimpleNamespace(RayTaskError=TaskFailedError, RayError=ActorLostError)
+        self._private = SimpleNamespace(services=SimpleNamespace(canonicalize_bootstrap_address=self._find_cluster))
+
+    def _find_cluster(self, address: str) -> str:
+        assert address == "auto"
+        if self.running is None:
+            raise ConnectionError("no cluster; pass --address")
+        return self.running
 
     def init(self, address: str, **options: Any) -> None:
-        if address != "local":
-            raise ConnectionError("no cluster\nthere")
+        if self.refusal is not None:
+            raise self.refusal
+        self.addresses.append(address)
         self.is_connected = True
 
     def shutdown(self) -> None:
@@ -159,8 +172,41 @@ def test_errors_of_workers_are_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_cluster_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        UsageError, match=r"--ray: expected the address of a Ray cluster, .* 'host:1' \(no cluster there\)"
-    ):
-        run(FakeRay(), tmp_path, monkeypatch, address="host:1")
+@pytest.mark.parametrize(
+    ("address", "environment", "running", "checked"),
+    [
+        ("host:1", "", None, ["host:1"]),
+        ("ray://host:1", "", None, ["ray://host:1"]),
+        ("auto", "host:2", "host:3", ["host:2"]),
+        ("auto", "", "host:3", ["host:3"]),
+        ("auto", "local", "host:3", []),
+        ("local", "host:2", "host:3", []),
+    ],
+)
+def test_addresses_are_checked_before_ray_connects(
+    address: str,
+    environment: str,
+    running: str | None,
+    checked: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses: list[str] = []
+    monkeypatch.setattr(module, "require_cluster", addresses.append)
+    monkeypatch.setenv("RAY_ADDRESS", environment)
+    ray = FakeRay(running=running)
+    assert run(ray, tmp_path, monkeypatch, address=address).predicted == 10
+    assert (addresses, ray.addresses) == (checked, [address])
+
+
+def test_auto_without_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UsageError, match=r"--ray: expected .* got 'auto' \(no cluster runs on this machine\)"):
+        run(FakeRay(), tmp_path, monkeypatch, address="auto")
+
+
+def test_a_cluster_that_ray_cannot_connect_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "require_cluster", lambda address: None)
+    ray = FakeRay(refusal=ConnectionError("other\nversion"))
+    with pytest.raises(UsageError, match=r"--ray: expected .* got 'host:1' \(other version\)"):
+        run(ray, tmp_path, monkeypatch, address="host:1")

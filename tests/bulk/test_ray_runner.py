@@ -149,5 +149,5 @@ def test_workers_that_cannot_start_end_the_run(cluster: Any, folder: Path) -> No
 
 def test_an_address_without_a_cluster(folder: Path) -> None:
     runner = ray_runner(job(folder, "nowhere"), folder / "small.onnx", WORKER_LOAD, "nonsense")
-    with pytest.raises(UsageError, match="--ray: expected the address of a Ray cluster, or local, got 'nonsense'"):
+    with pytest.raises(UsageError, match=r"--ray: expected the address of a Ray cluster .* got 'nonsense'"):
         run_into(folder, "nowhere", runner)

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -52,7 +55,7 @@ def test_the_exit_code_of_a_run_with_errors(model: str, capsys: pytest.CaptureFi
         (["gone"], "gone: expected an image, a folder, a list or a glob, got a path that does not exist"),
         (["images", "--shard-size", "0"], "shard_size: expected 1 or more, got 0"),
         (["images", "--limit", "0"], "limit: expected 1 or more, got 0"),
-        (["images", "--workers", "0"], "--workers: expected 1 or more, got 0"),
+        (["images", "--workers", "0"], "workers: expected 1 or more, got 0"),
         (["images", "--min-score", "2"], "min_score: expected 0 to 1, got 2.0"),
         (["images", "--slices", "2"], "--slices: expected ROWSxCOLUMNS such as 2x3, got '2'"),
         (["images", "--model", "gone.onnx"], "gone.onnx: expected a model file"),
@@ -83,6 +86,16 @@ def test_lines_of_progress_without_a_terminal(
     assert "images/s" in lines[-1]
     assert main(["-q", "batch", "images", "--model", model, "--out", "quiet"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
+def test_an_address_without_a_cluster_is_one_line(model: str) -> None:
+    words = ["batch", "images", "--model", model, "--engine", "onnxruntime", "--out", "out", "--ray", "127.0.0.1:1"]
+    done = subprocess.run([sys.executable, "-m", "blitznet", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("blitznet: error: --ray: expected the address of a Ray cluster such as ")
+    assert done.stderr.endswith("got '127.0.0.1:1' (Connection refused)\n")
+    assert len(done.stderr.splitlines()) == 1  # Ray itself prints warnings for minutes
 
 
 @pytest.mark.parametrize("package", ["pyarrow", "ray"])

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
+from blitznet.bulk.cluster_address import address_error, require_cluster
 from blitznet.bulk.parquet import PartSummary
 from blitznet.bulk.predict import PartJob, write_part
 from blitznet.bulk.run import Finished, Runner
@@ -183,18 +184,30 @@ def _task_error(error: Any) -> BlitzNetError:
 
 def _connect(ray: ModuleType, address: str, workers: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-    if address == "local":
-        options["num_cpus"] = None if workers is None else workers + 1
-    else:
-        del options["include_dashboard"]
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    resolved = _resolve(ray, address)
+    if resolved == "local":
+        options |= {"include_dashboard": False, "num_cpus": None if workers is None else workers + 1}
+    elif resolved != "auto":
+        require_cluster(resolved)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"--ray: expected the address of a Ray cluster, or local, got '{address}' ({reason})"
-        ) from error
+        raise address_error(address, str(error)) from error
+
+
+def _resolve(ray: ModuleType, address: str) -> str:
+    """The address that `auto` stands for, or `auto` if only Ray can tell; another address as it is."""
+    if address != "auto":
+        return address
+    if from_environment := os.environ.get("RAY_ADDRESS"):
+        return from_environment
+    try:
+        return str(ray._private.services.canonicalize_bootstrap_address(address))
+    except AttributeError:  # the function is not public
+        return address
+    except ConnectionError as error:
+        raise address_error(address, "no cluster runs on this machine") from error
 
 
 def _import_ray() -> ModuleType:
