@@ -1,5 +1,6 @@
-"""Training, validation and export from Python."""
+"""Training, validation, export and bulk prediction from Python."""
 
+import dataclasses
 import inspect
 from pathlib import Path
 from types import ModuleType
@@ -8,10 +9,14 @@ from typing import Any, cast
 import pytest
 
 import blitznet
+from blitznet.cli.batch import BatchPredict
+from blitznet.cli.main import main
 from blitznet.core.errors import UsageError
 from blitznet.train.recipes import finetune_config
 from blitznet.workflows import _train_config
 from support import tiny_models
+from support.bulk import parts, write_images
+from support.fake_engines import write_onnx
 from support.training_runs import toy_sets
 from support.without_torch import python
 
@@ -92,3 +97,50 @@ for call in (lambda: blitznet.train(data="a"), lambda: blitznet.export("blitznet
         "`blitznet.train` needs `pip install 'blitznet[train]'`",
         "`blitznet.export` needs `pip install 'blitznet[train]'`",
     ]
+
+
+def test_images_are_predicted_in_bulk(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 5)
+    write_onnx(tmp_path / "small.onnx")
+    source, model = str(tmp_path / "images"), str(tmp_path / "small.onnx")
+    states: list[blitznet.BulkProgress] = []
+
+    def predict() -> blitznet.BulkSummary:
+        return blitznet.batch(
+            source, tmp_path / "out", model=model, engine="onnxruntime", shard_size=2, progress=states.append
+        )
+
+    assert predict() == blitznet.BulkSummary(parts=3, images=5, errors=0, predicted=5)
+    assert (states[-1].done, states[-1].predicted) == (5, 5)
+    assert predict().predicted == 0
+    words = ["batch", source, "--model", model, "--engine", "onnxruntime", "--shard-size", "2"]
+    assert main([*words, "--out", str(tmp_path / "command")]) == 0
+    by_command = {path.name: path.read_bytes() for path in parts(tmp_path / "command")}
+    assert {path.name: path.read_bytes() for path in parts(tmp_path / "out")} == by_command
+
+
+def test_bulk_prediction_has_the_defaults_of_the_command() -> None:
+    parameters = inspect.signature(blitznet.batch).parameters
+    defaults = {name: item.default for name, item in parameters.items() if name not in ("sources", "progress")}
+    options = {item.name: item.default for item in dataclasses.fields(BatchPredict) if item.name != "sources"}
+    assert defaults == options
+
+
+def test_bulk_prediction_checks_its_options(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected an image, a folder, a list or a URL, got nothing"):
+        blitznet.batch([], tmp_path / "out")
+    with pytest.raises(UsageError, match="workers: expected 1 or more, got 0"):
+        blitznet.batch(tmp_path, tmp_path / "out", workers=0)
+
+
+def test_without_pyarrow_bulk_prediction_is_a_missing_extra() -> None:
+    code = """
+import sys
+sys.modules["pyarrow"] = None
+import blitznet
+try:
+    blitznet.batch("images")
+except blitznet.MissingExtra as error:
+    print(error)
+"""
+    assert python(code) == "`blitznet batch` needs `pip install 'blitznet[batch]'`"

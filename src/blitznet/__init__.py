@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blitznet.api import load
+    from blitznet.bulk.progress import BulkProgress
+    from blitznet.bulk.run import BulkSummary
     from blitznet.core.calibration import PlattScaling
     from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, ModelError, UsageError
     from blitznet.core.image import ImageSource
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from blitznet.runtime.tta import FlipTTA
     from blitznet.video.reader import open_video
     from blitznet.workflows import TrainedModel
+    from blitznet.workflows import batch_predict as batch
     from blitznet.workflows import export_file as export
     from blitznet.workflows import train_model as train
     from blitznet.workflows import validate_model as validate
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlitzNetError",
+    "BulkProgress",
+    "BulkSummary",
     "DataError",
     "Dataset",
     "Detection",
@@ -53,6 +58,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "annotate",
+    "batch",
     "evaluate",
     "export",
     "load",
@@ -63,6 +69,8 @@ __all__ = [
 
 _MODULES = {
     "BlitzNetError": "core.errors",
+    "BulkProgress": "bulk.progress",
+    "BulkSummary": "bulk.run",
     "DataError": "core.errors",
     "Dataset": "core.sample",
     "Detection": "postprocess.result",
@@ -84,6 +92,7 @@ _MODULES = {
     "TrainedModel": "workflows",
     "UsageError": "core.errors",
     "annotate": "drawing.annotate",
+    "batch": "workflows:batch_predict",
     "evaluate": "metrics.evaluate",
     "load": "api",
     "open_video": "video.reader",

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -10,14 +9,11 @@ import tyro
 from blitznet.cli.console import rate_bar
 from blitznet.cli.engines import EngineFlag, TrustFlag
 from blitznet.cli.flags import metavar, parse_grid
-from blitznet.core.errors import UsageError
 from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
 
 if TYPE_CHECKING:
-    from blitznet.bulk.predict import PartJob
-    from blitznet.bulk.progress import BulkProgress, ProgressMeter
-    from blitznet.bulk.run import BulkSummary, Runner
-    from blitznet.runtime.predictor import BasePredictor
+    from blitznet.bulk.progress import BulkProgress
+    from blitznet.bulk.run import BulkSummary
 
 _OVERWRITE_HELP = (
     "Replace parts of other images, another model or other settings, and delete parts whose images are not in the "
@@ -79,45 +75,37 @@ class BatchPredict:
 
 def run(options: BatchPredict) -> int:
     """Write the missing parts and the manifest; return 1 if some images could not be read."""
-    from blitznet.api import load, model_file
-    from blitznet.bulk.parquet import require_pyarrow
-    from blitznet.bulk.predict import PartJob
-    from blitznet.bulk.progress import ProgressMeter
-    from blitznet.bulk.run import BulkSource, run_bulk
-    from blitznet.bulk.settings import BulkSettings, identify_model
+    from blitznet.workflows import batch_predict
 
-    source = BulkSource(options.sources, options.shard_size, options.limit)
-    _require_workers(options.workers)
-    require_pyarrow()
-    slices = parse_grid(options.slices)
-    settings = BulkSettings(
-        options.min_score,
-        options.masks,
-        options.engine,
-        options.tta,
-        slices,
-        options.image_column,
-        options.id_column,
-    )
-    threads = 1 if options.ray else options.workers
-    predictor = load(
-        options.model, engine=options.engine, threads=threads, tta=options.tta, slices=slices, trust=options.trust
-    )
-    settings = settings.with_engine(predictor.engine.name)
-    model = identify_model(model_file(options.model, options.engine), predictor.spec.classes)
-    job = PartJob(model, settings, options.out)
+    rate = 0.0
     with rate_bar("images") as bar:
-        meter = ProgressMeter(lambda state: bar(state.done, state.total, describe(state)), options.limit)
-        summary = run_bulk(
-            source,
-            job,
-            _runner(options, job, predictor, meter),
-            meter,
-            overwrite=options.overwrite,
+
+        def report(state: "BulkProgress") -> None:
+            nonlocal rate
+            rate = state.rate
+            bar(state.done, state.total, describe(state))
+
+        summary = batch_predict(
+            options.sources,
+            options.out,
+            model=options.model,
+            min_score=options.min_score,
+            masks=options.masks,
+            shard_size=options.shard_size,
+            limit=options.limit,
+            workers=options.workers,
+            ray=options.ray,
+            image_column=options.image_column,
+            id_column=options.id_column,
+            engine=options.engine,
+            tta=options.tta,
+            slices=parse_grid(options.slices),
             retry_errors=options.retry_errors,
+            overwrite=options.overwrite,
+            trust=options.trust,
+            progress=report,
         )
-        state = meter.state()
-    print(_last_line(options.out, summary, state))
+    print(_last_line(options.out, summary, rate))
     return 0 if summary.errors == 0 else 1
 
 
@@ -129,29 +117,8 @@ def describe(state: "BulkProgress") -> str:
     return f"{state.done:,}{total} images{rate}{left}"
 
 
-def _last_line(out: str, summary: "BulkSummary", state: "BulkProgress") -> str:
+def _last_line(out: str, summary: "BulkSummary", rate: float) -> str:
     errors = f", {summary.errors:,} cannot be read" if summary.errors else ""
     new = f"   {summary.predicted:,} predicted in this run"
-    rate = f", {state.rate:.1f} images/s" if summary.predicted else ""
-    return f"parts: {out}   {summary.parts:,} parts, {summary.images:,} images{errors}{new}{rate}"
-
-
-def _runner(options: BatchPredict, job: "PartJob", predictor: "BasePredictor", meter: "ProgressMeter") -> "Runner":
-    from blitznet.api import load, model_file
-
-    if options.ray is None:
-        from blitznet.bulk.run import local_runner
-
-        return local_runner(job, predictor, meter)
-    from blitznet.bulk.ray_runner import ray_runner
-
-    settings = job.settings
-    worker_load = partial(
-        load, engine=settings.engine, threads=1, tta=settings.tta, slices=settings.slices, trust=options.trust
-    )
-    return ray_runner(job, model_file(options.model, options.engine), worker_load, options.ray, options.workers)
-
-
-def _require_workers(workers: int | None) -> None:
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+    speed = f", {rate:.1f} images/s" if summary.predicted else ""
+    return f"parts: {out}   {summary.parts:,} parts, {summary.images:,} images{errors}{new}{speed}"
