@@ -3,6 +3,10 @@
 A unit of work is a whole part, and the parts in the output folder are the truth. So a lost worker or machine costs its
 parts in progress, which other workers compute, and nothing needs to be kept in the cluster. The driver reads the
 source, which takes one processor.
+
+Ray Data is not used. Its pool repeats a part that ends its workers for ever and does not name it. It does the same
+with a worker that ends at its start. A limit (`max_task_retries`) counts failed connections to a lost machine too, so
+one loss ended a run, and Ray 2.64 will remove it. `docs/explanation/scale.md` has the figures.
 """
 
 import logging
