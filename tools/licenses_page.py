@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 PAGE = PROJECT.parent / "docs" / "reference" / "licenses.md"
 EXTRAS = ("batch", "data", "eval", "openvino", "parquet", "sbd", "serve", "track", "train", "video", "mlflow")
-"""extras of users; `wandb` and `ray` are in no environment of this project's fast tests"""
+"""extras of users; `wandb`, `ray`, `ncnn` and `coreml` are in no environment of this project's fast tests"""
 PERMISSIVE = frozenset(
     "0BSD Apache-2.0 BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 HPND ISC MIT MIT-0 MIT-CMU NCSA PSF-2.0 Python-2.0 "
     "Unlicense Zlib LLVM-exception".split()

@@ -153,7 +153,7 @@ def validate_model(
 def export_file(
     model: str | Path,
     *,
-    to: Literal["onnx", "openvino", "torch", "triton", "ncnn"] = "onnx",
+    to: Literal["onnx", "openvino", "torch", "triton", "ncnn", "coreml"] = "onnx",
     precision: Precision = "float32",
     imgsz: int | tuple[int, int] | None = None,
     out: str | Path | None = None,
@@ -170,8 +170,8 @@ def export_file(
 
     Args:
         model: Name of a model in the package, a .safetensors file, or the folder of a training run.
-        to: Format of the file: onnx (.onnx), openvino (.openvino), torch (.pt2), triton (a folder of Triton) or
-            ncnn (.param and .bin).
+        to: Format of the file: onnx (.onnx), openvino (.openvino), torch (.pt2), triton (a folder of Triton),
+            ncnn (.param and .bin) or coreml (.mlpackage), whose outputs cannot be compared.
         precision: float32, bfloat16 or int8; int8 needs `calibration_data`.
         imgsz: Input size in pixels, one number for a square or (height, width). Default: the model's.
         out: File to write, or the model's folder for triton. Default: the model's name, in its folder.

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """Export a trained model to ONNX, OpenVINO, torch.export, ncnn or a model repository of Triton.
+    """Export a trained model to ONNX, OpenVINO, torch.export, ncnn, Core ML or a model repository of Triton.
 
     The file takes uint8 RGB images and contains its spec; for ncnn the spec is beside it. The file is kept only if its
-    outputs agree with the network's.
+    outputs agree with the network's. Core ML predicts on Apple's systems only, so there the outputs are not compared.
 
     Examples:
         blitznet export blitznet300-lite
@@ -33,9 +33,9 @@ class Export:
 
     model: Annotated[str, tyro.conf.Positional, metavar("MODEL")]
     """Name of a model in the package, a .safetensors file, or the folder of a training run."""
-    to: Annotated[Literal["onnx", "openvino", "torch", "triton", "ncnn"], metavar("FORMAT")] = "onnx"
+    to: Annotated[Literal["onnx", "openvino", "torch", "triton", "ncnn", "coreml"], metavar("FORMAT")] = "onnx"
     """Format: onnx (.onnx, for onnxruntime and OpenVINO), openvino (.openvino), torch (.pt2, torch.export), triton (a
-    folder for Triton Inference Server, with --nms) or ncnn (.param and .bin). Default: onnx."""
+    folder for Triton Inference Server, with --nms), ncnn (.param and .bin) or coreml (.mlpackage). Default: onnx."""
     precision: Annotated[Precision, metavar("PRECISION")] = "float32"
     """Numeric precision: float32, bfloat16 (OpenVINO and torch) or int8 (onnx and openvino; needs --calibration-data).
     Default: float32."""
@@ -86,10 +86,13 @@ def run(options: Export) -> int:
             on_accuracy=lambda change: console.print(_accuracy_table(change, "float32", "int8")),
             progress=progress,
         )
+    if exported.parity is None:
+        print("outputs: not compared, Core ML predicts on Apple's systems only; names, shapes and types are checked")
     if options.precision == "int8" and exported.accuracy is None:
         print("accuracy: not measured, add labeled datasets with --eval-data")
     size = sum(path.stat().st_size for path in exported.files) / 1e6
-    print(f"model: {exported.path} ({size:.1f} MB)   compared on {exported.num_images} images")
+    compared = "" if exported.parity is None else f"   compared on {exported.num_images} images"
+    print(f"model: {exported.path} ({size:.1f} MB){compared}")
     return 0
 
 

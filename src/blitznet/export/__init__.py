@@ -1,6 +1,6 @@
-"""Files for other runtimes (ONNX, OpenVINO, torch.export, ncnn), their quantization, and their verification.
+"""Files for other runtimes (ONNX, OpenVINO, torch.export, ncnn, Core ML), their quantization, and their verification.
 
-May import: runtime, nets, metrics, bench, postprocess, core; onnx, onnxscript, openvino, pnnx, ncnn.
+May import: runtime, nets, metrics, bench, postprocess, core; onnx, onnxscript, openvino, pnnx, ncnn, coremltools.
 Never imports: train, serve, cli.
 
 `blitznet.export(...)` calls `blitznet.workflows.export_file`.

@@ -22,6 +22,7 @@ from blitznet.core.spec import Precision, Spec
 from blitznet.core.written_files import record_written
 from blitznet.data.sources import DATASET_FORMATS, open_dataset, open_sources, parse_source
 from blitznet.export.accuracy import AccuracyChange, accuracy_change, require_accuracy, subset_without
+from blitznet.export.coreml import check_coreml, package_files
 from blitznet.export.formats import SUFFIXES, Format, InputType, export, export_spec, require_exportable
 from blitznet.export.ncnn import weights_path
 from blitznet.export.triton import REPOSITORY, triton_config, triton_config_path, triton_file
@@ -74,12 +75,12 @@ class ExportedModel:
     path: Path
     files: tuple[Path, ...]
     """all files of the model, without its spec or config"""
-    parity: ParityReport
-    """differences between the file's outputs and the network's"""
+    parity: ParityReport | None
+    """differences between the file's outputs and the network's; None for Core ML, which predicts on Apple's systems"""
     accuracy: AccuracyChange | None
     """change of scores and speed of an int8 file; None if it was not measured"""
     num_images: int
-    """number of images on which file and network were compared"""
+    """number of images on which file and network were compared; 0 for Core ML"""
 
 
 def export_model(
@@ -89,7 +90,7 @@ def export_model(
     on_accuracy: Callable[[AccuracyChange], None] = lambda _: None,
     progress: Progress = no_progress,
 ) -> ExportedModel:
-    """Export a model, and keep the file only if it agrees with the network.
+    """Export a model, and keep the file only if it agrees with the network; one for Core ML if its tensors do.
 
     Args:
         options: What to export.
@@ -135,9 +136,12 @@ def export_model(
             static=options.static,
             input_type=options.input,
         )
-        strict = not options.allow_accuracy_drop
-        report = verify(temporary, net, spec, verify_images, nms=options.nms, strict=strict)
-        on_parity(report)
+        strict, report = not options.allow_accuracy_drop, None
+        if options.to == "coreml":
+            check_coreml(temporary, net, spec)
+        else:
+            report = verify(temporary, net, spec, verify_images, nms=options.nms, strict=strict)
+            on_parity(report)
         if datasets:
             change = _measure_accuracy(net, spec, temporary, options, datasets, progress)
             on_accuracy(change)
@@ -150,7 +154,7 @@ def export_model(
     if _has_spec_json(options):
         atomic_write(spec_path(out), _spec_json(spec, options).encode())
         record_written(spec_path(out))
-    return ExportedModel(out, tuple(files), report, change, len(verify_images))
+    return ExportedModel(out, tuple(files), report, change, 0 if report is None else len(verify_images))
 
 
 def output_path(options: ExportOptions) -> Path:
@@ -180,12 +184,14 @@ def spec_path(out: Path) -> Path:
 
 
 def model_files(options: ExportOptions, out: Path) -> list[Path]:
-    """The files of a model that is exported to `out`."""
+    """The files of a model that is exported to `out`; for Core ML those that exist."""
+    if options.to == "coreml":
+        return package_files(out)
     return [out, weights_path(out)] if options.to == "ncnn" else [out]
 
 
 def output_files(options: ExportOptions, out: Path) -> list[Path]:
-    """All files that an export to `out` writes: the model's, its config and its spec."""
+    """All files that an export to `out` writes or replaces: the model's, its config and its spec."""
     config = [triton_config_path(out)] if options.to == "triton" else []
     spec = [spec_path(out)] if _has_spec_json(options) else []
     return [*model_files(options, out), *config, *spec]
@@ -198,8 +204,8 @@ def _has_spec_json(options: ExportOptions) -> bool:
 @contextmanager
 def _atomic_output(out: Path, to: Format) -> Iterator[Path]:
     """A temporary path; the model there replaces the one at `out` when the block ends."""
-    if to == "ncnn":
-        with atomic_group(out, weights_path(out)) as folder:
+    if to in ("ncnn", "coreml"):
+        with atomic_group(out, *([weights_path(out)] if to == "ncnn" else [])) as folder:
             yield folder / out.name
     else:
         with atomic_path(out) as temporary:
@@ -225,6 +231,8 @@ def _spec_json(spec: Spec, options: ExportOptions) -> str:
     image: dict[str, Any] = {"type": options.input, "shape": [1 if options.static else None, *spec.size, 3]}
     if options.to == "ncnn":
         image = {"type": "float32", "shape": [3, *spec.size]}
+    if options.to == "coreml":
+        image = {"type": "image RGB", "shape": [1, 3, *spec.size]}
     tensors = {
         "input": {"name": INPUT_NAME, **image},
         "outputs": list(nms_output_names(spec) if options.nms else output_names(spec)),

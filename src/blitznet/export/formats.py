@@ -11,6 +11,7 @@ from torch import nn
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import Precision, Spec
+from blitznet.export.coreml import PACKAGE_SUFFIX, write_coreml
 from blitznet.export.ncnn import GRAPH_SUFFIX, write_ncnn
 from blitznet.export.onnx import append_postprocess, to_onnx, write_onnx
 from blitznet.export.openvino import write_openvino
@@ -20,7 +21,7 @@ from blitznet.export.program import export_program
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Format = Literal["onnx", "openvino", "torch", "triton", "ncnn"]
+Format = Literal["onnx", "openvino", "torch", "triton", "ncnn", "coreml"]
 InputType = Literal["uint8", "float32"]
 
 SUFFIXES: dict[Format, str] = {
@@ -29,11 +30,12 @@ SUFFIXES: dict[Format, str] = {
     "torch": ".pt2",
     "triton": ".onnx",
     "ncnn": GRAPH_SUFFIX,
+    "coreml": PACKAGE_SUFFIX,
 }
 """suffix of the files of each format"""
-_WITHOUT_VARIANTS: tuple[Format, ...] = ("torch", "ncnn")
+_WITHOUT_VARIANTS: tuple[Format, ...] = ("torch", "ncnn", "coreml")
 """formats whose batch and type of pixels cannot be chosen"""
-_RAW_FLOAT32: tuple[Format, ...] = ("ncnn",)
+_RAW_FLOAT32: tuple[Format, ...] = ("ncnn", "coreml")
 """formats that have raw outputs and float32 only"""
 MIN_SIZE = 32
 """smallest height and width of the input, pixels"""
@@ -91,7 +93,7 @@ def export(
     static: bool = False,
     input_type: InputType = "uint8",
 ) -> None:
-    """Write a network as one file with its spec inside; for ncnn as two files without it.
+    """Write a network as one file with its spec inside; for ncnn as two files without it, for Core ML as a folder.
 
     Args:
         net: The network. It is left in evaluation mode, on the CPU.
@@ -105,7 +107,7 @@ def export(
 
     Raises:
         UsageError: The options exclude each other, or the file cannot be written.
-        ModelError: ncnn lacks an operation of the network.
+        ModelError: ncnn or Core ML lacks an operation of the network.
         MissingExtra: A package is not installed.
     """
     require_exportable(spec, to, nms=nms, calibrated=bool(calibration_images), static=static, input_type=input_type)
@@ -114,6 +116,9 @@ def export(
         return
     if to == "ncnn":
         write_ncnn(net, spec, path)
+        return
+    if to == "coreml":
+        write_coreml(net, spec, path)
         return
     model = to_onnx(net, spec)
     if spec.precision == "int8":

@@ -35,12 +35,17 @@ def export_program(net: nn.Module, spec: Spec, path: Path, *, nms: bool = False)
         (example_images(spec).contiguous(),),  # the program stores it, and ExecuTorch refuses strides of 0
         dynamic_shapes=({0: torch.export.Dim("B")},),
     )
-    for node in program.graph.nodes:
-        for key in _SOURCE_METADATA:
-            node.meta.pop(key, None)
+    remove_source_metadata(program)
     content = BytesIO()
     torch.export.save(program, content, extra_files={METADATA_KEY: spec.to_json(), NMS_KEY: str(nms)})
     atomic_write(path, content.getvalue())
+
+
+def remove_source_metadata(program: torch.export.ExportedProgram) -> None:
+    """Remove source files and lines from a program, in place."""
+    for node in program.graph.nodes:
+        for key in _SOURCE_METADATA:
+            node.meta.pop(key, None)
 
 
 def example_images(spec: Spec) -> torch.Tensor:
