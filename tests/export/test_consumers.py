@@ -153,3 +153,26 @@ def test_executorch_runs_the_torch_program(name: str, tmp_path: Path) -> None:
             expected = program.module()(tensor)
         for a, b in zip(expected, method.execute([tensor]), strict=True):
             assert float((a - b).abs().max()) <= MAX_DIFFERENCE * float(a.std())
+
+
+@pytest.mark.parametrize("name", ["packaged", "untrained"])
+def test_litert_runs_the_torch_program(name: str, tmp_path: Path) -> None:
+    litert_torch = pytest.importorskip(
+        "litert_torch", reason="litert-torch is not installed; it needs its own environment"
+    )
+    from ai_edge_litert.interpreter import Interpreter
+
+    net, spec = network(name)
+    export(net, spec, tmp_path / "a.pt2", "torch")
+    program = torch.export.load(tmp_path / "a.pt2").module()
+    images = [preprocess_batch([ImageSource(path)], spec) for path in find_images()]
+    litert_torch.convert(program, (torch.from_numpy(images[0]),)).export(str(tmp_path / "a.tflite"))
+    interpreter = Interpreter(str(tmp_path / "a.tflite"), num_threads=1)
+    run = interpreter.get_signature_runner()
+    for pixels in images:
+        with torch.inference_mode():
+            expected = program(torch.from_numpy(pixels))
+        outputs = run(args_0=pixels)
+        for index, a in enumerate(expected):
+            b = outputs[f"output_{index}"]
+            assert np.abs(a.numpy() - b).max() <= MAX_DIFFERENCE * float(a.std())
