@@ -98,6 +98,6 @@ def test_ssdlite_is_distilled_in_every_nth_step(config: TrainConfig, every: int,
     config = replace(config, mosaic=0.0, copy_paste=0.0, distillation_every=every)
     spec, data = prepare(config)
     trainer = make_trainer(build(spec), spec, config, ProcessGroup(0, 1, torch.device("cpu")))
-    trainer.teacher = lambda *_: ZeroTarget()
+    trainer = replace(trainer, teacher=lambda *_: ZeroTarget())
     batches = make_batches(data.training, data.sampler, spec, config)
     assert [step for step in range(1, 7) if "distillation" in trainer.step(batches, step)[0]] == expected

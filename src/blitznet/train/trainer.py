@@ -128,11 +128,10 @@ def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Mo
     net.train()
     require_modules(net, "--freeze-bn", set(config.freeze_bn) - {"all"})
     frozen = (*frozen_modules(net, config), *config.freeze_bn)
-    of_encoder = [layer for stage in frozen_encoder_stages(net, config) for layer in stage.modules()]
+    in_frozen_stages = {id(layer) for stage in frozen_encoder_stages(net, config) for layer in stage.modules()}
     for name, layer in net.named_modules():
-        if isinstance(layer, _BatchNorm) and (
-            config.freezes_all_bn or is_inside(name, frozen) or any(layer is other for other in of_encoder)
-        ):
+        is_frozen = config.freezes_all_bn or is_inside(name, frozen) or id(layer) in in_frozen_stages
+        if is_frozen and isinstance(layer, _BatchNorm):
             layer.eval()
     model: nn.Module = net
     if group.world_size > 1:
