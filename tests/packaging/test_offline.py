@@ -25,6 +25,7 @@ CLIENTS = {
 }
 """modules with which a program opens connections"""
 ALLOWED = {
+    "bulk/cluster_address.py": {"socket"},  # the address of --ray
     "bulk/remote.py": {"aiohttp", "fsspec"},  # addresses that the user gives
     "cli/serve.py": {"socket"},  # the server listens
     "serve/server.py": {"socket"},
