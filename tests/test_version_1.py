@@ -21,7 +21,7 @@ from blitznet.export.rewrite import rewrite
 from blitznet.runtime.engine import EngineName
 from blitznet.runtime.image_paths import SAMPLES
 
-MODELS = ("blitznet300-lite", "blitznet416-lite")
+MODELS = ("blitznet416-lite",)
 ENGINES: list[tuple[str, EngineName]] = [
     (".onnx", "onnxruntime"),
     (".onnx", "openvino"),
