@@ -43,4 +43,5 @@ def mean_scores(scores: Sequence[S]) -> S:
     """The mean of each score; None where a model lacks it."""
     kind: type[S] = type(scores[0])
     columns = {field.name: [getattr(item, field.name) for item in scores] for field in fields(kind)}
-    return kind(**{name: None if None in values else statistics.fmean(values) for name, values in columns.items()})
+    means: S = kind(**{name: None if None in values else statistics.fmean(values) for name, values in columns.items()})
+    return means

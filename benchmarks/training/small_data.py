@@ -147,7 +147,7 @@ def open_set(small: SmallSet, options: Options) -> tuple[list[Dataset], list[Dat
     The training images are evenly spaced among those that show one of the classes, or among all if there are no boxes.
     """
     config = TrainConfig(root=options.root)
-    training = list(open_sources(config.resolve_root(small.training), small.class_names))
+    training: list[Dataset] = list(open_sources(config.resolve_root(small.training), small.class_names))
     candidates = [
         (number, index)
         for number, dataset in enumerate(training)
@@ -157,6 +157,7 @@ def open_set(small: SmallSet, options: Options) -> tuple[list[Dataset], list[Dat
     positions = np.linspace(0, len(candidates) - 1, min(small.num_images, len(candidates))).astype(int)
     chosen = {candidates[position] for position in positions}
     sets = [_subset(dataset, number, chosen) for number, dataset in enumerate(training)]
+    scored: list[Dataset]
     if small.scored:
         scored = list(open_sources(config.resolve_root(small.scored), small.class_names))
     else:

@@ -100,7 +100,7 @@ class LiteConv(nn.Module):
         weight, bias = self._folded()
         self.conv.weight.copy_(weight)
         self.conv.bias = nn.Parameter(bias, requires_grad=False)
-        self.norm = nn.Identity()
+        self.norm = nn.Identity()  # type: ignore[assignment] # a folded layer is not trained
 
 
 def depthwise(channels: int, kernel: int = 3, stride: int = 1) -> LiteConv:

@@ -4,17 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._lib.scores import Scores, mean_scores
 from benchmarks.training import augmentations
 from benchmarks.training.augmentations import (
     SETS,
     VARIANTS,
     Options,
     Row,
-    Scores,
     gain,
     held_out_sets,
     make_table,
-    mean_scores,
     measure,
     run_config,
 )
