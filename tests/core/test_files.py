@@ -117,6 +117,24 @@ def test_atomic_group_keeps_the_old_files_after_an_error(tmp_path: Path) -> None
     assert contents(tmp_path) == {"a.param": b"good", "a.bin": b"good"}
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+def test_atomic_group_puts_the_old_files_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    path, rename, calls = tmp_path / "a.param", Path.rename, 0
+    write_pair(path, b"good")
+
+    def rename_or_fail(source: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise OSError(28, "No space left on device")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", rename_or_fail)
+    with pytest.raises(UsageError, match="No space left"):
+        write_pair(path, b"bad")
+    assert contents(tmp_path) == {"a.param": b"good", "a.bin": b"good"}
+
+
 def test_the_first_path_of_a_group_exists_only_with_its_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, rename = tmp_path / "a.param", Path.rename
     states: list[dict[str, bytes]] = []

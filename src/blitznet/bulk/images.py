@@ -20,7 +20,7 @@ from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES
 
 # Not in the stub of tarfile. `HeaderError`, which is, would include the mark of the end.
-_BROKEN_HEADERS = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
+_BROKEN_HEADERS = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError)  # type: ignore[attr-defined] # not in the stub
 _FETCHES = 16
 """images that are fetched from a store at the same time"""
 _FETCHED_AHEAD = 32

@@ -86,8 +86,9 @@ def atomic_group(*paths: Path) -> Iterator[Path]:
     """A temporary folder; what it contains under the names of `paths` replaces these together when the block ends.
 
     The first path is removed before the others are replaced, and appears last. So where it exists the others belong to
-    it, also after a kill. After an error the temporary folder is deleted and nothing is replaced. A BlitzNetError whose
-    message names a path in it is raised again with the final path. Missing parent folders are created.
+    it, also after a kill. After an error the temporary folder is deleted, and the files are those of before. A
+    BlitzNetError whose message names a path in it is raised again with the final path. Missing parent folders are
+    created.
 
     Args:
         paths: Files or folders in one folder; the first is the one that is opened by name.
@@ -107,11 +108,21 @@ def atomic_group(*paths: Path) -> Iterator[Path]:
                     os.fsync(stream.fileno())
             replaced = temporary / token_hex(4)
             replaced.mkdir()
-            for path in paths:
-                if os.path.lexists(path):
-                    path.rename(replaced / path.name)
-            for name in reversed(names):
-                (temporary / name).rename(first.with_name(name))
+            removed, placed = [], []
+            try:
+                for path in paths:
+                    if os.path.lexists(path):
+                        path.rename(replaced / path.name)
+                        removed.append(path)
+                for name in reversed(names):
+                    (temporary / name).rename(first.with_name(name))
+                    placed.append(first.with_name(name))
+            except OSError:
+                for path in placed:
+                    path.rename(temporary / path.name)
+                for path in removed:
+                    (replaced / path.name).rename(path)
+                raise
     except BlitzNetError as error:
         message = str(error)
         for name in names:

@@ -122,7 +122,7 @@ def _trace(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     """Write a module as TorchScript, which pnnx reads."""
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # shapes are constants on purpose, and torch deprecates TorchScript
-        program: Any = torch.jit.trace(module, (torch.zeros(shape),), check_trace=False)  # type: ignore[no-untyped-call]
+        program: Any = torch.jit.trace(module, (torch.zeros(shape),), check_trace=False)  # type: ignore[no-untyped-call] # of torch
         program.save(str(path))
 
 

@@ -190,7 +190,7 @@ def make_teacher(spec: Spec, config: TrainConfig, device: torch.device) -> Disti
         return KeepTeacher(net, old.classes, spec).to(device)
     if config.distillation is None:
         return None
-    teacher = SSDLiteTeacher(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # as above
+    teacher = SSDLiteTeacher(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
     return SSDLiteScores(teacher)
 
 
