@@ -19,7 +19,8 @@ HEAD = """# Speed
 
 Every figure comes from the command above it, with date, machine and versions. `python tools/benchmark_page.py` writes
 this page from the JSON files in `docs/reference/speed`. `benchmarks/README.md` explains what each command measures. The
-model is `blitznet300-lite` v1 unless another one is named.
+model is `blitznet300-lite` v1 unless another one is named. AP50 and mIoU are over 676 images: the evaluation sets have
+grown since, and the README has the scores on all 1,102 images.
 
 Times are in milliseconds, as median / 95th percentile, with batch size 1. They depend on the machine, so compare
 figures of one section only. [Evaluation protocol](../explanation/evaluation-protocol.md#speed) explains how they are
