@@ -117,7 +117,7 @@ def test_file_without_a_valid_spec_is_refused(tmp_path: Path) -> None:
 
 def test_broken_files_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.onnx").write_bytes(b"this is text")
-    expected = r"a\.onnx: expected a model of `blitznet export`, but OpenVINO cannot open it \(.*\)$"
+    expected = r"a\.onnx: expected an ONNX model, got another file \(.*\)$"
     with pytest.raises(ModelError, match=expected):
         OpenVinoEngine(tmp_path / "a.onnx")
     with ZipFile(tmp_path / "b.openvino", "w") as file:
@@ -198,3 +198,42 @@ def test_ctrl_c_works_after_engines_are_deleted(tmp_path: Path, home: Path) -> N
         [sys.executable, "-c", INTERRUPT, str(tmp_path / "a.onnx")], capture_output=True, text=True, check=False
     )
     assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr
+
+
+FIRST_INFERENCES = """
+import sys
+from pathlib import Path
+from threading import Barrier, Thread
+
+import numpy as np
+
+from blitznet.runtime.openvino_engine import OpenVinoEngine
+
+opens_in_threads = sys.argv[2] == "open"
+engines = () if opens_in_threads else OpenVinoEngine(sys.argv[1], threads=2).replicate()
+barrier, height, width = Barrier(2), *map(int, sys.argv[3:])
+sys.setswitchinterval(1e-6)
+
+
+def run(number):
+    barrier.wait()
+    engine = OpenVinoEngine(sys.argv[1], threads=1) if opens_in_threads else engines[number]
+    engine.run(np.zeros((1, height, width, 3), np.uint8))
+
+
+threads = [Thread(target=run, args=(number,)) for number in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("first", ["open", "run"])
+def test_first_inferences_in_two_threads_end(tmp_path: Path, first: str) -> None:
+    """Without care, the tables of OpenVINO's bindings and the GIL deadlock: always at this switch interval."""
+    write_onnx(tmp_path / "a.onnx")
+    command = [sys.executable, "-c", FIRST_INFERENCES, str(tmp_path / "a.onnx"), first, *map(str, SPEC.size)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == "done\n"

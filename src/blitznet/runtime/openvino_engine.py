@@ -11,14 +11,20 @@ from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any, cast
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import MissingExtra, ModelError
-from blitznet.core.model_content import require_matching_tensors, require_no_external_data, require_stored_parts
-from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
+from blitznet.core.model_content import (
+    ZIP_ERRORS,
+    join_outputs,
+    require_matching_tensors,
+    require_plain_onnx,
+    require_stored_parts,
+)
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import METADATA_KEY, Precision, Spec, read_spec
 from blitznet.runtime.cache import cache_folder
 from blitznet.runtime.engine import INPUT_NAME
@@ -28,8 +34,12 @@ SUFFIX = ".openvino"
 """suffix of a zip with the two files that OpenVINO writes, and the spec"""
 GRAPH, WEIGHTS, SPEC = "model.xml", "model.bin", "spec.json"
 """names of the files in the zip"""
+_BODY_MARKS = (b"<body", b"<then_body", b"<else_body", b"\0")
+"""bytes of a graph with loops or branches, which `export` never writes; zeros are in encodings other than UTF-8"""
 _MAX_COMPILED = 6
 """maximum number of compiled batch sizes: 1, a full and a last batch, and the server's powers of 2"""
+_opening = Lock()
+"""held while an engine opens its file and runs its first inference"""
 
 
 class OpenVinoEngine:
@@ -51,7 +61,14 @@ class OpenVinoEngine:
             ModelError: The file is missing or broken, or has no spec.
             MissingExtra: openvino is not installed.
         """
-        self.path = Path(path)
+        # OpenVINO's Python bindings fill tables at their first use. Two threads that do so at the same time wait for
+        # each other forever: one holds the GIL, the other the table. So the first uses are never at the same time.
+        with _opening:
+            self._open(Path(path), threads)
+            self.run(np.zeros((1, *self._spec.size, 3), np.uint8))
+
+    def _open(self, path: Path, threads: int | None) -> None:
+        self.path = path
         count = resolve_threads(threads)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: expected a model file, got a path that does not exist")
@@ -95,11 +112,8 @@ class OpenVinoEngine:
         """Outputs for images (B, h, w, 3) uint8 RGB."""
         # Outputs are copied, because the next run overwrites them; that is no slower than allocating new ones.
         parts = [images[index : index + 1] for index in range(len(images))] if self._is_static else [images]
-        outputs = [self._run_batch(part.astype(self._input_type, copy=False)) for part in parts]
-        arrays = outputs[0]
-        if len(outputs) > 1:
-            arrays = {name: np.concatenate([values[name] for values in outputs]) for name in arrays}
-        return outputs_from(arrays, source=str(self.path))
+        arrays = [self._run_batch(part.astype(self._input_type, copy=False)) for part in parts]
+        return join_outputs(self._spec, arrays, batch=len(images), source=str(self.path))
 
     def _run_batch(self, images: Any) -> dict[str, Any]:
         with self._lock:  # a request runs one batch at a time; callers in other threads wait
@@ -107,7 +121,7 @@ class OpenVinoEngine:
             outputs = _translate_errors(
                 self.path, lambda: request.infer({INPUT_NAME: images}, share_inputs=True, share_outputs=False)
             )
-            return {output.any_name: array for output, array in outputs.items()}
+            return {name: array for output, array in outputs.items() for name in output.names}
 
     def replicate(self) -> tuple["OpenVinoEngine", ...]:
         """One engine for each thread, at most eight."""
@@ -189,7 +203,7 @@ def import_openvino() -> ModuleType:
 
 def _read_onnx(path: Path) -> tuple[Any, str | None]:
     """The network, and the spec's JSON or None."""
-    require_no_external_data(path)
+    require_plain_onnx(path)
     from openvino.frontend import FrontEndManager
 
     # By name: to detect the format, OpenVINO would try all of its frontends, which print their errors.
@@ -201,6 +215,11 @@ def _read_onnx(path: Path) -> tuple[Any, str | None]:
 
 def _read_zip(path: Path) -> tuple[Any, str]:
     graph, weights, text = read_parts(path)
+    if any(mark in graph for mark in _BODY_MARKS):
+        raise ModelError(
+            f"{path}: expected a model of one graph, got one with loops or branches, which could run without end; "
+            "export the model again"
+        )
     return _translate_errors(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
 
 
@@ -211,7 +230,7 @@ def read_parts(path: Path) -> tuple[bytes, bytes, bytes]:
             require_stored_parts(file)
             spec = next(filter(is_spec, file.namelist()), SPEC)
             return file.read(GRAPH), file.read(WEIGHTS), file.read(spec)
-    except (OSError, EOFError, ValueError, BadZipFile, KeyError, RuntimeError) as error:
+    except ZIP_ERRORS as error:
         raise ModelError(
             f"{path}: expected a zip of {GRAPH}, {WEIGHTS} and {SPEC}, but it cannot be opened ({error}); "
             "make one with `blitznet export`"
@@ -221,10 +240,16 @@ def read_parts(path: Path) -> tuple[bytes, bytes, bytes]:
 def _shapes(tensors: Any) -> dict[str, tuple[int | None, ...]]:
     """Names and sizes of a model's inputs or outputs; None for an axis that is free."""
     return {
-        name: tuple(None if size.is_dynamic else size.get_length() for size in tensor.partial_shape)
+        name: _shape(tensor.partial_shape)
         for tensor in tensors
         for name in ([INPUT_NAME] if INPUT_NAME in tensor.names else tensor.names)
     }
+
+
+def _shape(shape: Any) -> tuple[int | None, ...]:
+    if shape.rank.is_dynamic:  # cannot be iterated; no tensor of ours is without axes
+        return ()
+    return tuple(None if size.is_dynamic else size.get_length() for size in shape)
 
 
 def is_spec(name: str) -> bool:
