@@ -162,6 +162,40 @@ def test_time_of_a_contour_grows_with_the_pixels() -> None:
     assert seconds(8) < 16 * 3 * seconds(2)
 
 
+@pytest.mark.parametrize("size", [(150, 130), (700, 333), (333, 1100)])
+def test_class_map_equals_a_blend_of_the_whole_image(size: tuple[int, int]) -> None:
+    """Bands of rows and columns leave no seams: the same pixels as one slow blend of all."""
+    rng = np.random.default_rng(size[0])
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    blocks = rng.choice([0, 0, 0, 1, 7, 255], (9, 9)).astype(np.uint8)
+    class_map = np.array(Image.fromarray(blocks).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    class_map[:, size[1] - size[1] // 5 :] = 0  # columns and rows without a class
+    class_map[size[0] - size[0] // 3 :] = 0
+    line_width = annotate_module._line_width(min(size))
+    radius = line_width // 2 if line_width > 2 else 0
+    expected = image.copy()
+    for y, x in np.argwhere(class_map > 0):
+        value = int(class_map[y, x])
+        near = [(y + dy, x + dx) for dy in range(-radius, radius + 1) for dx in range(-radius, radius + 1)]
+        is_border = value < 255 and any(_touches_another_class(class_map, *pixel) for pixel in near)
+        if value == 255:
+            opacity, color = 0.7 if (y + x) // (line_width + 1) % 3 == 0 else 0.0, GRAY
+        else:
+            opacity, color = 1.0 if is_border else 0.45, class_color(value - 1)
+        expected[y, x] = np.round(image[y, x] * (1 - opacity) + np.array(color) * opacity)
+    drawn = draw(image, [], class_map)
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
+    assert (drawn[class_map == 0] == image[class_map == 0]).all()
+
+
+def _touches_another_class(class_map: ClassMap, y: int, x: int) -> bool:
+    height, width = class_map.shape
+    if not (0 <= y < height and 0 <= x < width):
+        return False
+    neighbors = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+    return any(0 <= a < height and 0 <= b < width and class_map[a, b] != class_map[y, x] for a, b in neighbors)
+
+
 def test_image_of_another_size_is_refused() -> None:
     with pytest.raises(BlitzNetError, match=r"image: expected shape \(160, 240, 3\), got \(10, 20, 3\)"):
         annotate(gray_image(size=(10, 20)), result())

@@ -37,21 +37,26 @@ def test_predict_returns_the_predictors_result(client: TestClient, predictor: Ba
 
 
 @pytest.mark.parametrize(
-    ("query", "accept", "mode"),
+    ("query", "accept", "kind", "mode"),
     [
-        ("", "image/png", "RGB"),
-        ("", "image/png;content=class_map", "P"),
-        ("", "image/*", "RGB"),
-        ("?format=overlay", "*/*", "RGB"),
-        ("?format=class_map", "*/*", "P"),
+        ("", "image/png", "PNG", "RGB"),
+        ("", "image/jpeg", "JPEG", "RGB"),
+        ("", "image/png;content=class_map", "PNG", "P"),
+        ("", "image/*", "JPEG", "RGB"),
+        ("?format=overlay", "*/*", "JPEG", "RGB"),
+        ("?format=overlay", "image/png, */*;q=0.5", "PNG", "RGB"),
+        ("?format=class_map", "*/*", "PNG", "P"),
+        ("?format=class_map", "image/jpeg", "PNG", "P"),
     ],
 )
-def test_predict_returns_png(query: str, accept: str, mode: str, client: TestClient, predictor: BasePredictor) -> None:
+def test_predict_returns_an_image(
+    query: str, accept: str, kind: str, mode: str, client: TestClient, predictor: BasePredictor
+) -> None:
     content = encode_random_image()
     response = client.post(f"/v1/predict{query}", content=content, headers={"accept": accept})
-    assert response.headers["content-type"] == "image/png"
+    assert response.headers["content-type"] == f"image/{kind.lower()}"
     image = Image.open(BytesIO(response.content))
-    assert (image.mode, image.size) == (mode, (60, 40))
+    assert (image.format, image.mode, image.size) == (kind, mode, (60, 40))
     if mode == "P":
         np.testing.assert_array_equal(np.asarray(image), predictor(content).class_map)
 

@@ -26,7 +26,25 @@ def test_every_parameter_is_parsed() -> None:
     request = parse_request(query)
     assert request == PredictRequest(format="json", min_score=0.3, class_map=True, panoptic=True)
     assert request.needs_class_map
-    assert parse_request({"format": "overlay"}).media_type == "image/png"
+    assert parse_request({"format": "overlay"}).media_type == "image/jpeg"
+    assert parse_request({"format": "class_map"}).media_type == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "image/jpeg"),
+        ("image/*", "image/jpeg"),
+        ("image/png", "image/png"),
+        ("image/png, image/jpeg", "image/jpeg"),
+        ("image/png, image/jpeg;q=0.5", "image/png"),
+        ("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", "image/png"),
+        ("image/png;q=0.1, image/*", "image/jpeg"),
+        ("application/json", "image/jpeg"),
+    ],
+)
+def test_accept_decides_the_type_of_an_overlay(accept: str, expected: str) -> None:
+    assert parse_request({"format": "overlay"}, accept).media_type == expected
 
 
 @pytest.mark.parametrize(
@@ -56,6 +74,7 @@ def test_an_invalid_parameter_is_400(name: str, value: str, expected: str) -> No
         ("application/*", "json"),
         ("text/html, application/json;q=0.9", "json"),
         ("image/png", "overlay"),
+        ("image/jpeg", "overlay"),
         ("image/*", "overlay"),
         ("image/png;content=class_map", "class_map"),
         ("image/png; content=class_map", "class_map"),

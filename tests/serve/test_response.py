@@ -42,8 +42,13 @@ def test_payload_with_class_map_and_panoptic() -> None:
 
 
 def test_overlay_is_the_annotated_image() -> None:
-    overlay = Image.open(BytesIO(render_overlay(IMAGE, RESULT)))
-    np.testing.assert_array_equal(np.asarray(overlay), annotate(IMAGE.read(), RESULT))
+    overlay = Image.open(BytesIO(render_overlay(IMAGE, RESULT, "image/png")))
+    expected = annotate(IMAGE.read(), RESULT)
+    np.testing.assert_array_equal(np.asarray(overlay), expected)
+    compressed = Image.open(BytesIO(render_overlay(IMAGE, RESULT)))
+    assert compressed.format == "JPEG"
+    luma = np.asarray(compressed.convert("L")).astype(int)  # JPEG halves the resolution of colors
+    assert np.abs(luma - np.asarray(overlay.convert("L"))).mean() < 4
 
 
 def test_class_map_is_a_palette_png() -> None:

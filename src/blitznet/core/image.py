@@ -5,6 +5,7 @@ pixels are blended with white. A JPEG much larger than needed is decoded at a fr
 Resizing is Pillow's antialiased bilinear interpolation and ignores the aspect ratio.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from blitznet.core.arrays import RGBArray, Size, require_shape
+from blitznet.core.arrays import RGBArray, Size
 from blitznet.core.color_profile import convert_to_srgb
 from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.files import require_file
@@ -33,12 +35,15 @@ IMAGE_SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
 """endings of files of these formats"""
+_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv")
 
 _EXIF_ORIENTATION = 0x0112
 _FIRST_TRANSPOSED = 5
 """EXIF orientations from this one on swap width and height"""
 _MIN_READS, _BYTES_PER_READ = 10_000, 512
 """a file in memory may be read in the first number of calls, and one more for each so many bytes"""
+_IMAGE_AXES, _CHANNELS = 3, 3
+"""axes of the array of an image, and its channels"""
 _PIXEL_LIMIT = f"expected at most {MAX_PIXELS:,} pixels"
 ImageLike = str | Path | bytes | bytearray | memoryview | RGBArray | Image.Image
 _LFS_POINTER = b"version https://git-lfs"
@@ -126,8 +131,14 @@ class ImageSource:
         Raises:
             DataError: The image cannot be decoded.
         """
+        return np.array(self.read_pil())
+
+    def read_pil(self) -> Image.Image:
+        """`read`, as a Pillow image that the caller may change: no copy to an array for callers that use Pillow."""
         with self._opened() as image:
-            return np.array(_upright_rgb(image))
+            upright = _upright_rgb(image)
+            upright.load()
+            return upright.copy() if upright is self.source else upright
 
     def resize(
         self, size: Size, *, box: tuple[float, float, float, float] | None = None, full: bool = False
@@ -161,9 +172,7 @@ class ImageSource:
         """The Pillow image; that of a file is not decoded yet. Errors in the block become DataError."""
         source = self.source
         if isinstance(source, np.ndarray):
-            require_shape(source, (None, None, 3), name="image")
-            if source.dtype != np.uint8:
-                raise DataError(f"image: expected uint8 RGB, got {source.dtype}")
+            _require_rgb(source)
             yield Image.fromarray(source)
             return
         with _translate_errors(self.name, source):
@@ -172,6 +181,24 @@ class ImageSource:
                 return
             with _open_file(source, FORMATS, self.name) as image:
                 yield image
+
+
+def _require_rgb(array: NDArray[Any]) -> None:
+    """Raise DataError unless an array is (H, W, 3) uint8; the message has a conversion for usual arrays."""
+    *_, channels = array.shape or (0,)
+    if array.ndim != _IMAGE_AXES or channels != _CHANNELS:
+        if array.ndim == _IMAGE_AXES - 1:
+            hint = "; for a gray image use np.stack([image] * 3, -1)"
+        elif array.ndim == _IMAGE_AXES + 1:
+            hint = "; give several images as a list"
+        elif array.ndim == _IMAGE_AXES and array.shape[0] == _CHANNELS:
+            hint = "; put the channels last with image.transpose(1, 2, 0)"
+        else:
+            hint = "; leave the alpha channel out with image[..., :3]" if channels == _CHANNELS + 1 else ""
+        raise DataError(f"image: expected an array (H, W, 3), got {array.shape}{hint}")
+    if array.dtype != np.uint8:
+        hint = "; for values from 0 to 1 use (image * 255).astype(np.uint8)" if array.dtype.kind == "f" else ""
+        raise DataError(f"image: expected uint8 RGB, got {array.dtype}{hint}")
 
 
 @contextmanager
@@ -288,7 +315,7 @@ def _translate_errors(
         raise
     except FileNotFoundError as error:
         file = "file" if kind == "image" else kind
-        raise DataError(f"{name}: expected a {file}, got a path that does not exist") from error
+        raise DataError(f"{name}: expected a {file}, got a path that does not exist{address_hint(name)}") from error
     except UnidentifiedImageError as error:
         start = _first_bytes(source)
         if start == b"":
@@ -297,7 +324,10 @@ def _translate_errors(
             raise DataError(f"{name}: expected an image, got a pointer of Git LFS; run `git lfs pull`") from error
         if kind != "image":
             raise DataError(f"{name}: expected a {formats[0]} {kind}, got another file") from error
-        raise DataError(f"{name}: not an image of a known format ({', '.join(formats)})") from error
+        hint = (
+            "; `blitznet video` and blitznet.open_video read videos" if name.lower().endswith(_VIDEO_SUFFIXES) else ""
+        )
+        raise DataError(f"{name}: not an image of a known format ({', '.join(formats)}){hint}") from error
     except IsADirectoryError as error:
         raise DataError(
             f"{name}: expected an image, got a folder; predictor.batch and predictor.stream predict its images"
@@ -310,6 +340,11 @@ def _translate_errors(
         reason = error if str(error) else type(error).__name__
         subject = "" if kind == "image" else f"{kind} "
         raise DataError(f"{name}: {subject}cannot be decoded ({reason}); the file is broken or truncated") from error
+
+
+def address_hint(source: str) -> str:
+    """What to do with an image at an address: images are files, and nothing is downloaded."""
+    return "; download it first, an address is not opened" if re.match(r"(https?|s3|gs|ftp):/", source) else ""
 
 
 def _first_bytes(source: object) -> bytes | None:

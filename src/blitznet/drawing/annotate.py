@@ -53,6 +53,8 @@ _IGNORED_ALPHA = 0.7
 _OPACITY = np.full(256, round(255 * _ALPHA), np.uint8)
 """opacity, 0..255, of each value of a class map"""
 _OPACITY[[0, IGNORE_INDEX]] = 0
+_BAND = 64
+"""rows of a class map that are drawn at once"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,15 @@ def annotate(image: RGBArray, result: DrawableResult, track_ids: Sequence[int] =
         BlitzNetError: The image has another size than the result.
     """
     require_shape(image, (*result.size, 3), name="image")
+    canvas = Image.fromarray(image)  # a copy
+    annotate_pil(canvas, result, track_ids)
+    return np.array(canvas)
+
+
+def annotate_pil(canvas: Image.Image, result: DrawableResult, track_ids: Sequence[int] = ()) -> None:
+    """`annotate`, on a Pillow image of mode RGB: no copies for large images that are decoded and encoded by Pillow."""
+    if (canvas.height, canvas.width) != result.size:
+        raise BlitzNetError(f"image: expected the size {result.size}, got {(canvas.height, canvas.width)}")
     tracks = [f" {track_id}" if track_id > 0 else "" for track_id in track_ids]
     marks = [
         BoxMark(_rectangle(box), f"{result.class_names[label]}{track} {score:.2f}", class_color(int(label)))
@@ -123,7 +134,7 @@ def annotate(image: RGBArray, result: DrawableResult, track_ids: Sequence[int] =
             result.boxes, result.labels, result.scores, tracks or [""] * len(result.scores), strict=True
         )
     ]
-    return draw(image, marks, result.class_map)
+    _draw(canvas, marks, result.class_map)
 
 
 def annotate_sample(sample: Sample, class_names: tuple[str, ...]) -> RGBArray:
@@ -149,9 +160,15 @@ def truth_marks(
 
 def draw(image: RGBArray, marks: Sequence[BoxMark], class_map: ClassMap | None = None) -> RGBArray:
     """Draw a class map (H, W) and marks on a copy of an image (H, W, 3); the first mark is on top."""
-    line_width = _line_width(min(image.shape[:2]))
-    background = image if class_map is None else _overlay_class_map(image, class_map, line_width)
-    canvas = Image.fromarray(background)
+    canvas = Image.fromarray(image)  # a copy
+    _draw(canvas, marks, class_map)
+    return np.array(canvas)
+
+
+def _draw(canvas: Image.Image, marks: Sequence[BoxMark], class_map: ClassMap | None) -> None:
+    line_width = _line_width(min(canvas.size))
+    if class_map is not None:
+        _draw_class_map(canvas, class_map, line_width)
     pen = ImageDraw.Draw(canvas)
     for mark in reversed(marks):
         _draw_box(pen, mark, line_width)
@@ -161,7 +178,6 @@ def draw(image: RGBArray, marks: Sequence[BoxMark], class_map: ClassMap | None =
     for mark, text, rectangle in zip(marks, texts, labels, strict=True):
         if rectangle is not None:
             _draw_label(pen, mark.color, text, font_size, rectangle)
-    return np.array(canvas)
 
 
 def palette_png(class_map: ClassMap) -> Image.Image:
@@ -203,17 +219,33 @@ def _class_map_palette() -> RGBArray:
     return np.array([GRAY, *(class_color(value - 1) for value in range(1, IGNORE_INDEX)), GRAY], np.uint8)
 
 
-def _overlay_class_map(image: RGBArray, class_map: ClassMap, line_width: int) -> RGBArray:
-    """Tint classes and outline them; stripes on ignored pixels; background unchanged."""
-    require_shape(class_map, image.shape[:2], name="class map")
-    opacity = _OPACITY[class_map]
+def _draw_class_map(canvas: Image.Image, class_map: ClassMap, line_width: int) -> None:
+    """Tint classes and outline them; stripes on ignored pixels; background unchanged.
+
+    Bands of rows are drawn one after the other: their arrays stay in the processor's cache.
+    """
+    require_shape(class_map, (canvas.height, canvas.width), name="class map")
+    reach = line_width // 2 + 1  # a contour depends on so many rows around it
+    for start in range(0, canvas.height, _BAND):
+        stop = min(start + _BAND, canvas.height)
+        columns = class_map[start:stop].any(0).nonzero()[0]
+        if not len(columns):
+            continue
+        top, left, right = max(0, start - reach), max(0, int(columns[0]) - reach), int(columns[-1]) + 1 + reach
+        band = class_map[top : stop + reach, left:right]
+        opacity = _opacity(band, line_width, top + left)[start - top : stop - top]
+        tint = Image.fromarray(band[start - top : stop - top])
+        tint.putpalette(_class_map_palette().tobytes())
+        canvas.paste(tint.convert("RGB"), (left, start), Image.fromarray(opacity))
+
+
+def _opacity(class_map: ClassMap, line_width: int, diagonal: int) -> ClassMap:
+    """Opacity (H, W), 0..255, of a part of a class map; its first pixel is on this diagonal of the whole map."""
+    opacity = _OPACITY.take(class_map)
     opacity[_contour(class_map, line_width)] = 255
-    if (class_map == IGNORE_INDEX).any():
-        opacity[_stripes(class_map, line_width)] = round(255 * _IGNORED_ALPHA)
-    tint = Image.fromarray(class_map)
-    tint.putpalette(_class_map_palette().tobytes())
-    blended = Image.composite(tint.convert("RGB"), Image.fromarray(image), Image.fromarray(opacity))
-    return np.asarray(blended)
+    if class_map.max() == IGNORE_INDEX:
+        opacity[_stripes(class_map, line_width, diagonal)] = round(255 * _IGNORED_ALPHA)
+    return opacity
 
 
 def _contour(class_map: ClassMap, line_width: int) -> NDArray[np.bool_]:
@@ -241,10 +273,11 @@ def _dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     return dilated[radius : radius + height]
 
 
-def _stripes(class_map: ClassMap, line_width: int) -> NDArray[np.bool_]:
+def _stripes(class_map: ClassMap, line_width: int, diagonal: int) -> NDArray[np.bool_]:
     """Ignored pixels (H, W) on every third diagonal stripe."""
     rows, columns = np.ogrid[: class_map.shape[0], : class_map.shape[1]]
-    return np.asarray((class_map == IGNORE_INDEX) & ((rows + columns) // (line_width + 1) % 3 == 0), np.bool_)
+    stripe = (rows + columns + diagonal) // (line_width + 1)
+    return np.asarray((class_map == IGNORE_INDEX) & (stripe % 3 == 0), np.bool_)
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, mark: BoxMark, line_width: int) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from difflib import get_close_matches
+from functools import cached_property, partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -10,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, RGBArray, Scores, require_shape
+from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, Scores, require_shape
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.image import ImageSource
-from blitznet.drawing.annotate import annotate
+from blitznet.drawing.annotate import annotate_pil
 from blitznet.postprocess.confidence import pixel_confidence
 from blitznet.postprocess.instances import (
     Instances,
@@ -29,6 +31,37 @@ from blitznet.postprocess.upsample import upsample_argmax
 _JPEG_QUALITY = 92
 _MAX_SHOWN, _MAX_NAME = 5, 30
 """detections, and characters of a class name, that the text of a result shows"""
+
+
+class _Computed:
+    """A function without arguments whose array is computed once. A pickle of it contains the array."""
+
+    def __init__(self, compute: Callable[[], NDArray[Any]]) -> None:
+        self._compute = compute
+        self._array: NDArray[Any] | None = None
+
+    @classmethod
+    def known(cls, array: NDArray[Any]) -> "_Computed":
+        """The function that returns an array."""
+        computed = cls(partial(np.asarray, array))
+        computed._array = array
+        return computed
+
+    def __call__(self) -> NDArray[Any]:
+        if self._array is None:
+            self._array = self._compute()
+        return self._array
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Computed.known, (self(),)
+
+
+def _class_map_of(logits: Callable[[], Floats], size: tuple[int, int]) -> ClassMap:
+    return upsample_argmax(logits(), size)
+
+
+def _confidence_of(logits: Callable[[], Floats], size: tuple[int, int], temperature: float) -> Floats:
+    return pixel_confidence(logits(), size, temperature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +84,7 @@ class Segmentation:
     def from_class_map(cls, class_map: ClassMap) -> "Segmentation":
         """Segmentation with a known class map (H, W), without confidence and logits."""
         require_shape(class_map, (None, None), name="class map")
-        return cls((class_map.shape[0], class_map.shape[1]), lambda: class_map)
+        return cls((class_map.shape[0], class_map.shape[1]), _Computed.known(class_map))
 
     @classmethod
     def from_logits(cls, logits: Floats, size: tuple[int, int], temperature: float = 1.0) -> "Segmentation":
@@ -63,11 +96,11 @@ class Segmentation:
         cls, compute_logits: Callable[[], Floats], size: tuple[int, int], temperature: float = 1.0
     ) -> "Segmentation":
         """`from_logits` of logits that are computed on first use."""
-        logits = cache(compute_logits)
+        logits = _Computed(compute_logits)
         return cls(
             size,
-            compute_class_map=lambda: upsample_argmax(logits(), size),
-            compute_confidence=lambda: pixel_confidence(logits(), size, temperature),
+            compute_class_map=partial(_class_map_of, logits, size),
+            compute_confidence=partial(_confidence_of, logits, size, temperature),
             compute_logits=logits,
         )
 
@@ -177,21 +210,24 @@ class Result:
             return Detection((x1, y1, x2, y2), float(self.scores[index]), label, self.class_names[label])
         return replace(self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index])
 
-    def filter(self, *, min_score: float | None = None, classes: Sequence[str | int] | None = None) -> "Result":
+    def filter(
+        self, *, min_score: float | None = None, classes: str | int | Sequence[str | int] | None = None
+    ) -> "Result":
         """Select detections; the segmentation stays as it is.
 
         Args:
             min_score: Keep scores of at least this, 0..1. Default: all.
-            classes: Keep these classes, each a name or a class id. Default: all.
+            classes: Keep this class or these classes, each a name or a class id. Default: all.
 
         Raises:
-            UsageError: A class is not one of the model's.
+            UsageError: A class is not one of the model's, or min_score is not within 0..1.
         """
         mask = np.ones(len(self), np.bool_)
         if min_score is not None:
-            mask &= self.scores >= np.float32(min_score)
+            mask &= self.scores >= np.float32(require_min_score(min_score))
         if classes is not None:
-            mask &= np.isin(self.labels, [self._class_id(item) for item in classes])
+            items = [classes] if isinstance(classes, str | int | np.integer) else classes
+            mask &= np.isin(self.labels, [self._class_id(item) for item in items])
         return self[mask]
 
     def instances(self) -> Instances:
@@ -239,7 +275,7 @@ class Result:
             UsageError: The result has no image, or the file cannot be written.
             DataError: The image can no longer be read.
         """
-        annotated = Image.fromarray(self._annotated())
+        annotated = self._annotated()
         with atomic_path(Path(path), durable=False) as temporary, translate_write_errors(Path(path)):
             try:
                 annotated.save(temporary, quality=_JPEG_QUALITY)
@@ -250,12 +286,14 @@ class Result:
 
     def show(self) -> None:
         """Open the annotated image in the system's viewer. Raises UsageError if the result has no image."""
-        Image.fromarray(self._annotated()).show()
+        self._annotated().show()
 
-    def _annotated(self) -> RGBArray:
+    def _annotated(self) -> Image.Image:
         if self.image is None:
             raise UsageError("result: expected an image to draw on, got none; call `annotate(image, result)`")
-        return annotate(self.image.read(), self)
+        annotated = self.image.read_pil()
+        annotate_pil(annotated, self)
+        return annotated
 
     def _required_segmentation(self) -> Segmentation:
         if self.segmentation is None:
@@ -270,4 +308,13 @@ class Result:
             return self.class_names.index(item)
         if not isinstance(item, str) and 0 <= item < len(self.class_names):
             return item
-        raise UsageError(f"classes: expected a class name or an id below {len(self.class_names)}, got {item!r}")
+        near = get_close_matches(str(item).lower(), self.class_names, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"classes: expected a class name or an id below {len(self.class_names)}, got {item!r}{hint}")
+
+
+def require_min_score(min_score: Any) -> float:
+    """A minimum score. Raises UsageError unless it is a number from 0 to 1."""
+    if isinstance(min_score, Real) and not isinstance(min_score, bool) and 0 <= float(min_score) <= 1:
+        return float(min_score)
+    raise UsageError(f"min_score: expected 0 to 1, got {min_score!r}")

@@ -141,7 +141,7 @@ def openapi_document(spec: Spec, limits: ServeLimits, *, protected: bool) -> dic
 
 
 def _predict(limits: ServeLimits) -> dict[str, Any]:
-    content = {**_json(_RESULT_REF), "image/png": _BINARY}
+    content = {**_json(_RESULT_REF), "image/jpeg": _BINARY, "image/png": _BINARY}
     body = {
         "application/octet-stream": _BINARY,
         "image/jpeg": _BINARY,

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
@@ -17,11 +17,15 @@ from blitznet.serve.admission import Ticket
 from blitznet.serve.limits import ServeLimits
 
 ResponseFormat = Literal["json", "overlay", "class_map"]
-"""form of a response: JSON, the annotated image as PNG, or the class map as palette PNG"""
+"""form of a response: JSON, the annotated image, or the class map as palette PNG"""
+OverlayType = Literal["image/jpeg", "image/png"]
+"""content type of an annotated image; PNG is lossless, and takes many times as long for a large image"""
 _Value = TypeVar("_Value")
 
 _FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
-_JSON, _PNG = "application/json", "image/png"
+_JSON: Final = "application/json"
+_JPEG: Final = "image/jpeg"
+_PNG: Final = "image/png"
 _NUMBER = re.compile(r"[0-9+\-.eE]+")
 
 
@@ -36,6 +40,8 @@ class PredictRequest:
     """whether the JSON contains the class map"""
     panoptic: bool
     """whether the JSON contains the panoptic segmentation"""
+    overlay_type: OverlayType = _JPEG
+    """content type of an annotated image"""
 
     @property
     def needs_class_map(self) -> bool:
@@ -45,7 +51,7 @@ class PredictRequest:
     @property
     def media_type(self) -> str:
         """Content type of the response."""
-        return _JSON if self.format == "json" else _PNG
+        return {"json": _JSON, "overlay": self.overlay_type, "class_map": _PNG}[self.format]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,7 @@ def parse_request(
         min_score=MIN_SCORE.read(query),
         class_map=CLASS_MAP.read(query),
         panoptic=PANOPTIC.read(query),
+        overlay_type=_negotiate_overlay(accept),
     )
     if request.format != "json" and (request.class_map or request.panoptic):
         raise HTTPException(400, "class_map, panoptic: expected with the format json only")
@@ -168,17 +175,32 @@ def parse_request(
 def _negotiate_format(accept: str) -> ResponseFormat:
     """The supported type with the highest quality in an Accept header; of equal ones the first."""
     best: tuple[float, ResponseFormat] | None = None
-    for media_range in accept.split(","):
-        name, *options = (part.strip().lower() for part in media_range.split(";"))
-        quality, options = _split_quality(options)
+    for name, quality, options in _media_ranges(accept):
         if quality > 0 and (best is None or quality > best[0]):
             if name in (_JSON, "application/*", "*/*", ""):
                 best = quality, "json"
-            elif name in (_PNG, "image/*"):
-                best = quality, "class_map" if "content=class_map" in options else "overlay"
+            elif name == _PNG and "content=class_map" in options:
+                best = quality, "class_map"
+            elif name in (_JPEG, _PNG, "image/*"):
+                best = quality, "overlay"
     if best is None:
-        raise HTTPException(406, f"expected Accept: {_JSON}, {_PNG} or {_PNG};content=class_map")
+        raise HTTPException(406, f"expected Accept: {_JSON}, {_JPEG}, {_PNG} or {_PNG};content=class_map")
     return best[1]
+
+
+def _negotiate_overlay(accept: str) -> OverlayType:
+    """PNG if an Accept header prefers it to JPEG."""
+    qualities = {name: quality for name, quality, _ in reversed(_media_ranges(accept))}
+    return _PNG if qualities.get(_PNG, 0) > qualities.get(_JPEG, qualities.get("image/*", 0)) else _JPEG
+
+
+def _media_ranges(accept: str) -> list[tuple[str, float, list[str]]]:
+    """Name, quality and options of each media range in an Accept header."""
+    ranges = []
+    for media_range in accept.split(","):
+        name, *options = (part.strip().lower() for part in media_range.split(";"))
+        ranges.append((name, *_split_quality(options)))
+    return ranges
 
 
 def _split_quality(options: list[str]) -> tuple[float, list[str]]:

@@ -11,18 +11,20 @@ from PIL import Image as Pillow
 
 from blitznet.core.image import ImageSource
 from blitznet.core.rle import encode_rle
-from blitznet.drawing.annotate import annotate, palette_png
+from blitznet.drawing.annotate import annotate_pil, palette_png
 from blitznet.postprocess.result import Result
-from blitznet.serve.request import PredictRequest
+from blitznet.serve.request import OverlayType, PredictRequest
 
 _CHUNK = 1 << 15
 """maximum number of values that one call converts to text, which holds the GIL"""
+_JPEG_QUALITY = 92
+"""of annotated images"""
 
 
 def render_response(request: PredictRequest, image: ImageSource, result: Result) -> bytes:
     """The body of the response to a request."""
     if request.format == "overlay":
-        return render_overlay(image, result)
+        return render_overlay(image, result, request.overlay_type)
     if request.format == "class_map":
         return render_class_map(result)
     return encode_json(to_payload(result, class_map=request.class_map, panoptic=request.panoptic))
@@ -92,9 +94,15 @@ def _json_bytes(values: NDArray[np.uint8]) -> bytes:
     return b"".join(table[values[start : start + step]].tobytes() for start in range(0, len(values), step))[:-1]
 
 
-def render_overlay(image: ImageSource, result: Result) -> bytes:
-    """The annotated image as PNG."""
-    return _encode_png(Pillow.fromarray(annotate(image.read(), result)))
+def render_overlay(image: ImageSource, result: Result, media_type: OverlayType = "image/jpeg") -> bytes:
+    """The annotated image as JPEG or PNG."""
+    annotated = image.read_pil()
+    annotate_pil(annotated, result)
+    if media_type == "image/png":
+        return _encode_png(annotated)
+    content = BytesIO()
+    annotated.save(content, "JPEG", quality=_JPEG_QUALITY)
+    return content.getvalue()
 
 
 def render_class_map(result: Result) -> bytes:
