@@ -260,7 +260,8 @@ def test_variances_and_threshold() -> None:
 @pytest.mark.parametrize("kind", ["random", "equal", "nearly equal"])
 def test_many_objects_that_want_the_same_anchors(max_searches: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways of matching equal the greedy algorithm; an annotation may be repeated a hundred times."""
-    monkeypatch.setattr("blitznet.train.matching._MAX_SEARCHES", max_searches)
+    monkeypatch.setattr("blitznet.train.matching._MIN_SEARCHES", max_searches)
+    monkeypatch.setattr("blitznet.train.matching._SEARCHES_PER_OBJECT", -1)
     rng = np.random.default_rng(0)
     corner, size = rng.uniform(0.1, 0.5, (40, 2)), rng.uniform(0.05, 0.4, (40, 2))
     if kind != "random":

@@ -10,7 +10,7 @@ from blitznet.train.boxes import area, encode, intersection, iou, to_corners
 
 IGNORED = -1
 """label of an anchor without a classification loss"""
-_MAX_SEARCHES = 1000
+_MIN_SEARCHES, _SEARCHES_PER_OBJECT = 1000, 2
 """rejected proposals that are followed by a search in all anchors, which is faster than sorting them for a few"""
 Variances = tuple[float, float, float, float]
 
@@ -92,8 +92,8 @@ def _best_anchors(overlap: Tensor, first_anchor: Tensor) -> tuple[Tensor, Tensor
     Rejected pairs are set to 0 in `overlap`.
     """
     value, anchor = overlap.max(1)
-    num_rejected = 0
-    while num_rejected <= _MAX_SEARCHES:
+    num_rejected, max_searches = 0, max(_MIN_SEARCHES, _SEARCHES_PER_OBJECT * len(overlap))
+    while num_rejected <= max_searches:
         active = value > 0
         rejected = (active & ~_is_best_of_slot(first_anchor + anchor, value)).nonzero().flatten()
         if not len(rejected):
@@ -144,8 +144,7 @@ class _Candidates:
 def _sorted_candidates(overlap: Tensor) -> _Candidates:
     row, anchor = (overlap > 0).nonzero(as_tuple=True)  # by row, then by anchor
     value = overlap[row, anchor]
-    order = value.argsort(descending=True, stable=True)
-    order = order[row[order].argsort(stable=True)]
+    order = _sort_groups(row, value)
     counts = torch.bincount(row, minlength=len(overlap))
     return _Candidates(torch.cat([counts.new_zeros(1), counts.cumsum(0)]), anchor[order], value[order])
 
@@ -159,12 +158,18 @@ def _best_anchors_original(overlap: Tensor, first_anchor: Tensor) -> tuple[Tenso
 
 def _is_best_of_slot(slot: Tensor, value: Tensor) -> Tensor:
     """(N,) bool, whether each item has the highest value of its slot (N,); of equal values the first one has it."""
-    order = value.argsort(descending=True, stable=True)
-    order = order[slot[order].argsort(stable=True)]
+    order = _sort_groups(slot, value)
     ordered = slot[order]
     best = torch.ones_like(slot, dtype=torch.bool)
     best[order[1:]] = ordered[1:] != ordered[:-1]
     return best
+
+
+def _sort_groups(group: Tensor, value: Tensor) -> Tensor:
+    """The order (N,) of items by group (N,), then by falling value (N,) from 0 on; equal items keep their order."""
+    # One sort of integers instead of two: the bits of floats from 0 on are ordered as the floats.
+    bits = value.float().view(torch.int32).long()
+    return ((group << 32) - bits).argsort(stable=True)
 
 
 def _ignore_crowds(labels: Tensor, batch: Batch, corners: Tensor) -> None:
