@@ -16,6 +16,7 @@ from blitznet.pipelines.pipeline import (
     SoupStage,
     Stage,
     TrainStage,
+    WiseFtStage,
     model_inputs,
 )
 from blitznet.pipelines.shipped import HOLDOUT, PIPELINES
@@ -49,6 +50,10 @@ QUANTIZE = QuantizeStage("int8", "base", DATA)
             "stage base: expected an earlier SoftLabelStage, got masks",
         ),
         (
+            (TRAIN, SoupStage("soup", ("base", "base")), WiseFtStage("mixed", "soup", 0.5, ("encoder",)), QUANTIZE),
+            "stage mixed: expected an earlier TrainStage, got soup",
+        ),
+        (
             (TRAIN, QUANTIZE, CalibrateStage("c", "int8", DATA)),
             "stage c: expected an earlier stage with a model, got int8",
         ),
@@ -63,6 +68,7 @@ def test_model_inputs() -> None:
     assert model_inputs(TRAIN) == ()
     assert model_inputs(replace(TRAIN, name="more", init_from="base")) == ("base",)
     assert model_inputs(SoupStage("soup", ("a", "b"))) == ("a", "b")
+    assert model_inputs(WiseFtStage("mixed", "base", 0.5, ("encoder",))) == ("base",)
     assert model_inputs(QUANTIZE) == ("base",)
 
 

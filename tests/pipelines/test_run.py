@@ -24,6 +24,7 @@ from blitznet.pipelines.pipeline import (
     SoftLabelStage,
     SoupStage,
     TrainStage,
+    WiseFtStage,
 )
 from blitznet.pipelines.run import PipelineResult, RunOptions, run_pipeline
 from blitznet.train.config import TrainConfig
@@ -50,6 +51,7 @@ TOY = Pipeline(
             soft_labels="soft-labels",
         ),
         SoupStage("soup", models=("base", "joint"), weights=(1.0, 3.0)),
+        WiseFtStage("wise-ft", model="joint", initial_fraction=0.25, modules=("encoder", "segmentation")),
         CalibrateStage("calibrated", model="soup", data=(VAL,), holdout=0.9),
         # after four steps, classes of many pixels are nearly equal: a little rounding changes them
         QuantizeStage("int8", model="calibrated", data=(BOXES, VAL), max_images=4, allow_accuracy_drop=True),
@@ -117,7 +119,7 @@ def test_second_run_does_nothing(folder: Path) -> None:
     before, notices = contents(folder), list[str]()
     run(folder, notices=notices)
     assert contents(folder) == before
-    assert notices == [f"{k}/7 {name}: complete, skipped" for k, name in enumerate(STAGES, start=1)] + [
+    assert notices == [f"{k}/8 {name}: complete, skipped" for k, name in enumerate(STAGES, start=1)] + [
         "evaluation: complete, skipped"
     ]
 
@@ -208,3 +210,23 @@ def test_unused_options_of_the_length_do_not_change_a_stage() -> None:
     assert "steps" in options
     assert not {"epochs", "patience"} & options.keys()
     assert module._train_options(TrainConfig(epochs=2))["epochs"] == 2
+
+
+def test_wise_ft_mixes_initial_weights_into_its_modules(completed: Path) -> None:
+    initial, trained, mixed = (
+        load_file(completed / "out" / path)
+        for path in ("base/run/last.safetensors", "joint/run/last.safetensors", "wise-ft/model.safetensors")
+    )
+    changed = set()
+    for name, value in mixed.items():
+        if not value.is_floating_point():
+            continue
+        is_mixed = name.startswith(("encoder.", "segmentation."))
+        expected = 0.25 * initial[name] + 0.75 * trained[name] if is_mixed else trained[name]
+        torch.testing.assert_close(value, expected)
+        if not torch.equal(value, trained[name]):
+            changed.add(name.partition(".")[0])
+    assert changed == {"encoder", "segmentation"}
+    assert load_model(completed / "out/wise-ft/model.safetensors")[1].provenance.endswith(
+        "; mixed with 25% of the initial weights in 2 modules"
+    )

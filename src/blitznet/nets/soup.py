@@ -1,10 +1,11 @@
-"""Model soups: the mean of the weights of several trainings, as one network.
+"""Model soups: the mean of the weights of several trainings, or of a training and its initial weights (WiSE-FT).
 
 Trainings that start from the same weights tend to end in one basin of the loss, and the mean of their weights often
-generalizes better than each of them at the cost of one (Wortsman et al., "Model soups", ICML 2022).
+generalizes better than each of them at the cost of one (Wortsman et al., "Model soups", ICML 2022). The mean with the
+initial weights keeps more of what they know (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,22 @@ def average_weights(paths: Sequence[Path], weights: Sequence[float] = ()) -> tup
     provenance = f"weight average of {len(paths)} models: {origins}"
     spec = replace(first.uncalibrated(), provenance=provenance)
     return network_from(spec, state, source="soup"), spec
+
+
+def mix_in_weights(net: BlitzNet, initial: BlitzNet, fraction: float, names: Collection[str]) -> None:
+    """Mix a fraction of the initial weights into a trained network (WiSE-FT).
+
+    Args:
+        net: The trained network; it is changed.
+        initial: A network of the same architecture and classes with the initial weights.
+        fraction: Weight of the initial weights, 0..1.
+        names: The parameters and buffers to mix; the trained values of others stay.
+    """
+    state, initial_state = net.state_dict(), initial.state_dict()
+    with torch.no_grad():
+        for name in names:
+            value = _weighted_mean([state[name], initial_state[name]], (1 - fraction, fraction))
+            state[name].copy_(value)
 
 
 def _normalize_weights(count: int, weights: Sequence[float]) -> list[float]:

@@ -59,6 +59,19 @@ class SoupStage:
 
 
 @dataclass(frozen=True, slots=True)
+class WiseFtStage:
+    """Mix a fraction of the initial weights into a trained model (WiSE-FT)."""
+
+    name: str
+    model: str
+    """an earlier TrainStage"""
+    initial_fraction: float
+    """weight of the initial weights, 0..1"""
+    modules: tuple[str, ...]
+    """dotted names of the modules to mix, such as `encoder`"""
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrateStage:
     """Calibrate scores and pixel confidences on images that the model was not trained on."""
 
@@ -86,7 +99,7 @@ class QuantizeStage:
     """whether to keep a file whose outputs differ too much from the model's, with a notice"""
 
 
-Stage = PseudoMaskStage | SoftLabelStage | TrainStage | SoupStage | CalibrateStage | QuantizeStage
+Stage = PseudoMaskStage | SoftLabelStage | TrainStage | SoupStage | WiseFtStage | CalibrateStage | QuantizeStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +136,10 @@ class Pipeline:
                     raise UsageError(
                         f"pipeline {self.name}, stage {stage.name}: expected an earlier {kind.__name__}, got {name}"
                     )
+            if isinstance(stage, WiseFtStage) and not isinstance(before[stage.model], TrainStage):
+                raise UsageError(
+                    f"pipeline {self.name}, stage {stage.name}: expected an earlier TrainStage, got {stage.model}"
+                )
             before[stage.name] = stage
         if not self.stages or not isinstance(self.stages[-1], QuantizeStage):
             raise UsageError(f"pipeline {self.name}: expected a QuantizeStage as the last stage")
@@ -139,7 +156,7 @@ def model_inputs(stage: Stage) -> tuple[str, ...]:
             return (name,)
         case SoupStage(models=names):
             return names
-        case CalibrateStage(model=name) | QuantizeStage(model=name):
+        case WiseFtStage(model=name) | CalibrateStage(model=name) | QuantizeStage(model=name):
             return (name,)
     return ()
 
@@ -153,10 +170,10 @@ def label_inputs(stage: Stage) -> tuple[tuple[str, type[PseudoMaskStage | SoftLa
 
 
 def stage_data(stage: Stage) -> tuple[str, ...]:
-    """The datasets that a stage reads, as texts with {root}; none for a SoupStage."""
+    """The datasets that a stage reads, as texts with {root}; none for a SoupStage or a WiseFtStage."""
     match stage:
         case TrainStage(config=config):
             return (*config.data, *config.val)
-        case SoupStage():
+        case SoupStage() | WiseFtStage():
             return ()
     return stage.data

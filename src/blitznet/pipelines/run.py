@@ -34,8 +34,10 @@ from blitznet.export.rewrite import rewrite
 from blitznet.export.verify import NUM_VERIFY_IMAGES, verify
 from blitznet.metrics.calibration.fit import RawPrediction, calibrate_spec, fit_calibration
 from blitznet.metrics.evaluate import EvalConfig, evaluate
+from blitznet.nets.blitznet import build
 from blitznet.nets.model_files import load_model, save_model
-from blitznet.nets.soup import average_weights
+from blitznet.nets.soup import average_weights, mix_in_weights
+from blitznet.nets.transfer import transfer
 from blitznet.pipelines.pipeline import (
     CalibrateStage,
     Pipeline,
@@ -45,6 +47,7 @@ from blitznet.pipelines.pipeline import (
     SoupStage,
     Stage,
     TrainStage,
+    WiseFtStage,
     label_inputs,
     model_inputs,
     stage_data,
@@ -53,7 +56,9 @@ from blitznet.report.model_card import ModelCard, ModelFile, render_model_card
 from blitznet.runtime.predictor import Predictor
 from blitznet.train.callbacks import ProgressCallback
 from blitznet.train.config import TrainConfig
+from blitznet.train.initialize import make_network
 from blitznet.train.loop import Notify, train
+from blitznet.train.optimizer import is_inside, require_modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ def stage_output(stage: Stage, out: Path) -> Path:
             return folder / "labels"
         case TrainStage():
             return folder / "run" / "last.safetensors"
-        case SoupStage() | CalibrateStage():
+        case SoupStage() | WiseFtStage() | CalibrateStage():
             return folder / "model.safetensors"
         case QuantizeStage():
             return folder / "model.onnx"
@@ -206,6 +211,8 @@ def _describe(pipeline: Pipeline, stage: Stage, options: RunOptions, image_ids: 
                 files["encoder_weights"] = stage.config.encoder_weights
         case SoupStage():
             description |= {"models": stage.models, "weights": stage.weights}
+        case WiseFtStage():
+            description |= {"initial_fraction": stage.initial_fraction, "modules": stage.modules}
         case CalibrateStage():
             description |= {"data": stage.data, "holdout": stage.holdout}
         case QuantizeStage():
@@ -238,6 +245,8 @@ def _execute(pipeline: Pipeline, stage: Stage, options: RunOptions) -> None:
         case SoupStage():
             net, spec = average_weights([_model(pipeline, name, options) for name in stage.models], stage.weights)
             save_model(output, net, spec)
+        case WiseFtStage():
+            _mix_in_initial_weights(pipeline, stage, output, options)
         case CalibrateStage():
             _calibrate(_model(pipeline, stage.model, options), stage, pipeline.name, output, options)
         case QuantizeStage():
@@ -253,6 +262,21 @@ def _train_config(pipeline: Pipeline, stage: TrainStage, options: RunOptions) ->
     if stage.soft_labels is not None:
         config = replace(config, soft_labels=stage_output(pipeline.stage(stage.soft_labels), options.out))
     return config
+
+
+def _mix_in_initial_weights(pipeline: Pipeline, stage: WiseFtStage, output: Path, options: RunOptions) -> None:
+    training = pipeline.stage(stage.model)
+    assert isinstance(training, TrainStage), "checked by Pipeline"
+    net, spec = load_model(_model(pipeline, stage.model, options))
+    start, start_spec = make_network(_train_config(pipeline, training, options), spec.classes)
+    initial = build(spec)
+    transfer(start, start_spec, initial, spec)
+    require_modules(net, f"stage {stage.name}", stage.modules)
+    mix_in_weights(
+        net, initial, stage.initial_fraction, [name for name in net.state_dict() if is_inside(name, stage.modules)]
+    )
+    origin = f"mixed with {stage.initial_fraction:.0%} of the initial weights in {len(stage.modules)} modules"
+    save_model(output, net, replace(spec, provenance=f"{spec.provenance}; {origin}"))
 
 
 def _generate_pseudo_masks(pipeline: Pipeline, stage: PseudoMaskStage, folder: Path, options: RunOptions) -> None:

@@ -11,7 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 from blitznet.core.classes import COCO, VOC
-from blitznet.pipelines.pipeline import CalibrateStage, Pipeline, QuantizeStage, SoftLabelStage, Stage, TrainStage
+from blitznet.pipelines.pipeline import (
+    CalibrateStage,
+    Pipeline,
+    QuantizeStage,
+    SoftLabelStage,
+    Stage,
+    TrainStage,
+    WiseFtStage,
+)
 from blitznet.train.config import TrainConfig
 from blitznet.train.recipes import VOC07, VOC12, lite_config
 
@@ -19,6 +27,8 @@ DEEPLAB = "{root}/../peers/deeplabv3_mnv2_voc_513.onnx"
 """the teacher: DeepLabV3 on MobileNetV2, trained on COCO and VOC (google-coral/test_data, Apache-2.0)"""
 HOLDOUT = 0.05
 """fraction of the training images that is not trained on"""
+SSDLITE_FRACTION = 0.25
+"""weight of SSDLite's weights in the layers that come from it, after the training; chosen on the held-out images"""
 _DATA = tuple(
     text.replace("coco@train,sample_weight=2", "coco@train,sample_weight=3")
     + (",sample_weight=2" if text.endswith("coco@boxes") else "")
@@ -65,7 +75,7 @@ def _blitznet300_lite() -> Pipeline:
     """The default model."""
     return Pipeline(
         name="blitznet300-lite",
-        stages=_stages(_from_ssdlite("blitznet300-lite"), _HELD_OUT),
+        stages=_stages(_from_ssdlite("blitznet300-lite"), _HELD_OUT, initial_fraction=SSDLITE_FRACTION),
         data=lite_config().val,
         expected={"ap50_area": 0.61, "ap50_frequent": 0.61, "miou": 0.63},
         cost="2 CPU cores, 2 hours",
@@ -78,7 +88,11 @@ def _blitznet300_coco() -> Pipeline:
     config = replace(_from_ssdlite("blitznet300-coco"), class_names=COCO, data=sets)
     return Pipeline(
         name="blitznet300-coco",
-        stages=_stages(config, (*_HELD_OUT, "coco:{root}/coco@train", "coco:{root}/coco@boxes")),
+        stages=_stages(
+            config,
+            (*_HELD_OUT, "coco:{root}/coco@train", "coco:{root}/coco@boxes"),
+            initial_fraction=SSDLITE_FRACTION,
+        ),
         data=("coco:{root}/coco@val", "coco:{root}/coco@rare"),
         cost="2 CPU cores, 2 hours",
     )
@@ -112,12 +126,23 @@ def _blitznet416_lite() -> Pipeline:
     )
 
 
-def _stages(config: TrainConfig, calibration: tuple[str, ...]) -> tuple[Stage, ...]:
-    """Soft labels of the teacher, one training, calibration on the held-out images of some sets, and int8."""
+def _stages(
+    config: TrainConfig, calibration: tuple[str, ...], initial_fraction: float | None = None
+) -> tuple[Stage, ...]:
+    """Soft labels of the teacher, one training, calibration on the held-out images of some sets, and int8.
+
+    With `initial_fraction`, that part of SSDLite's weights is mixed in again after the training.
+    """
+    mixed = (
+        ()
+        if initial_fraction is None
+        else (WiseFtStage("wise-ft", "joint", initial_fraction, config.encoder_lr_modules),)
+    )
     return (
         SoftLabelStage("soft-labels", teacher=DEEPLAB, data=config.data),
         TrainStage("joint", config, soft_labels="soft-labels"),
-        CalibrateStage("calibrated", model="joint", data=calibration, holdout=HOLDOUT),
+        *mixed,
+        CalibrateStage("calibrated", model=mixed[-1].name if mixed else "joint", data=calibration, holdout=HOLDOUT),
         QuantizeStage("int8", model="calibrated", data=_QUANTIZATION, allow_accuracy_drop=True),
     )
 
