@@ -30,7 +30,12 @@ def torchrun(config: TrainConfig, *, processes: int, kill: str = "", max_restart
     script = str(TESTS / "support" / "torchrun_main.py")
     completed = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *words, script, config.to_json(), kill],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "GLOO_SOCKET_IFNAME": "lo",
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        },
         capture_output=True,
         text=True,
         timeout=1500,

@@ -121,7 +121,7 @@ def init_distributed(device: str) -> Iterator[ProcessGroup]:
         device: cpu, cuda, or auto for a GPU if there is one.
 
     Raises:
-        UsageError: There is no such device.
+        UsageError: There is no such device, or torchrun would restart processes that cannot find each other.
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     kind = resolve_device(device)
@@ -131,8 +131,20 @@ def init_distributed(device: str) -> Iterator[ProcessGroup]:
         return
     if kind == "cuda":
         torch.cuda.set_device(local)
+    _require_new_store_after_restart()
     dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield ProcessGroup(rank, world_size, local)
     finally:
         dist.destroy_process_group()
+
+
+def _require_new_store_after_restart() -> None:
+    # torchrun's own store, which its processes use by default, outlives them: restarted processes read the addresses of
+    # the former ones and cannot connect (pytorch issue 135712).
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    if restarts != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise UsageError(
+            f"--max-restarts {restarts}: expected TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in torchrun's environment, without "
+            "which restarted processes connect to the former ones; set it, or leave the flag out"
+        )
