@@ -126,6 +126,13 @@ def test_outputs_are_those_of_the_models_tasks(tasks: tuple[Task, ...], names: l
         (make_input([1, 1, 3], [0.5, 1, 2]), "image: expected 3 integers"),
         (make_input([1, 1, 3], [0, 1, 0], parameters={"min_score": 2}), "min_score: expected 0 to 1, got '2'"),
         (make_input([1, 1, 3], None), "image: expected 3 integers"),
+        (make_input([1, 1, 3], []), "image: expected 3 integers"),
+        (make_input([1, 1, 3], [0, 1, True]), "image: expected 3 integers"),
+        (make_input([1, 1, 3], [0, 1, "2"]), "image: expected 3 integers"),
+        (make_input([1, 1, 3], [[[0, 1, "2"]]]), "image: expected 3 integers"),
+        (make_input([1, 1, 3], [0, 1, 2**80]), "image: expected 3 integers"),
+        (make_input([1, 2, 3], [[0, 1, 2], [3, 4, 5]]), "for [1, 2, 3], got lists of shape [2, 3]"),
+        (make_input([21845, 1, 3], ["a" * 100_000] + [""] * 65_534), "image: expected 65,535 integers"),
         (
             b'{"inputs": [], "outputs": [{"name": "x"}]}',
             "outputs: expected names from boxes, scores, labels, class_map, got x",
@@ -138,6 +145,14 @@ def test_outputs_are_those_of_the_models_tasks(tasks: tuple[Task, ...], names: l
             b'{"inputs": [], "outputs": [{"name": "boxes", "parameters": {"classification": 3}}]}',
             "outputs: parameters of boxes: unknown field classification",
         ),
+        (
+            make_input([1, 1, 3], [0, 1, 2], outputs=[{"name": "boxes", "datatype": "FP16"}]),
+            "outputs: boxes: expected datatype FP32, got FP16",
+        ),
+        (
+            make_input([1, 1, 3], [0, 1, 2], outputs=[{"name": "boxes", "shape": [-1, 5]}]),
+            "outputs: boxes: expected shape [-1, 4], got [-1, 5]",
+        ),
         (make_files(2, [1]), "image_bytes: expected one image, got 2"),
         (make_files(2, [2]), "image_bytes: expected one image, shape [1], got shape [2]"),
         (make_files(1, [5]), "image_bytes: expected one image, shape [1], got shape [5]"),
@@ -148,6 +163,18 @@ def test_an_invalid_request_is_400(content: bytes, message: str, client: TestCli
     response = client.post(INFER, content=content)
     assert response.status_code == 400
     assert message in response.json()["error"]
+
+
+def test_a_long_shape_is_refused_at_once(client: TestClient) -> None:
+    start = time.process_time()
+    response = client.post(INFER, content=make_files(1, [2**31 - 1] * 100_000))
+    assert "image_bytes: expected one image, shape [1], got shape [2147483647, " in response.json()["error"]
+    assert time.process_time() - start < 5  # the product of the shape takes a minute
+
+
+def test_a_query_is_refused_before_the_body_is_read(client: TestClient) -> None:
+    response = client.post(f"{INFER}?min_score=0", content=b"x", headers={"Content-Length": "99999999999"})
+    assert (response.status_code, response.json()["error"]) == (400, "min_score: unknown parameter")
 
 
 def test_the_event_loop_runs_while_a_long_request_is_parsed(predictor: BasePredictor) -> None:

@@ -7,9 +7,10 @@ JSON. The request parameter `min_score` is that of the query of `/v1/predict`. E
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -134,8 +135,8 @@ def routes(service: Service) -> list[BaseRoute]:
 
 async def _infer(call: Call, service: Service, outputs: list[dict[str, Any]]) -> Reply:
     spec = service.predictor.spec
+    call.require_query(())  # before the body is read
     content = await call.read_body()
-    call.require_query(())
     names = ("", spec.name), ("", _VERSION)
     infer_request = await call.parse(
         parse_infer_request, content, outputs, service.limits, call.headers.get(_HEADER), names
@@ -255,9 +256,21 @@ def _parse_outputs(entries: Any, outputs: list[dict[str, Any]], binary: bool) ->
             raise HTTPException(400, f"outputs: expected names from {', '.join(available)}, got {shown(name)}")
         if name in [output.name for output in requested]:
             raise HTTPException(400, f"outputs: expected {name} once")
+        _require_declared(entry, outputs[available.index(name)])
         parameters = _parameters(entry, f"outputs: parameters of {name}", ("binary_data",))
         requested.append(RequestedOutput(name, _flag(parameters, "binary_data", binary)))
     return requested
+
+
+def _require_declared(entry: dict[str, Any], tensor: dict[str, Any]) -> None:
+    """Refuse a datatype or shape of a requested output that is not the declared one; -1 is any number."""
+    for field in ("datatype", "shape"):
+        value, declared = entry.get(field), tensor[field]
+        fits = value in (None, declared)
+        if field == "shape" and isinstance(value, list) and len(value) == len(declared):
+            fits = all(-1 in (side, size) or side == size for side, size in zip(value, declared, strict=True))
+        if not fits:
+            raise HTTPException(400, f"outputs: {tensor['name']}: expected {field} {declared}, got {shown(value)}")
 
 
 def _parse_image(inputs: Any, content: bytes, limits: ServeLimits) -> ImageSource:
@@ -299,7 +312,7 @@ def _parse_shape(tensor: dict[str, Any], name: str) -> list[int]:
     if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**31 for side in shape):
         raise HTTPException(400, f"{name}: expected a shape of integers from 0 on")
     if name == "image_bytes":
-        if math.prod(shape) != 1 or len(shape) > 2:
+        if len(shape) > 2 or math.prod(shape) != 1:  # the product of a long shape takes hours
             raise HTTPException(400, f"image_bytes: expected one image, shape [1], got shape {shape[:8]}")
     elif len(shape) not in (3, 4) or shape[-1] != 3 or shape[:-3] not in ([], [1]) or not math.prod(shape):
         raise HTTPException(400, f"image: expected one image of shape (H, W, 3), got {shape[:8]}")
@@ -337,24 +350,47 @@ def _pixels(data: Any, shape: list[int], limits: ServeLimits) -> ImageSource:
         return ImageSource(np.frombuffer(data, np.uint8).reshape(shape))
     expected = f"image: expected {math.prod(shape):,} integers 0 to 255 for {shape}"
     try:
-        values = _to_array(data)
-    except (ValueError, TypeError, OverflowError, IndexError):
+        values, lists = _to_array(data)
+    except (ValueError, OverflowError):
         raise HTTPException(400, expected) from None
-    if values.dtype.kind not in "iu" or values.size != math.prod(shape):
-        raise HTTPException(400, f"{expected}, got {values.size:,} values" if values.size else expected)
-    if values.ndim > 1 and list(values.shape)[-3:] != shape:
-        raise HTTPException(400, f"{expected}, got lists of shape {list(values.shape)}")
+    if len(values) != math.prod(shape):
+        raise HTTPException(400, f"{expected}, got {len(values):,} values")
+    if len(lists) > 1 and lists[-3:] != shape:
+        raise HTTPException(400, f"{expected}, got lists of shape {lists[:8]}")
     if values.min() < 0 or values.max() > 255:
         raise HTTPException(400, f"{expected}, got values {values.min()} to {values.max()}")
     return ImageSource(values.reshape(shape).astype(np.uint8))
 
 
-def _to_array(data: Any) -> NDArray[Any]:
-    """A flat or nested list as an array, converted in chunks so that other threads run in between."""
-    if not isinstance(data, list) or not data:
+def _to_array(data: Any) -> tuple[NDArray[np.int64], list[int]]:
+    """A flat or nested list of integers as a flat array, and the shape of the lists.
+
+    numpy would accept other types, and give each text of a list the length of the longest one. The values are
+    converted in chunks so that other threads run in between.
+
+    Raises:
+        ValueError: The lists have different lengths, or contain anything but integers.
+        OverflowError: An integer is too large.
+    """
+    if not isinstance(data, list):
         raise ValueError("expected a list")
-    step = max(1, _CHUNK // max(1, np.size(data[:1])))
-    return np.concatenate([np.array(data[start : start + step]) for start in range(0, len(data), step)])
+    shape = [len(data)]
+    while data and isinstance(data[0], list):
+        if _types(data) != {list} or len(set(map(len, data))) != 1:
+            raise ValueError("expected lists of equal lengths")
+        shape.append(len(data[0]))
+        data = [value for chunk in _chunks(data) for value in chain.from_iterable(chunk)]
+    if _types(data) != {int}:
+        raise ValueError("expected integers")
+    return np.concatenate([np.array(chunk, np.int64) for chunk in _chunks(data)]), shape
+
+
+def _types(values: list[Any]) -> set[type]:
+    return {kind for chunk in _chunks(values) for kind in set(map(type, chunk))}
+
+
+def _chunks(values: list[Any]) -> Iterator[list[Any]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
 def render_tensors(metadata: dict[str, Any], result: Result, outputs: Sequence[RequestedOutput]) -> tuple[bytes, bytes]:
