@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.image import ImageSource
-from blitznet.core.model_content import require_no_external_data
+from blitznet.core.model_content import require_plain_onnx
 from blitznet.core.npz import NPZ_ERRORS, read_npz
 from blitznet.core.spec import Spec
 from blitznet.data.dataset import IndexedDataset
@@ -114,7 +114,7 @@ def _spec(content: bytes) -> None:
 
 def _onnx(content: bytes) -> None:
     with written("a.onnx", content) as folder:
-        require_no_external_data(folder / "a.onnx")
+        require_plain_onnx(folder / "a.onnx")
 
 
 def _openvino(content: bytes) -> None:

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -77,3 +78,10 @@ def test_the_hint_is_a_model_with_weights(name: str) -> None:
     hint = re.search(r"did you mean '([^']*)'", str(raised.value))
     assert hint is None or find_model(hint[1]).is_file()
     assert hint is not None or name == "blitznet512-s8x"
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    for find in (find_model, find_weights):
+        with pytest.raises(ModelError, match=r"a\.safetensors: cannot be opened \(expected a file, got a pipe"):
+            find(tmp_path / "a.safetensors")

@@ -120,7 +120,7 @@ def test_postprocess_defaults_are_the_papers() -> None:
 def test_num_channels_and_num_anchors_per_cell() -> None:
     assert SPEC.num_channels == 21
     assert SPEC.anchors.num_anchors_per_cell == 6
-    layout = AnchorLayout(strides=(8,), min_scale=0.1, second_scale=0.2, max_scale=0.9, ratios=(2.0, 0.5))
+    layout = AnchorLayout(strides=(8, 16), min_scale=0.1, second_scale=0.2, max_scale=0.9, ratios=(2.0, 0.5))
     assert layout.num_anchors_per_cell == 4
 
 
@@ -247,6 +247,21 @@ def nested(field: str, **values: Any) -> str:
         nested("postprocess", nms_threshold=2),
         nested("postprocess", score_threshold=float("nan")),
         nested("score_calibration", bias="a"),
+        nested("score_calibration", bias=10**400),
+        nested("score_calibration", temperature=10**400),
+        nested("score_calibration", temperature=True),
+        nested("score_calibration", temperature=1e-300),
+        changed(segmentation_temperature=1e300),
+        changed(mean=[10**400, 0, 0]),
+        changed(mean=[1e300, 0, 0]),
+        changed(std=[1e-300, 1, 1]),
+        changed(name=""),
+        changed(name="x" * 10_000),
+        nested("anchors", strides=[8]),
+        nested("anchors", second_scale=900, max_scale=0.1),
+        nested("network", image_prior_weight=1e300),
+        nested("postprocess", nms_threshold=-0.5),
+        nested("postprocess", score_threshold=10**400),
     ],
     ids=lambda text: text[:40] + "..." + text[-20:],
 )
@@ -257,3 +272,12 @@ def test_impossible_values_are_one_short_line(text: str) -> None:
     assert message.startswith("a.onnx: ")
     assert "\n" not in message
     assert len(message) < 500
+
+
+def test_texts_of_a_file_can_be_printed() -> None:
+    """A name or provenance in a file neither changes the terminal nor fails to be encoded."""
+    spec = Spec.from_json(changed(name="a\x1b[31m\n\ud800", license="MIT\r", provenance="one\ntwo\u202e\udcff"))
+    assert spec.name == r"a\x1b[31m\n\ud800"
+    assert spec.license == r"MIT\r"
+    assert spec.provenance == "one\ntwo\\u202e\\udcff"
+    assert Spec.from_json(spec.to_json()) == spec

@@ -276,3 +276,30 @@ def test_load_model_rejects_weights_that_do_not_fit_the_spec(
     save_file(weights, path, metadata={METADATA_KEY: spec.to_json()})
     with pytest.raises(ModelError, match=message):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("encoder.bn1.bias", lambda value: value.to(torch.int32), "expected float32, got int32"),
+        ("encoder.bn1.bias", lambda value: value.to(torch.complex64), "expected float32, got complex64"),
+        ("encoder.bn1.num_batches_tracked", lambda value: value.to(torch.bool), "expected int64, got bool"),
+        ("encoder.bn1.num_batches_tracked", lambda value: value.float(), "expected int64, got float32"),
+        ("encoder.bn1.bias", lambda value: value / 0, "expected finite weights, got infinity or NaN"),
+    ],
+)
+def test_load_model_rejects_weights_of_another_type(
+    net: BlitzNet, tmp_path: Path, name: str, change: Any, message: str
+) -> None:
+    weights = {key: value.contiguous() for key, value in net.state_dict().items()}
+    weights[name] = change(weights[name])
+    save_file(weights, tmp_path / "model.safetensors", metadata={METADATA_KEY: small_spec().to_json()})
+    with pytest.raises(ModelError, match=rf"model\.safetensors: {name}: {message}"):
+        load_model(tmp_path / "model.safetensors")
+
+
+def test_load_model_reads_floats_of_any_width(net: BlitzNet, tmp_path: Path) -> None:
+    weights = {key: value.contiguous() for key, value in net.state_dict().items()}
+    weights["encoder.bn1.bias"] = weights["encoder.bn1.bias"].double()
+    save_file(weights, tmp_path / "model.safetensors", metadata={METADATA_KEY: small_spec().to_json()})
+    assert load_model(tmp_path / "model.safetensors")[0].state_dict()["encoder.bn1.bias"].dtype == torch.float32

@@ -15,18 +15,18 @@ from blitznet.runtime.deeplab import DeepLabTeacher
 from support.ssdlite_original import SHARED
 
 
-def write_network(path: Path, channels: int = 21) -> None:
+def write_network(path: Path, channels: int = 21, *, size: int = 513, stride: int = 16) -> None:
     """A network of one strided convolution whose channel 1 is the red value at each grid point, then an argmax."""
     kernel = np.zeros((channels, 3, 1, 1), np.float32)
     kernel[1, 0] = 1
     nodes = [
-        helper.make_node("Conv", ["image", "kernel"], ["logits"], strides=[16, 16]),
+        helper.make_node("Conv", ["image", "kernel"], ["logits"], strides=[stride, stride]),
         helper.make_node("ArgMax", ["logits"], ["out"], axis=1),
     ]
     graph = helper.make_graph(
         nodes,
         "toy",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 513, 513])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, size, size])],
         [helper.make_tensor_value_info("out", TensorProto.INT64, None)],
         [numpy_helper.from_array(kernel, "kernel")],
     )
@@ -60,10 +60,33 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected DeepLabV3 with 21 channels, got another network"):
         DeepLabTeacher(tmp_path / "other.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"\x00broken")
-    with pytest.raises(ModelError, match="got an unreadable file"):
+    with pytest.raises(ModelError, match="got another file"):
         DeepLabTeacher(tmp_path / "broken.onnx")
     with pytest.raises(ModelError, match="does not exist"):
         DeepLabTeacher(tmp_path / "gone.onnx")
+
+
+def test_networks_that_only_begin_like_it_are_refused(tmp_path: Path) -> None:
+    """Scalars among the constants, a convolution without a kernel, another input and other logits are one line each."""
+    write_network(tmp_path / "scalar.onnx", channels=5)
+    model = onnx.load(tmp_path / "scalar.onnx")
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "scalar"))
+    onnx.save(model, tmp_path / "scalar.onnx")
+    write_network(tmp_path / "bare.onnx")
+    model = onnx.load(tmp_path / "bare.onnx")
+    del model.graph.node[0].input[1:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    for name in ("scalar.onnx", "bare.onnx"):
+        with pytest.raises(ModelError, match="expected DeepLabV3 with 21 channels, got another network"):
+            DeepLabTeacher(tmp_path / name)
+    write_network(tmp_path / "other.onnx", size=257)
+    with pytest.raises(ModelError, match=r"other\.onnx: expected DeepLabV3, but it cannot be run"):
+        DeepLabTeacher(tmp_path / "other.onnx", threads=1)(ImageSource(np.zeros((9, 9, 3), np.uint8)))
+    write_network(tmp_path / "finer.onnx", stride=8)
+    with pytest.raises(
+        ModelError, match=r"finer\.onnx: expected logits of shape \(1, 21, 33, 33\), got \(1, 21, 65, 65\)"
+    ):
+        DeepLabTeacher(tmp_path / "finer.onnx", threads=1)(ImageSource(np.zeros((9, 9, 3), np.uint8)))
 
 
 @pytest.mark.slow

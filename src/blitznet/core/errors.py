@@ -41,6 +41,10 @@ class MissingExtra(BlitzNetError):  # noqa: N818 - public name
 
     def __init__(self, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs `pip install 'blitznet[{extra}]'`")
+        self._arguments = purpose, extra
+
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
+        return type(self), self._arguments  # not the message: a process that cannot read an error waits forever
 
 
 def one_line(text: str) -> str:
@@ -54,9 +58,14 @@ def one_line(text: str) -> str:
     """
     if len(text) > _MAX_MESSAGE:
         text = f"{text[: _MAX_MESSAGE // 2]} ... {text[-_MAX_MESSAGE // 2 :]}"
+    return escape_unprintable(text)
+
+
+def escape_unprintable(text: str, *, allowed: str = "") -> str:
+    """A text with each character that cannot be printed escaped, such as line breaks; those in `allowed` stay."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() or c in allowed else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class _ShortRepr(reprlib.Repr):

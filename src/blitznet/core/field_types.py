@@ -1,28 +1,49 @@
 """Check that the fields of a dataclass have their declared types; values that were read from a file may not."""
 
-import math
+import sys
 import typing
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import fields
+from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, cast
 
-from blitznet.core.errors import ModelError
+from blitznet.core.errors import BlitzNetError, ModelError, UsageError
 
 _MAX_SHOWN = 80
 """characters of a wrong value in an error"""
 
 
-def require_field_types(value: Any) -> None:
-    """Check the fields of a frozen dataclass: numbers, finite floats, text, Literals, tuples, None and dataclasses.
+def field_error(name: str, expected: str, value: Any) -> ModelError:
+    """The error of a field's value, in one short line."""
+    return ModelError(f"{name}: expected {expected}, got {short_repr(value)}")
+
+
+def option_error(name: str, expected: str, value: Any) -> UsageError:
+    """The error of an option that has another type, or is none of its choices; it names the flag and a close choice."""
+    expected = expected.removesuffix(" or null")
+    choices = expected.partition("e of ")[2].split(", ")  # one of, some of
+    texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
+    near = [match for text in texts if text not in choices for match in get_close_matches(text.lower(), choices, n=1)]
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {short_repr(value)}{hint}")
+
+
+def require_field_types(value: Any, error: Callable[[str, str, Any], BlitzNetError] = field_error) -> None:
+    """Check the fields of a frozen dataclass: numbers, finite floats, text, paths, Literals, tuples, None, dataclasses.
+
+    Args:
+        value: The dataclass.
+        error: Makes the error of a field of another type from its name, the types that are expected, and its value.
 
     Raises:
-        ModelError: A field has another type.
+        BlitzNetError: A field has another type; a ModelError by default.
     """
     for name, hint in _hints(cast("Hashable", type(value))).items():
         if not _matches(getattr(value, name), hint):
-            raise field_error(name, _describe(hint), getattr(value, name))
+            raise error(name, _describe(hint), getattr(value, name))
 
 
 def require_range(value: Any, name: str, low: float, high: float) -> None:
@@ -36,12 +57,10 @@ def require_range(value: Any, name: str, low: float, high: float) -> None:
         raise field_error(name, f"{low:g} to {high:g}", item)
 
 
-def field_error(name: str, expected: str, value: Any) -> ModelError:
-    """The error of a field's value, in one short line."""
+def short_repr(value: Any) -> str:
+    """The beginning of a value's repr."""
     text = repr(value)
-    return ModelError(
-        f"{name}: expected {expected}, got {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'}"
-    )
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 @cache
@@ -62,7 +81,8 @@ def _matches(value: Any, hint: Any) -> bool:
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         return len(kinds) == len(value) and all(_matches(item, kind) for item, kind in zip(value, kinds, strict=True))
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        # Not math.isfinite: it fails for whole numbers beyond any float.
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -75,6 +95,17 @@ def _describe(hint: Any) -> str:
     if origin in (typing.Union, UnionType):
         return " or ".join(_describe(argument) for argument in arguments)
     if origin is tuple:
-        return f"a list of {_describe(arguments[0])}" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
-    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", NoneType: "null"}
+        item = _describe(arguments[0])
+        if typing.get_origin(arguments[0]) is Literal:
+            return item.replace("one of", "some of", 1)
+        items = f"{item.removeprefix('a ')}s" if item.endswith("number") else item
+        return f"a list of {items}" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
+    names = {
+        float: "a finite number",
+        int: "a whole number",
+        bool: "true or false",
+        str: "text",
+        Path: "a path",
+        NoneType: "null",
+    }
     return str(names.get(hint, hint.__name__))

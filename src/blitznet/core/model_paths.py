@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.files import require_file
 from blitznet.core.models import MODELS
 from blitznet.core.packaged_files import packaged_file, packaged_hashes
 
@@ -33,17 +34,21 @@ def find_model(model: str | Path, *, suffix: Literal[".onnx", ".safetensors"] = 
 
 
 def _find_existing(model: str | Path, suffix: Literal[".onnx", ".safetensors"]) -> Path:
+    if not isinstance(model, str | Path) or not str(model):
+        raise ModelError(f"model: expected a name, a file or the folder of a run, got {model!r}")
     path = Path(model)
     if str(model) in MODELS:
         return _packaged(str(model), suffix)
     if path.is_dir():
         return _checkpoint(path)
     if path.exists():
+        require_file(path)
         return path
     if path.suffix in MODEL_SUFFIXES or len(path.parts) > 1:
-        raise ModelError(f"{model}: expected a model file, got a path that does not exist")
+        hint = f"; did you mean the name '{path.stem}'?" if path.name in packaged_hashes() else ""
+        raise ModelError(f"{model}: expected a model file, got a path that does not exist{hint}")
     packaged = sorted(Path(name).stem for name in packaged_hashes() if name.endswith(".onnx"))
-    matches = get_close_matches(str(model), packaged, n=1)  # other models have no weights in the package
+    matches = get_close_matches(str(model).lower(), packaged, n=1)  # other models have no weights in the package
     hint = f"; did you mean '{matches[0]}'?" if matches else ""
     raise ModelError(
         f"expected a file or a model in the package ({', '.join(packaged) or 'none'}), got '{model}'{hint}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from blitznet.core.calibration import PlattScaling
-from blitznet.core.errors import ModelError
+from blitznet.core.errors import ModelError, escape_unprintable
 from blitznet.core.field_types import field_error, require_field_types, require_range
 
 VERSION = 2
@@ -32,8 +32,11 @@ MAX_INPUT_SIZE = 16384
 """largest height and width of a network's input, pixels"""
 _MAX_REASON = 400
 """characters of an error about a spec"""
-_MAX_LEVELS, _MAX_CHANNELS, _MAX_DETECTIONS, _MAX_ANCHORS, _MAX_NAME = 64, 65536, 10**6, 2 * 10**7, 200
+_MIN_LEVELS, _MAX_LEVELS, _MAX_CHANNELS, _MAX_DETECTIONS, _MAX_ANCHORS, _MAX_NAME = 2, 64, 65536, 10**6, 2 * 10**7, 200
+_SMALLEST, _LARGEST = 1e-6, 1e6
 """limits of a spec, far above those of any network; a file that exceeds them is damaged or hostile"""
+_TEXTS = {"name": "", "license": "", "provenance": "\n"}
+"""fields of free text -> characters in it that are not escaped although they cannot be printed"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,14 @@ class AnchorLayout:
         require_range(self, "strides", 1, MAX_INPUT_SIZE)
         for name in ("min_scale", "second_scale", "max_scale", "ratios", "variances"):
             require_range(self, name, 1e-6, 1e3)
-        if not 1 <= len(self.strides) <= _MAX_LEVELS or len(self.ratios) > _MAX_LEVELS:
+        if not _MIN_LEVELS <= len(self.strides) <= _MAX_LEVELS or len(self.ratios) > _MAX_LEVELS:
             raise field_error(
-                "strides, ratios", f"at most {_MAX_LEVELS} of each", (len(self.strides), len(self.ratios))
+                "strides, ratios",
+                f"{_MIN_LEVELS} to {_MAX_LEVELS} strides and at most {_MAX_LEVELS} ratios",
+                (len(self.strides), len(self.ratios)),
             )
+        if self.second_scale > self.max_scale:  # the next larger scale could be negative
+            raise field_error("max_scale", f"{self.second_scale:g} or more, the second_scale", self.max_scale)
 
     def num_anchors(self, size: tuple[int, int]) -> int:
         """A: number of anchors for an input of (height, width) pixels."""
@@ -120,6 +127,7 @@ class Network:
         require_field_types(self)
         require_range(self, "extra_levels", 0, _MAX_LEVELS)
         require_range(self, "context_blocks", 0, _MAX_LEVELS)
+        require_range(self, "image_prior_weight", -_LARGEST, _LARGEST)
         for name in ("channels", "hidden_channels", "segmentation_channels", "segmentation_stride"):
             require_range(self, name, 1, _MAX_CHANNELS)
         if self.lateral_channels is not None:
@@ -143,8 +151,8 @@ class PostprocessConfig:
 
     def __post_init__(self) -> None:
         require_field_types(self)
-        for name in ("score_threshold", "nms_threshold"):
-            require_range(self, name, -1, 1)
+        require_range(self, "score_threshold", -1, 1)
+        require_range(self, "nms_threshold", 0, 1)
         for name in ("topk_candidates", "max_per_class", "max_detections"):
             require_range(self, name, 0, _MAX_DETECTIONS)
 
@@ -210,11 +218,21 @@ class Spec:
         """Raise ModelError for values of a wrong type, or that no network can have."""
         try:
             require_field_types(self)
-            require_range(self, "size", 1, MAX_INPUT_SIZE)
+            require_field_types(self.score_calibration)
+            for value, name, low, high in (
+                (self, "size", 1, MAX_INPUT_SIZE),
+                (self, "mean", -_LARGEST, _LARGEST),
+                (self, "segmentation_temperature", _SMALLEST, _LARGEST),
+                (self.score_calibration, "temperature", _SMALLEST, _LARGEST),
+                (self.score_calibration, "bias", -_LARGEST, _LARGEST),
+            ):
+                require_range(value, name, low, high)
+            if not 0 < len(self.name) <= _MAX_NAME:
+                raise field_error("name", f"1 to {_MAX_NAME} characters", self.name)
             if not all(name.isprintable() and 0 < len(name) <= _MAX_NAME for name in self.classes):
                 raise field_error("classes", f"names of 1 to {_MAX_NAME} printable characters", self.classes)
-            if 0 in self.std:
-                raise field_error("std", "numbers other than 0", self.std)
+            if not all(_SMALLEST <= abs(value) <= _LARGEST for value in self.std):
+                raise field_error("std", f"numbers other than 0, up to {_LARGEST:g}", self.std)
             if self.anchors.num_anchors(self.size) > _MAX_ANCHORS:
                 raise field_error("anchors", f"at most {_MAX_ANCHORS:,}", self.anchors.num_anchors(self.size))
         except ModelError as error:
@@ -269,8 +287,11 @@ class Spec:
             }
             for key, kind in nested.items():
                 fields[key] = _build(kind, fields[key])
+            for key, allowed in _TEXTS.items():
+                if isinstance(text := fields.get(key), str):
+                    fields[key] = escape_unprintable(text, allowed=allowed)
             spec: Spec = _build(Spec, fields)
-        except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             reason = " ".join(str(error).split())[:_MAX_NAME]
             raise ModelError(f"expected the spec of a blitznet model, got something else ({reason})") from error
         return spec

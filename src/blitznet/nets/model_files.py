@@ -89,7 +89,7 @@ def network_from(spec: Spec, weights: dict[str, Tensor], *, source: str) -> Blit
         The network in training mode; every parameter requires a gradient.
 
     Raises:
-        ModelError: The network cannot be built, or names or shapes of the weights differ from its own.
+        ModelError: The network cannot be built, or names, shapes or types of the weights differ from its own.
     """
     # On the meta device nothing is allocated or initialized. All weights are assigned below; the network has no tensors
     # outside its state dict.
@@ -99,6 +99,7 @@ def network_from(spec: Spec, weights: dict[str, Tensor], *, source: str) -> Blit
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from error
     require_fit(net.state_dict(), weights, source=source)
+    _require_types(net.state_dict(), weights, source=source)
     net.load_state_dict(weights, assign=True)
     for parameter in net.parameters():
         parameter.requires_grad_(True)
@@ -117,6 +118,15 @@ def require_fit(expected: dict[str, Tensor], actual: dict[str, Tensor], *, sourc
             raise ModelError(f"{source}: {name}: expected shape {tuple(value.shape)}, got {tuple(actual[name].shape)}")
 
 
+def _require_types(expected: dict[str, Tensor], actual: dict[str, Tensor], *, source: str) -> None:
+    """Raise ModelError if floats and whole numbers are exchanged, or the whole numbers are of another type."""
+    for name, value in expected.items():
+        are_floats = value.is_floating_point() and actual[name].is_floating_point()
+        if not are_floats and value.dtype != actual[name].dtype:
+            types = (str(dtype).removeprefix("torch.") for dtype in (value.dtype, actual[name].dtype))
+            raise ModelError(f"{source}: {name}: expected {next(types)}, got {next(types)}")
+
+
 def _to_stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     """A weight as the file stores it: kernels (two or more dimensions) in `dtype`. Raises ModelError if not finite."""
     is_kernel = value.is_floating_point() and value.ndim > 1
@@ -132,7 +142,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             metadata: dict[str, str] = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, AttributeError) as error:  # AttributeError: a type that torch lacks
         raise ModelError(f"{path}: cannot be read as safetensors ({error})") from error
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    for name, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelError(f"{path}: {name}: expected finite weights, got infinity or NaN; the file is damaged")
     return weights, metadata.get(METADATA_KEY)

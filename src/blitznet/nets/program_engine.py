@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.model_content import MAX_SPEC_BYTES, require_stored_parts
-from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
+from blitznet.core.model_content import MAX_SPEC_BYTES, ZIP_ERRORS, join_outputs, require_stored_parts
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import METADATA_KEY, Spec, read_spec
 from blitznet.nets.deploy import output_names
 from blitznet.nets.postprocess import nms_output_names
@@ -27,8 +27,8 @@ PROGRAM_SUFFIX = ".pt2"
 NMS_KEY = "nms"
 """metadata entry, `True` or `False`: whether post-processing is inside the file"""
 _V1_NMS_KEY = "finished"
-_ZIP_ERRORS = (OSError, EOFError, ValueError, RuntimeError, RecursionError, BadZipFile)
-"""of a damaged zip, or of its parts"""
+_MAX_REASON = 200
+"""characters of torch's own message in an error"""
 
 
 class ProgramEngine:
@@ -59,10 +59,16 @@ class ProgramEngine:
 
     def run(self, images: NDArray[np.uint8]) -> Outputs | NmsOutputs:
         """Outputs for images (B, h, w, 3) uint8 RGB of the spec's size."""
-        with torch.inference_mode():
-            tensors = self._program(torch.from_numpy(np.ascontiguousarray(images)))
-        arrays = (tensor.cpu().numpy() for tensor in tensors)
-        return outputs_from(dict(zip(self._names, arrays, strict=True)), source=str(self.path))
+        try:
+            with torch.inference_mode():
+                tensors = self._program(torch.from_numpy(np.ascontiguousarray(images)))
+            arrays = [tensor.cpu().numpy() for tensor in tensors]
+            outputs = dict(zip(self._names, arrays, strict=True))
+        except Exception as error:  # whatever torch raises for a program of another input or with other outputs
+            raise ModelError(
+                f"{self.path}: torch cannot run the program ({_reason(error)}); export it again"
+            ) from error
+        return join_outputs(self.spec, [outputs], batch=len(images), source=str(self.path))
 
 
 def read_program_spec(path: Path) -> tuple[Spec, bool]:
@@ -80,7 +86,7 @@ def read_program_spec(path: Path) -> tuple[Spec, bool]:
             if any(part.file_size > MAX_SPEC_BYTES for part in parts):
                 raise BadZipFile("its metadata is too long")
             texts = {part.filename.rpartition("/extra/")[2]: file.read(part).decode() for part in parts}
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise ModelError(f"{path}: cannot be read as a torch program ({error})") from error
     nms = texts.get(NMS_KEY, texts.get(_V1_NMS_KEY)) == str(True)
     return read_spec(texts.get(METADATA_KEY), source=str(path)), nms
@@ -96,7 +102,7 @@ def _require_no_code(path: Path) -> None:
                     raise ModelError(f"{path}: expected a program without code, got one with code in {name}")
                 if name.endswith(".pt"):
                     _require_tensors(file.read(part))
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise ModelError(f"{path}: cannot be read as a torch program ({error})") from error
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path}: expected a program without code, got one with a pickle of other objects") from error
@@ -128,11 +134,15 @@ def _load(path: Path) -> torch.nn.Module:
         with _suppress_logs():
             program: torch.nn.Module = torch.export.load(path).module()
     except Exception as error:  # whatever torch raises for a file of another version
-        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{path}: torch {torch.__version__} cannot open the program ({reason}); export it again"
+            f"{path}: torch {torch.__version__} cannot open the program ({_reason(error)}); export it again"
         ) from error
     return program
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of torch's own message."""
+    return " ".join(str(error).split())[:_MAX_REASON]
 
 
 @contextmanager

@@ -7,8 +7,13 @@ import numpy as np
 
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import ModelError, UsageError
-from blitznet.core.model_content import require_matching_tensors, require_no_external_data
-from blitznet.core.outputs import NmsOutputs, Outputs, outputs_from
+from blitznet.core.model_content import (
+    KNOWN_OUTPUTS,
+    join_outputs,
+    require_matching_tensors,
+    require_plain_onnx,
+)
+from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import METADATA_KEY, Spec, read_spec
 from blitznet.runtime.cache import cache_folder
 from blitznet.runtime.engine import INPUT_NAME
@@ -59,7 +64,7 @@ class OnnxEngine:
         image_input = self._session.get_inputs()[0]
         self._is_static = image_input.shape[0] == 1
         self._input_type = np.float32 if image_input.type == "tensor(float)" else np.uint8
-        self._output_names = [output.name for output in self._session.get_outputs()]
+        self._output_names = [output.name for output in self._session.get_outputs() if output.name in KNOWN_OUTPUTS]
 
     @property
     def spec(self) -> Spec:
@@ -69,17 +74,16 @@ class OnnxEngine:
     def run(self, images: RGBArray) -> Outputs | NmsOutputs:
         """Outputs for images (B, h, w, 3) uint8 RGB; one after the other if the file's batch is fixed."""
         parts = [images[index : index + 1] for index in range(len(images))] if self._is_static else [images]
-        outputs = [self._run_batch(part.astype(self._input_type, copy=False)) for part in parts]
-        arrays = outputs[0] if len(outputs) == 1 else [np.concatenate(values) for values in zip(*outputs, strict=True)]
-        return outputs_from(dict(zip(self._output_names, arrays, strict=True)), source=str(self.path))
+        arrays = [self._run_batch(part.astype(self._input_type, copy=False)) for part in parts]
+        return join_outputs(self._spec, arrays, batch=len(images), source=str(self.path))
 
-    def _run_batch(self, images: Any) -> list[Any]:
+    def _run_batch(self, images: Any) -> dict[str, Any]:
         try:
             outputs: list[Any] = self._session.run(self._output_names, {INPUT_NAME: images})
         except Exception as error:  # onnxruntime's exceptions have no common base
             reason = " ".join(str(error).split())[:_MAX_REASON]
             raise ModelError(f"{self.path}: onnxruntime cannot run the model ({reason})") from error
-        return outputs
+        return dict(zip(self._output_names, outputs, strict=True))
 
     def replicate(self) -> tuple["OnnxEngine", ...]:
         """One engine for each thread, at most eight; this one alone on a GPU."""
@@ -94,7 +98,7 @@ class OnnxEngine:
 def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
     if not path.is_file():
         raise ModelError(f"{path}: expected a model file, got a path that does not exist")
-    require_no_external_data(path)
+    require_plain_onnx(path)
     import onnxruntime
 
     providers = execution_providers(name, onnxruntime.get_available_providers())
