@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from blitznet.core.arrays import RGBArray
-from blitznet.core.errors import BlitzNetError, DataError
+from blitznet.core.errors import DataError
 from blitznet.core.image import FORMATS, ImageSource
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 40), (40, 50, 210), (250, 250, 250)
@@ -92,6 +92,62 @@ def test_invalid_orientation_is_ignored(exif: bytes, tmp_path: Path) -> None:
     assert mean_difference(image.resize(image.size()), quarters()) < 3
 
 
+def exif_of_orientation_6(tag: int, kind: int, count: int, value: bytes) -> bytes:
+    """EXIF data with an orientation and another tag."""
+    entries = sorted([(0x0112, 3, 1, b"\6\0\0\0"), (tag, kind, count, value)])
+    packed = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF.*:UserWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        exif_of_orientation_6(0x0100, 2, 4, b"abc"),  # the width as text
+        exif_of_orientation_6(0x0101, 9, 1, b"\xff" * 4),  # a height of -1
+        exif_of_orientation_6(0x0102, 6, 1, b"\xff"),  # -1 bits
+        exif_of_orientation_6(0x011A, 2, 4, b"abc"),  # a resolution as text
+        exif_of_orientation_6(0x011A, 11, 1, struct.pack("<f", float("nan"))),
+        exif_of_orientation_6(0x8769, 4, 1, b"\xff\xff\0\0"),  # a directory outside of the data
+    ],
+)
+def test_orientation_beside_broken_tags(exif: bytes, kind: str) -> None:
+    content = io.BytesIO()
+    stored = Image.fromarray(quarters()).transpose(Image.Transpose.ROTATE_90)
+    stored.save(content, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {"quality": 95}))
+    image = ImageSource(content.getvalue())
+    assert image.size() == (48, 80)
+    assert mean_difference(image.read(), quarters()) < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0no tiff", b"Exif\0\0II*\0\x08\0", b"Exif\0\0II+\0\x08\0\0\0" + bytes(9)])
+def test_broken_exif_data_do_not_matter(exif: bytes, kind: str) -> None:
+    content = io.BytesIO()
+    Image.fromarray(quarters()).save(content, kind, exif=exif)
+    assert ImageSource(content.getvalue()).size() == ImageSource(content.getvalue()).read().shape[:2] == (48, 80)
+
+
+def test_broken_text_profile_does_not_matter(tmp_path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 12\nzzzz")
+    assert ImageSource(save(tmp_path / "a.png", quarters(), pnginfo=text)).read().shape == (48, 80, 3)
+
+
+@pytest.mark.parametrize("orientation", STORE)
+def test_orientation_of_a_tiff_in_xmp_data(orientation: int, tmp_path: Path) -> None:
+    stored = Image.fromarray(quarters())
+    for turn in STORE[orientation]:
+        stored = stored.transpose(turn)
+    xmp = f'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{orientation}"/>'
+    stored.save(tmp_path / "a.tif", tiffinfo={700: xmp.encode()})
+    image = ImageSource(tmp_path / "a.tif")
+    assert image.size() == (48, 80)
+    np.testing.assert_array_equal(image.read(), quarters())
+    np.testing.assert_array_equal(image.resize((48, 80), box=(0, 0, 80, 48)), quarters())
+
+
 def test_size_reads_only_the_header(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", smooth(300, 400))
     path.write_bytes(path.read_bytes()[:100])
@@ -145,6 +201,8 @@ def kinds() -> dict[str, tuple[Image.Image, str, tuple[int, int, int]]]:
     transparent = Image.new("P", size, 1)
     transparent.putpalette([9, 9, 9, *RED])
     transparent.info["transparency"] = 1
+    transparent_color, transparent_gray = Image.new("RGB", size, RED), Image.new("I;16", size, 257 * 77)
+    transparent_color.info["transparency"], transparent_gray.info["transparency"] = RED, 257 * 77
     return {
         "gray": (Image.new("L", size, 77), "png", (77, 77, 77)),
         "gray jpeg": (Image.new("L", size, 77), "jpg", (77, 77, 77)),
@@ -152,6 +210,8 @@ def kinds() -> dict[str, tuple[Image.Image, str, tuple[int, int, int]]]:
         "cmyk": (Image.new("CMYK", size, (0, 255, 255, 0)), "jpg", (255, 0, 0)),
         "palette": (palette, "png", RED),
         "palette with transparency": (transparent, "png", (255, 255, 255)),
+        "color with transparency": (transparent_color, "png", (255, 255, 255)),
+        "16 bit with transparency": (transparent_gray, "png", (255, 255, 255)),
         "gif": (palette, "gif", RED),
         "alpha, opaque": (Image.new("RGBA", size, (*BLUE, 255)), "png", BLUE),
         "alpha, half transparent": (Image.new("RGBA", size, (0, 0, 0, 127)), "png", (128, 128, 128)),
@@ -162,6 +222,9 @@ def kinds() -> dict[str, tuple[Image.Image, str, tuple[int, int, int]]]:
         "16 bit tiff": (Image.new("I;16", size, 257 * 200), "tif", (200, 200, 200)),
         "32 bit tiff": (Image.new("I", size, 77), "tif", (77, 77, 77)),
         "float tiff": (Image.new("F", size, 77.4), "tif", (77, 77, 77)),
+        "float tiff, up to 1": (Image.new("F", size, 77 / 255), "tif", (77, 77, 77)),
+        "float tiff, up to 65,535": (Image.new("F", size, 257 * 77), "tif", (77, 77, 77)),
+        "float tiff, without values": (Image.new("F", size, float("nan")), "tif", (0, 0, 0)),
         "webp": (Image.new("RGB", size, GREEN), "webp", GREEN),
         "bmp": (Image.new("RGB", size, GREEN), "bmp", GREEN),
         "ppm": (Image.new("RGB", size, GREEN), "ppm", GREEN),
@@ -178,6 +241,41 @@ def test_every_mode_becomes_8_bit_rgb(kind: str, tmp_path: Path) -> None:
         assert decoded.dtype == np.uint8
         assert decoded.shape[2] == 3
         assert np.abs(decoded.astype(int) - color).max() <= (5 if suffix in ("jpg", "webp") else 1)
+
+
+def gray_tiff(bits: int, photometric: int, samples: int, value: bytes) -> bytes:
+    """A TIFF of 20x16 equal pixels, encoded by hand because Pillow cannot write all types."""
+    data = value * 320
+    entries = [(256, 3, 1, 20), (257, 3, 1, 16), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, photometric)]
+    entries += [(273, 4, 1, 8 + 2 + 12 * 10 + 4), (277, 3, 1, samples), (278, 3, 1, 16), (279, 4, 1, len(data))]
+    entries += [(338, 3, 1, 1)] if samples > 1 else [(339, 3, 1, 1)]  # alpha, or unsigned numbers
+    entries[2] = (258, 3, samples, bits | (bits << 16 if samples > 1 else 0))
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4) + data
+
+
+@pytest.mark.parametrize(
+    ("content", "level"),
+    [
+        (gray_tiff(8, 0, 1, b"\x4d"), 178),  # 0 is white
+        (gray_tiff(16, 0, 1, struct.pack("<H", 257 * 77)), 178),
+        (gray_tiff(16, 1, 1, struct.pack("<H", 257 * 77)), 77),
+        (gray_tiff(8, 1, 2, b"\x28\x7f"), 168),  # gray that alpha is multiplied with already
+        (b"P5\n20 16\n65535\n" + struct.pack(">H", 200) * 320, 1),
+        (b"P5\n20 16\n4095\n" + struct.pack(">H", 2048) * 320, 128),
+        (b"Pf\n20 16\n-1.0\n" + struct.pack("<f", 0.5) * 320, 128),
+    ],
+)
+def test_gray_levels(content: bytes, level: int) -> None:
+    assert np.unique(ImageSource(content).read()).tolist() == [level]
+
+
+@pytest.mark.parametrize("values", [(0, 70_000), (-3, 200)])
+def test_gray_values_without_a_white_are_an_error(values: tuple[int, int], tmp_path: Path) -> None:
+    Image.fromarray(np.array([values], np.int32)).save(tmp_path / "a.tif")
+    message = f"a\\.tif: expected values from 0 to 65535, got {min(0, *values)} to {max(values)}; save it with 8 or 16"
+    with pytest.raises(DataError, match=message):
+        ImageSource(tmp_path / "a.tif").read()
 
 
 def test_mpo_decodes_its_first_image(tmp_path: Path) -> None:
@@ -254,14 +352,46 @@ def test_truncated_jpeg(fraction: float, tmp_path: Path) -> None:
 def test_files_that_are_not_images(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("text")
     Image.new("RGB", (4, 4)).save(tmp_path / "a.pdf")
-    for name in ("notes.jpg", "a.pdf"):
+    for name, hint in (("notes.jpg", ""), ("a.pdf", "; it is a PDF, save its pages as images")):
         with pytest.raises(DataError) as raised:
             ImageSource(tmp_path / name).size()
-        assert str(raised.value) == f"{tmp_path / name}: not an image of a known format ({', '.join(FORMATS)})"
+        assert str(raised.value) == f"{tmp_path / name}: not an image of a known format ({', '.join(FORMATS)}){hint}"
     with pytest.raises(DataError, match=r"gone\.jpg: expected a file, got a path that does not exist$"):
         ImageSource(tmp_path / "gone.jpg").read()
     with pytest.raises(DataError, match=r": expected an image, got a folder"):
         ImageSource(tmp_path).read()
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"\0\0\0\x18ftypheic", "it is a HEIC image, save it as JPEG"),
+        (b"\0\0\0\x1cftypmif1", "it is a HEIC image, save it as JPEG"),
+        (b"\0\0\0\x20ftypavif", "it is an AVIF image, save it as JPEG"),
+        (b"\0\0\0\x0cJXL \r\n", "it is a JPEG XL image"),
+        (b"\0\0\0\x0cjP  \r\n", "it is a JPEG 2000 image"),
+        (b"\0\0\0\x20ftypisom", "`blitznet video` and blitznet.open_video read videos"),
+        (b"\n<!DOCTYPE HTML>", "it is a web page, download the image itself"),
+        (b'<?xml version="1.0"?>\n<svg>', "it is an SVG drawing"),
+        (b"\xff\xd8\xff\xe0", "cannot be decoded; the file is broken, truncated or of an unusual type"),
+        (b"II*\0\x08\0\0\0", "cannot be decoded; the file is broken, truncated or of an unusual type"),
+    ],
+)
+def test_errors_say_what_a_file_contains(start: bytes, message: str) -> None:
+    with pytest.raises(DataError) as raised:
+        ImageSource(start + bytes(100)).size()
+    assert message in str(raised.value)
+
+
+def test_videos_and_addresses_are_errors_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    with pytest.raises(DataError, match=r"; `blitznet video` and blitznet\.open_video read videos$"):
+        ImageSource(tmp_path / "clip.mp4").size()
+    for address in ("https://example.com/a.jpg?b=1", Path("http://example.com/a.jpg")):
+        with pytest.raises(
+            DataError, match=r"a path that does not exist; download it first, an address is not opened$"
+        ):
+            ImageSource(address).size()
 
 
 def test_images_above_max_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,16 +405,25 @@ def test_images_above_max_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("array", "kind", "message"),
+    ("array", "message"),
     [
-        (np.zeros((4, 4), np.uint8), BlitzNetError, r"^image: expected shape \(any, any, 3\), got \(4, 4\)$"),
-        (np.zeros((4, 4, 4), np.uint8), BlitzNetError, r"^image: expected shape \(any, any, 3\), got \(4, 4, 4\)$"),
-        (np.zeros((4, 4, 3), np.float32), DataError, r"^image: expected uint8 RGB, got float32$"),
+        (np.zeros((4, 5), np.uint8), "(H, W, 3), got (4, 5); for a gray image use np.stack([image] * 3, -1)"),
+        (np.zeros((4, 5, 4), np.uint8), "(H, W, 3), got (4, 5, 4); leave the alpha channel out with image[..., :3]"),
+        (np.zeros((3, 4, 5), np.uint8), "got (3, 4, 5); put the channels last with image.transpose(1, 2, 0)"),
+        (np.zeros((2, 4, 5, 3), np.uint8), "(H, W, 3), got (2, 4, 5, 3); give several images as a list"),
+        (np.zeros((4, 5, 1), np.uint8), "image: expected an array (H, W, 3), got (4, 5, 1)"),
+        (np.zeros(7, np.uint8), "image: expected an array (H, W, 3), got (7,)"),
+        (
+            np.zeros((4, 4, 3)),
+            "image: expected uint8 RGB, got float64; for values from 0 to 1 use (image * 255).astype(np.uint8)",
+        ),
+        (np.zeros((4, 4, 3), np.int64), "image: expected uint8 RGB, got int64"),
     ],
 )
-def test_invalid_arrays(array: Any, kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind, match=message):
+def test_errors_of_arrays_name_the_conversion(array: Any, message: str) -> None:
+    with pytest.raises(DataError) as raised:
         ImageSource(array).read()
+    assert str(raised.value).endswith(message)
 
 
 @pytest.mark.parametrize(

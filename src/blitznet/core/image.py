@@ -1,8 +1,8 @@
 """Decode and resize images. All commands, training and engines read images through it.
 
-EXIF orientation and ICC profiles are applied. Gray, CMYK, palette and 16-bit images become 8-bit sRGB; transparent
-pixels are blended with white. A JPEG much larger than needed is decoded at a fraction of its size (draft mode).
-Resizing is Pillow's antialiased bilinear interpolation and ignores the aspect ratio.
+EXIF orientation and ICC profiles are applied. Gray, CMYK, palette, 16-bit and float images become 8-bit sRGB;
+transparent pixels are blended with white. A JPEG much larger than needed is decoded at a fraction of its size (draft
+mode). Resizing is Pillow's antialiased bilinear interpolation and ignores the aspect ratio.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from blitznet.core.arrays import RGBArray, Size
 from blitznet.core.color_profile import convert_to_srgb
@@ -37,9 +37,21 @@ IMAGE_SUFFIXES = (
 """endings of files of these formats"""
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv")
 
-_EXIF_ORIENTATION = 0x0112
+_EXIF_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
+"""numbers of tags; by the second, 0 is black or white in a gray TIFF"""
 _FIRST_TRANSPOSED = 5
 """EXIF orientations from this one on swap width and height"""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> the transposition that makes the image upright"""
+_MAX_8_BIT, _MAX_16_BIT = 255, 65_535
 _MIN_READS, _BYTES_PER_READ = 10_000, 512
 """a file in memory may be read in the first number of calls, and one more for each so many bytes"""
 _IMAGE_AXES, _CHANNELS = 3, 3
@@ -47,6 +59,21 @@ _IMAGE_AXES, _CHANNELS = 3, 3
 _PIXEL_LIMIT = f"expected at most {MAX_PIXELS:,} pixels"
 ImageLike = str | Path | bytes | bytearray | memoryview | RGBArray | Image.Image
 _LFS_POINTER = b"version https://git-lfs"
+_START_BYTES = 512
+"""bytes at the start of a file by which an error says what it contains"""
+_KNOWN_START = rb"\xff\xd8|\x89PNG|GIF8|BM|II\*\0|MM\0\*|II\+\0|MM\0\+|RIFF....WEBP"
+_VIDEO_HINT = "; `blitznet video` and blitznet.open_video read videos"
+_START_HINTS = (
+    (rb"....ftypavi[fs]", "; it is an AVIF image, save it as JPEG"),
+    (rb"....ftyp(hei|hev|mif1|msf1)", "; it is a HEIC image, save it as JPEG"),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "; it is a JPEG 2000 image, save it as JPEG"),
+    (rb"\0\0\0\x0cJXL |\xff\x0a", "; it is a JPEG XL image, save it as JPEG"),
+    (rb"....(ftyp|moov)|\x1aE\xdf\xa3|RIFF....AVI ", _VIDEO_HINT),
+    (rb"%PDF", "; it is a PDF, save its pages as images"),
+    (rb"\s*(<\?xml.*)?<svg", "; it is an SVG drawing, save it as PNG"),
+    (rb"\s*<(!doctype )?html", "; it is a web page, download the image itself"),
+)
+"""pattern of the first bytes of a file -> what it is and what to do"""
 
 
 _HINTS = {
@@ -275,8 +302,14 @@ def resize_part(upright: Image.Image, original: tuple[int, int], size: Size, box
 
 
 def is_transposed(image: Image.Image) -> bool:
-    """Whether the EXIF orientation of an opened image swaps its width and height; that of a TIFF is applied already."""
-    return image.format != "TIFF" and _orientation(image) >= _FIRST_TRANSPOSED
+    """Whether the orientation of an opened image swaps its width and height.
+
+    Pillow's size of a TIFF is that of the upright image already, unless the orientation is in XMP data.
+    """
+    if _orientation(image) < _FIRST_TRANSPOSED:
+        return False
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    return tags.get(_EXIF_ORIENTATION) not in range(_FIRST_TRANSPOSED, 9)
 
 
 def draft_target(size: Size, box: Box | None, original: tuple[int, int], *, transposed: bool) -> tuple[int, int]:
@@ -324,10 +357,14 @@ def _translate_errors(
             raise DataError(f"{name}: expected an image, got a pointer of Git LFS; run `git lfs pull`") from error
         if kind != "image":
             raise DataError(f"{name}: expected a {formats[0]} {kind}, got another file") from error
-        hint = (
-            "; `blitznet video` and blitznet.open_video read videos" if name.lower().endswith(_VIDEO_SUFFIXES) else ""
-        )
+        if start is not None and re.match(_KNOWN_START, start, re.DOTALL):
+            raise DataError(
+                f"{name}: cannot be decoded; the file is broken, truncated or of an unusual type"
+            ) from error
+        hint = _start_hint(start or b"") or (_VIDEO_HINT if name.lower().endswith(_VIDEO_SUFFIXES) else "")
         raise DataError(f"{name}: not an image of a known format ({', '.join(formats)}){hint}") from error
+    except _UnusualValuesError as error:
+        raise DataError(f"{name}: {error}; save it with 8 or 16 bits") from error
     except IsADirectoryError as error:
         raise DataError(
             f"{name}: expected an image, got a folder; predictor.batch and predictor.stream predict its images"
@@ -350,34 +387,71 @@ def address_hint(source: str) -> str:
 def _first_bytes(source: object) -> bytes | None:
     """The first bytes of an image file; None if they cannot be read again."""
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source[:64])
+        return bytes(source[:_START_BYTES])
     if not isinstance(source, str | PathLike) or not Path(source).is_file():
         return None
     with Path(source).open("rb") as file:
-        return file.read(64)
+        return file.read(_START_BYTES)
+
+
+def _start_hint(start: bytes) -> str:
+    """What a file of another format is, and what to do; empty if its first bytes do not tell."""
+    flags = re.DOTALL | re.IGNORECASE
+    return next((hint for pattern, hint in _START_HINTS if re.match(pattern, start, flags)), "")
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where the tag is missing or invalid."""
-    # The base class's method: PngImageFile.getexif decodes the pixels, before their number is checked.
-    value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
-    return value if value in range(1, 9) else 1
+    try:
+        # The base class's method: PngImageFile.getexif decodes the pixels, before their number is checked.
+        value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+    except Exception:  # Pillow raises many kinds of errors for broken EXIF data; the pixels are intact
+        return 1
+    return int(value) if value in range(1, 9) else 1
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     """The image upright and as 8-bit RGB."""
-    upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)  # exif_transpose always copies
-    upright = convert_to_srgb(upright)
-    if upright.mode == "RGB":
-        return upright
+    orientation = _orientation(image)
+    image.load()  # Pillow turns a TIFF meanwhile
+    # Not ImageOps.exif_transpose, which also writes the EXIF data again and fails if they are broken.
+    upright = image if orientation == 1 or image.format == "TIFF" else image.transpose(_UPRIGHT[orientation])
     if upright.mode.startswith(("I", "F")):  # Pillow's modes of 16 and 32 bits
-        values = np.asarray(upright)
-        is_16_bit = upright.mode.startswith("I;16") or values.max(initial=0) > 255
-        return Image.fromarray((values / (257 if is_16_bit else 1)).clip(0, 255).round().astype(np.uint8)).convert(
-            "RGB"
-        )
-    if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
-        rgba = upright.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return upright.convert("RGB")
+        upright = _to_8_bit(upright)
+    upright = convert_to_srgb(upright)
+    if upright.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in upright.info:
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
+    rgba = (upright.convert("LA") if upright.mode == "La" else upright).convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+class _UnusualValuesError(Exception):
+    """The values of a gray image are not those of 8 or 16 bits."""
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """An image of one channel with 16 or 32 bits as 8-bit gray, with its profile.
+
+    A file of 32 bits does not say which value is white. It is 1 for floats up to 1, then 255, then 65,535.
+
+    Raises:
+        _UnusualValuesError: The values do not fit.
+    """
+    values = np.asarray(image)
+    is_float = values.dtype.kind == "f"
+    finite = values[np.isfinite(values)] if is_float else values
+    lowest, highest = finite.min(initial=0), finite.max(initial=0)
+    is_16_bit = image.mode.startswith("I;16") or (image.format == "PPM" and not is_float)
+    whites = [_MAX_16_BIT] if is_16_bit else [*([1] if is_float else []), _MAX_8_BIT, _MAX_16_BIT]
+    white = next((white for white in whites if highest <= white), None)
+    if white is None or (lowest < 0 and not is_float):
+        raise _UnusualValuesError(f"expected values from 0 to {_MAX_16_BIT}, got {lowest:.6g} to {highest:.6g}")
+    levels = np.nan_to_num(values * (_MAX_8_BIT / white)).clip(0, _MAX_8_BIT).round().astype(np.uint8)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is 0, which Pillow ignores in these modes
+        levels = _MAX_8_BIT - levels
+    if isinstance(transparent := image.info.get("transparency"), int):
+        levels[values == transparent] = _MAX_8_BIT
+    gray = Image.fromarray(levels)
+    gray.info = {"icc_profile": image.info.get("icc_profile")}
+    return gray
