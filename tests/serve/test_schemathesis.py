@@ -18,7 +18,7 @@ CONFIG = """
 [checks]
 # A schema cannot state which bytes are an image, or that a route is a WebSocket.
 positive_data_acceptance.expected-statuses = ["2xx", "400", "413", "415", "426"]
-negative_data_rejection.expected-statuses = ["400", "401", "404", "405", "406", "413", "415"]
+negative_data_rejection.expected-statuses = ["400", "401", "404", "405", "406", "413", "415", "426"]
 """
 
 
