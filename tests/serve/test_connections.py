@@ -186,6 +186,123 @@ def test_a_websocket_message_that_does_not_arrive_is_closed(port: int) -> None:
     assert b"did not arrive in time" in read_all(connection)
 
 
+def handshake(path: bytes = b"/v1/stream", *lines: bytes, method: bytes = b"GET", version: bytes = b"1.1") -> bytes:
+    """A request to open a WebSocket."""
+    lines = (
+        *(b"%s %s HTTP/%s" % (method, path, version), b"Host: x", b"Upgrade: websocket", b"Connection: Upgrade"),
+        *(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"Sec-WebSocket-Version: 13", *lines),
+    )
+    return b"\r\n".join((*lines, b"", b""))
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (handshake(b"/v1/stream", b"Content-Length: 1") + b"x", b"426"),
+        (handshake(b"/v1/stream", b"Transfer-Encoding: chunked") + b"0\r\n\r\n", b"426"),
+        (handshake(b"/v1/stream", *[b"X: 1"] * 200), b"426"),
+        (handshake(b"/v1/stream", b"Cookie: " + b"x" * 9000), b"426"),
+        (handshake(b"/v1/stream", b"X: \x1b[31m"), b"426"),
+        (handshake(version=b"1.0"), b"426"),
+        (handshake().replace(b"13", b"7"), b"426"),
+        (handshake(method=b"POST"), b"405"),
+        (handshake(b"/v1/predict", b"Content-Length: 1") + b"x", b"405"),
+    ],
+)
+def test_what_is_no_handshake_gets_a_response(content: bytes, status: bytes, port: int) -> None:
+    connection = open_socket(port, content)
+    assert connection.recv(12)[9:] == status
+    connection.close()
+
+
+def test_refused_websockets_do_not_keep_out_others(port: int) -> None:
+    refused = [open_socket(port, handshake(b"/v1/nope")) for _ in range(LIMITS.max_connections)]
+    for connection in refused:
+        assert connection.recv(12) == b"HTTP/1.1 403"
+    connection = open_socket(port, HEALTH)
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    for client in (*refused, connection):
+        client.close()
+
+
+def fill(connection: socket.socket, content: bytes, limit: int) -> int:
+    """Send until the server reads no more, or `limit` bytes; the number of bytes."""
+    connection.settimeout(0.5)
+    sent = 0
+    with suppress(OSError):
+        while sent < limit:
+            sent += connection.send(content)
+    return sent
+
+
+def unread_socket(port: int) -> socket.socket:
+    """A connection whose client takes few bytes."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+@pytest.mark.parametrize("kind", ["pings", "requests"])
+def test_a_client_that_takes_nothing_is_not_read_and_then_cut_off(kind: str, running: tuple[Server, int]) -> None:
+    server, port = running
+    admission = server.config.app.state.service.admission  # type: ignore[union-attr]
+    with unread_socket(port) as connection:
+        if kind == "pings":
+            connection.sendall(handshake())
+            assert connection.recv(12) == b"HTTP/1.1 101"
+            content = struct.pack(">BB4s", 0x89, 0x80 | 125, bytes(4)) + bytes(125)
+        else:
+            content = b"GET /app.js HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert fill(connection, content * 1000, 60_000_000) < 60_000_000
+        deadline = time.monotonic() + 20
+        while admission.connections and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert admission.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "rest"),
+    [
+        (b"POST /v1/predict", b""),
+        (b"GET /healthz", b""),
+        (b"POST /v1/predict?x=1", b"5\r\nabcde\r\n"),
+        (b"GET", b""),
+        (b"\x16\x03\x01", b""),
+    ],
+)
+def test_what_is_no_http_is_400_and_not_logged(
+    start: bytes, rest: bytes, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = open_socket(port, start + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + rest)
+    if rest:  # the response comes before the wrong bytes
+        assert connection.recv(12) == b"HTTP/1.1 400"
+    connection.sendall(b"no length\r\n")
+    content = read_all(connection)
+    assert rest or content.endswith(b'{"error": "expected a request of HTTP/1.1"}')
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_text_messages_are_bytes(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    with connect(f"ws://127.0.0.1:{port}/v1/stream") as stream:
+        stream.send(base64.b64encode(encode_random_image()).decode())
+        assert "detections" in json.loads(stream.recv(20))
+        stream.send(b"\xff\xfe", text=True)
+        assert json.loads(stream.recv(20))["status"] == 415
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_an_invalid_query_closes_a_websocket_with_its_reason(port: int) -> None:
+    with (
+        connect(f"ws://127.0.0.1:{port}/v1/stream?{'%C3%A9' * 90}=1") as stream,
+        pytest.raises(ConnectionClosed) as end,
+    ):
+        stream.recv(20)
+    assert end.value.rcvd is not None
+    assert (end.value.rcvd.code, end.value.rcvd.reason) == (4400, "é" * 61)
+
+
 def test_an_idle_websocket_is_closed(port: int) -> None:
     with connect(f"ws://127.0.0.1:{port}/v1/stream") as stream, pytest.raises(ConnectionClosed) as end:
         stream.recv(20)

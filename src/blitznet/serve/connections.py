@@ -9,12 +9,15 @@ import http
 from typing import Any
 
 import h11
+from uvicorn._types import HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from blitznet.serve.admission import Admission, BusyError
 
@@ -34,9 +37,9 @@ class _LingeringTransport:
     A socket that is closed while bytes arrive resets the connection, and the client loses the response.
     """
 
-    def __init__(self, transport: asyncio.Transport, connection: "HttpConnection") -> None:
+    def __init__(self, transport: asyncio.Transport, connection: "HttpConnection | WebSocketConnection") -> None:
         self._transport = transport
-        self._connection = connection
+        self.connection = connection
         self._lingers = False
 
     def __getattr__(self, name: str) -> Any:
@@ -46,7 +49,7 @@ class _LingeringTransport:
         return self._lingers or self._transport.is_closing()
 
     def close(self) -> None:
-        if self._lingers or self._transport.is_closing() or not self._connection.discard_rest():
+        if self._lingers or self._transport.is_closing() or not self.connection.discard_rest():
             self._transport.close()
             return
         self._lingers = True
@@ -71,10 +74,28 @@ class _Connection:
         self._admission: Admission = app_state["admission"]
         self._timeout: float = app_state["timeout"]
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
 
     def evict(self) -> None:
         """Close the connection at once."""
         self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """Set a deadline for the client to take what waits; a handler cannot, as it waits itself."""
+        super().pause_writing()  # type: ignore[misc]
+        self._write_deadline = self.loop.call_later(self._timeout, self.evict)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        self._clear_write_deadline()
+        super().resume_writing()  # type: ignore[misc]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count the connection no longer."""
+        self._clear_deadline()
+        self._clear_write_deadline()
+        self._admission.disconnect(self)
+        super().connection_lost(exc)  # type: ignore[misc]
 
     def _set_deadline(self) -> None:
         if self._deadline is None:
@@ -84,6 +105,11 @@ class _Connection:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _clear_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
 
     def _expire(self) -> None:
         """The client did not keep the deadline."""
@@ -110,7 +136,8 @@ class HttpConnection(_Connection, H11Protocol):
             self._set_deadline()
             return
         self._refused = True
-        self._respond(503, b'{"error": "too many connections are open"}', linger=self._admission.linger(self))
+        content, header = b'{"error": "too many connections are open"}', (b"retry-after", b"1")
+        self._respond(503, content, header, linger=self._admission.linger(self))
 
     def data_received(self, data: bytes) -> None:
         """Parse, and set a deadline for what is not complete."""
@@ -135,11 +162,15 @@ class HttpConnection(_Connection, H11Protocol):
         super().handle_websocket_upgrade(event)
         self._admission.disconnect(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Count the connection no longer."""
-        self._clear_deadline()
-        self._admission.disconnect(self)
-        super().connection_lost(exc)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - always "Invalid HTTP request received."
+        """Refuse what is not HTTP, unless a response has begun; the handler of the request learns of the end."""
+        if self._busy:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._respond(400, b'{"error": "expected a request of HTTP/1.1"}')
+        else:
+            self.evict()
 
     def shutdown(self) -> None:
         """Close when idle; otherwise announce the close in the response under way."""
@@ -156,6 +187,10 @@ class HttpConnection(_Connection, H11Protocol):
         self._admission.set_idle(self, True)
         self.loop.call_later(self._timeout, self.evict)
         return True
+
+    def _should_upgrade(self) -> bool:
+        """Whether the request is a complete handshake; a handler answers any other, and uvicorn would not."""
+        return super()._should_upgrade() and _is_handshake(self.scope, self.headers)
 
     def _update(self, *, data: bool = True) -> None:
         if self.transport.get_protocol() is not self or self.transport.is_closing():
@@ -177,11 +212,13 @@ class HttpConnection(_Connection, H11Protocol):
         if self._busy:
             return
         if self.conn.our_state is h11.IDLE and not self.transport.get_write_buffer_size():
-            self._respond(408, b'{"error": "the request did not arrive in time"}')
+            self._respond(408, b'{"error": "the request did not arrive in time"}', (b"retry-after", b"1"))
         else:
             self.evict()
 
-    def _respond(self, status: int, content: bytes, *, linger: bool = False) -> None:
+    def _respond(
+        self, status: int, content: bytes, *further_headers: tuple[bytes, bytes], linger: bool = False
+    ) -> None:
         """Send a response without a handler, and close: at once, or after a second.
 
         A socket that is closed while bytes arrive resets the connection, and the client loses the response.
@@ -190,7 +227,7 @@ class HttpConnection(_Connection, H11Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(content)),
             CLOSE_HEADER,
-            (b"retry-after", b"1"),
+            *further_headers,
         ]
         response = h11.Response(status_code=status, headers=headers, reason=http.HTTPStatus(status).phrase.encode())
         for event in (response, h11.Data(data=content), h11.EndOfMessage()):
@@ -200,6 +237,16 @@ class HttpConnection(_Connection, H11Protocol):
             self.loop.call_later(_LINGER, self.evict)
         else:
             self.transport.close()
+
+
+def _is_handshake(scope: HTTPScope, headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether websockets accepts a request, as uvicorn will pass it on."""
+    protocol = ServerProtocol()
+    target = b"%s?%s" % (scope["raw_path"], scope["query_string"])
+    start = b"%s %s HTTP/%s" % (scope["method"].encode(), target, scope["http_version"].encode())
+    protocol.receive_data(b"\r\n".join([start, *(b"%s: %s" % header for header in headers), b"", b""]))
+    requests = [event for event in protocol.events_received() if isinstance(event, Request)]
+    return any(protocol.accept(request).status_code == http.HTTPStatus.SWITCHING_PROTOCOLS for request in requests)
 
 
 class WebSocketConnection(_Connection, WebSocketsSansIOProtocol):
@@ -214,19 +261,38 @@ class WebSocketConnection(_Connection, WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
         super().connection_made(transport)
-        previous = transport.get_protocol()
-        assert isinstance(previous, HttpConnection)
-        self._admission.replace(previous, self)
+        assert isinstance(transport, _LingeringTransport)
+        assert isinstance(transport.connection, HttpConnection)
+        self._admission.replace(transport.connection, self)
+        transport.connection = self
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count the connection no longer."""
-        self._clear_deadline()
+        """Count the connection and its bytes no longer."""
         self._ticket.close()
-        self._admission.disconnect(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Read nothing either: each ping is answered, and the answers would fill the memory."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again, unless a message waits for the handler."""
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    def discard_rest(self) -> bool:
+        """Discard what arrives after the close, for at most the timeout; a new connection may end this."""
+        self.transport.resume_reading()
+        self._admission.set_idle(self, True)
+        self.loop.call_later(self._timeout, self.evict)
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Parse, count the bytes that wait, and set a deadline for an incomplete message."""
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         partial = len(self.conn.reader.buffer) + self._fragments
         try:
@@ -245,9 +311,8 @@ class WebSocketConnection(_Connection, WebSocketsSansIOProtocol):
         super().handle_bytes(event)
 
     def handle_text(self, event: Frame) -> None:
-        """Count a frame."""
-        self._count(event)
-        super().handle_text(event)
+        """Treat text as bytes: uvicorn would decode it in the event loop, and log text that is not UTF-8."""
+        self.handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
         """Count a frame of a message in several frames."""
@@ -259,7 +324,9 @@ class WebSocketConnection(_Connection, WebSocketsSansIOProtocol):
 
     async def receive(self) -> Any:
         """The next message, which the handler counts from now on."""
-        message = await super().receive()
+        message = await super().receive()  # which reads again
+        if not self.writable.is_set():
+            self.transport.pause_reading()
         content: Any = message.get("bytes") or message.get("text") or b""
         self._message = max(0, self._message - len(content)) if not self.queue.empty() else 0
         self._ticket.set_body(len(self.conn.reader.buffer) + self._fragments + self._message)

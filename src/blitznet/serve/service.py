@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from blitznet.core.errors import DataError, UsageError
+from blitznet.core.errors import DataError, UsageError, one_line
 from blitznet.core.image import ImageSource
 from blitznet.core.spec import Task
 from blitznet.runtime.predictor import BasePredictor
@@ -356,7 +356,12 @@ def as_http_error(error: Exception) -> HTTPException:
 
 def error_response(error: HTTPException) -> Response:
     """An error as JSON."""
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    return JSONResponse({"error": error_text(error)}, error.status_code, headers=error.headers)
+
+
+def error_text(error: HTTPException) -> str:
+    """The message of an error; texts of clients in it cannot add lines, and have no half characters."""
+    return one_line(error.detail)
 
 
 def record(metrics: Metrics, request: HTTPConnection, path: str, status: int, seconds: float) -> None:

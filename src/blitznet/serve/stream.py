@@ -13,12 +13,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from blitznet.serve.admission import BusyError
 from blitznet.serve.payload import read_image
 from blitznet.serve.request import PredictRequest, parse_request
-from blitznet.serve.service import Call, Service, as_http_error, bearer_token, error_response, record
+from blitznet.serve.service import Call, Service, as_http_error, bearer_token, error_response, error_text, record
 
 PATH = "/v1/stream"
 """path of the WebSocket"""
 _TOKEN = "token"
 """query parameter of a client that cannot send headers"""
+_MAX_REASON = 123
+"""bytes of the reason for which a WebSocket is closed (RFC 6455)"""
 _SHUTDOWN = 1012
 """code of a server that restarts"""
 
@@ -57,7 +59,7 @@ async def _run(socket: WebSocket, service: Service) -> None:
         if options.format != "json":
             raise HTTPException(406, f"format: expected json, got {options.format!r}")
     except HTTPException as error:
-        await socket.close(4400, error.detail[:100])
+        await socket.close(4400, error_text(error).encode()[:_MAX_REASON].decode(errors="ignore"))
         return
     while (content := await _receive(socket, service)) is not None:
         reply = await _reply(content, options, socket, service)
@@ -116,7 +118,7 @@ async def _reply(content: bytes, options: PredictRequest, socket: WebSocket, ser
 
 def error_json(error: HTTPException) -> bytes:
     """JSON of an error in the place of a result."""
-    return json.dumps({"error": error.detail, "status": error.status_code}).encode()
+    return json.dumps({"error": error_text(error), "status": error.status_code}).encode()
 
 
 def _abort_of(socket: WebSocket) -> Any:
