@@ -1,11 +1,15 @@
 """collate: shapes, image indices, types, memory layout."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from blitznet.core.arrays import IGNORE_INDEX
+from blitznet.core.sample import ANY_CLASS
 from blitznet.data.train_sample import TrainSample
-from blitznet.train.batch import collate
+from blitznet.train.batch import collate, drop_unpredicted
+from support import tiny_models
 
 
 def make_sample(name: str, objects: int, *, classes: int = 3) -> TrainSample:
@@ -54,3 +58,25 @@ def test_to_moves_every_tensor() -> None:
     assert moved.boxes.is_meta
     assert moved.mask_classes.is_meta
     assert moved.ids == ("a",)
+
+
+def test_labels_of_classes_that_a_head_does_not_predict_are_dropped() -> None:
+    """Crowd regions stay; in the class map these classes become background, and ignored pixels stay ignored."""
+    spec = tiny_models.PAPER
+    sample = replace(
+        make_sample("a", 6),
+        labels=np.array([0, 1, 2, 2, ANY_CLASS, 0]),
+        crowd=np.array([False, False, False, True, True, True]),
+        class_map=np.array([[0, 1, 2, 3], [3, 2, 1, 0], [IGNORE_INDEX] * 4], np.uint8),
+    )
+    batch = collate([make_sample("b", 0), sample])
+    assert drop_unpredicted(batch, spec) is batch
+    boxes = drop_unpredicted(batch, replace(spec, detection_classes=spec.classes[:1]))
+    rows = [0, 3, 4, 5]
+    for name in ("boxes", "labels", "image_index", "crowd"):
+        assert getattr(boxes, name).tolist() == getattr(batch, name)[rows].tolist(), name
+    assert boxes.class_map is batch.class_map
+    maps = drop_unpredicted(batch, replace(spec, segmentation_classes=spec.classes[1:2]))
+    assert maps.class_map[1].tolist() == [[0, 0, 2, 0], [0, 2, 0, 0], [IGNORE_INDEX] * 4]
+    assert maps.class_map.dtype == torch.uint8
+    assert maps.labels is batch.labels

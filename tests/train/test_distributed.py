@@ -1,5 +1,6 @@
 """Two processes train the same weights as one."""
 
+import copy
 import os
 from dataclasses import replace
 from itertools import islice
@@ -7,10 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from blitznet.core.errors import UsageError
+from blitznet.core.spec import ALL_TASKS, Task
 from blitznet.data.augment import PLAIN
 from blitznet.data.sources import open_sources
+from blitznet.nets.blitznet import build
+from blitznet.train.config import TrainConfig
 from blitznet.train.distributed import (
     ProcessGroup,
     ProcessLostError,
@@ -21,10 +26,13 @@ from blitznet.train.distributed import (
 from blitznet.train.loader import AugmentedDataset, make_loader
 from blitznet.train.loop import train
 from blitznet.train.sampler import EpochSampler, list_entries
+from blitznet.train.trainer import wrap_model
 from support import synthetic_data, tiny_models
+from support.small_networks import fpn_spec
 from support.training_runs import free_port, lines, own_process, tiny_config, toy_sets, weights
 
 STEPS, BATCH = 4, 4
+CPU = torch.device("cpu")
 
 
 def has_uneven_parts(text: str, seed: int) -> bool:
@@ -130,3 +138,27 @@ def test_the_device_is_the_one_that_torch_can_use(monkeypatch: pytest.MonkeyPatc
         resolve_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [resolve_device(device) for device in ("cpu", "cuda", "auto")] == ["cpu", "cuda", "cuda"]
+
+
+@pytest.mark.parametrize("tasks", [ALL_TASKS, ("detection",), ("segmentation",)])
+def test_parameters_without_gradient_are_allowed(tasks: tuple[Task, ...]) -> None:
+    """The class map of the default model does not read the coarsest maps; torch would refuse the second step."""
+    torch.manual_seed(0)
+    spec = replace(fpn_spec(channels=16), size=(64, 64), tasks=tasks)
+    net = build(spec)
+    images = torch.rand(2, 3, 64, 64)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        models = [wrap_model(copy.deepcopy(net), TrainConfig(), ProcessGroup(0, size, CPU)) for size in (1, 2)]
+        for model in models:
+            for _ in range(2):
+                model.zero_grad()
+                outputs = model(images)
+                tensors = (outputs.offsets, outputs.logits, outputs.segmentation_logits)
+                sum(tensor.square().mean() for tensor in tensors if tensor is not None).backward()
+    finally:
+        dist.destroy_process_group()
+    gradients = [[parameter.grad for parameter in model.parameters()] for model in models]
+    assert any(gradient is None for gradient in gradients[0]) == (tasks == ("segmentation",))
+    for expected, actual in zip(*gradients, strict=True):
+        torch.testing.assert_close(actual, expected)

@@ -18,7 +18,7 @@ from blitznet.train.callbacks import RunStart, TrainCallback
 from blitznet.train.loop import train
 from support import synthetic_data, tiny_models
 from support.synthetic_data import Drawing
-from support.training_runs import tiny_config
+from support.training_runs import lines, tiny_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -89,6 +89,7 @@ def test_a_mixture_never_predicts_what_no_set_annotates(tmp_path: Path) -> None:
     boxes = write_boxes(tmp_path / "boxes", drawings, 2)
     masks = synthetic_data.write_folder(tmp_path / "masks", drawings) + ",annotated=cross+ell"
     model, notices, start = run([boxes, masks], tmp_path / "out", allow_leaks=True)
+    assert all(line["loss/total"] < 50 for line in lines(tmp_path / "out")), "squares have no mask to learn"
     spec = load_model(model)[1]
     assert spec.detection_classes == ("square",)
     assert spec.segmentation_classes == ("cross", "ell")

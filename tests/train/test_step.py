@@ -152,3 +152,24 @@ def test_matching_and_mining_follow_the_original_with_match_original(tmp_path: P
     assert losses[False, 1]["localization"] != losses[False, 2]["localization"]
     # negatives are mined per image in the paper, so the seven images without objects have some too
     assert losses[False, 1]["classification"] > 1.5 * losses[True, 1]["classification"]
+
+
+def test_labels_of_classes_that_no_head_predicts_do_not_change_the_losses(tmp_path: Path) -> None:
+    """Their logits are constant: a label would have a loss of 1000, which no step lowers."""
+    spec = replace(PAPER, detection_classes=PAPER.classes[2:], segmentation_classes=PAPER.classes[:2])
+    (batch,) = load_batches(tmp_path, 1)
+    batch.box_classes[:, :2] = batch.mask_classes[:, 2] = False
+    square = batch.labels == 2
+    assert 0 < square.sum() < len(square)
+    assert (batch.class_map == 3).any()
+    without = replace(
+        batch,
+        **{name: getattr(batch, name)[square] for name in ("boxes", "labels", "image_index", "crowd")},
+        class_map=batch.class_map * (batch.class_map != 3),
+    )
+    sums = []
+    for each in (batch, without):
+        torch.manual_seed(0)
+        sums.append(step(build(spec).eval(), [each], TrainConfig(batch=8), spec=spec))
+    assert sums[0] == sums[1]
+    assert sums[0]["total"] < 50

@@ -79,7 +79,7 @@ def table3(*tasks: Task) -> TrainConfig:
 
 
 def table4(*tasks: Task) -> TrainConfig:
-    """Table 4: as Table 3, with the boxes of VOC07 added."""
+    """Table 4: the tasks of Table 3, with the boxes of VOC07 added; the paper does not state the steps."""
     return _base(
         f"table4-{'+'.join(tasks)}",
         "blitznet300-s4",

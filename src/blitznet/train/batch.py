@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blitznet.core.arrays import IGNORE_INDEX
+from blitznet.core.spec import Spec
 from blitznet.data.train_sample import TrainSample
 
 
@@ -76,3 +78,26 @@ def collate(samples: Sequence[TrainSample]) -> Batch:
         soft_classes=torch.from_numpy(np.stack(soft_classes)) if soft else torch.zeros((0, 0), dtype=torch.bool),
         ids=tuple(sample.id for sample in samples),
     )
+
+
+def drop_unpredicted(batch: Batch, spec: Spec) -> Batch:
+    """The batch without labels of classes that a head does not predict: for that head they are background.
+
+    No training set annotates all objects of such a class, but some sets have labels of it. The logits of the class are
+    constant, so the loss of a label would be huge, and no step could lower it.
+
+    Args:
+        batch: A batch.
+        spec: The network's spec.
+    """
+    if spec.detection_classes is not None:
+        predicted = torch.tensor(spec.predicts("detection"), device=batch.labels.device)
+        selected = batch.crowd | predicted[batch.labels]
+        objects = {name: getattr(batch, name)[selected] for name in ("boxes", "labels", "image_index", "crowd")}
+        batch = replace(batch, **objects)
+    if spec.segmentation_classes is not None:
+        predicted = torch.tensor(spec.predicts("segmentation"), device=batch.class_map.device)
+        values = torch.arange(IGNORE_INDEX + 1, dtype=torch.uint8, device=batch.class_map.device)
+        values[1 : 1 + len(predicted)] *= predicted
+        batch = replace(batch, class_map=values[batch.class_map.long()])
+    return batch

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from blitznet.core.errors import BlitzNetError
 from blitznet.core.spec import Spec
 from blitznet.nets.deploy import normalize
-from blitznet.train.batch import Batch
+from blitznet.train.batch import Batch, drop_unpredicted
 from blitznet.train.config import TrainConfig, TrainPrecision
 from blitznet.train.distillation import DistillationTeacher, TeacherTargets
 from blitznet.train.distributed import ProcessGroup
@@ -54,6 +54,7 @@ def update(
     Raises:
         NonFiniteLossError: A loss is not finite; the weights are unchanged.
     """
+    batches = [drop_unpredicted(batch, spec) for batch in batches]
     targets = [
         match(anchors, batch, variances=spec.anchors.variances, match_original=config.match_original)
         for batch in batches

@@ -6,6 +6,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from blitznet.data.augment import POLICIES
 from blitznet.data.image_cache import cache_images, cache_limit
 from blitznet.data.mixing import MixPolicy, make_mix_pool
 from blitznet.nets.blitznet import BlitzNet
+from blitznet.nets.lite_fpn import FeaturePyramid
 from blitznet.nets.model_files import save_model
 from blitznet.train.batch import Batch
 from blitznet.train.checkpoint import load_state, save_state
@@ -44,6 +46,13 @@ from blitznet.train.run_folder import RunFolder
 from blitznet.train.sampler import EpochSampler
 from blitznet.train.schedule import ema_decay, learning_rate
 from blitznet.train.step import update
+
+_BUFFER_OPTION = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
+)
+"""option that copies the buffers of the main process before every pass; torch renamed it in 2.13"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +146,9 @@ def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Mo
     if group.world_size > 1:
         if group.device.type == "cuda" and not config.freezes_all_bn:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        model = DistributedDataParallel(model, broadcast_buffers=False)
+        # The class map alone does not read the coarsest maps of a feature pyramid: their blocks have no gradient.
+        has_unused = net.detection is None and isinstance(net.upscale, FeaturePyramid)
+        model = DistributedDataParallel(model, find_unused_parameters=has_unused, **{_BUFFER_OPTION: False})
     return torch.compile(model) if config.compile else model  # type: ignore[return-value] # a module
 
 
