@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -27,6 +27,27 @@ def test_public_names_exist_and_are_sorted() -> None:
 def test_import_loads_no_dependency() -> None:
     code = "import sys, blitznet; print([m for m in ('numpy', 'PIL', 'torch', 'onnxruntime') if m in sys.modules])"
     assert python(code) == "[]"
+
+
+def test_every_public_name_is_there_without_extras() -> None:
+    code = """
+import sys
+extras = 'av defusedxml faster_coco_eval fsspec pyarrow starlette supervision trackers yaml'
+for name in extras.split():
+    sys.modules[name] = None
+import blitznet
+for name in blitznet.__all__:
+    getattr(blitznet, name)
+for call in (lambda: blitznet.Tracker(25), lambda: blitznet.open_video('clip.mp4')):
+    try:
+        call()
+    except blitznet.MissingExtra as error:
+        print(error)
+"""
+    assert python(code).splitlines() == [
+        "`blitznet.Tracker` needs `pip install 'blitznet[track]'`",
+        "`blitznet.open_video` needs `pip install 'blitznet[video]'`",
+    ]
 
 
 def test_prediction_needs_no_torch(tmp_path: Path) -> None:
@@ -70,6 +91,11 @@ def test_model_file_of_each_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("gone.onnx", "gone.onnx: expected a model file, got a path that does not exist"),
         ("a.pt", "a.pt: expected an .onnx, .openvino, .pt2 or .safetensors file, got '.pt'"),
+        (
+            "blitznet300-lite.onnx",
+            "blitznet300-lite.onnx: expected a model file, got a path that does not exist; "
+            "did you mean the name 'blitznet300-lite'?",
+        ),
         ("folder", "folder: expected best.safetensors or last.safetensors in this folder, got neither"),
     ],
 )
@@ -86,8 +112,10 @@ def test_load_of_models_that_do_not_exist(
 
 def test_load_checks_threads(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").touch()
-    with pytest.raises(UsageError, match="threads: expected 1 or more, got 0"):
-        load(tmp_path / "a.safetensors", threads=0)
+    wrong: list[Any] = [0, "2", 1.5]
+    for threads in wrong:
+        with pytest.raises(UsageError, match=f"threads: expected 1 or more, got {threads!r}"):
+            load(tmp_path / "a.safetensors", threads=threads)
 
 
 @pytest.mark.parametrize("name", ["blitznet300-lite", "blitznet416-lite"])
@@ -108,3 +136,15 @@ def test_load_with_tta_and_slices() -> None:
     assert isinstance(predictor.engine, blitznet.FlipTTA)
     with pytest.raises(UsageError, match=r"^tta: expected 'flip' or None, got 'rotate'$"):
         load(tta="rotate")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", [None, 3, ""])
+def test_load_of_what_is_no_model(model: Any) -> None:
+    with pytest.raises(ModelError, match=f"^model: expected a name, a file or the folder of a run, got {model!r}$"):
+        load(model)
+
+
+def test_names_of_others_lead_to_ours() -> None:
+    with pytest.raises(AttributeError, match=r"has no attribute 'predict'; blitznet\.load\(\) returns a predictor$"):
+        _ = blitznet.predict
+    assert not {"Any", "TYPE_CHECKING"} & set(dir(blitznet))

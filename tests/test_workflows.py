@@ -2,22 +2,29 @@
 
 import dataclasses
 import inspect
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import blitznet
 from blitznet.cli.batch import BatchPredict
+from blitznet.cli.export import Export
 from blitznet.cli.main import main
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import BlitzNetError, UsageError
+from blitznet.export.exporter import ExportedModel
+from blitznet.metrics.report import DetectionScores, Report, SegmentationScores, SetScores
+from blitznet.train.config import AUTO_BATCH
 from blitznet.train.recipes import finetune_config
-from blitznet.workflows import _train_config
+from blitznet.workflows import _train_config, export_file
 from support import tiny_models
 from support.bulk import parts, write_images
 from support.fake_engines import write_onnx
 from support.training_runs import toy_sets
+from support.videos import write_video
 from support.without_torch import python
 
 
@@ -73,6 +80,101 @@ def test_the_defaults_are_those_of_the_command() -> None:
 def test_wrong_options_are_errors_of_one_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         blitznet.train(data="voc:nothing@train", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"batch": "auto"}, AUTO_BATCH),
+        ({"imgsz": 128}, (128, 128)),
+        ({"imgsz": np.int64(128)}, (128, 128)),
+        ({"imgsz": [96, 128]}, (96, 128)),
+        ({"lr": np.float64(0.1)}, 0.1),
+        ({"milestones": [3]}, (3,)),
+        ({"device": 0}, "0"),
+        ({"model": Path("a.safetensors")}, "a.safetensors"),
+        ({"out": "runs/a"}, Path("runs/a")),
+        ({"pseudo_masks": "masks"}, Path("masks")),
+        ({"soft_labels": "labels"}, Path("labels")),
+        ({"encoder_weights": "a.pth"}, Path("a.pth")),
+        ({"tasks": "detection"}, ("detection",)),
+        ({"freeze": "encoder"}, ("encoder",)),
+        ({"class_names": ["cat"]}, ("cat",)),
+    ],
+)
+def test_options_are_converted(options: dict[str, Any], expected: Any) -> None:
+    config = _train_config(None, options)
+    assert [getattr(config, name) for name in options] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": "3"}, "--epochs: expected a whole number, got '3'"),
+        ({"epochs": 2.5}, "--epochs: expected a whole number, got 2.5"),
+        ({"lr": "0.1"}, "--lr: expected a finite number, got '0.1'"),
+        ({"milestones": 3}, "--milestones: expected a list of whole numbers, got 3"),
+        ({"imgsz": "416"}, "--imgsz: expected 2 numbers, got ('416',)"),
+        ({"optimizer": "Adam"}, "--optimizer: expected one of adam, adamw, sgd, got 'Adam'; did you mean 'adam'?"),
+        ({"policy": "wild"}, "--policy: expected one of "),
+        ({"freeze": ["encodr"]}, "got ('encodr',); did you mean 'encoder'?"),
+        ({"loggers": None}, "--loggers: expected some of tensorboard, mlflow, wandb, got None"),
+        ({"keep": "yes"}, "--keep: expected true or false, got 'yes'"),
+        ({"cache": True}, "--cache: expected one of "),
+    ],
+)
+def test_options_of_another_type_are_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        _train_config(None, options)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("data", [None, 3, {"train": "a"}, b"a", [None]])
+def test_datasets_are_texts_or_paths(data: Any) -> None:
+    for call in (blitznet.train, lambda data: blitznet.validate(data=data), blitznet.batch):
+        with pytest.raises(UsageError, match=r"^(data|sources): expected a text or a path, or a list of them, got "):
+            call(data)
+
+
+def test_export_has_the_options_and_defaults_of_the_command() -> None:
+    parameters = inspect.signature(export_file).parameters
+    defaults = {name: item.default for name, item in parameters.items() if name not in ("model", "progress")}
+    assert defaults == {item.name: item.default for item in dataclasses.fields(Export) if item.name != "model"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"to": "onx"}, "--to: expected one of onnx, .*, got 'onx'; did you mean 'onnx'"),
+        ({"precision": "fp16"}, "--precision: expected one of "),
+        ({"imgsz": "416"}, "--imgsz: expected 2 numbers, got "),
+        ({"imgsz": 0}, "--imgsz: expected sizes of 1 pixel or more, got 0 0"),
+    ],
+)
+def test_wrong_options_of_export_are_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        blitznet.export("blitznet300-lite", **options)
+
+
+def test_videos_are_files_folders_and_globs(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 3)
+    for source in (tmp_path / "images", str(tmp_path / "images" / "*")):
+        with closing(blitznet.open_video(source, fps=10)) as video:
+            assert [frame.seconds for frame in video.frames()] == pytest.approx([0, 0.1, 0.2])
+    write_video(tmp_path / "clip.mp4", frames=2)
+    with closing(blitznet.open_video(tmp_path / "clip.mp4")) as video:
+        assert len(list(video.frames())) == 2
+    with pytest.raises(BlitzNetError, match="63"):
+        blitznet.open_video(63)
+    with pytest.raises(UsageError, match=r"^fps: expected 0\.01 or more, got 0$"):
+        blitznet.open_video(tmp_path / "images", fps=0)
+
+
+def test_a_report_and_an_exported_model_print_one_line() -> None:
+    scores = SetScores("voc:a@val", 7, DetectionScores(ap50_area=0.5), SegmentationScores(miou=0.25))
+    assert repr(Report(scores, (scores,))) == "Report(voc:a@val; 7 images; ap50_area 0.500; miou 0.250)"
+    exported = ExportedModel(Path("a.onnx"), (), None, None, 20)
+    assert repr(exported) == "ExportedModel(a.onnx; compared with the network on 20 images)"
 
 
 def test_packages_of_the_same_name_are_functions_too() -> None:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from blitznet.runtime.predictor import Predictor
     from blitznet.runtime.sliced import SlicedPredictor
     from blitznet.runtime.tta import FlipTTA
-    from blitznet.video.reader import open_video
     from blitznet.workflows import TrainedModel
     from blitznet.workflows import batch_predict as batch
     from blitznet.workflows import export_file as export
+    from blitznet.workflows import open_frames as open_video
     from blitznet.workflows import train_model as train
     from blitznet.workflows import validate_model as validate
 
@@ -95,10 +95,13 @@ _MODULES = {
     "batch": "workflows:batch_predict",
     "evaluate": "metrics.evaluate",
     "load": "api",
-    "open_video": "video.reader",
+    "open_video": "workflows:open_frames",
     "validate": "workflows:validate_model",
 }
 """public name -> module that defines it, with the name there if that differs"""
+_INSTEAD = dict.fromkeys(("predict", "Model", "BlitzNet", "YOLO"), "blitznet.load() returns a predictor")
+_INSTEAD |= dict.fromkeys(("val", "eval"), "blitznet.validate scores a model on datasets")
+"""names that users of other libraries expect -> what to use"""
 _CALLABLE_PACKAGES = ("export", "train")
 """public functions with the name of a package, which is callable; see `core/callable_module.py`"""
 
@@ -119,11 +122,12 @@ def __getattr__(name: str) -> Any:
         module, _, attribute = _MODULES[name].partition(":")
         value = getattr(import_module(f"blitznet.{module}"), attribute or name)
     else:
-        raise AttributeError(f"module 'blitznet' has no attribute '{name}'")
+        hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"module 'blitznet' has no attribute '{name}'{hint}")
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """List all public names, imported or not."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING"})

@@ -66,14 +66,15 @@ def load(
         raise UsageError(f"tta: expected 'flip' or None, got '{tta}'")
     augmented = FlipTTA(opened) if tta == "flip" else opened
     predictor = Predictor(augmented, min_score=min_score)
-    return SlicedPredictor(predictor, slices) if slices else predictor
+    return predictor if slices is None else SlicedPredictor(predictor, slices)
 
 
-def load_teacher(model: str | Path) -> ModelTeacher | DeepLabTeacher:
+def load_teacher(model: str | Path, *, trust: bool = False) -> ModelTeacher | DeepLabTeacher:
     """Load a segmentation teacher for soft labels.
 
     Args:
         model: As in `load`, or the ONNX file of DeepLabV3 (TensorFlow, VOC classes), which has no spec.
+        trust: As in `load`.
 
     Returns:
         A teacher; call it with an image to get its logits.
@@ -85,7 +86,7 @@ def load_teacher(model: str | Path) -> ModelTeacher | DeepLabTeacher:
     path = find_model(model, suffix=".onnx")
     if path.suffix == ".onnx" and not has_spec(path):
         return DeepLabTeacher(path)
-    predictor = load(model)
+    predictor = load(model, trust=trust)
     assert isinstance(predictor, Predictor), "a predictor without slices"
     return ModelTeacher(predictor)
 

@@ -4,13 +4,17 @@ May import: everything but cli and serve.
 Never imports: argument parsing; it prints only through `notify`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from blitznet.api import load, model_file
 from blitznet.bulk.parquet import require_pyarrow
@@ -19,6 +23,7 @@ from blitznet.bulk.progress import BulkProgress, ProgressMeter, ignore_state
 from blitznet.bulk.run import SHARD_SIZE, BulkSource, BulkSummary, Runner, local_runner, run_bulk
 from blitznet.bulk.settings import BulkSettings, MaskFormat, identify_model
 from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.core.field_types import short_repr
 from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.spec import Precision
@@ -26,13 +31,17 @@ from blitznet.core.written_files import require_replaceable
 from blitznet.metrics.evaluate import EvalConfig, evaluate
 from blitznet.metrics.report import Report
 from blitznet.runtime.engine import EngineName
+from blitznet.runtime.image_paths import find_images
 from blitznet.runtime.predictor import BasePredictor
 
 if TYPE_CHECKING:
     from blitznet.export.exporter import ExportedModel
     from blitznet.train.callbacks import TrainCallback
     from blitznet.train.config import TrainConfig
+    from blitznet.video.reader import VideoSource
 
+MIN_FPS = 0.01
+"""minimum frames per second of a folder of images"""
 Texts = str | Path | Sequence[str | Path]
 """one dataset or image, or several: a path, or FORMAT:ROOT@SPLIT"""
 
@@ -55,7 +64,7 @@ class TrainedModel:
 
 def train_model(
     data: Texts,
-    val: Texts = (),
+    val: Texts | float = (),
     *,
     recipe: str | None = None,
     callbacks: "Sequence[TrainCallback]" = (),
@@ -66,7 +75,7 @@ def train_model(
 
     Args:
         data: Training sets: paths of datasets, or FORMAT:ROOT@SPLIT.
-        val: Evaluation sets, or a fraction of the training images such as "0.2". Default: the validation splits of
+        val: Evaluation sets, or a fraction of the training images such as 0.2. Default: the validation splits of
             `data`, else no evaluation.
         recipe: Name of a recipe, whose options are the defaults. Default: fine-tuning of the default model.
         callbacks: Called after steps and evaluations and at the end.
@@ -98,7 +107,10 @@ def train_model(
                 values = ", ".join(f"{name.removeprefix('score/')} {value:.3f}" for name, value in self.last.items())
                 notify(f"step {evaluation.step}: {values}{' (best)' if evaluation.is_best else ''}")
 
-    config = _train_config(recipe, {**options, "data": _texts(data), "val": _texts(val)})
+    config = _train_config(
+        recipe,
+        {**options, "data": _texts(data, "data"), "val": _texts(str(val) if isinstance(val, float) else val, "val")},
+    )
     scores = Scores()
     loop.train(config, callbacks=[scores, *callbacks], notify=notify)
     folder = RunFolder(config.out)
@@ -145,7 +157,7 @@ def validate_model(
     else:
         predictor = load(model, engine=engine, threads=threads, tta=tta, slices=slices)
     config = config or EvalConfig(tasks=predictor.spec.tasks)
-    sources = expand_sources(_texts(data), "eval")
+    sources = expand_sources(_texts(data, "data"), "eval")
     datasets = [open_mapped(source, predictor.spec.classes) for source in sources]
     return evaluate(predictor, datasets, config, results=results, progress=progress)
 
@@ -162,6 +174,8 @@ def export_file(
     verify_images: Texts = (),
     nms: bool = False,
     static: bool = False,
+    input: Literal["uint8", "float32"] = "uint8",  # noqa: A002 - as the flag
+    spec_json: bool = False,
     allow_accuracy_drop: bool = False,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -180,6 +194,8 @@ def export_file(
         verify_images: Images to compare file and network on. Default: those of `calibration_data`, or the samples.
         nms: Whether to put decoding, NMS and the argmax of the class map into the file.
         static: Whether to fix the batch to one image and all shapes, for runtimes that need this.
+        input: Type of the pixels: uint8, or float32 for runtimes without uint8.
+        spec_json: Whether to write the spec beside the file too, with the suffix .json.
         allow_accuracy_drop: Whether to keep a file that differs too much.
         overwrite: Whether to replace a file that the package did not write.
         progress: Called after each evaluated image.
@@ -200,13 +216,15 @@ def export_file(
         model=str(model),
         to=to,
         precision=precision,
-        imgsz=(imgsz, imgsz) if isinstance(imgsz, int) else imgsz,
+        imgsz=(imgsz, imgsz) if isinstance(imgsz, int) else imgsz and tuple(imgsz),
         out=None if out is None else Path(out),
-        calibration_data=_texts(calibration_data),
-        eval_data=_texts(eval_data),
-        verify_images=_texts(verify_images),
+        calibration_data=_texts(calibration_data, "calibration_data"),
+        eval_data=_texts(eval_data, "eval_data"),
+        verify_images=_texts(verify_images, "verify_images"),
         nms=nms,
         static=static,
+        input=input,
+        spec_json=spec_json,
         allow_accuracy_drop=allow_accuracy_drop,
     )
     out_path = output_path(options)
@@ -249,7 +267,7 @@ def batch_predict(
         limit: Number of images. Default: all.
         workers: Replicas of the network; with `ray`, processes of the cluster. Default: one for each processor.
         ray: Address of a Ray cluster, auto for the one of this machine, or local to start one. Default: no cluster.
-        image_column: Column of Parquet files with the images. Default: the first with bytes.
+        image_column: Column of Parquet files with the images. Default: image, or the first with bytes.
         id_column: Column of Parquet files to use as id. Default: path and number of the row.
         engine: As in `load`.
         tta: As in `load`.
@@ -268,7 +286,7 @@ def batch_predict(
         ModelError: There is no such model.
         MissingExtra: The extra `batch`, or `ray` for a cluster, is not installed.
     """
-    source = BulkSource(_texts(sources), shard_size, limit)
+    source = BulkSource(_texts(sources, "sources"), shard_size, limit)
     if workers is not None and workers < 1:
         raise UsageError(f"workers: expected 1 or more, got {workers}")
     settings = BulkSettings(min_score, masks, engine, tta, slices, image_column, id_column)
@@ -289,8 +307,43 @@ def batch_predict(
     return run_bulk(source, job, runner, meter, overwrite=overwrite, retry_errors=retry_errors)
 
 
-def _texts(values: Texts) -> tuple[str, ...]:
-    return (str(values),) if isinstance(values, str | Path) else tuple(str(value) for value in values)
+def open_frames(source: str | Path | int, *, fps: float | Fraction = 25) -> "VideoSource":
+    """Open a video, a camera, a stream or a folder of images, whose frames are read once.
+
+    Args:
+        source: A video file, a camera's number, an address with ://, a folder of images or a glob.
+        fps: Frames per second of a folder or a glob.
+
+    Returns:
+        The open source: `frames()` yields `Frame`s with `image`, `seconds` and `index`; `info` has its properties.
+
+    Raises:
+        UsageError: There is no such source, or fps is out of range.
+        DataError: The source is not a video, or cannot be opened.
+        MissingExtra: The extra `video` is not installed.
+    """
+    try:
+        from blitznet.video.reader import open_video
+    except ModuleNotFoundError as error:
+        raise MissingExtra("`blitznet.open_video`", "video") from error
+    if isinstance(fps, bool) or not isinstance(fps, int | float | Fraction) or not MIN_FPS <= fps < float("inf"):
+        raise UsageError(f"fps: expected {MIN_FPS} or more, got {fps!r}")
+    text = str(source)
+    path = Path(text)
+    is_glob = "://" not in text and any(character in text for character in "*[?")
+    images = find_images([text]) if path.is_dir() or (is_glob and not path.is_file()) else ()
+    return open_video(text, fps=Fraction(fps).limit_denominator(1001), images=images)
+
+
+def _texts(values: Texts, name: str) -> tuple[str, ...]:
+    """One text or several as a tuple. Raises UsageError that names the argument for a value of another kind."""
+    if isinstance(values, str | Path):
+        return (str(values),)
+    is_list = isinstance(values, Iterable) and not isinstance(values, bytes | Mapping)
+    texts = tuple(values) if is_list else (values,)
+    if not all(isinstance(text, str | Path) for text in texts):
+        raise UsageError(f"{name}: expected a text or a path, or a list of them, got {short_repr(values)}")
+    return tuple(map(str, texts))
 
 
 def _train_config(recipe: str | None, options: Mapping[str, Any]) -> "TrainConfig":
@@ -314,11 +367,23 @@ def _train_config(recipe: str | None, options: Mapping[str, Any]) -> "TrainConfi
 
 
 def _option(name: str, value: Any) -> Any:
-    """An option as TrainConfig takes it: paths as Path, lists as tuples, one input size as a square."""
+    """An option as TrainConfig takes it: paths as Path, one text or a list as a tuple, one input size as a square."""
+    from blitznet.train.config import AUTO_BATCH, TrainConfig
+
+    hint = get_type_hints(TrainConfig)[name]
+    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if name == "batch" and value == "auto":
+        return AUTO_BATCH
     if name == "imgsz" and isinstance(value, int):
         return value, value
-    if name in ("out", "root") and isinstance(value, str):
+    if name == "device" or (name == "model" and isinstance(value, Path)):
+        return str(value)  # also of a torch.device, and of a GPU's number
+    if Path in kinds and isinstance(value, str):
         return Path(value)
+    if isinstance(value, str) and any(get_origin(kind) is tuple for kind in kinds):
+        return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 

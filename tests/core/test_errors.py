@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from blitznet.core.errors import BlitzNetError, DataError, MissingExtra, ModelError, UsageError, one_line, shown
@@ -48,3 +50,11 @@ def test_deeply_nested_values_are_shown() -> None:
     for _ in range(100_000):
         value = [value]
     assert shown(value) == "[[[...]]]"
+
+
+@pytest.mark.parametrize(
+    "error", [BlitzNetError("a"), DataError("b"), MissingExtra("`blitznet train`", "train")], ids=repr
+)
+def test_errors_are_sent_to_processes(error: BlitzNetError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy)) == (type(error), str(error))

@@ -1,5 +1,6 @@
 import time
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from PIL import Image
 
 from blitznet.core.arrays import ClassMap, RGBArray
 from blitznet.core.classes import VOC, palette
-from blitznet.core.errors import BlitzNetError
+from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Sample
 from blitznet.drawing import annotate as annotate_module
@@ -194,6 +195,17 @@ def _touches_another_class(class_map: ClassMap, y: int, x: int) -> bool:
         return False
     neighbors = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
     return any(0 <= a < height and 0 <= b < width and class_map[a, b] != class_map[y, x] for a, b in neighbors)
+
+
+def test_annotate_takes_what_a_predictor_takes(tmp_path: Path) -> None:
+    Image.fromarray(gray_image()).save(tmp_path / "a.png")
+    expected = annotate(gray_image(), result())
+    image = Image.fromarray(gray_image())
+    for source in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), image, ImageSource(gray_image())):
+        assert np.array_equal(annotate(source, result()), expected)
+    assert np.array_equal(np.asarray(image), gray_image())
+    with pytest.raises(DataError, match="expected uint8 RGB, got float64"):
+        annotate(gray_image() / 255, result())
 
 
 def test_image_of_another_size_is_refused() -> None:

@@ -119,6 +119,9 @@ def test_invalid_sets_are_refused() -> None:
     dataset = MemoryDataset("a", tuple(samples))
     with pytest.raises(UsageError, match="expected at least one dataset, got none"):
         evaluate(predict, [])
+    for texts in ("voc:a@val", ["voc:a@val"]):
+        with pytest.raises(UsageError, match=r"^evaluate: expected opened datasets, got something else; "):
+            evaluate(predict, texts)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="a: expected each dataset once"):
         evaluate(predict, [dataset, dataset])
     with pytest.raises(UsageError, match="b: expected the classes of a, got others"):

@@ -1,4 +1,6 @@
 import json
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,44 @@ def test_filter_by_score_and_class() -> None:
 def test_filter_refuses_unknown_classes(unknown: str | int) -> None:
     with pytest.raises(UsageError, match=r"^classes: expected a class name or an id below 2, got "):
         result().filter(classes=[unknown])
+
+
+def test_filter_by_one_class() -> None:
+    for one in ("dog", 1, np.int64(1)):
+        assert result().filter(classes=one).labels.tolist() == [1, 1]  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"got 'Dog'; did you mean 'dog'\?$"):
+        result().filter(classes="Dog")
+
+
+def test_instances_are_masks(tmp_path: Path) -> None:
+    instances = result().instances()
+    assert len(list(instances)) == len(instances) == 3
+    assert all(np.array_equal(mask, instances[index]) for index, mask in enumerate(instances))
+    assert repr(instances) == "Instances(3 masks; 60x40)"
+    assert repr(result()[:1].instances()) == "Instances(1 mask; 60x40)"
+    with pytest.raises(UsageError, match="expected a file to write, got a folder"):
+        result(image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).save(tmp_path)
+
+
+@pytest.mark.parametrize("score", ["0.5", 50, -1, True, float("nan")])
+def test_filter_refuses_invalid_scores(score: Any) -> None:
+    with pytest.raises(UsageError, match=r"^min_score: expected 0 to 1, got "):
+        result().filter(min_score=score)
+
+
+def test_a_result_is_copied_and_sent_to_processes() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
+    deferred = Segmentation.from_deferred_logits(lambda: logits, SIZE, 1.5)
+    known = Segmentation.from_class_map(np.ones(SIZE, np.uint8))
+    for segmentation in (deferred, known):
+        whole = result(segmentation=segmentation)
+        for other_result in (pickle.loads(pickle.dumps(whole)), deepcopy(whole)):
+            assert repr(other_result) == repr(whole)
+            assert np.array_equal(other_result.class_map, whole.class_map)
+            for name in ("confidence", "segmentation_logits"):
+                expected, actual = getattr(whole, name), getattr(other_result, name)
+                assert (actual is None) == (expected is None)
+                assert expected is None or np.array_equal(actual, expected)
 
 
 def test_indexing_selects_detections() -> None:

@@ -68,6 +68,13 @@ def test_card_with_all_parts() -> None:
     assert "A Processor, 2 cores, 2026-11-27." in text
     assert text.endswith("## Example predictions\n\n![card-cat.jpg](card-cat.jpg)\n")
     assert "some/where" not in text
+    assert "In brackets: 95 % bootstrap intervals" in text
+
+
+def test_card_without_intervals_does_not_mention_them() -> None:
+    text = render_model_card(ModelCard(SPEC, (FILE,), scores={"images": 9, "detection": BOXES}))
+    assert "## Scores" in text
+    assert "bootstrap" not in text
 
 
 def test_cells_are_escaped() -> None:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from blitznet.core.errors import BlitzNetError, DataError, UsageError
+from blitznet.core.image import ImageSource
 from blitznet.core.spec import PostprocessConfig
 from blitznet.postprocess.postprocess import postprocess
 from blitznet.postprocess.result import Result
@@ -83,10 +84,19 @@ def test_a_stream_goes_on_after_wrong_kinds_of_images() -> None:
     assert all(isinstance(item.error, DataError) for item in items[1:4])
 
 
-@pytest.mark.parametrize("source", [None, 3, b"content"])
-def test_a_stream_of_nothing_iterable_is_an_error(source: Any) -> None:
-    with pytest.raises(UsageError, match="stream: expected images, a folder or a glob, got "):
-        Predictor(FakeEngine(random_outputs())).stream(source)
+@pytest.mark.parametrize("source", [None, 3, b"content", PIXELS, Image.fromarray(PIXELS), ImageSource(PIXELS)])
+def test_one_image_in_place_of_several_is_an_error(source: Any) -> None:
+    predictor = Predictor(FakeEngine(random_outputs()))
+    for method in (predictor.stream, predictor.batch):
+        with pytest.raises(UsageError, match=f"^{method.__name__}: expected several images, a folder or a glob, got "):
+            method(source)
+
+
+def test_batches_of_anything_iterable() -> None:
+    predictor = Predictor(FakeEngine(random_outputs(16)))
+    assert len(predictor.batch(PIXELS for _ in range(17))) == 17
+    assert len(predictor.batch(np.stack([PIXELS] * 3))) == 3
+    assert predictor.batch([]) == []
 
 
 def test_a_predictors_own_min_score_is_the_default_of_calls() -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,6 +134,10 @@ def test_model_without_boxes() -> None:
 def test_invalid_slices_and_models_are_refused() -> None:
     with pytest.raises(UsageError, match=r"^slices: expected rows and columns, 1 or more and not both 1, got 1x1"):
         SlicedPredictor(Predictor(BrightnessEngine()), (1, 1))
+    wrong: list[Any] = [2, "2x3", (2,), (2.5, 1), ()]
+    for slices in wrong:
+        with pytest.raises(UsageError, match=r"^slices: expected \(rows, columns\) such as \(2, 3\), got "):
+            SlicedPredictor(Predictor(BrightnessEngine()), slices)
     none = np.zeros((1, 0), np.float32)
     outputs = NmsOutputs(np.zeros((1, 0, 4), np.float32), none, none.astype(np.int64), np.zeros(1, np.int64), None)
     with pytest.raises(

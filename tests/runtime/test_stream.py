@@ -295,7 +295,7 @@ def test_predictor_stream_without_class_maps() -> None:
 def test_predictor_stream_of_invalid_images() -> None:
     items = list(Predictor(MeanEngine(random_outputs())).stream([np.zeros((9, 9), np.uint8), "gone.jpg"]))
     assert [str(item.error) for item in items] == [
-        "image: expected shape (any, any, 3), got (9, 9)",
+        "image: expected an array (H, W, 3), got (9, 9); for a gray image use np.stack([image] * 3, -1)",
         "gone.jpg: expected a file, got a path that does not exist",
     ]
     assert all(isinstance(item.error, BlitzNetError) for item in items)

@@ -41,7 +41,7 @@ from blitznet.train.recipes import lite_config
             "--freeze encoder downscale",
         ),
         ({"lr": 0.0}, "--lr: expected a number above 0, got 0.0"),
-        ({"lr": float("nan")}, "--lr: expected a number above 0, got nan"),
+        ({"lr": float("nan")}, "--lr: expected a finite number, got nan"),
         ({"clip_grad": 0.0}, "--clip-grad: expected a number above 0, got 0.0"),
         ({"ema": 1.0}, "--ema: expected a decay between 0 and 1, got 1.0"),
         ({"holdout": -0.1}, "--holdout: expected a fraction from 0 to below 1, got -0.1"),

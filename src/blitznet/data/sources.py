@@ -130,9 +130,10 @@ def expand_source(text: str, purpose: "Purpose") -> tuple[DatasetSource, ...]:
     location, options = _split_options(text)
     root, split = _split_location(location, "")
     if not root or not Path(root).expanduser().exists():
+        reason = "" if colon or not root else ", got a path that does not exist"
         raise UsageError(
             f"'{text}': expected FORMAT:ROOT@SPLIT with FORMAT one of {', '.join(DATASET_FORMATS)}, or the path of a "
-            f"dataset; {_example()}"
+            f"dataset{reason}; {_example()}"
         )
     from blitznet.data.detect import detect_layout, select_splits
 

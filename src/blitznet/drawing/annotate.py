@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from blitznet.core.arrays import IGNORE_INDEX, Boxes, ClassMap, Flags, Labels, RGBArray, Scores, Size, require_shape
 from blitznet.core.classes import palette
 from blitznet.core.errors import BlitzNetError
+from blitznet.core.image import ImageLike, ImageSource
 from blitznet.core.sample import Sample
 from blitznet.drawing.text import draw_text, text_height, text_width
 
@@ -101,13 +102,13 @@ class DrawableResult(Protocol):
         ...
 
 
-def annotate(image: RGBArray, result: DrawableResult, track_ids: Sequence[int] = ()) -> RGBArray:
+def annotate(image: ImageLike | ImageSource, result: DrawableResult, track_ids: Sequence[int] = ()) -> RGBArray:
     """Draw a result on its image: class map, boxes, labels such as `dog 0.93`.
 
     All detections are drawn; call `result.filter(min_score=...)` first to draw fewer.
 
     Args:
-        image: (H, W, 3) uint8 RGB; it is not changed.
+        image: A path, the bytes of a file, a Pillow image or an (H, W, 3) uint8 RGB array; it is not changed.
         result: Prediction for this image.
         track_ids: (N,) ids from a tracker, drawn as `dog 3 0.93`; ids below 1 are not shown. Default: none.
 
@@ -115,10 +116,12 @@ def annotate(image: RGBArray, result: DrawableResult, track_ids: Sequence[int] =
         (H, W, 3) uint8 RGB.
 
     Raises:
-        BlitzNetError: The image has another size than the result.
+        BlitzNetError: The image cannot be read, or has another size than the result.
     """
-    require_shape(image, (*result.size, 3), name="image")
-    canvas = Image.fromarray(image)  # a copy
+    if isinstance(image, np.ndarray):
+        require_shape(image, (*result.size, 3), name="image")
+    source = image if isinstance(image, ImageSource) else ImageSource(image)
+    canvas = source.read_pil()
     annotate_pil(canvas, result, track_ids)
     return np.array(canvas)
 

@@ -4,13 +4,17 @@ Each class has its own tracker, so a track never changes its class.
 """
 
 from collections.abc import Iterable
+from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
-from trackers import ByteTrackTracker
 
 from blitznet.core.arrays import Labels
-from blitznet.integrations.supervision import to_supervision
+from blitznet.core.errors import MissingExtra, UsageError
 from blitznet.postprocess.result import Result
+
+if TYPE_CHECKING:
+    from trackers import ByteTrackTracker
 
 MIN_TRACK_SCORE = 0.1
 """minimum score of detections for `Tracker.update`; low scores continue a track and never start one"""
@@ -32,7 +36,17 @@ class Tracker:
             fps: Frames per second of the video.
             activation_threshold: Minimum score of a detection that starts a track.
             lost_seconds: Seconds without a detection after which a track ends.
+
+        Raises:
+            MissingExtra: The extra `track` is not installed.
+            UsageError: fps is not above 0.
         """
+        if not (isinstance(fps, Real) and fps > 0):
+            raise UsageError(f"fps: expected a number above 0, got {fps!r}")
+        try:
+            import trackers  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise MissingExtra("`blitznet.Tracker`", "track") from error
         self._fps, self._activation_threshold, self._lost_seconds = fps, activation_threshold, lost_seconds
         self._trackers: dict[int, ByteTrackTracker] = {}
         """tracker of each class id"""
@@ -48,6 +62,8 @@ class Tracker:
         Returns:
             (N,) track ids; NO_TRACK for a detection without a track so far.
         """
+        from blitznet.integrations.supervision import to_supervision
+
         ids = np.full(len(result), NO_TRACK, np.int64)
         for label in sorted({*self._trackers, *(int(label) for label in result.labels)}):
             mask = result.labels == label
@@ -59,7 +75,9 @@ class Tracker:
                 ids[index] = self._track_id(label, int(class_track_id))
         return ids
 
-    def _tracker(self, label: int) -> ByteTrackTracker:
+    def _tracker(self, label: int) -> "ByteTrackTracker":
+        from trackers import ByteTrackTracker
+
         if label not in self._trackers:
             self._trackers[label] = ByteTrackTracker(
                 lost_track_buffer=max(1, round(_BUFFER_FPS * self._lost_seconds)),

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from blitznet.core.errors import UsageError
+from blitznet.core.field_types import option_error, require_field_types
 from blitznet.core.image import ImageSource
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.sample import Dataset, Sample
@@ -47,6 +48,9 @@ class EvalConfig:
     seed: int = 0
     """Seed the bootstrap with this number."""
 
+    def __post_init__(self) -> None:
+        require_field_types(self, option_error)
+
 
 DEFAULTS = EvalConfig()
 
@@ -76,6 +80,10 @@ def evaluate(
         UsageError: There is no set, a set is repeated, or the class names of the sets differ.
         DataError: The predictor has other classes than the sets, or an image cannot be read.
     """
+    if isinstance(datasets, str) or any(not hasattr(dataset, "class_names") for dataset in datasets):
+        raise UsageError(
+            "evaluate: expected opened datasets, got something else; blitznet.validate takes FORMAT:ROOT@SPLIT"
+        )
     titles = _unique_titles(datasets)
     # a predictor of `load` keeps scores of 0.5 and more, but average precision needs all
     predict_all: ImagePredictor = getattr(predict, "all_detections", predict)

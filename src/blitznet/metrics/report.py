@@ -93,6 +93,11 @@ class SetScores:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """95 % bootstrap intervals of `ap50_area`, `ap50_frequent` and `miou`, if requested"""
 
+    def __repr__(self) -> str:
+        scores = {"ap50_area": self.detection.ap50_area, "miou": self.segmentation.miou}
+        texts = [f"{name} {value:.3f}" for name, value in scores.items() if value is not None]
+        return f"SetScores({'; '.join([self.title, f'{self.images} images', *texts])})"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: `images`, `detection`, `segmentation`, and `intervals` ([low, high]) if any."""
         values: dict[str, Any] = {
@@ -111,6 +116,9 @@ class Report:
 
     total: SetScores
     sets: tuple[SetScores, ...]
+
+    def __repr__(self) -> str:
+        return f"Report({repr(self.total).removeprefix('SetScores(')[:-1]})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: those of `total`; with several sets also `sets`, by title."""

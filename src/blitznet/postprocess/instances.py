@@ -6,7 +6,7 @@ other classes. The threshold is lowered where the mask then reaches clearly more
 overlap, a pixel belongs to the object whose center is nearer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -55,7 +55,7 @@ DEFAULT_CONFIG = InstanceConfig()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instances:
-    """The pixels of each detection of an image.
+    """The pixels of each detection of an image: `mask(index)`, `instances[index]`, or iteration over all masks.
 
     Masks of one class do not overlap, except with boxes of a much lower score.
     """
@@ -77,7 +77,13 @@ class Instances:
         return len(self.scores)
 
     def __repr__(self) -> str:
-        return f"Instances({len(self)} masks; {self.size[1]}x{self.size[0]})"
+        return f"Instances({len(self)} mask{'s' * (len(self) != 1)}; {self.size[1]}x{self.size[0]})"
+
+    def __iter__(self) -> Iterator[Mask]:
+        return (self.mask(index) for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Mask:
+        return self.mask(index)
 
     def mask(self, index: int) -> Mask:
         """The mask (H, W) of one detection."""
@@ -114,7 +120,8 @@ class Panoptic:
 
     def __repr__(self) -> str:
         height, width = self.segmentation.shape
-        return f"Panoptic({len(self.segments_info)} segments; {width}x{height})"
+        count = len(self.segments_info)
+        return f"Panoptic({count} segment{'s' * (count != 1)}; {width}x{height})"
 
     def to_dict(self) -> dict[str, Any]:
         """The segments as plain values, with COCO's keys; `category_id` is the label."""

@@ -275,6 +275,8 @@ class Result:
             UsageError: The result has no image, or the file cannot be written.
             DataError: The image can no longer be read.
         """
+        if Path(path).is_dir():
+            raise UsageError(f"{path}: expected a file to write, got a folder")
         annotated = self._annotated()
         with atomic_path(Path(path), durable=False) as temporary, translate_write_errors(Path(path)):
             try:

@@ -126,11 +126,13 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
                 percent(segmentation.get("calibration_error")),
             )
         )
+    has_intervals = any(values.get("intervals") for values in sets.values())
+    brackets = " In brackets: 95 % bootstrap intervals over images." if has_intervals else ""
     yield "## Scores\n\n" + markdown_table(columns, rows)
     yield (
         "AP50 by the rules of the VOC devkit, area under the curve; frequent: macro mean over the classes with at "
         "least 20 objects. ECE: expected calibration error, of boxes with a score of at least 0.3, and of pixels not "
-        "predicted as background. In brackets: 95 % bootstrap intervals over images."
+        f"predicted as background.{brackets}"
     )
     yield _class_scores(sets)
 

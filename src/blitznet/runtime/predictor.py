@@ -6,17 +6,17 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from numbers import Real
+from itertools import islice
 from operator import length_hint
 from pathlib import Path
-from typing import Any, TypeGuard, overload
+from typing import TypeGuard, overload
 
 import numpy as np
 
 from blitznet.core.errors import UsageError
 from blitznet.core.spec import PostprocessConfig, Spec
 from blitznet.postprocess.postprocess import postprocess
-from blitznet.postprocess.result import Result
+from blitznet.postprocess.result import Result, require_min_score
 from blitznet.runtime.engine import Engine, replicas_of
 from blitznet.runtime.image_paths import find_images
 from blitznet.runtime.memory import keep_freed_memory
@@ -25,6 +25,8 @@ from blitznet.runtime.stream import StreamResult, run_stream
 
 _MAX_BATCH = 16
 """maximum number of images in one run of the network"""
+_IMAGE_AXES = 3
+"""axes of the array of one image"""
 _LONG_SOURCE = 64
 """number of images from which loading replicas of the network pays off"""
 
@@ -48,7 +50,7 @@ class BasePredictor(ABC):
         keep_freed_memory()
         self.engine = engine
         self.config = config or engine.spec.postprocess
-        self.min_score = _require_score(min_score)
+        self.min_score = None if min_score is None else require_min_score(min_score)
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -121,7 +123,7 @@ class BasePredictor(ABC):
         return self(image, min_score=0, class_map=class_map)
 
     def batch(
-        self, images: Sequence[ImageInput] | str | Path, min_score: float | None = None, class_map: bool = True
+        self, images: Iterable[ImageInput] | str | Path, min_score: float | None = None, class_map: bool = True
     ) -> list[Result]:
         """Predict several images, up to 16 in one run of the network.
 
@@ -131,14 +133,14 @@ class BasePredictor(ABC):
             class_map: Whether results have a segmentation.
 
         Raises:
-            DataError: An image cannot be read; `stream` goes on after such an image.
+            DataError: An image cannot be read; `stream` continues after such an image.
+            UsageError: min_score is out of range, or `images` is one image.
         """
         self.config_for(min_score)
-        sources: Sequence[ImageInput] = find_images([images]) if isinstance(images, str | Path) else images
+        sources = iter(_require_images(images, "batch"))
         results: list[Result] = []
-        for start in range(0, len(sources), _MAX_BATCH):
-            inputs = [self.preprocess(image) for image in sources[start : start + _MAX_BATCH]]
-            results += self.infer(inputs, min_score=min_score, class_map=class_map)
+        while group := [self.preprocess(image) for image in islice(sources, _MAX_BATCH)]:
+            results += self.infer(group, min_score=min_score, class_map=class_map)
         return results
 
     def stream(
@@ -166,15 +168,12 @@ class BasePredictor(ABC):
                 Default: only for sources of 64 images or more, or of unknown length.
 
         Raises:
-            UsageError: batch or min_score is out of range.
+            UsageError: batch or min_score is out of range, or `source` is one image.
         """
         if batch < 1:
             raise UsageError(f"batch: expected 1 or more, got {batch}")
         self.config_for(min_score)
-        if isinstance(source, str | Path):
-            source = find_images([source])
-        elif not _is_iterable(source):
-            raise UsageError(f"stream: expected images, a folder or a glob, got {type(source).__name__}")
+        source = _require_images(source, "stream")
         if throughput is None:
             throughput = length_hint(source, _LONG_SOURCE) >= _LONG_SOURCE
         engines = replicas_of(self.engine) if throughput else (self.engine,)
@@ -189,7 +188,7 @@ class BasePredictor(ABC):
         Raises:
             UsageError: min_score is not within 0..1.
         """
-        min_score = self.min_score if min_score is None else _require_score(min_score)
+        min_score = self.min_score if min_score is None else require_min_score(min_score)
         if min_score is None:
             return self.config
         below = float(np.nextafter(np.float32(min_score), np.float32(-1)))  # scores equal to the threshold are dropped
@@ -206,18 +205,19 @@ def _is_folder_or_glob(image: ImageInput) -> TypeGuard[str | Path]:
     return False
 
 
-def _is_iterable(source: object) -> bool:
-    """Whether a value is a sequence of images; bytes are one image."""
-    return isinstance(source, Iterable) and not isinstance(source, bytes | bytearray)
-
-
-def _require_score(min_score: Any) -> float | None:
-    """The score. Raises UsageError unless it is None or a number from 0 to 1."""
-    if min_score is None:
-        return None
-    if isinstance(min_score, Real) and 0 <= float(min_score) <= 1:
-        return float(min_score)
-    raise UsageError(f"min_score: expected 0 to 1, got {min_score!r}")
+def _require_images(images: Iterable[ImageInput] | str | Path, method: str) -> Iterable[ImageInput]:
+    """Several images, those of a folder or of a glob. Raises UsageError that names the method for one image."""
+    if isinstance(images, str | Path):
+        return find_images([images])
+    is_image = isinstance(images, bytes | bytearray | memoryview) or (
+        isinstance(images, np.ndarray) and images.ndim <= _IMAGE_AXES
+    )
+    if is_image or not isinstance(images, Iterable) or hasattr(images, "read"):
+        raise UsageError(
+            f"{method}: expected several images, a folder or a glob, got {type(images).__name__}; "
+            "put one image into a list, or call the predictor with it"
+        )
+    return images
 
 
 class Predictor(BasePredictor):

@@ -47,11 +47,15 @@ class SlicedPredictor(BasePredictor):
             UsageError: slices has a number below 1, or is a single tile.
         """
         super().__init__(predictor.engine, predictor.config, min_score=predictor.min_score)
+        if not (
+            isinstance(slices, list | tuple) and len(slices) == 2 and all(isinstance(number, int) for number in slices)
+        ):
+            raise UsageError(f"slices: expected (rows, columns) such as (2, 3), got {slices!r}")
         rows, columns = slices
         if min(slices) < 1 or max(slices) < 2:
             raise UsageError(f"slices: expected rows and columns, 1 or more and not both 1, got {rows}x{columns}")
         self.predictor = predictor
-        self.slices = slices
+        self.slices = (rows, columns)
 
     def preprocess(self, image: ImageInput) -> ModelInput:
         """The image and its tiles at the network's input size. Raises DataError if it cannot be read."""

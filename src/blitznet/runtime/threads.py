@@ -19,8 +19,8 @@ def resolve_threads(threads: int | None) -> int:
     Raises:
         UsageError: Fewer than 1 was requested.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads: expected 1 or more, got {threads}")
+    if threads is not None and not (isinstance(threads, int) and threads >= 1):
+        raise UsageError(f"threads: expected 1 or more, got {threads!r}")
     return threads or available_threads()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blitznet.core.errors import UsageError
+from blitznet.core.field_types import option_error, require_field_types
 from blitznet.core.spec import Fusion, Task
 from blitznet.data.augment import PolicyName
 from blitznet.data.image_cache import CacheKind
@@ -184,6 +185,7 @@ class TrainConfig:
     """Seed of weights, sample order and augmentation. Default: 0."""
 
     def __post_init__(self) -> None:
+        require_field_types(self, option_error)
         for name, minimum in _MINIMUM.items():
             value = getattr(self, name)
             is_auto = name == "batch" and value == AUTO_BATCH
