@@ -91,11 +91,19 @@ def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         (("--host", ""), "--host: expected a text, got an empty one"),
         (("--allowed-hosts", ""), "--allowed-hosts: expected a text, got an empty one"),
         (("--cors", " "), "--cors: expected a text, got an empty one"),
+        (
+            ("--cors", "app.example.com"),
+            "cors: expected an origin such as https://app.example.com, or *, got 'app.example.com'",
+        ),
+        (
+            ("--allowed-hosts", "https://vision.example.com"),
+            "allowed_hosts: expected a domain name without scheme and port, got 'https://vision.example.com'",
+        ),
     ],
 )
 def test_a_usage_error_is_one_line(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--model", "small.onnx", *words]) == 2
-    assert capsys.readouterr().err == f"blitznet: error: {message}\n"
+    assert capsys.readouterr() == ("", f"blitznet: error: {message}\n")
 
 
 @pytest.mark.parametrize("token", ["", "secret\n", "s\u00e9cret"])

@@ -18,7 +18,7 @@ from blitznet.runtime.predictor import BasePredictor, Predictor
 from blitznet.serve.admission import BusyError
 from blitznet.serve.app import make_app
 from blitznet.serve.limits import ServeLimits
-from blitznet.serve.service import PiecewiseResponse, Reply
+from blitznet.serve.service import PiecewiseResponse, Reply, client_address
 from support.fake_engines import FakeEngine, random_outputs
 from support.images import encode_random_image
 from support.servers import wait_until_ready
@@ -192,6 +192,10 @@ def test_the_access_log_has_no_query(predictor: BasePredictor, caplog: pytest.Lo
     (line,) = [record.getMessage() for record in caplog.records if record.name == "blitznet.serve.access"]
     assert "POST '/v1/predict' 401 " in line
     assert "secret" not in line
+
+
+def test_an_address_from_a_proxy_cannot_change_the_terminal() -> None:
+    assert client_address({"client": ("\x1b[31m\n", 0)}) == r"\x1b[31m\n:0"
 
 
 def test_a_client_that_takes_no_response_is_cut_off() -> None:

@@ -60,6 +60,7 @@ def run(options: Serve) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     from blitznet.api import load
     from blitznet.serve.app import make_app
+    from blitznet.serve.origins import parse_hosts, parse_origins
     from blitznet.serve.server import connection_limit, make_server, set_up_logs
     from blitznet.serve.service import require_token
 
@@ -71,6 +72,7 @@ def run(options: Serve) -> int:
     limits = options.limits
     token = os.environ.get(TOKEN_VARIABLE) if options.token is None else options.token
     require_token(token, TOKEN_VARIABLE if options.token is None else "--token")
+    hosts, origins = parse_hosts(options.allowed_hosts), parse_origins(options.cors)
     predictor = load(options.model, engine=options.engine, threads=options.threads, trust=options.trust)
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -90,8 +92,8 @@ def run(options: Serve) -> int:
             limits=limits,
             batch=options.batch,
             token=token,
-            hosts=options.allowed_hosts if is_local or options.allowed_hosts else None,
-            origins=options.cors,
+            hosts=hosts if is_local or hosts else None,
+            origins=origins,
             max_connections=max_connections,
         )
         set_up_logs(access=options.access_log)

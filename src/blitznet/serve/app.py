@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -23,11 +23,11 @@ from blitznet.serve.limits import ServeLimits
 from blitznet.serve.memory import keep_trimmed
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.openapi import openapi_document
-from blitznet.serve.origins import OriginCheck
+from blitznet.serve.origins import OriginCheck, parse_hosts, parse_origins
 from blitznet.serve.payload import read_image, read_images
 from blitznet.serve.pool import Pool
 from blitznet.serve.response import render_response
-from blitznet.serve.service import Call, Reply, Service, error_response, require_token
+from blitznet.serve.service import Call, Reply, Service, error_response, record, require_token
 from blitznet.serve.stream import PATH as STREAM_PATH
 from blitznet.serve.stream import error_json, stream
 
@@ -42,7 +42,7 @@ _PAGE_HEADERS = {
 }
 _CORS_HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Inference-Header-Content-Length")
 _OTHER = "other"
-"""path of metrics for requests without a route"""
+"""path of metrics for requests that no route handles"""
 
 
 def make_app(
@@ -72,9 +72,10 @@ def make_app(
         The application. On shutdown it returns the results of the queued images.
 
     Raises:
-        UsageError: The token is empty, or no client can send it.
+        UsageError: The token is empty, no client can send it, or no browser sends a host or an origin.
     """
     require_token(token)
+    hosts, origins = None if hosts is None else parse_hosts(hosts), parse_origins(origins)
     limits = limits or ServeLimits()
     pool = Pool(predictor, max_queue=limits.max_queue, batch=batch, warm_up=True)
     admission = Admission(limits, max_connections=max_connections)
@@ -89,7 +90,7 @@ def make_app(
         trimming.cancel()
         await asyncio.to_thread(service.close)
 
-    middleware = [Middleware(OriginCheck, hosts=hosts, origins=origins)]
+    middleware = [Middleware(OriginCheck, hosts=hosts, origins=origins, record=partial(_record_refusal, service))]
     if origins:
         middleware.append(
             Middleware(
@@ -124,6 +125,7 @@ def _routes(service: Service) -> list[Any]:
         service.public_route("/openapi.json", lambda _: _openapi(service)),
         *kserve.routes(service),
         *_page_routes(service),
+        WebSocketRoute("/{path:path}", partial(_refuse_websocket, service=service)),
     ]
 
 
@@ -143,6 +145,11 @@ def _page_routes(service: Service) -> list[Any]:
 
 async def _stream(socket: Any, service: Service) -> None:
     await stream(socket, service)
+
+
+async def _refuse_websocket(socket: Any, service: Service) -> None:
+    _record_refusal(service, socket, 404)
+    await socket.send_denial_response(error_response(HTTPException(404)))
 
 
 async def _require_websocket(_: Request) -> Response:
@@ -219,10 +226,15 @@ async def _openapi(service: Service) -> Response:
     return JSONResponse(openapi_document(spec, service.limits, protected=protected))
 
 
-async def _http_error(service: Service, _: Request, error: Exception) -> Response:
+def _record_refusal(service: Service, request: HTTPConnection, status: int) -> None:
+    """Record a request that no route has handled."""
+    record(service.metrics, request, _OTHER, status, 0.0)
+
+
+async def _http_error(service: Service, request: Request, error: Exception) -> Response:
     """The response to a request without a route, or with a wrong method."""
     assert isinstance(error, HTTPException)
-    service.metrics.observe(_OTHER, error.status_code, 0.0)
+    _record_refusal(service, request, error.status_code)
     return error_response(error)
 
 

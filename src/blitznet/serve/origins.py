@@ -5,30 +5,71 @@ resolve to that machine (DNS rebinding) is of the same origin as the server.
 """
 
 import ipaddress
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+
+from blitznet.core.errors import UsageError
+
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
+_PORTS = {"http": "80", "https": "443"}
+"""port that browsers leave out of an origin"""
+
+
+def parse_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
+    """Domain names as the Host header has them. Raises UsageError for a text that no Host header has."""
+    for host in hosts:
+        if not _HOST.fullmatch(host.lower()):
+            raise UsageError(f"allowed_hosts: expected a domain name without scheme and port, got {host!r}")
+    return tuple(host.lower().rstrip(".") for host in hosts)
+
+
+def parse_origins(origins: Sequence[str]) -> tuple[str, ...]:
+    """Origins as browsers send them. Raises UsageError for a text that no browser sends."""
+    return tuple(_parse_origin(origin) for origin in origins)
+
+
+def _parse_origin(text: str) -> str:
+    origin = text.lower().rstrip("/")
+    if origin in ("*", "null"):  # "null" is a page of a file
+        return origin
+    authority = _authority(origin) if _ORIGIN.fullmatch(origin) else None
+    if authority is None:
+        raise UsageError(f"cors: expected an origin such as https://app.example.com, or *, got {text!r}")
+    return f"{origin.partition(':')[0]}://{authority}"
 
 
 class OriginCheck:
     """ASGI middleware that refuses requests of foreign hosts and origins with 403."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Sequence[str] | None,
+        origins: Sequence[str],
+        record: Callable[[HTTPConnection, int], None],
+    ) -> None:
         """Wrap an application.
 
         Args:
             app: The application.
-            hosts: Names that the Host header may have besides addresses and names without a dot. None: any name.
-            origins: Origins of other sites that may use the server; "*" is every site.
+            hosts: Names that the Host header may have besides addresses and names without a dot, from `parse_hosts`.
+                None: any name.
+            origins: Origins of other sites that may use the server, from `parse_origins`; "*" is every site.
+            record: Records a refused request and its status.
         """
         self._app = app
-        self._hosts = None if hosts is None else {host.lower().rstrip(".") for host in hosts}
-        self._origins = {origin.lower().rstrip("/") for origin in origins}
+        self._hosts = None if hosts is None else set(hosts)
+        self._origins = set(origins)
+        self._record = record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on."""
@@ -37,6 +78,7 @@ class OriginCheck:
             await self._app(scope, receive, send)
             return
         response = JSONResponse({"error": refusal}, 403)
+        self._record(HTTPConnection(scope), response.status_code)
         if scope["type"] == "websocket":
             await WebSocket(scope, receive, send).send_denial_response(response)
         else:
@@ -50,11 +92,21 @@ class OriginCheck:
         if not origin or self._origins & {"*", origin}:
             return None
         # Pages cannot set these two headers; proxies change Host.
-        is_same = headers.get("sec-fetch-site") == "same-origin" or urlsplit(origin).netloc in (
-            host,
-            headers.get("x-forwarded-host", host).lower(),
+        hosts = (host, headers.get("x-forwarded-host", host).lower().partition(",")[0].strip())
+        scheme, authority = origin.partition(":")[0], _authority(origin)
+        is_same = headers.get("sec-fetch-site") == "same-origin" or (
+            authority is not None and authority in [_authority(f"{scheme}://{name}") for name in hosts]
         )
         return None if is_same else "Origin: pages of this site are not allowed; allow it with --cors"
+
+
+def _authority(origin: str) -> str | None:
+    """Host and port of an origin, without the port that its scheme has anyway; None if there is no host."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.netloc.removesuffix(f":{_PORTS.get(parts.scheme, '')}") or None
 
 
 def _name(host: str) -> str:

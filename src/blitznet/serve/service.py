@@ -39,6 +39,8 @@ _PIECE = 1 << 18
 """bytes of a response that are handed to the connection at once"""
 _DISCONNECTED = 499
 """nginx's status of a client that disconnected"""
+_MAX_PATH = 200
+"""characters of a path or an address in the access log"""
 _PARSERS = 2
 """threads that parse bodies; more would only compete for the GIL"""
 
@@ -369,13 +371,14 @@ def record(metrics: Metrics, request: HTTPConnection, path: str, status: int, se
     metrics.observe(path, status, seconds)
     scope = request.scope
     method = scope.get("method", "WEBSOCKET")
-    ACCESS_LOGGER.info("%s %s %r %d %.3f", client_address(scope), method, scope["path"], status, seconds)
+    path_shown = scope["path"][:_MAX_PATH]
+    ACCESS_LOGGER.info("%s %s %r %d %.3f", client_address(scope), method, path_shown, status, seconds)
 
 
 def client_address(scope: Scope) -> str:
-    """Address and port of a client."""
+    """Address and port of a client; a proxy on this machine names it, so it may be any text."""
     client = scope.get("client")
-    return f"{client[0]}:{client[1]}" if client else "-"
+    return one_line(f"{client[0][:_MAX_PATH]}:{client[1]}") if client else "-"
 
 
 def bearer_token(authorization: str | None) -> str:
