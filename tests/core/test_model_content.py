@@ -224,6 +224,8 @@ def with_nan(shape: tuple[int, ...]) -> Any:
         (nms_arrays, {"labels": np.zeros((2, 4), np.int64)}, "expected boxes, scores and labels of equal number"),
         (nms_arrays, {"count": np.array([6, 0])}, "expected count of 0 to 5 by its spec, got 6"),
         (nms_arrays, {"boxes": with_nan((2, 5, 4))}, "expected finite numbers in boxes"),
+        (nms_arrays, {"boxes": np.full((2, 5, 4), 1e30, np.float32)}, "expected boxes of 0 to 1 by its spec"),
+        (nms_arrays, {"scores": np.full((2, 5), -7, np.float32)}, "expected scores of 0 to 1 by its spec, got -7"),
         (nms_arrays, {"class_map": np.full((2, 64, 48), 4, np.uint8)}, "expected class_map of 0 to 3 by its spec"),
         (nms_arrays, {"class_map": np.zeros((2, 64, 48), np.int64)}, "expected class_map of uint8, got int64"),
     ],

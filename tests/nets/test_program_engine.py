@@ -11,7 +11,7 @@ from support.fake_engines import SPEC
 def write(path: Path, text: str | None) -> Path:
     """A zip with a spec and no program."""
     with ZipFile(path, "w") as file:
-        file.writestr("archive/version", "3")
+        file.writestr("archive/archive_version", "0")
         if text is not None:
             file.writestr("archive/extra/blitznet", text)
     return path

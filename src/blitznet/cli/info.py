@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,7 @@ from blitznet.core.models import DEFAULT
 from blitznet.core.written_files import record_written
 
 if TYPE_CHECKING:
-    from blitznet.report.model_card import ModelFile
+    from blitznet.report.model_card import ModelCard, ModelFile
 
 _MIN_SCORE = 0.5
 """minimum score of the boxes drawn for the card"""
@@ -59,7 +59,7 @@ def run(options: Info) -> int:
     from blitznet.api import read_model_spec
     from blitznet.core.model_paths import find_model
     from blitznet.core.packaged_files import packaged_hashes
-    from blitznet.report.model_card import ModelCard, render_model_card, spec_rows
+    from blitznet.report.model_card import ModelCard, spec_rows
 
     if options.card is None and (options.scores or options.speed or options.notes or options.images or options.files):
         raise UsageError(
@@ -87,11 +87,24 @@ def run(options: Info) -> int:
         notes="" if options.notes is None else _read_text(options.notes),
         scores=None if options.scores is None else _read_json(options.scores, "eval", ("images", "detection")),
         speed=None if options.speed is None else _read_speed(options.speed),
-        images=tuple(_write_images(path, images_by_target, trust=options.trust)),
     )
-    write_bytes(options.card, render_model_card(card).encode())
+    _render(card)  # before images are written, as it fails for other JSON
+    card = replace(card, images=tuple(_write_images(path, images_by_target, trust=options.trust)))
+    write_bytes(options.card, _render(card).encode("utf-8", "backslashreplace"))
     print(f"card: {options.card}")
     return 0
+
+
+def _render(card: "ModelCard") -> str:
+    from blitznet.report.model_card import render_model_card
+
+    try:
+        return render_model_card(card)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UsageError(
+            "--scores, --speed: expected the JSON of `blitznet eval --json` and `blitznet bench --json`, got other "
+            f"values ({error})"
+        ) from error
 
 
 def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:

@@ -33,6 +33,8 @@ ZIP_ERRORS = (
 KNOWN_OUTPUTS = frozenset((*OUTPUT_NAMES, *NMS_OUTPUT_NAMES, "class_map"))
 """names of all outputs of model files; others are not read"""
 _FLOAT = ("float32",)
+_MAX_ROUNDING = 1e-3
+"""largest rounding error of a coordinate or score, fractions of 1"""
 _NMS_TYPES = {"labels": ("int64", "int32"), "count": ("int64", "int32"), "class_map": ("uint8",)}
 """types of the outputs of a file with NMS inside that are not float32"""
 
@@ -225,20 +227,22 @@ def _require_numbers(array: NDArray[Any], types: tuple[str, ...], *, name: str, 
 
 
 def _require_detections(outputs: NmsOutputs, num_classes: int, *, source: str) -> None:
-    """Refuse labels, counts and pixels that are no classes or rows."""
+    """Refuse coordinates outside the image, and labels, counts and pixels that are no classes or rows."""
     rows = outputs.scores.shape[1]
     if outputs.boxes.shape[1] != rows or outputs.labels.shape[1] != rows:
         raise ModelError(f"{source}: expected boxes, scores and labels of equal number, got different ones")
     pixels = np.zeros(1, np.uint8) if outputs.class_map is None else outputs.class_map
     for name, values, largest in (
+        ("boxes", outputs.boxes, 1 + _MAX_ROUNDING),
+        ("scores", outputs.scores, 1 + _MAX_ROUNDING),
         ("count", outputs.count, rows),
         ("labels", outputs.labels, num_classes - 1),
         ("class_map", pixels, num_classes),
     ):
         low, high = values.min(initial=0), values.max(initial=0)
-        if low < 0 or high > largest:
+        if low < -_MAX_ROUNDING or high > largest:
             raise ModelError(
-                f"{source}: expected {name} of 0 to {largest} by its spec, got {low if low < 0 else high}; "
+                f"{source}: expected {name} of 0 to {int(largest)} by its spec, got {low if low < 0 else high:g}; "
                 "export the model again"
             )
 

@@ -1,6 +1,7 @@
 """Model files for PyTorch: safetensors with the spec in their metadata, written atomically."""
 
 import json
+from collections.abc import Set
 from pathlib import Path
 
 import torch
@@ -43,11 +44,21 @@ def load_model(path: Path) -> tuple[BlitzNet, Spec]:
     Raises:
         ModelError: The file is missing, is not a blitznet model, or its weights do not fit its spec.
     """
-    weights, text = _read(Path(path))
-    spec = read_spec(text, source=str(path))
-    if text is not None and json.loads(text).get("version", 1) == 1:
-        weights = upgrade_v1_weights(weights)
-    return network_from(spec, weights, source=str(path)), spec
+    source = str(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            spec = read_spec(text, source=source)
+            net = _build_on_meta(spec, source=source)
+            is_v1 = text is not None and json.loads(text).get("version", 1) == 1
+            names = {_upgrade_v1_name(name) if is_v1 else name: name for name in file.keys()}  # noqa: SIM118 - not a dict
+            # Before a tensor is read: a file may contain any number, of any size.
+            _require_names(net.state_dict().keys(), names.keys(), source=source)
+            weights = {name: _read_tensor(file.get_tensor(stored), name, source) for name, stored in names.items()}
+    except (OSError, SafetensorError, AttributeError, NotImplementedError) as error:  # the last two: types torch lacks
+        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from error
+    _assign(net, weights, source=source)
+    return net, spec
 
 
 _V1_PREFIXES = {
@@ -91,31 +102,42 @@ def network_from(spec: Spec, weights: dict[str, Tensor], *, source: str) -> Blit
     Raises:
         ModelError: The network cannot be built, or names, shapes or types of the weights differ from its own.
     """
-    # On the meta device nothing is allocated or initialized. All weights are assigned below; the network has no tensors
-    # outside its state dict.
+    net = _build_on_meta(spec, source=source)
+    _assign(net, weights, source=source)
+    return net
+
+
+def _build_on_meta(spec: Spec, *, source: str) -> BlitzNet:
+    """The network on the meta device, where nothing is allocated or initialized."""
     try:
         with torch.device("meta"):
-            net = build(spec)
+            return build(spec)
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from error
+
+
+def _assign(net: BlitzNet, weights: dict[str, Tensor], *, source: str) -> None:
+    """Make the weights those of a network, which has no tensors outside its state dict."""
     require_fit(net.state_dict(), weights, source=source)
     _require_types(net.state_dict(), weights, source=source)
     net.load_state_dict(weights, assign=True)
     for parameter in net.parameters():
         parameter.requires_grad_(True)
-    return net
 
 
 def require_fit(expected: dict[str, Tensor], actual: dict[str, Tensor], *, source: str) -> None:
     """Raise ModelError unless two state dicts have the same names and shapes."""
-    missing, unknown = expected.keys() - actual.keys(), actual.keys() - expected.keys()
-    for kind, names in (("missing", missing), ("unknown", unknown)):
-        if names:
-            first = ", ".join(sorted(names)[:3])
-            raise ModelError(f"{source}: expected {len(expected)} weights, got {len(names)} {kind}: {first}")
+    _require_names(expected.keys(), actual.keys(), source=source)
     for name, value in expected.items():
         if value.shape != actual[name].shape:
             raise ModelError(f"{source}: {name}: expected shape {tuple(value.shape)}, got {tuple(actual[name].shape)}")
+
+
+def _require_names(expected: Set[str], actual: Set[str], *, source: str) -> None:
+    for kind, names in (("missing", expected - actual), ("unknown", actual - expected)):
+        if names:
+            first = ", ".join(sorted(names)[:3])
+            raise ModelError(f"{source}: expected {len(expected)} weights, got {len(names)} {kind}: {first}")
 
 
 def _require_types(expected: dict[str, Tensor], actual: dict[str, Tensor], *, source: str) -> None:
@@ -136,16 +158,11 @@ def _to_stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     return stored
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The weights, floats as float32, and the JSON of the spec, None if the file has none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            metadata: dict[str, str] = file.metadata() or {}
-    except (OSError, SafetensorError, AttributeError) as error:  # AttributeError: a type that torch lacks
-        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from error
-    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    for name, value in weights.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ModelError(f"{path}: {name}: expected finite weights, got infinity or NaN; the file is damaged")
-    return weights, metadata.get(METADATA_KEY)
+def _read_tensor(value: Tensor, name: str, source: str) -> Tensor:
+    """A stored tensor; floats as float32. Raises ModelError if one is not finite."""
+    if not value.is_floating_point():
+        return value
+    value = value.float()
+    if not value.isfinite().all():
+        raise ModelError(f"{source}: {name}: expected finite weights, got infinity or NaN; the file is damaged")
+    return value

@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blitznet.core.errors import ModelError, UsageError
+from blitznet.core.errors import ModelError, UsageError, shown
 from blitznet.core.model_content import MAX_SPEC_BYTES, ZIP_ERRORS, join_outputs, require_stored_parts
 from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.core.spec import METADATA_KEY, Spec, read_spec
@@ -29,6 +30,13 @@ NMS_KEY = "nms"
 _V1_NMS_KEY = "finished"
 _MAX_REASON = 200
 """characters of torch's own message in an error"""
+_PARTS = re.compile(
+    r"[^/]+/(archive_format|archive_version|byteorder|\.data/\w+|extra/\w+|models/model\.json|data/sample_inputs/model\.pt|"
+    r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json))"
+)
+"""names of the parts that `export` writes; torch unpickles others, or opens them as libraries"""
+_EXPRESSION = re.compile(r"([A-Z]\w*|[a-z]+=True|'\w+'|\d+|[-+*/(), ])*")
+"""a size that depends on the batch; sympy evaluates it as Python, so it has no attributes, texts and other functions"""
 
 
 class ProgramEngine:
@@ -98,6 +106,8 @@ def _require_no_code(path: Path) -> None:
         with ZipFile(path) as file:
             for part in file.infolist():
                 name = part.filename
+                if not _PARTS.fullmatch(name):
+                    raise ModelError(f"{path}: expected the parts of a program that `export` writes, got {shown(name)}")
                 if name.endswith(".json") and _runs_code(json.loads(file.read(part))):
                     raise ModelError(f"{path}: expected a program without code, got one with code in {name}")
                 if name.endswith(".pt"):
@@ -119,11 +129,12 @@ def _require_tensors(content: bytes) -> None:
 
 
 def _runs_code(content: Any) -> bool:
-    """Whether JSON of a program has a pickle or guards, which are Python expressions."""
+    """Whether JSON of a program has a pickle, or guards or sizes that are Python."""
     if isinstance(content, dict):
         return (
             content.get("use_pickle") not in (None, False)
             or bool(content.get("guards_code"))
+            or not _EXPRESSION.fullmatch(str(content.get("expr_str", "")))
             or any(map(_runs_code, content.values()))
         )
     return isinstance(content, list) and any(map(_runs_code, content))

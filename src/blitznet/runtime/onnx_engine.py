@@ -1,5 +1,6 @@
 """OnnxEngine: a model file on onnxruntime."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ _PROVIDERS: dict[OnnxName, str] = {
 }
 _MAX_REASON = 300
 """characters of onnxruntime's own message in an error"""
+_INTERNALS = r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ [^()]*\([^()]*\) (const )?"
+"""codes, source files and functions in such a message"""
 
 
 class OnnxEngine:
@@ -81,8 +84,7 @@ class OnnxEngine:
         try:
             outputs: list[Any] = self._session.run(self._output_names, {INPUT_NAME: images})
         except Exception as error:  # onnxruntime's exceptions have no common base
-            reason = " ".join(str(error).split())[:_MAX_REASON]
-            raise ModelError(f"{self.path}: onnxruntime cannot run the model ({reason})") from error
+            raise ModelError(f"{self.path}: onnxruntime cannot run the model ({_reason(error)})") from error
         return dict(zip(self._output_names, outputs, strict=True))
 
     def replicate(self) -> tuple["OnnxEngine", ...]:
@@ -108,8 +110,14 @@ def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common base
-        reason = " ".join(str(error).split())[:_MAX_REASON]
-        raise ModelError(f"{path}: expected an ONNX model, but onnxruntime cannot open it ({reason})") from error
+        raise ModelError(
+            f"{path}: expected an ONNX model, but onnxruntime cannot open it ({_reason(error)})"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """onnxruntime's own message without codes, its source files and its functions."""
+    return re.sub(_INTERNALS, "", " ".join(str(error).split()))[:_MAX_REASON]
 
 
 def has_spec(path: Path) -> bool:

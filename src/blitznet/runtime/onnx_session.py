@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-_LOG_ERRORS = 3
-"""onnxruntime's severity level of errors"""
+_LOG_FATAL = 4
+"""onnxruntime's severity level of errors that end the process; others are raised too, so a log would repeat them"""
 
 
 def session_options(threads: int, *, basic_optimization: bool = False, save_optimized: Path | None = None) -> Any:
-    """`onnxruntime.SessionOptions` that log errors only.
+    """`onnxruntime.SessionOptions` without logs of errors, which are raised.
 
     Args:
         threads: Threads of one operator. Always a number: with 0 onnxruntime pins its threads to processors, which
@@ -21,7 +21,7 @@ def session_options(threads: int, *, basic_optimization: bool = False, save_opti
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_ERRORS
+    options.log_severity_level = _LOG_FATAL
     if basic_optimization:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if save_optimized is not None:

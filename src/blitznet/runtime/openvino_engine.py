@@ -217,8 +217,8 @@ def _read_zip(path: Path) -> tuple[Any, str]:
     graph, weights, text = read_parts(path)
     if any(mark in graph for mark in _BODY_MARKS):
         raise ModelError(
-            f"{path}: expected a model of one graph, got one with loops or branches, which could run without end; "
-            "export the model again"
+            f"{path}: expected a model of one graph in UTF-8, got loops, branches or another encoding; export the "
+            "model again"
         )
     return _translate_errors(path, lambda: shared_core().read_model(graph, weights)), text.decode("utf-8", "replace")
 

@@ -45,6 +45,35 @@ def _other_size(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 999
 
 
+def _free_sizes(model: onnx.ModelProto) -> None:
+    for output in model.graph.output:
+        for size in output.type.tensor_type.shape.dim:
+            size.dim_param = "N"
+
+
+def _more_classes(model: onnx.ModelProto) -> None:
+    """Twice as many logits as the spec states, in axes of free sizes."""
+    _free_sizes(model)
+    next(node for node in model.graph.node if node.output[0] == "logits").output[0] = "half"
+    model.graph.node.append(onnx.helper.make_node("Concat", ["half", "half"], ["logits"], axis=2))
+
+
+def _not_finite(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.output[0] == "offsets").output[0] = "finite"
+    model.graph.node.append(onnx.helper.make_node("Div", ["finite", "zero"], ["offsets"]))
+
+
+def _loop(model: onnx.ModelProto) -> None:
+    body = onnx.helper.make_graph([], "body", [], [])
+    model.graph.node.append(onnx.helper.make_node("Loop", ["zero"], ["endless"], body=body))
+
+
+def _recursive_function(model: onnx.ModelProto) -> None:
+    node = onnx.helper.make_node("Call", ["x"], ["y"], domain="own")
+    opset = onnx.helper.make_opsetid("own", 1)
+    model.functions.append(onnx.helper.make_function("own", "Call", ["x"], ["y"], [node], [opset]))
+
+
 def _unknown_operator(model: onnx.ModelProto) -> None:
     model.graph.node[0].op_type = "RunProgram"
 
@@ -75,6 +104,12 @@ def _spec_rows() -> Iterator[tuple[str, str, str]]:
         ("deviation of 0", _spec(std=[0.0, 1.0, 1.0]), "std: expected numbers other than 0"),
         ("unknown task", _spec(tasks=["mind reading"]), "expected tasks from"),
         ("temperature of 0", _spec(segmentation_temperature=0.0), "expected a temperature above 0"),
+        ("number beyond floats", _spec(mean=[10**400, 0, 0]), "mean: expected 3 numbers"),
+        ("bias beyond floats", _spec(score_calibration={"bias": 10**400}), "expected the spec of a blitznet model"),
+        ("one stride", _spec(anchors=_ANCHORS | {"strides": [8]}), "strides, ratios: expected 2 to 64 strides"),
+        ("scales that decrease", _spec(anchors=_ANCHORS | {"second_scale": 900}), "max_scale: expected 900 or more"),
+        ("negative IoU", _spec(postprocess={"nms_threshold": -0.5}), "nms_threshold: expected 0 to 1"),
+        ("long name", _spec(name="x" * 10_000), "name: expected 1 to 200 characters"),
         ("other size", _spec(size=[32, 32]), "expected images of shape (any, 32, 32, 3) by its spec"),
         ("more classes", _spec(classes=["a", "b", "c", "d"]), "by its spec"),
     )
@@ -90,6 +125,10 @@ def _onnx_cases() -> Iterator[BadFile]:
         ("field longer than the file", b"\x3a\xff\xff\xff\xff\x0f" + good[:50], "small.onnx: expected an ONNX model"),
         ("no spec", _onnx("", lambda model: model.ClearField("metadata_props")), "without 'blitznet' metadata"),
         ("weights outside", _onnx(edit=_external), "got one with external data"),
+        ("loop", _onnx(edit=_loop), "got one with a graph inside a node"),
+        ("function that calls itself", _onnx(edit=_recursive_function), "got one with functions"),
+        ("more classes than the spec", _onnx(edit=_more_classes), "small.onnx: expected logits of shape"),
+        ("not a number", _onnx(edit=_not_finite), "small.onnx: expected finite numbers in offsets"),
         ("input of another size", _onnx(edit=_other_size), "small.onnx: expected"),
         ("unknown operator", _onnx(edit=_unknown_operator), "small.onnx: "),
         ("no graph", _onnx(edit=lambda model: model.ClearField("graph")), "small.onnx: "),
@@ -218,13 +257,38 @@ def _program_cases() -> Iterator[BadFile]:
         ("long spec", _zip({"m/extra/blitznet": bytes(2 << 20)}), "its metadata is too long"),
         (
             "pickle inside",
-            _zip({"m/extra/blitznet": SPEC.to_json().encode(), "m/a.pt": b"\x80\x04cos\nsystem\n(S'true'\ntR."}),
+            _zip(
+                {
+                    "m/extra/blitznet": SPEC.to_json().encode(),
+                    "m/data/sample_inputs/model.pt": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
+                }
+            ),
             "got one with a pickle of other objects",
         ),
         (
             "guards inside",
-            _zip({"m/extra/blitznet": SPEC.to_json().encode(), "m/a.json": b'{"guards_code": ["__import__(\'os\')"]}'}),
-            "got one with code in m/a.json",
+            _zip(
+                {
+                    "m/extra/blitznet": SPEC.to_json().encode(),
+                    "m/models/model.json": b'{"guards_code": ["__import__(\'os\')"]}',
+                }
+            ),
+            "got one with code in m/models/model.json",
+        ),
+        (
+            "size of Python",
+            _zip(
+                {
+                    "m/extra/blitznet": SPEC.to_json().encode(),
+                    "m/models/model.json": b'{"sizes": [{"expr_str": "exec(chr(49))"}]}',
+                }
+            ),
+            "got one with code in m/models/model.json",
+        ),
+        (
+            "object that torch unpickles",
+            _zip({"m/extra/blitznet": SPEC.to_json().encode(), "m/data/constants/opaque_obj_0": b"N."}),
+            "got m/data/constants/opaque_obj_0",
         ),
     )
     for name, content, line in rows:
@@ -274,6 +338,18 @@ def _option_cases() -> Iterator[BadFile]:
             "info small.onnx --card c.md --speed s.json",
             {"s.json": '{"rows": [1], "machine": 1, "image_size": 1, "date": 1}'},
             "s.json: expected timings",
+        ),
+        (
+            "card scores of numbers",
+            "info small.onnx --card c.md --scores s.json",
+            {"s.json": '{"images": 1, "detection": 5}'},
+            "--scores, --speed: expected the JSON of",
+        ),
+        (
+            "card timings without stages",
+            "info small.onnx --card c.md --speed s.json",
+            {"s.json": '{"rows": [{"streamed_per_second": "a"}], "machine": 1, "image_size": 1, "date": 1}'},
+            "--scores, --speed: expected the JSON of",
         ),
         (
             "card notes of bytes",
