@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 import weakref
 from pathlib import Path
@@ -10,6 +11,7 @@ from faster_coco_eval import COCO
 
 from blitznet.cli.formats import FORMAT_NAMES, FormatWriter
 from blitznet.cli.main import main
+from blitznet.core.errors import UsageError
 from blitznet.postprocess.result import Result, Segmentation
 from blitznet.runtime.image_paths import SAMPLES
 
@@ -57,6 +59,50 @@ def test_writer_keeps_no_results(tmp_path: Path) -> None:
     writer.close()
     assert len(ElementTree.parse(tmp_path / "cvat/annotations.xml").getroot().findall("image/mask")) == 1
     assert json.loads((tmp_path / "coco/images.json").read_text())["images"][0]["height"] == 8
+
+
+def result_of(count: int) -> Result:
+    """A result with this number of detections."""
+    return Result(
+        boxes=np.array([[1, 1, 6, 7]] * count, np.float32).reshape(-1, 4),
+        scores=np.full(count, 0.9, np.float32),
+        labels=np.zeros(count, np.int64),
+        size=(8, 9),
+        class_names=("cat",),
+    )
+
+
+def test_images_of_one_name_stay_apart(tmp_path: Path) -> None:
+    images = [tmp_path / name for name in ("in/1/a.jpg", "in/2/a.jpg", "in/2/a.png", "in/b.jpg")]
+    writer = FormatWriter(tmp_path, ("coco", "cvat", "fiftyone"), ("cat",), inputs=images)
+    for count, image in enumerate(images):
+        writer.add(image, f"a-{count}", result_of(count))
+    writer.close()
+    names = ["1/a.jpg", "2/a.jpg", "2/a.png", "b.jpg"]
+    coco = json.loads((tmp_path / "coco/images.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == names
+    cvat = ElementTree.parse(tmp_path / "cvat/annotations.xml").getroot().findall("image")
+    assert [image.attrib["name"] for image in cvat] == names
+    labels = json.loads((tmp_path / "fiftyone/labels.json").read_text())["labels"]
+    assert {name: len(entries) for name, entries in labels.items()} == {"1/a": 0, "2/a": 1, "2/a.png": 2, "b": 3}
+
+
+def test_a_file_that_cannot_be_written_is_the_only_one_missing(tmp_path: Path) -> None:
+    writer = FormatWriter(tmp_path, FORMAT_NAMES, ("cat",))
+    writer.add(Path("a.jpg"), "a", result_of(1))
+    (tmp_path / "fiftyone/labels.json").mkdir()
+    with pytest.raises(UsageError, match=r"labels\.json: cannot be written"):
+        writer.close()
+    for name in ("yolo/data.yaml", "cvat/annotations.xml", "coco/images.json"):
+        assert (tmp_path / name).is_file()
+
+
+def test_names_that_are_not_utf8_keep_their_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff")
+    writer = FormatWriter(tmp_path, FORMAT_NAMES, ("cat",))
+    writer.add(tmp_path / f"{name}.jpg", name, result_of(1))
+    writer.close()
+    assert (tmp_path / "voc/results/VOC2012/Main/comp4_det_test_cat.txt").read_bytes().startswith(b"\xff 0.9")
 
 
 def test_missing_package_is_an_error(

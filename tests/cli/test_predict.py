@@ -1,5 +1,8 @@
 import json
+import sys
+import warnings
 from dataclasses import replace
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +203,46 @@ def test_an_interrupted_run_lists_what_was_done(model: str, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         run(Predict(sources=sources, model=model, out=Path("out")))
     assert [entry["path"] for entry in json.loads(Path("out/predictions.json").read_text())] == ["images/a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_json_on_stdout_is_alone_there(model: str, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", image("a.jpg"), "--model", model, "--json", name]) == 0
+    output = capfd.readouterr()
+    assert [entry["path"] for entry in json.loads(output.out)] == ["a.jpg"]
+    assert "a.jpg" in output.err
+    assert not Path("-").exists()
+
+
+def test_other_files_are_written_beside_one_that_cannot_be(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", image("a.jpg"), "--model", model, "--json", "/dev/full", "--formats", "coco", "--out", "out"]
+    assert main(words) == 2
+    assert "/dev/full: cannot be written" in capsys.readouterr().err
+    assert Path("out/coco/results.json").is_file()
+
+
+def test_names_of_any_characters_are_printed(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), "ascii"))
+    assert main(["predict", image("ä\n人.jpg"), "--model", model, "--out", "o\nut"]) == 0
+    lines = sys.stdout.buffer.getvalue().decode("ascii").splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("images: o\\nut   JSON: ")
+
+
+def test_stdout_may_be_closed(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["predict", image("a.jpg"), "--model", model]) == 0
+
+
+def test_warnings_of_pillow_are_not_printed(model: str) -> None:
+    broken = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\1\2\0\x64\0\0\0\x88\x13\0\0\0\0\0\0"
+    Image.new("RGB", (20, 10)).save("a.jpg", exif=broken)
+    with pytest.warns(UserWarning, match="Tag data larger"), Image.open("a.jpg") as opened:
+        opened.getexif()
+    with warnings.catch_warnings(record=True) as printed:
+        warnings.simplefilter("always")
+        assert main(["predict", "a.jpg", "--model", model]) == 0
+    assert not printed
 
 
 def test_names_of_many_equal_images_are_found_in_proportional_time(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_an_interrupted_run_leaves_playable_files() -> None:
     [
         (("nothing.mp4",), "nothing.mp4: expected a video file, a camera's number, an address with ://"),
         (("clip.mp4", "--min-score", "2"), "--min-score: expected 0 to 1, got 2.0"),
-        (("clip.mp4", "--fps", "0"), "--fps: expected 0.01 or more, got 0.0"),
+        (("clip.mp4", "--fps", "0"), "fps: expected 0.01 or more, got 0.0"),
         (("clip.mp4", "--max-frames", "0"), "--max-frames: expected 1 or more, got 0"),
         (("rtsp://[::1]:1/none",), "rtsp://[::1]:1/none: cannot be opened as a video"),
         (("clip.mp4", "--out", "."), "--out: clip.mp4 is the video itself; choose another folder"),

@@ -377,7 +377,7 @@ def test_files_that_are_not_images(tmp_path: Path) -> None:
         (b"II*\0\x08\0\0\0", "cannot be decoded; the file is broken, truncated or of an unusual type"),
     ],
 )
-def test_errors_say_what_a_file_contains(start: bytes, message: str) -> None:
+def test_errors_name_the_format_of_a_file(start: bytes, message: str) -> None:
     with pytest.raises(DataError) as raised:
         ImageSource(start + bytes(100)).size()
     assert message in str(raised.value)

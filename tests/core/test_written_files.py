@@ -56,8 +56,19 @@ def test_links_count_as_themselves(written: Path) -> None:
     assert WrittenFiles().has(link)
 
 
-def test_devices_may_be_written() -> None:
+def test_devices_may_be_written(tmp_path: Path) -> None:
     require_replaceable([Path(os.devnull)], overwrite=False)
+    (tmp_path / "stdout").symlink_to(os.devnull)  # as /dev/stdout is a link
+    require_replaceable([tmp_path / "stdout"], overwrite=False)
+
+
+@pytest.mark.parametrize("target", ["file", "folder", "nowhere"])
+def test_links_may_not_be_replaced(target: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(UsageError, match="link: expected a new file"):
+        require_replaceable([tmp_path / "link"], overwrite=False)
 
 
 def test_a_model_with_a_spec_is_of_the_package(tmp_path: Path) -> None:

@@ -55,6 +55,35 @@ def test_find_images_refuses_sources_without_images(
         find_images([source])
 
 
+def test_broken_links_are_reported_by_the_reader(folder: Path) -> None:
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "loop.heic").symlink_to("loop.heic")
+    for source in (folder, folder / "*.jpg"):
+        names = [path.name for path in find_images([source])]
+        assert names[-2:] == ["loop.jpg", "odd[1].jpg"]
+        assert "gone.jpg" in names
+    assert skipped_images([folder]) == {".heic": 1}
+    for name, message in (("gone.jpg", "got a path that does not exist"), ("loop.jpg", r"cannot be read \(Too many")):
+        with pytest.raises(DataError, match=message):
+            ImageSource(folder / name).read()
+
+
+def test_a_loop_of_links_does_not_repeat_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "a-self").symlink_to(".")
+    (folder / "deep" / "link.jpg").symlink_to("d.jpg")  # a name of its own, as of a copy
+    images = [str(path) for path in find_images(["**/*.jpg"])]
+    assert images == ["b.jpg", "deep/d.jpg", "deep/link.jpg", "odd[1].jpg"]
+
+
+@pytest.mark.parametrize("source", ["https://user:pa55word@host/a.jpg", "https://host/a.jpg?token=pa55word"])
+def test_errors_do_not_contain_the_password(source: str) -> None:
+    with pytest.raises(DataError, match=r"https://host/a\.jpg.*download it first") as raised:
+        find_images([source])
+    assert "pa55word" not in str(raised.value)
+
+
 def test_find_images_defaults_to_the_samples() -> None:
     images = find_images()
     assert len(images) >= 2

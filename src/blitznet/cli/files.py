@@ -1,6 +1,7 @@
 """Output files of commands; an error of writing one is a UsageError of one line."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from blitznet.core.errors import UsageError
 from blitznet.core.files import atomic_write, translate_write_errors
 from blitznet.core.written_files import record_written, require_replaceable
+
+STDOUT = (Path("-"), Path("/dev/stdout"))
+"""names of files that are written to stdout; what the command prints then goes to stderr"""
 
 
 def make_folders(*folders: Path) -> None:
@@ -25,11 +29,11 @@ def prepare_files(*paths: Path | None, overwrite: bool, inputs: Iterable[Path] =
     """Check output files and create their folders before the work starts, so that a wrong path is an error at once.
 
     Args:
-        paths: The files; None for those that are not written.
+        paths: The files; None for those that are not written. Those of `STDOUT` are not checked.
         overwrite: Whether files that the package did not write are replaced.
         inputs: Files that the command reads, which are never replaced.
     """
-    files = [path for path in paths if path is not None]
+    files = [path for path in paths if path is not None and path not in STDOUT]
     for path in files:
         if path.is_dir():
             raise UsageError(f"{path}: expected a file to write, got a folder")
@@ -44,7 +48,10 @@ def prepare_files(*paths: Path | None, overwrite: bool, inputs: Iterable[Path] =
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file completely or not at all; a device or a pipe such as /dev/stdout is written to directly."""
-    if path.exists() and not path.is_file():
+    if path in STDOUT and sys.__stdout__ is not None:
+        sys.__stdout__.buffer.write(content)
+        sys.__stdout__.buffer.flush()
+    elif path.exists() and not path.is_file():
         with translate_write_errors(path):
             path.write_bytes(content)
     else:

@@ -4,11 +4,13 @@ A command is a module with a frozen dataclass, whose fields are the flags, and `
 of the requested command is imported, so help and prediction start fast.
 """
 
+import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
@@ -71,12 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 for findings, 2 for an error in the call or its input, 130 after Ctrl-C or
         SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have characters that the terminal lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with on_interrupt(_raise_interrupt), warnings.catch_warnings():
-            # Pillow's, about an image that is refused in one line
-            warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+            # Pillow's, about images that are refused in one line, and about EXIF data that are not needed
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             code = _main(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the caller may have closed it
+            sys.stdout.flush()
     except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
         return EXIT_FAILURE
@@ -143,11 +148,20 @@ def _run(command: Command, name: str, words: list[str]) -> int:
         module = import_module(f"blitznet.cli.{command.module}")
         read = getattr(module, "read", None)
         options = read(words) if read else parse(getattr(module, command.options), name, words)
-        return int(module.run(options))
+        with _free_stdout(options):
+            return int(module.run(options))
     except ModuleNotFoundError as error:
         if not command.extra or (error.name or "").startswith("blitznet"):
             raise
         raise MissingExtra(f"`blitznet {name}`", command.extra) from error
+
+
+def _free_stdout(options: object) -> AbstractContextManager[object]:
+    """While the command writes a file to stdout, what it prints goes to stderr."""
+    from blitznet.cli.files import STDOUT
+
+    names = (getattr(options, field, None) for field in ("json", "card"))
+    return redirect_stdout(sys.stderr) if any(name in STDOUT for name in names) else nullcontext()
 
 
 def parse(options: type, name: str, words: list[str]) -> object:

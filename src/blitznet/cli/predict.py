@@ -4,7 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class Predict:
     out: Annotated[Path, metavar("DIR")] = Path("blitznet-out")
     """Folder to write images and class maps to; created if it does not exist. Default: blitznet-out."""
     json: Annotated[Path | None, metavar("FILE")] = None
-    """File to write the JSON list to. Default: predictions.json in the output folder."""
+    """File to write the JSON list to; - is stdout. Default: predictions.json in the output folder."""
     formats: Annotated[tuple[FormatName, ...], metavar("[FORMAT ...]")] = ()
     """Also write these formats, each into its own folder: yolo, labelme, cvat, coco, fiftyone, voc. Default: none."""
     engine: EngineFlag = "auto"
@@ -115,13 +115,13 @@ def run(options: Predict) -> int:
         options.out, options.formats, predictor.spec.classes, overwrite=options.overwrite, inputs=images
     )
     predictions: list[Prediction] = []
-    try:
+    with ExitStack() as stack:  # also after Ctrl-C, or if one file cannot be written: what was predicted is not lost
+        stack.callback(format_writer.close)
+        stack.callback(lambda: write_json(json_path, [prediction.entry for prediction in predictions]))
         num_errors = _predict_all(options, images, predictor, format_writer, predictions)
-    finally:  # also after Ctrl-C: what was predicted is not lost
-        write_json(json_path, [prediction.entry for prediction in predictions])
-        format_writer.close()
     _print_table(stdout_console(), predictions, json_path)
-    print(f"images: {options.out}   JSON: {json_path}   {engine_summary(predictor, options.threads)}")
+    summary = f"images: {options.out}   JSON: {json_path}   {engine_summary(predictor, options.threads)}"
+    print(one_line(summary))
     return 0 if num_errors == 0 else 1
 
 

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     FrameResults = Generator[tuple[Frame, Result], None, None]
 
-_MIN_FPS = 0.01
 _MAX_AGES = 1000
 """number of the last live frames whose ages are kept, for the summary"""
 
@@ -135,21 +133,15 @@ def run(options: Video) -> int:
 
 
 def _open_source(options: Video) -> "VideoSource":
-    from blitznet.runtime.image_paths import find_images
-    from blitznet.video.reader import open_video
+    from blitznet.workflows import open_frames
 
-    if not _MIN_FPS <= options.fps < float("inf"):
-        raise UsageError(f"--fps: expected {_MIN_FPS} or more, got {options.fps}")
-    path = Path(options.source)
-    is_glob = "://" not in options.source and any(character in options.source for character in "*[?")
-    images = find_images([options.source]) if path.is_dir() or (is_glob and not path.is_file()) else ()
-    return open_video(options.source, fps=Fraction(options.fps).limit_denominator(1001), images=images)
+    return open_frames(options.source, fps=options.fps)
 
 
 def _process(options: Video, video: "VideoSource", predictor: "BasePredictor", stats: Stats) -> None:
     """Predict and write frames until the source ends, the limit is reached or the window is closed."""
     from blitznet.cli.window import Window
-    from blitznet.video.address import printable_address
+    from blitznet.core.address import printable_address
 
     with ExitStack() as stack:
         info = replace(video.info, name=_free_name(options, video.info)) if video.info.live else video.info
@@ -246,11 +238,12 @@ def _open_text(path: Path) -> Iterator[TextIO]:
 
 
 def _make_tracker(options: Video, fps: float) -> "Tracker":
+    from blitznet.integrations.tracking import Tracker
+
     try:
-        from blitznet.integrations.tracking import Tracker
-    except ModuleNotFoundError as error:
+        return Tracker(fps, activation_threshold=options.min_score)
+    except MissingExtra as error:
         raise MissingExtra("--track", "track") from error
-    return Tracker(fps, activation_threshold=options.min_score)
 
 
 def _predict_all(video: "VideoSource", predictor: "BasePredictor", min_score: float) -> "FrameResults":

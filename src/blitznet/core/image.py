@@ -23,6 +23,7 @@ from blitznet.core.arrays import RGBArray, Size
 from blitznet.core.color_profile import convert_to_srgb
 from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.files import require_file
+from blitznet.core.jpeg_scans import MAX_SCANS, has_too_many_scans
 
 MAX_PIXELS = 89_478_485
 """pixels above which an image is not decoded: Pillow's limit for its decompression-bomb warning"""
@@ -60,7 +61,7 @@ _PIXEL_LIMIT = f"expected at most {MAX_PIXELS:,} pixels"
 ImageLike = str | Path | bytes | bytearray | memoryview | RGBArray | Image.Image
 _LFS_POINTER = b"version https://git-lfs"
 _START_BYTES = 512
-"""bytes at the start of a file by which an error says what it contains"""
+"""bytes at the start of a file by which an error names its format"""
 _KNOWN_START = rb"\xff\xd8|\x89PNG|GIF8|BM|II\*\0|MM\0\*|II\+\0|MM\0\+|RIFF....WEBP"
 _VIDEO_HINT = "; `blitznet video` and blitznet.open_video read videos"
 _START_HINTS = (
@@ -258,7 +259,20 @@ def _open_file(source: Any, formats: tuple[str, ...], name: str) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise DataError(f"{name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")
+    if image.info.get("progressive") and has_too_many_scans(_read_whole(image)):
+        image.close()
+        raise DataError(f"{name}: expected a JPEG of at most {MAX_SCANS} scans, got more; save it again")
     return image
+
+
+def _read_whole(image: Image.Image) -> bytes:
+    """The bytes of an opened file, whose position stays."""
+    file: Any = getattr(image, "fp")  # noqa: B009 - of files only
+    position = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(position)
+    return content
 
 
 Box = tuple[float, float, float, float]
@@ -302,12 +316,10 @@ def resize_part(upright: Image.Image, original: tuple[int, int], size: Size, box
 
 
 def is_transposed(image: Image.Image) -> bool:
-    """Whether the orientation of an opened image swaps its width and height.
-
-    Pillow's size of a TIFF is that of the upright image already, unless the orientation is in XMP data.
-    """
+    """Whether the orientation of an opened image swaps its width and height."""
     if _orientation(image) < _FIRST_TRANSPOSED:
         return False
+    # Pillow's size of a TIFF is that of the upright image already, unless the orientation is in XMP data.
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     return tags.get(_EXIF_ORIENTATION) not in range(_FIRST_TRANSPOSED, 9)
 
@@ -433,7 +445,7 @@ class _UnusualValuesError(Exception):
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """An image of one channel with 16 or 32 bits as 8-bit gray, with its profile.
 
-    A file of 32 bits does not say which value is white. It is 1 for floats up to 1, then 255, then 65,535.
+    White in a file of 32 bits is the lowest of 1 (for floats), 255 and 65,535 that no value exceeds.
 
     Raises:
         _UnusualValuesError: The values do not fit.

@@ -79,7 +79,8 @@ def require_replaceable(paths: Iterable[Path], *, overwrite: bool, advice: str =
         return
     written = WrittenFiles()
     for path in paths:
-        if os.path.lexists(path) and (path.is_file() or path.is_symlink()) and not written.has(path):
+        is_link = path.is_symlink() and (path.is_dir() or not path.exists())  # not to a device, as /dev/stdout is
+        if (path.is_file() or is_link) and not written.has(path):
             raise UsageError(
                 f"{path}: expected a new file, or one that blitznet wrote, got another file; {advice}, or replace it "
                 "with --overwrite"

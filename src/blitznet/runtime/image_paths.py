@@ -3,12 +3,14 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import overload
 
+from blitznet.core.address import printable_address
 from blitznet.core.errors import DataError
-from blitznet.core.image import IMAGE_SUFFIXES
+from blitznet.core.image import IMAGE_SUFFIXES, address_hint
 
 _UNREADABLE_SUFFIXES = frozenset(
     (".avif", ".heic", ".heif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".tga", ".dng", ".cr2", ".nef", ".arw", ".raw")
@@ -60,14 +62,14 @@ def skipped_images(sources: Sequence[str | Path]) -> Counter[str]:
     folders = [Path(source) for source in sources if str(source) and Path(source).is_dir()]
     entries = (entry for folder in folders for entry in os.scandir(folder))
     suffixes = ((os.path.splitext(entry.name)[1].lower(), entry) for entry in entries)  # noqa: PTH122 - no Path for each
-    return Counter(suffix for suffix, entry in suffixes if suffix in _UNREADABLE_SUFFIXES and entry.is_file())
+    return Counter(suffix for suffix, entry in suffixes if suffix in _UNREADABLE_SUFFIXES and not _is_folder(entry))
 
 
 def _expand(source: str | Path) -> list[str]:
     try:
         return _expand_existing(source)
     except OSError as error:
-        raise DataError(f"{source}: cannot be opened ({error.strerror or error})") from error
+        raise DataError(f"{printable_address(str(source))}: cannot be opened ({error.strerror or error})") from error
 
 
 def _expand_existing(source: str | Path) -> list[str]:
@@ -76,14 +78,19 @@ def _expand_existing(source: str | Path) -> list[str]:
     path = Path(source)
     if path.is_dir():
         return _images_in(path)
-    if path.exists() or not glob.has_magic(str(source)):
+    if path.exists() or not glob.has_magic(str(source)) or address_hint(str(source)):
         if not path.exists():
-            raise DataError(f"{source}: expected an image, a folder or a glob, got a path that does not exist")
+            hint = address_hint(str(source))
+            raise DataError(
+                f"{printable_address(str(source))}: expected an image, a folder or a glob, got a path that does not "
+                f"exist{hint}"
+            )
         if not path.is_file():
             raise DataError(f"{source}: expected a file, got a pipe or a device; save the image to a file first")
         return [str(path)]
     matches = (name for name in glob.iglob(str(source), recursive=True) if _is_image_name(name))  # noqa: PTH207 - Path.glob needs a root
-    images = sorted((str(Path(name)) for name in matches if os.path.isfile(name)), key=_sort_key)  # noqa: PTH113 - no Path for each
+    names = _without_loops(str(Path(name)) for name in matches if not os.path.isdir(name))  # noqa: PTH112 - no Path for each
+    images = sorted(names, key=_sort_key)
     if not images:
         raise DataError(f"{source}: expected a glob that matches images ({', '.join(IMAGE_SUFFIXES)}), got no match")
     return images
@@ -91,7 +98,7 @@ def _expand_existing(source: str | Path) -> list[str]:
 
 def _images_in(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if _is_image_name(entry.name) and entry.is_file())
+        names = sorted(entry.name for entry in entries if _is_image_name(entry.name) and not _is_folder(entry))
     if not names:
         raise DataError(
             f"{folder}: expected images in this folder ({', '.join(IMAGE_SUFFIXES)}), got none; "
@@ -99,6 +106,25 @@ def _images_in(folder: Path) -> list[str]:
         )
     prefix = str(folder / "x")[:-1]
     return [prefix + name for name in names]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a broken link is not, so that it is reported as an image."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _without_loops(names: Iterable[str]) -> Iterable[str]:
+    """Paths without those that reach the same entry of a folder over more links, as `**` does in a loop of links."""
+    resolve = cache(os.path.realpath)
+    shortest: dict[tuple[str, str], str] = {}
+    for name in names:
+        folder, base = os.path.split(name)
+        entry = (resolve(folder), base)
+        shortest[entry] = min(shortest.get(entry, name), name, key=lambda path: (path.count(os.sep), path))
+    return shortest.values()
 
 
 def _is_image_name(name: str) -> bool:

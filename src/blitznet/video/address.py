@@ -1,33 +1,11 @@
-"""Addresses of cameras and streams as they may be printed: without user names, passwords and queries."""
+"""Names of files for the addresses of cameras and streams."""
 
 from pathlib import Path
 
-
-def is_address(source: str) -> bool:
-    """Whether a source is an address such as rtsp://host/path."""
-    return "://" in source
-
-
-def printable_address(source: str) -> str:
-    """An address without its credentials and query, which may be secrets; a path is unchanged."""
-    if not is_address(source):
-        return source
-    scheme, _, rest = source.partition("://")
-    location = _without_credentials(rest)
-    base, query, _ = location.partition("?")
-    return f"{scheme}://{base}{'?...' if query else ''}"
+from blitznet.core.address import without_credentials
 
 
 def name_of_address(source: str) -> str:
     """A file stem: the last part of the address's path, without the query and the credentials."""
-    location = _without_credentials(source.partition("://")[2]).partition("?")[0]
+    location = without_credentials(source.partition("://")[2]).partition("?")[0]
     return Path(location.strip("/").rpartition("/")[2].replace(":", "-")).stem or "stream"
-
-
-def _without_credentials(rest: str) -> str:
-    """What follows the last @; passwords may contain @, / and ? although they should not."""
-    before_query = rest.partition("?")[0]
-    authority = before_query.partition("/")[0]
-    _, colon, port = authority.partition(":")
-    is_host = not colon or port.isdigit() or authority.startswith("[")
-    return rest if is_host and "@" not in before_query else rest.rpartition("@")[2]

@@ -22,10 +22,11 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from blitznet.core.address import is_address, printable_address
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.image import ImageSource
-from blitznet.video.address import is_address, name_of_address, printable_address
+from blitznet.video.address import name_of_address
 from blitznet.video.color import ColorTags, default_tags, read_tags, to_rgb
 from blitznet.video.deinterlace import Deinterlacer
 from blitznet.video.frame import AudioPacket, Frame
