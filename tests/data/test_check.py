@@ -235,3 +235,15 @@ def test_labels_without_an_image_and_similar_names_are_warnings(tmp_path: Path) 
     warnings = {finding.kind: finding for finding in check_datasets(text).warnings}
     assert warnings["label files without an image"].examples[0].endswith("gone.txt")
     assert warnings["class names that may be one class"].count == 3
+
+
+def test_objects_listed_twice_and_joined_images_are_warnings(tmp_path: Path) -> None:
+    text = synthetic_data.write_coco(tmp_path, synthetic_data.draw(2))
+    path = tmp_path / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    content["images"].append({**content["images"][0], "id": 9})
+    content["annotations"].append({**content["annotations"][0], "id": 99, "image_id": 9})
+    path.write_text(json.dumps(content))
+    warnings = {finding.kind: finding.count for finding in check_datasets(text).warnings}
+    assert warnings["images listed several times, joined"] == 1
+    assert warnings["objects listed twice"] == 1

@@ -214,3 +214,82 @@ def test_missing_splits_and_other_files_are_refused(root: Path) -> None:
         (root / "annotations" / "instances_train.json").write_text(text)
         with pytest.raises(DataError, match=message):
             open_coco(root, "train", title="t")
+
+
+def test_entries_of_one_file_are_joined(root: Path) -> None:
+    """An entry for each annotation would teach that the objects of the other entries are background."""
+    dataset = open_coco(root, "train", title="t")
+    first, second = dataset[0], dataset[1]
+
+    def edit(content: Content) -> None:
+        content["images"][1]["file_name"] = f"./{content['images'][0]['file_name']}"
+
+    edit_json(root, edit)
+    joined = open_coco(root, "train", title="t")
+    assert len(joined) == len(dataset) - 1
+    assert joined[0].boxes.tolist() == [*first.boxes.tolist(), *second.boxes.tolist()]
+    assert joined[1].id == dataset[2].id
+    assert joined[1].boxes.tolist() == dataset[2].boxes.tolist()
+    assert joined.remarks == {"images listed several times, joined": ("toy_0000.png",)}
+
+
+@pytest.mark.parametrize("value", ["0", "false", False, 0.0, None])
+def test_flags_may_be_texts(value: object, root: Path) -> None:
+    edit_json(root, lambda c: [item.update(iscrowd=value, ignore=value) for item in c["annotations"]])
+    sample = open_coco(root, "train", title="t")[0]
+    assert not sample.crowd.any()
+    assert not sample.difficult.any()
+    edit_json(root, lambda c: [item.update(iscrowd="1") for item in c["annotations"]])
+    assert open_coco(root, "train", title="t")[0].crowd.all()
+
+
+def test_run_lengths_of_another_size_are_refused(root: Path) -> None:
+    """Width and height in the wrong order have the same number of pixels."""
+
+    def edit(content: Content) -> None:
+        for item in content["annotations"]:
+            if isinstance(item["segmentation"], dict):
+                item["segmentation"]["size"].reverse()
+
+    edit_json(root, edit)
+    errors = open_coco(root, "train", title="t").errors
+    assert errors
+    assert "expected size [96, 120], height and width of the image, got [120, 96]" in str(next(iter(errors.values())))
+
+
+def test_run_lengths_that_do_not_fill_the_image_are_errors_when_the_file_is_opened(root: Path) -> None:
+    edit_json(root, lambda c: c["annotations"][0].update(segmentation={"size": [96, 120], "counts": [100, 10]}))
+    with pytest.raises(DataError, match="segmentation: expected run lengths of 11,520 pixels in all"):
+        open_coco(root, "train", title="t")[0]
+
+
+def test_a_box_may_be_that_of_the_outline(root: Path) -> None:
+    boxes = [sample.boxes.tolist() for sample in open_coco(root, "train", title="t")]
+    for missing in (None, []):
+        edit_json(root, lambda c, missing=missing: [item.update(bbox=missing) for item in c["annotations"]])
+        assert [sample.boxes.tolist() for sample in open_coco(root, "train", title="t")] == boxes
+
+
+def test_a_polygon_need_not_be_in_a_list(root: Path) -> None:
+    maps = [sample.class_map() for sample in open_coco(root, "train", title="t")]
+
+    def edit(content: Content) -> None:
+        for item in content["annotations"]:
+            if isinstance(item["segmentation"], list):
+                item["segmentation"] = item["segmentation"][0]
+
+    edit_json(root, edit)
+    for expected, sample in zip(maps, open_coco(root, "train", title="t"), strict=True):
+        assert (sample.class_map() == expected).all()
+
+
+def test_an_image_of_another_split_never_stands_in(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        synthetic_data.write_coco(tmp_path, synthetic_data.draw(2), split)
+    missing = tmp_path / "train" / "toy_0000.png"
+    missing.unlink()
+    assert open_coco(tmp_path, "train", title="t").image_paths[0] == str(missing)
+    for path in (tmp_path / "train").iterdir():
+        path.unlink()
+    (tmp_path / "train").rmdir()  # two lists of the images in one folder
+    assert open_coco(tmp_path, "train", title="t").image_paths[0] == str(tmp_path / "val" / "toy_0000.png")

@@ -1,5 +1,6 @@
 """Images against what their annotations state: existence, size, EXIF orientation."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from blitznet.data.check import check_datasets
 from blitznet.data.dataset import is_same_aspect
 from blitznet.data.image_check import find_image_problems, require_images, size_notices
 from blitznet.data.sources import open_dataset, parse_source
+from support import synthetic_data
 
 BOX = (16, 12, 56, 44)
 """x1 y1 x2 y2 in the pixels of the annotation"""
@@ -98,3 +100,46 @@ def test_same_aspect() -> None:
     assert is_same_aspect((333, 500), (200, 300))  # rounded
     assert not is_same_aspect((64, 96), (96, 64))
     assert not is_same_aspect((64, 96), (80, 96))
+
+
+def test_masks_of_another_size_are_refused_before_training(tmp_path: Path) -> None:
+    """Training would end when their turn comes."""
+    text = synthetic_data.write_voc(tmp_path, synthetic_data.draw(3))
+    path = tmp_path / "SegmentationClass" / "toy_0001.png"
+    Image.open(path).resize((60, 48), Image.Resampling.NEAREST).save(path)
+    problems = find_image_problems(open_dataset(parse_source(text)), range(3))
+    with pytest.raises(
+        DataError, match=r"toy_0001: expected a mask of the image's 120x96 pixels, got 60x48; make them"
+    ):
+        require_images(problems, text, 3)
+    path.write_bytes(b"no image")
+    problems = find_image_problems(open_dataset(parse_source(text)), range(3))
+    with pytest.raises(DataError, match=r"toy_0001\.png: expected a PNG mask"):
+        require_images(problems, text, 3)
+    require_images(find_image_problems(open_dataset(parse_source(f"{text},masks=none")), range(3)), text, 3)
+
+
+def test_outlines_that_cannot_be_drawn_are_refused_before_training(tmp_path: Path) -> None:
+    text = synthetic_data.write_coco(tmp_path, synthetic_data.draw(2))
+    path = tmp_path / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = [[0, 0, 9000, 0, 9000, 9000]]
+    path.write_text(json.dumps(content))
+    problems = find_image_problems(open_dataset(parse_source(text)), range(2))
+    with pytest.raises(DataError, match="toy_0000: expected polygons inside the image of 120x96, got one far outside"):
+        require_images(problems, text, 2)
+
+
+def test_boxes_that_cannot_be_used_are_counted_and_refused_if_none_is_left(tmp_path: Path) -> None:
+    text = synthetic_data.write_yolo(tmp_path, synthetic_data.draw(2), outlines=False)
+    (tmp_path / "labels" / "train" / "toy_0000.txt").write_text("0 0.5 0.5 0.2 0.2\n1 60 48 20 20\n1 0.5 0.5 0 0.2\n")
+    dataset = open_dataset(parse_source(text))
+    problems = find_image_problems(dataset, [0])
+    require_images(problems, text, 1)
+    assert size_notices(problems, text) == [
+        f"{text}: 2 of 3 boxes are empty or outside of their image and are left out; the first is toy_0000: ell "
+        "[6000.0, 3648.0, 8400.0, 5568.0] in 120x96"
+    ]
+    (tmp_path / "labels" / "train" / "toy_0000.txt").write_text("1 60 48 20 20\n")
+    with pytest.raises(DataError, match=r"got 1 that are empty or outside, .*; are pixels and fractions confused\?"):
+        require_images(find_image_problems(open_dataset(parse_source(text)), [0]), text, 1)

@@ -15,11 +15,12 @@ from support import synthetic_data
 
 @dataclass(frozen=True)
 class SingleSample:
-    """A Dataset of one sample: an object of each class, the last one a crowd, and an inverted box."""
+    """A Dataset of one sample: an object of each class, the last one a crowd, and maybe an inverted box."""
 
     class_names: tuple[str, ...]
     mask: bool = True
     boxes: bool = True
+    inverted: bool = False
     title: str = "toy"
 
     @property
@@ -31,8 +32,10 @@ class SingleSample:
 
     def __getitem__(self, index: int) -> Sample:
         count = len(self.class_names)
-        rows = [(k, 0, k + 1, 1) for k in range(count)] + [(5, 5, 5, 9)] if self.boxes else []
-        labels = [*range(count), 0] if self.boxes else []
+        rows = [(k, 0, k + 1, 1) for k in range(count)] if self.boxes else []
+        labels = list(range(count)) if self.boxes else []
+        if self.inverted:
+            rows, labels = [*rows, (5, 5, 5, 9)], [*labels, 0]
         return Sample(
             id="sample",
             image=ImageSource(np.zeros((2, 2, 3), np.uint8)),
@@ -57,13 +60,20 @@ def test_class_names_match_in_any_spelling() -> None:
     sample = mapped[0]
     assert mapped.class_names == MODEL
     assert (mapped.unmapped, mapped.ignored) == (("truck",), ())
-    assert sample.labels.tolist() == [1, 2, 0]  # the truck is background, the inverted box is dropped
+    assert sample.labels.tolist() == [1, 2, 0]  # the truck is background
     assert sample.boxes[:, 0].tolist() == [0, 2, 3]
     assert sample.crowd.tolist() == [False, False, True]
     class_map = sample.class_map()
     assert class_map is not None
     assert class_map.tolist() == [[0, 2, 0, 3, 1, 255]]
     assert sample.annotated_box_classes.tolist() == sample.annotated_mask_classes.tolist() == [True, True, True]
+
+
+def test_boxes_without_an_area_are_dropped_and_their_class_is_not_complete() -> None:
+    """Training would learn that there is nothing where their object is."""
+    sample = map_classes(SingleSample(("Airplane", "person"), inverted=True), MODEL)[0]
+    assert sample.labels.tolist() == [1, 0]
+    assert sample.annotated_box_classes.tolist() == [True, False, False]
 
 
 def test_exact_names_precede_canonical_names() -> None:

@@ -202,3 +202,41 @@ def test_folders_without_a_yaml_file(images: str, labels: str, split: str | None
 def test_hidden_files_are_no_images(root: Path) -> None:
     (root / "images" / "train" / "._toy_0000.png").write_bytes(b"macOS")
     assert len(open_yolo(root, "train", title="t")) == 4
+
+
+@pytest.mark.parametrize("name", ["toy_0001.TXT", "toy_0001.Txt"])
+def test_label_files_may_have_upper_case_endings(name: str, root: Path) -> None:
+    expected = open_yolo(root, "train", title="t")[1].boxes.tolist()
+    path = root / "labels" / "train" / "toy_0001.txt"
+    path.rename(path.with_name(name))
+    dataset = open_yolo(root, "train", title="t")
+    assert not dataset.unlabeled
+    assert dataset[1].boxes.tolist() == expected
+
+
+def test_two_label_files_of_one_name_are_refused(root: Path) -> None:
+    (root / "labels" / "train" / "toy_0001.TXT").write_text("0 0.5 0.5 0.1 0.1")
+    with pytest.raises(DataError, match=r"toy_0001\.TXT: expected one label file of this name, got also toy_0001\.txt"):
+        open_yolo(root, "train", title="t")[1]
+
+
+def test_accents_may_be_written_in_two_ways(root: Path) -> None:
+    """Zips made on macOS have decomposed names."""
+    expected = open_yolo(root, "train", title="t")[1].boxes.tolist()
+    for folder, name in (("images", "cafe\u0301.png"), ("labels", "caf\u00e9.txt")):
+        path = root / folder / "train" / f"toy_0001{Path(name).suffix}"
+        path.rename(path.with_name(name))
+    dataset = open_yolo(root, "train", title="t")
+    assert not dataset.unlabeled
+    assert dataset[dataset.ids.index("caf\u00e9")].boxes.tolist() == expected
+
+
+def test_images_behind_a_link_to_a_folder_are_read(root: Path, tmp_path: Path) -> None:
+    for kind in ("images", "labels"):
+        (tmp_path / "disk" / kind).mkdir(parents=True)
+        for path in (root / kind / "train").glob("toy_0001.*"):
+            path.rename(tmp_path / "disk" / kind / path.name)
+        (root / kind / "train" / "day2").symlink_to(tmp_path / "disk" / kind)
+    dataset = open_yolo(root, "train", title="t")
+    assert dataset.ids == ("day2/toy_0001", "toy_0000", "toy_0002", "toy_0003")
+    assert not dataset.unlabeled

@@ -27,7 +27,8 @@ def open_datasets(
         UsageError: There is no dataset string, or a duplicate.
         DataError: A dataset cannot be opened.
     """
-    from blitznet.data.dataset import IndexedDataset, unlabeled_notices
+    from blitznet.data.dataset import IndexedDataset
+    from blitznet.data.notices import dataset_notices
     from blitznet.data.sources import describe_sources, expand_sources, open_mapped
 
     require_datasets(texts)
@@ -42,7 +43,7 @@ def open_datasets(
     datasets = [open_mapped(source, class_names) for source in sources]
     for dataset in datasets:
         if isinstance(dataset.dataset, IndexedDataset):
-            for line in unlabeled_notices(dataset.dataset):
+            for line in dataset_notices(dataset.dataset):
                 notify(line)
         if dataset.unmapped:
             notify(f"{dataset.title}: classes unknown to the model, used as background: {', '.join(dataset.unmapped)}")

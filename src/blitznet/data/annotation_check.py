@@ -13,6 +13,7 @@ from blitznet.core.arrays import Boxes
 from blitznet.core.classes import canonical
 from blitznet.core.image import IMAGE_SUFFIXES
 from blitznet.data.dataset import IndexedDataset, is_visible
+from blitznet.data.file_walk import composed
 from blitznet.data.masks import MaskObject
 
 LABEL_SUFFIXES = (".txt", ".xml", ".png")
@@ -65,12 +66,13 @@ def are_fractions(boxes: Boxes, size: tuple[int, int]) -> bool:
 def labels_without_image(dataset: IndexedDataset) -> Iterator[str]:
     """Label and mask files in the dataset's folders whose image is not there."""
     folders = {Path(path).parent for path in dataset.image_paths}
-    stems = {Path(sample_id).name for sample_id in dataset.ids} | _LISTS
+    stems = {composed(Path(sample_id).name) for sample_id in dataset.ids} | _LISTS
     for folder in folders:
-        stems |= {path.stem for path in _files(folder) if is_visible(path, IMAGE_SUFFIXES)}
+        stems |= {composed(path.stem) for path in _files(folder) if is_visible(path, IMAGE_SUFFIXES)}
     for folder_name in dataset.label_places:
         for path in sorted(_files(Path(folder_name))):
-            names = {path.stem, *(path.stem.removesuffix(ending) for ending in _MASK_ENDINGS)}
+            stem = composed(path.stem)
+            names = {stem, *(stem.removesuffix(ending) for ending in _MASK_ENDINGS)}
             if is_visible(path, LABEL_SUFFIXES) and not names & stems:
                 yield str(path)
 

@@ -25,6 +25,7 @@ _JSON_BYTES, _XML_BYTES = {b"[": 56, b"{": 64, b",": 8}, {b"<": 50}
 """bytes of memory that a parsed file needs at least for each such character"""
 _MIN_ESTIMATED = 64 << 20
 """bytes of a file below which its memory is not estimated"""
+_FLAGS = dict.fromkeys(("1", "1.0", "true"), True) | dict.fromkeys(("0", "0.0", "false", "none", ""), False)
 _MAX_NAME = 200
 """characters of a class name"""
 _TEXT_ENCODINGS = re.compile(
@@ -144,6 +145,18 @@ def require_name(value: object, where: str) -> str:
     if not name or len(name) > _MAX_NAME or not name.isprintable():
         raise DataError(f"{where}: expected a name of 1 to {_MAX_NAME} printable characters, got {shown(value)}")
     return name
+
+
+def require_flag(value: object, where: str, name: str) -> bool:
+    """A flag: true or 1, false, 0 or nothing; also as text, as tables have it.
+
+    Raises:
+        DataError: It is none of these.
+    """
+    text = shown(value).strip().lower()
+    if text not in _FLAGS:
+        raise DataError(f"{where}: expected 0 or 1 for {name}, got {shown(value)}")
+    return _FLAGS[text]
 
 
 def text_or_none(value: object) -> str | None:

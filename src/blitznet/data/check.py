@@ -123,6 +123,9 @@ def check_datasets(
         if isinstance(dataset, IndexedDataset):
             for path in labels_without_image(dataset):
                 log.add("warning", "label files without an image", dataset.title, path)
+            for kind, items in dataset.remarks.items():
+                for text in items:
+                    log.add("warning", kind, dataset.title, text)
         entries = list(list_images(dataset))
         for first, second in find_duplicates(entries):
             log.add("warning", "duplicate images", dataset.title, f"{second.id} is {first.id}")
@@ -273,8 +276,12 @@ def _check_boxes(sample: Sample, size: tuple[int, int] | None, dataset: Dataset,
     height, width = size or (np.inf, np.inf)
     low = np.asarray([-_TOLERANCE, -_TOLERANCE])
     high = np.asarray([width + _TOLERANCE, height + _TOLERANCE])
+    seen = set()
     for box, label in zip(sample.boxes.astype(np.float64), sample.labels, strict=True):
         example = f"{sample.id}: {dataset.class_names[label]} {box.round(1).tolist()}"
+        if (label, *box) in seen:
+            log.add("warning", "objects listed twice", dataset.title, example)
+        seen.add((label, *box))
         if (box[2:] <= box[:2]).any():
             log.add("error", "empty or inverted boxes", dataset.title, example)
         elif size and ((box[:2] < low).any() or (box[2:] > high).any()):

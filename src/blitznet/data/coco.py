@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blitznet.core.errors import DataError, shown
-from blitznet.data.annotation_files import read_json, require_list, require_name, require_size
+from blitznet.data.annotation_files import (
+    polygon_box,
+    read_json,
+    require_flag,
+    require_list,
+    require_name,
+    require_size,
+)
 from blitznet.data.dataset import MAX_COORDINATE, Annotation, AnnotationArrays, UnknownClassError
 from blitznet.data.image_files import ImageFinder, strip_suffix
-from blitznet.data.masks import parse_compressed_rle
+from blitznet.data.masks import BoxTuple, decode_coco_rle, parse_compressed_rle, require_run_lengths
 from blitznet.data.outlines import Outline, Outlines
-from blitznet.data.records import BACKGROUND_NAMES, OutlineDataset
+from blitznet.data.records import BACKGROUND_NAMES, OutlineDataset, crop_box
 from blitznet.data.splits import find_split, is_split_name, split_aliases
 
 _ANNOTATION_FOLDERS = ("annotations", "Annotations", "labels", "ann", "json")
@@ -32,7 +40,7 @@ def open_coco(root: Path, split: str | None, *, title: str) -> OutlineDataset:
     Class maps are rasterized in the order of annotations, where the later one wins (paper, section 4.1); crowds are
     ignored. A dataset without outlines has no masks. In a dataset with outlines, an image without objects is all
     background, and an image with objects but without outlines has no mask. A category without annotations that groups
-    others, as Roboflow writes, is no class; neither is an unused background.
+    others, as Roboflow writes, is no class; neither is an unused background. Entries of one file are joined.
 
     Args:
         root: The folder, or the JSON file itself.
@@ -51,28 +59,30 @@ def open_coco(root: Path, split: str | None, *, title: str) -> OutlineDataset:
         raise DataError(f"{path}: expected images, got an empty list")
     names, labels = _categories(_list(content, "categories", path), items, path)
     groups = _group(images, items, path)
+    images, groups, repeated = _join(images, groups, path)
     errors: dict[int, DataError] = {}
     annotations: list[list[Annotation]] = []
     outlines: list[Outline] = []
     for index, group in enumerate(groups):
         try:
-            parsed = [_parse(item, labels, path) for item in group]
+            parsed = [_parse(item, labels, _size(images[index]), path) for item in group]
         except DataError as error:
             errors[index] = error
             parsed = []
         annotations.append([annotation for annotation, _ in parsed])
         outlines.extend(outline for _, outline in parsed)
     file_names = [_file_name(image, path) for image in images]
-    finder = ImageFinder(_dataset_folder(root, path), _image_folders(root, split, path, file_names[0]))
+    paths = _finder(root, split, path, file_names[0]).find_all(file_names)
     return OutlineDataset(
         title=title,
         class_names=names,
         ids=_sample_ids(file_names),
-        image_paths=tuple(str(finder.find(name)) for name in file_names),
+        image_paths=tuple(str(paths[name]) for name in file_names),
         annotations=AnnotationArrays.pack(annotations),
         errors=errors,
         assumed_empty=frozenset(index for index, group in enumerate(groups) if not group),
         label_places=(str(path),),
+        remarks={"images listed several times, joined": repeated} if repeated else {},
         declared_sizes=np.asarray([_size(image) for image in images], np.int64).reshape(-1, 2),
         outlines=Outlines.pack(outlines),
     )
@@ -144,8 +154,11 @@ def _dataset_folder(root: Path, path: Path) -> Path:
     return path.parent.parent if path.parent.name in _ANNOTATION_FOLDERS else path.parent
 
 
-def _image_folders(root: Path, split: str | None, path: Path, file_name: str) -> list[Path]:
-    """The folders where tools leave images, in the order in which they are searched."""
+def _finder(root: Path, split: str | None, path: Path, file_name: str) -> ImageFinder:
+    """The folders where tools leave images, in the order in which they are searched.
+
+    If the images of a split have a folder, those of other splits are not searched: they may have the same names.
+    """
     base = _dataset_folder(root, path)
     parent = path.parent
     names = list(split_aliases(split)) if split else []
@@ -157,14 +170,22 @@ def _image_folders(root: Path, split: str | None, path: Path, file_name: str) ->
     beside = [parent, parent / "images", parent.parent / "images"]
     folders = [*folders, *(beside if parent != base / "annotations" else []), base / "images"]
     existing = [folder for folder in folders if folder.is_dir()]
-    return existing or [base / "images"]
+    own = {folder.name for folder in existing if is_split_name(folder.name)}
+    return ImageFinder(
+        base,
+        existing or [base / "images"],
+        is_skipped=lambda name: bool(own) and is_split_name(name) and name not in own,
+    )
+
+
+def _plain_name(file_name: str) -> str:
+    """A file name with `/` between folders, without `.` and `..`."""
+    return "/".join(part for part in _SEPARATORS.split(file_name) if part not in ("", ".", "..")) or file_name
 
 
 def _sample_ids(file_names: Sequence[str]) -> tuple[str, ...]:
     """Ids of the samples: file names without suffix, or with it where two names differ in nothing else."""
-    names = [
-        "/".join(part for part in _SEPARATORS.split(name) if part not in ("", ".", "..")) or name for name in file_names
-    ]
+    names = [_plain_name(name) for name in file_names]
     stems = [strip_suffix(name) for name in names]
     counts = Counter(stems)
     return tuple(stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True))
@@ -236,6 +257,29 @@ def _group(images: list[dict[str, Any]], items: list[dict[str, Any]], path: Path
     return groups
 
 
+def _join(
+    images: list[dict[str, Any]], groups: list[list[dict[str, Any]]], path: Path
+) -> tuple[list[dict[str, Any]], list[list[dict[str, Any]]], tuple[str, ...]]:
+    """The images and their annotations, with one entry for each file; and the names that are listed several times.
+
+    Each entry of such an image has a part of its objects, and would teach that the others are background.
+    """
+    rows: dict[str, int] = {}
+    joined: list[list[dict[str, Any]]] = []
+    first: list[dict[str, Any]] = []
+    repeated: dict[str, None] = {}
+    for image, group in zip(images, groups, strict=True):
+        name = _plain_name(_file_name(image, path))
+        if name in rows:
+            joined[rows[name]] += group
+            repeated[name] = None
+        else:
+            rows[name] = len(first)
+            first.append(image)
+            joined.append(list(group))
+    return first, joined, tuple(repeated)
+
+
 def _key(value: object) -> CocoId | None:
     """An id: a whole number, or a text; None for anything else."""
     if isinstance(value, float) and value.is_integer():
@@ -258,7 +302,10 @@ def _size(image: dict[str, Any]) -> tuple[int, int]:
         return 0, 0
 
 
-def _parse(item: dict[str, Any], labels: dict[CocoId, int], path: Path) -> tuple[Annotation, Outline]:
+def _parse(
+    item: dict[str, Any], labels: dict[CocoId, int], size: tuple[int, int], path: Path
+) -> tuple[Annotation, Outline]:
+    """The object of an annotation; `size` is the (H, W) that the image's entry states, 0 if it states none."""
     where = f"{path}: annotation {shown(item.get('id'))}"
     key = _key(item.get("category_id"))
     label = None if key is None else labels.get(key)
@@ -266,30 +313,62 @@ def _parse(item: dict[str, Any], labels: dict[CocoId, int], path: Path) -> tuple
         raise UnknownClassError(
             f"{where}: expected a category_id of `categories`, got {shown(item.get('category_id'))}; add the category"
         )
+    outline = _parse_outline(item.get("segmentation"), size, where)
+    box = _outline_box(outline, size) if item.get("bbox") in (None, []) else None
+    annotation = Annotation(
+        box or _parse_box(item.get("bbox"), where),
+        label,
+        difficult=require_flag(item.get("ignore"), where, "ignore"),
+        crowd=require_flag(item.get("iscrowd"), where, "iscrowd"),
+    )
+    return annotation, outline
+
+
+def _parse_box(value: object, where: str) -> BoxTuple:
     try:
-        x, y, width, height = map(float, require_list(item.get("bbox"), where, "bbox"))
+        x, y, width, height = map(float, require_list(value, where, "bbox"))
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: expected bbox as four numbers x y width height") from error
-    if not all(abs(value) < MAX_COORDINATE for value in (x, y, width, height)):  # also refuses NaN
-        raise DataError(f"{where}: expected bbox in pixels, got {shown(item['bbox'])}")
-    box = (x, y, x + width, y + height)
-    annotation = Annotation(box, label, difficult=bool(item.get("ignore", 0)), crowd=bool(item.get("iscrowd", 0)))
-    return annotation, _parse_outline(item.get("segmentation"), where)
+        raise DataError(f"{where}: expected bbox as four numbers x y width height, got {shown(value)}") from error
+    if not all(abs(number) < MAX_COORDINATE for number in (x, y, width, height)):  # also refuses NaN
+        raise DataError(f"{where}: expected bbox in pixels, got {shown(value)}")
+    return x, y, x + width, y + height
 
 
-def _parse_outline(value: object, where: str) -> Outline:
+def _outline_box(outline: Outline, size: tuple[int, int]) -> BoxTuple | None:
+    """The box around an outline, for an annotation without one; None if the outline has none either."""
+    if outline.polygons:
+        return polygon_box([value for polygon in outline.polygons for value in polygon])
+    if outline.runs is None or not min(size):
+        return None
+    return crop_box(decode_coco_rle(outline.runs, size, name="segmentation"), (0, 0))
+
+
+def _parse_outline(value: object, size: tuple[int, int], where: str) -> Outline:
     try:
         if isinstance(value, dict):
-            counts = value["counts"]
-            if isinstance(counts, str):
-                return Outline(runs=parse_compressed_rle(counts))
-            return Outline(runs=np.asarray(list(map(int, require_list(counts, "segmentation", "counts"))), np.int64))
+            return Outline(runs=_parse_runs(value, size))
+        if isinstance(value, list) and value and isinstance(value[0], (int, float)):
+            value = [value]  # one polygon, not in a list
         polygons = [_parse_polygon(polygon) for polygon in value] if isinstance(value, list) else []
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: expected segmentation as polygons x y x y ... or run lengths") from error
     return Outline(polygons=[polygon for polygon in polygons if len(polygon) >= 6])
+
+
+def _parse_runs(value: dict[str, Any], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Run lengths that fit the image, if its entry states a size."""
+    counts, stated = value["counts"], value.get("size")
+    if min(size) and isinstance(stated, list) and stated != list(size):
+        raise DataError(f"segmentation: expected size {list(size)}, height and width of the image, got {shown(stated)}")
+    if isinstance(counts, str):
+        runs = parse_compressed_rle(counts)
+    else:
+        runs = np.asarray(list(map(int, require_list(counts, "segmentation", "counts"))), np.int64)
+    if min(size):
+        require_run_lengths(runs, size[0] * size[1], name="segmentation")
+    return runs
 
 
 def _parse_polygon(values: object) -> list[float]:

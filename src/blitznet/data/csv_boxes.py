@@ -55,7 +55,8 @@ def open_csv(root: Path, split: str | None, *, title: str) -> OutlineDataset:
         if not row.get("image"):
             raise DataError(f"{path}:{number}: expected the name of an image, got none")
         rows.setdefault(row["image"], []).append((f"{path}:{number}", row))
-    records = [_record(name, items, finder) for name, items in rows.items()]
+    paths = finder.find_all(rows)
+    records = [_record(name, items, paths[name]) for name, items in rows.items()]
     others = _unnamed_images(path, {Path(record.path).resolve() for record in records}, is_only=split is None)
     names = _class_names(_split_files(root).values()) if root.is_dir() and split is not None else None
     return pack_records([*records, *others], title=title, class_names=names)
@@ -163,9 +164,9 @@ def _read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         raise DataError(f"{path}: expected a CSV file ({error})") from error
 
 
-def _record(name: str, rows: Sequence[tuple[str, Row]], finder: ImageFinder) -> ImageRecord:
+def _record(name: str, rows: Sequence[tuple[str, Row]], path: Path) -> ImageRecord:
     sample_id = name[: -len(Path(name).suffix)] if name.lower().endswith(IMAGE_SUFFIXES) else name
-    image = str(finder.find(name))
+    image = str(path)
     try:
         where, first = rows[0]
         has_size = first.get("image_width") and first.get("image_height")

@@ -1,7 +1,7 @@
 """Reader of "CVAT for images 1.1" and "CVAT for video 1.1": one XML file of all images."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,8 @@ def open_cvat(root: Path, split: str | None, *, title: str) -> OutlineDataset:
         images = [image for image in images if image.get("subset") == subset]
     folder = path.parent
     finder = ImageFinder(folder, [folder / "images", *(folder / "images" / name for name in subsets)])
-    records = [_record(image, path, finder) for image in images]
+    paths = finder.find_all(image.get("name") or "" for image in images)
+    records = [_record(image, path, paths) for image in images]
     labels = [
         text.strip() for node in tree.iter("label") if (text := node.findtext("name")) and node.find("svg") is None
     ]
@@ -77,11 +78,11 @@ def cvat_subsets(path: Path) -> tuple[str, ...]:
     return tuple(sorted(subsets - {""})) if len(subsets) > 1 else ()
 
 
-def _record(image: "Element", path: Path, finder: ImageFinder) -> ImageRecord:
+def _record(image: "Element", path: Path, paths: Mapping[str, Path]) -> ImageRecord:
     file_name = image.get("name") or ""
     name = file_name[: -len(Path(file_name).suffix)] if file_name.lower().endswith(IMAGE_SUFFIXES) else file_name
     where = f"{path}: image {file_name or image.get('id')}"
-    image_path = str(finder.find(file_name)) if file_name else str(path)
+    image_path = str(paths[file_name]) if file_name else str(path)
     try:
         if not file_name:
             raise DataError(f"{where}: expected a name, got none")

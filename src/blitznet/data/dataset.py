@@ -14,6 +14,7 @@ from blitznet.core.errors import DataError, shown
 from blitznet.core.files import read_at_most
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import Dataset, MaskSource, Sample
+from blitznet.data.file_walk import composed, walk_files
 
 MAX_COORDINATE = 1e6
 """pixels; a larger coordinate means a broken file"""
@@ -107,6 +108,8 @@ class IndexedDataset:
     """(N, 2) height and width of each image as its annotation states them, 0 where it does not; None if none does"""
     label_places: tuple[str, ...] = field(default=(), kw_only=True)
     """files or folders where labels were searched"""
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict, kw_only=True)
+    """what the reader left out or joined -> the images or objects concerned"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(map(safe_id, self.ids)))
@@ -223,22 +226,6 @@ def treat_unlabeled(dataset: IndexedDatasetT, unlabeled: Literal["skip", "empty"
     return replace(dataset, unlabeled=frozenset(), assumed_empty=indices)
 
 
-def unlabeled_notices(dataset: IndexedDataset) -> list[str]:
-    """One line if images have no label: how many, and what that means."""
-    lines = []
-    if dataset.unlabeled:
-        lines.append(
-            f"{dataset.title}: {len(dataset.unlabeled)} of {len(dataset)} images have no label and are left out; "
-            "unlabelled=empty takes them as images without objects"
-        )
-    if dataset.assumed_empty:
-        lines.append(
-            f"{dataset.title}: {len(dataset.assumed_empty)} of {len(dataset)} images have no label and count as images "
-            "without objects; unlabelled=skip leaves them out"
-        )
-    return lines
-
-
 def require_no_errors(dataset: Dataset) -> None:
     """Refuse a dataset with samples that cannot be parsed, before an epoch starts.
 
@@ -298,13 +285,15 @@ def read_class_list(path: Path) -> tuple[str, ...]:
     return names
 
 
-def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
-    """Map the relative path of each file under a folder, without suffix, to all files of that name, sorted by name."""
+def files_by_name(folder: Path, suffixes: Iterable[str], *, depth: int | None = None) -> dict[str, list[Path]]:
+    """Map the relative path of each file under a folder, without suffix, to all files of that name, sorted by name.
+
+    Accents of the names are composed. `depth` is the levels of folders that are searched, 1 for the folder alone.
+    """
     accepted = frozenset(suffixes)
-    paths = sorted(path for path in folder.rglob("*") if is_visible(path, accepted)) if folder.is_dir() else []
     named: dict[str, list[Path]] = {}
-    for path in paths:
-        named.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+    for path in sorted(path for path in walk_files(folder, depth=depth) if is_visible(path, accepted)):
+        named.setdefault(composed(path.relative_to(folder).with_suffix("").as_posix()), []).append(path)
     return named
 
 

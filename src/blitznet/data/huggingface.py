@@ -76,7 +76,12 @@ def open_huggingface(root: Path, split: str | None, *, title: str) -> IndexedDat
     rows = list(_read_rows(path))
     finder = ImageFinder(folder)
     names = _class_list(root)
-    records = [_record(row, f"{path}:{number}", finder, names) for number, row in enumerate(rows, 1)]
+    file_names = [_file_name(row, f"{path}:{number}") for number, row in enumerate(rows, 1)]
+    paths = finder.find_all(file_names)
+    records = [
+        _record(row, file_name, f"{path}:{number}", str(paths[file_name]), names)
+        for number, (row, file_name) in enumerate(zip(rows, file_names, strict=True), 1)
+    ]
     return pack_records(records, title=title, class_names=names)
 
 
@@ -135,11 +140,14 @@ def _parse_cell(text: str) -> Any:
         return text
 
 
-def _record(row: dict[str, Any], where: str, finder: ImageFinder, names: Sequence[str] | None) -> ImageRecord:
+def _file_name(row: dict[str, Any], where: str) -> str:
     file_name = row.get("file_name")
     if not isinstance(file_name, str) or not file_name:
         raise DataError(f"{where}: expected a file_name, got none")
-    path = str(finder.find(file_name))
+    return file_name
+
+
+def _record(row: dict[str, Any], file_name: str, where: str, path: str, names: Sequence[str] | None) -> ImageRecord:
     name = strip_suffix(file_name)
     try:
         objects = row.get("objects")

@@ -24,7 +24,8 @@ from blitznet.data.annotation_files import (
     text_or_none,
 )
 from blitznet.data.dataset import files_by_name, read_text
-from blitznet.data.image_files import ImageFinder, file_exists
+from blitznet.data.file_walk import walk_files
+from blitznet.data.image_files import ImageFinder, is_file
 from blitznet.data.outlines import Outline
 from blitznet.data.records import (
     BACKGROUND_NAMES,
@@ -57,14 +58,15 @@ def open_labelme(root: Path, split: str | None, *, title: str) -> OutlineDataset
     """
     folder = _split_folder(root, split)
     finder = ImageFinder(folder, [folder / "images", root / "images"])
-    records = [_record(path, content, folder, finder) for path, content in _read_files(folder)]
+    files = list(_read_files(folder))
+    images = _find_images(files, finder)
+    records = [_record(path, content, folder, images[path]) for path, content in files]
     if not records:
         raise DataError(f"{folder}: expected JSON files of labelme, got none")
     annotated = {Path(record.path).resolve() for record in records}
-    images = files_by_name(folder, IMAGE_SUFFIXES)
     records += [
         ImageRecord(name, str(path), None, None)
-        for name, paths in images.items()
+        for name, paths in files_by_name(folder, IMAGE_SUFFIXES).items()
         for path in paths
         if path.resolve() not in annotated
     ]
@@ -79,7 +81,7 @@ class LabelmeDataset(OutlineDataset):
     def image_source(self, index: int) -> ImageSource:
         """The image of one sample, in memory if it is inside a JSON file."""
         path = Path(self.image_paths[index])
-        return ImageSource(_embedded_image(path)) if path.suffix == ".json" else super().image_source(index)
+        return ImageSource(_embedded_image(path)) if path.suffix.lower() == ".json" else super().image_source(index)
 
 
 def _embedded_image(path: Path) -> bytes:
@@ -98,7 +100,7 @@ def _embedded_image(path: Path) -> bytes:
 def labelme_splits(root: Path) -> tuple[str, ...]:
     """Folders of the root that are splits and contain JSON files."""
     names = [path.name for path in root.iterdir() if path.is_dir() and is_split_name(path.name)]
-    return tuple(sorted(name for name in names if any((root / name).rglob("*.json"))))
+    return tuple(sorted(name for name in names if any(p.suffix.lower() == ".json" for p in walk_files(root / name))))
 
 
 def _split_folder(root: Path, split: str | None) -> Path:
@@ -115,9 +117,7 @@ def _split_folder(root: Path, split: str | None) -> Path:
 
 def _read_files(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | DataError]]:
     """The content of each JSON file with shapes, or the error of a broken one."""
-    for path in sorted(folder.rglob("*.json")):
-        if path.name.startswith("."):
-            continue
+    for path in sorted(path for path in walk_files(folder) if path.suffix.lower() == ".json"):
         try:
             content = read_json(path, limit=_MAX_FILE)
         except DataError as error:
@@ -145,18 +145,34 @@ def _class_names(root: Path, folder: Path, records: Sequence[ImageRecord]) -> tu
     return tuple(sorted(names - BACKGROUND_NAMES))
 
 
-def _record(path: Path, content: dict[str, Any] | DataError, folder: Path, finder: ImageFinder) -> ImageRecord:
+def _find_images(files: Sequence[tuple[Path, dict[str, Any] | DataError]], finder: ImageFinder) -> dict[Path, Path]:
+    """The image of each JSON file: the one that it names, the one of its own name, or itself if that is inside."""
+    images: dict[Path, Path] = {}
+    searched: dict[Path, str] = {}
+    for path, content in files:
+        named = None if isinstance(content, DataError) else text_or_none(content.get("imagePath"))
+        beside = next((path.with_suffix(s) for s in IMAGE_SUFFIXES if path.with_suffix(s).is_file()), None)
+        if named and is_file(path.parent / named):
+            images[path] = path.parent / named
+        elif beside is not None:
+            images[path] = beside
+        else:
+            searched[path] = named or f"{path.stem}.jpg"
+    found = finder.find_all(searched.values())
+    taken = {image.resolve() for image in images.values()}
+    for path, content in files:
+        if path in searched:
+            image = found[searched[path]]
+            has_image = isinstance(content, dict) and text_or_none(content.get("imageData")) is not None
+            is_missing = not is_file(image) or image.resolve() in taken
+            images[path] = image if not is_missing else path if has_image else path.with_suffix(".jpg")
+    return images
+
+
+def _record(path: Path, content: dict[str, Any] | DataError, folder: Path, image: Path) -> ImageRecord:
     name = path.relative_to(folder).with_suffix("").as_posix()
-    beside = next((path.with_suffix(s) for s in IMAGE_SUFFIXES if path.with_suffix(s).is_file()), None)
     if isinstance(content, DataError):
-        return ImageRecord(name, str(beside or finder.find(f"{path.stem}.jpg")), None, (), content)
-    file_name = content.get("imagePath")
-    named = text_or_none(file_name) or f"{path.stem}.jpg"
-    image = path.parent / named
-    if not file_name or not file_exists(image):
-        image = beside or finder.find(named)
-    if not file_exists(image) and text_or_none(content.get("imageData")):
-        image = path
+        return ImageRecord(name, str(image), None, (), content)
     try:
         size = require_size(content.get("imageHeight"), content.get("imageWidth"), str(path))
         shapes = require_list(content.get("shapes"), str(path), "shapes")

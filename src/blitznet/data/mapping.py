@@ -49,8 +49,11 @@ class MappedDataset:
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
         labels = np.where(sample.labels == ANY_CLASS, _IGNORED, self.label_map[sample.labels])
-        # A box without area has no regression targets; `check_datasets` reports it.
+        # A box without area has no regression targets; `check_datasets` reports it. The place of its object is not
+        # known, so the boxes of its class are not complete.
         has_area = (sample.boxes[:, 2:] > sample.boxes[:, :2]).all(-1)
+        annotated_boxes = self._annotated(sample.annotated_box_classes)
+        annotated_boxes[labels[~has_area & (labels >= 0)]] = False
         keep = (labels != _DROPPED) & has_area
         ignored = labels[keep] == _IGNORED
         mask = None if sample.mask is None else remap_mask(sample.mask, self.table)
@@ -61,7 +64,7 @@ class MappedDataset:
             labels=np.where(ignored, ANY_CLASS, labels[keep]),
             difficult=sample.difficult[keep],
             crowd=sample.crowd[keep] | ignored,
-            annotated_box_classes=self._annotated(sample.annotated_box_classes),
+            annotated_box_classes=annotated_boxes,
             annotated_mask_classes=self._annotated(sample.annotated_mask_classes),
             mask=mask,
         )

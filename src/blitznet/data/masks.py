@@ -1,6 +1,7 @@
 """Class maps from PNGs, polygons and run-length encodings (RLE), read on demand."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -121,11 +122,8 @@ class RasterizedMask:
         Raises:
             DataError: The image is too large, an outline is broken, or a class has no value in a class map.
         """
+        self._require_few_pixels()
         height, width = self.size
-        if height * width > MAX_PIXELS:
-            raise DataError(
-                f"{self.name}: expected at most {MAX_PIXELS:,} pixels, got {width}x{height}; make it smaller"
-            )
         canvas = np.zeros(self.size, np.uint8, order="F")  # column-major, as COCO's run lengths
         for item in self.objects:
             if not item.polygons and item.runs is None:
@@ -163,9 +161,25 @@ class RasterizedMask:
         drawn = replace(later, objects=tuple(replace(o, value=v) for o, v in zip(later.objects, values, strict=True)))
         return np.asarray(drawn.read() == 1, np.bool_)
 
+    def require_valid(self) -> None:
+        """Raise DataError if the class map cannot be drawn: the checks of `read`, without drawing."""
+        self._require_few_pixels()
+        for item in self.objects:
+            if item.runs is not None:
+                require_run_lengths(item.runs, math.prod(self.size), name=self.name)
+            elif item.polygons:
+                _require_inside(np.concatenate(item.polygons), self.size, name=self.name)
+
     def outlined_values(self) -> set[int]:
         """The class-map values of the objects with an outline; without drawing, so covered objects count."""
         return {int(self._mapped(item.value)) for item in self.objects if item.polygons or item.runs is not None}
+
+    def _require_few_pixels(self) -> None:
+        height, width = self.size
+        if height * width > MAX_PIXELS:
+            raise DataError(
+                f"{self.name}: expected at most {MAX_PIXELS:,} pixels, got {width}x{height}; make it smaller"
+            )
 
     def _mapped(self, value: int) -> np.uint8:
         if self.table is not None:
@@ -204,10 +218,7 @@ def rasterize_polygons(
         raise MissingExtra("rasterizing polygons", "data") from error
     height, width = size
     points = np.concatenate(polygons).reshape(-1, 2)
-    if not (np.abs(points) <= (_MAX_OUTSIDE + 1) * max(size)).all():  # also refuses NaN
-        raise DataError(
-            f"{name}: expected polygons inside the image of {width}x{height}, got one far outside; fix or remove it"
-        )
+    _require_inside(points, size, name=name)
     (x1, y1), (x2, y2) = np.floor(points.min(0)).astype(int) - 1, np.ceil(points.max(0)).astype(int) + 2
     x1, x2 = min(max(int(x1), 0), width - 1), min(max(int(x2), 1), width)
     y1, y2 = min(max(int(y1), 0), height - 1), min(max(int(y2), 1), height)
@@ -220,10 +231,24 @@ def rasterize_polygons(
     return (slice(y1, y2), slice(x1, x2)), decode_coco_rle(runs, (height, x2 - x1), name=name)[y1:y2]
 
 
+def _require_inside(points: NDArray[np.floating], size: tuple[int, int], *, name: str) -> None:
+    if not (np.abs(points) <= (_MAX_OUTSIDE + 1) * max(size)).all():  # also refuses NaN
+        raise DataError(
+            f"{name}: expected polygons inside the image of {size[1]}x{size[0]}, got one far outside; fix or remove it"
+        )
+
+
 def decode_coco_rle(runs: NDArray[np.int64], size: tuple[int, int], *, name: str) -> NDArray[np.bool_]:
     """Decode run lengths in column-major order, background first, to a mask (H, W)."""
     height, width = size
     return expand_runs(runs, height * width, name=name).reshape(width, height).T
+
+
+def require_run_lengths(runs: NDArray[np.int64], total: int, *, name: str) -> None:
+    """Raise DataError if a length is negative, or their sum is not `total`."""
+    # The largest is compared first: a sum of large numbers could overflow to the expected one.
+    if (runs < 0).any() or runs.max(initial=0) > total or int(runs.sum()) != total:
+        raise DataError(f"{name}: expected run lengths of {total:,} pixels in all, got another sum")
 
 
 def expand_runs(runs: NDArray[np.int64], total: int, *, name: str) -> NDArray[np.bool_]:
@@ -232,9 +257,7 @@ def expand_runs(runs: NDArray[np.int64], total: int, *, name: str) -> NDArray[np
     Raises:
         DataError: A length is negative, or their sum is not `total`.
     """
-    # The largest is compared first: a sum of large numbers could overflow to the expected one.
-    if (runs < 0).any() or runs.max(initial=0) > total or int(runs.sum()) != total:
-        raise DataError(f"{name}: expected run lengths of {total:,} pixels in all, got another sum")
+    require_run_lengths(runs, total, name=name)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs)
 
 

@@ -101,6 +101,7 @@ def subset(dataset: IndexedDataset, indices: Sequence[int]) -> PartOfDataset:
         unlabeled=frozenset(positions[index] for index in dataset.unlabeled if index in positions),
         assumed_empty=frozenset(positions[index] for index in dataset.assumed_empty if index in positions),
         label_places=dataset.label_places,
+        remarks=dataset.remarks,
         declared_sizes=None if sizes is None else sizes[list(indices)],
         dataset=dataset,
         indices=tuple(indices),

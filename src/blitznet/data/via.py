@@ -50,7 +50,9 @@ def open_via(root: Path, split: str | None, *, title: str) -> OutlineDataset:
     if path is None:
         raise DataError(f"{folder}: expected a JSON or CSV file of VIA, got none")
     finder = ImageFinder(path.parent, [path.parent / "images"])
-    records = [_record(entry, path, finder) for entry in _entries(path)]
+    entries = list(_entries(path))
+    paths = finder.find_all(map(_file_name, entries))
+    records = [_record(entry, path, paths[_file_name(entry)]) for entry in entries]
     return pack_records(records, title=title, class_names=None)
 
 
@@ -100,10 +102,14 @@ def _csv_entries(path: Path) -> list[dict[str, Any]]:
     return [{"filename": name, "regions": items} for name, items in regions.items()]
 
 
-def _record(entry: dict[str, Any], path: Path, finder: ImageFinder) -> ImageRecord:
-    file_name = shown(entry["filename"]) if not isinstance(entry["filename"], str) else entry["filename"]
+def _file_name(entry: dict[str, Any]) -> str:
+    return entry["filename"] if isinstance(entry["filename"], str) else shown(entry["filename"])
+
+
+def _record(entry: dict[str, Any], path: Path, image_path: Path) -> ImageRecord:
+    file_name = _file_name(entry)
     name = file_name[: -len(Path(file_name).suffix)] if file_name.lower().endswith(IMAGE_SUFFIXES) else file_name
-    image, where = str(finder.find(file_name)), f"{path}: image {file_name}"
+    image, where = str(image_path), f"{path}: image {file_name}"
     regions = entry["regions"]
     items = list(regions.values()) if isinstance(regions, dict) else regions  # a dict until version 2
     try:

@@ -1,6 +1,6 @@
 """Reader of YOLO datasets: a YAML file or a list of classes, images, and a text file for each; boxes or polygons."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,11 +16,13 @@ from blitznet.data.dataset import (
     AnnotationArrays,
     IndexedDataset,
     UnknownClassError,
+    files_by_name,
     images_by_name,
     read_class_list,
     read_text,
     single_image,
 )
+from blitznet.data.file_walk import composed
 from blitznet.data.image_files import ImageFinder, file_exists, strip_suffix
 from blitznet.data.masks import RasterizedMask
 from blitznet.data.outlines import Outline, Outlines
@@ -107,15 +109,17 @@ def make_yolo(images: dict[str, Path], label_format: LabelFormat, *, title: str)
     annotations: list[list[Annotation]] = []
     outlines: list[Outline] = []
     folders: dict[Path, Path] = {}
+    files: dict[Path, dict[str, list[Path]]] = {}
     unlabeled: set[int] = set()
     for index, image in enumerate(images.values()):
         if image.parent not in folders:
             folders[image.parent] = _label_folder(image.parent)
-        path = folders[image.parent] / f"{image.stem}.txt"
-        if not path.is_file():
+            files[image.parent] = files_by_name(folders[image.parent], (".txt",), depth=1)
+        paths = files[image.parent].get(composed(image.stem), [])
+        if not paths:
             unlabeled.add(index)
         try:
-            parsed = parse_labels(path, label_format)
+            parsed = parse_labels(_single_label_file(paths), label_format) if paths else []
         except DataError as error:
             errors[index] = error
             parsed = []
@@ -157,10 +161,15 @@ def yolo_splits(path: Path) -> tuple[str, ...]:
     return tuple(key for key in _split_keys(content) if _has_images(content, path, key))
 
 
+def _single_label_file(paths: Sequence[Path]) -> Path:
+    first, *others = paths
+    if others:
+        raise DataError(f"{first}: expected one label file of this name, got also {others[0].name}; remove one")
+    return first
+
+
 def parse_labels(path: Path, label_format: LabelFormat) -> list[tuple[Annotation, Outline]]:
-    """Parse the objects of one label file as fractions of the image; none if the file does not exist."""
-    if not path.is_file():
-        return []
+    """Parse the objects of one label file as fractions of the image."""
     lines = read_text(path, limit=_MAX_LABELS).splitlines()
     return [
         _parse_line(line.split(), f"{path}:{number}", label_format)
@@ -330,11 +339,12 @@ def listed_images(path: Path, finder: ImageFinder) -> dict[str, Path]:
         DataError: Two images of the list differ in their suffix only.
     """
     lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
+    beside = {line: path.parent / line for line in lines if file_exists(path.parent / line)}
+    found = finder.find_all(line for line in lines if line not in beside)
     named: dict[str, set[Path]] = {}
     for line in lines:
         name = strip_suffix(line).removeprefix("./")
-        beside = path.parent / line
-        named.setdefault(name, set()).add(beside if file_exists(beside) else finder.find(line))
+        named.setdefault(name, set()).add(beside[line] if line in beside else found[line])
     return {name: single_image(sorted(files)) for name, files in named.items()}
 
 

@@ -12,10 +12,11 @@ from blitznet.core.classes import canonical
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.sample import Dataset
 from blitznet.data.coverage import Coverage, measure_coverage, no_objects_error, require_objects
-from blitznet.data.dataset import IndexedDataset, require_no_errors, unlabeled_notices
+from blitznet.data.dataset import IndexedDataset, require_no_errors
 from blitznet.data.image_check import find_image_problems, require_images, size_notices
 from blitznet.data.leaks import find_leaks, refuse_leaks
 from blitznet.data.mapping import MappedDataset, map_classes
+from blitznet.data.notices import dataset_notices
 from blitznet.data.pseudo import PseudoMaskDataset, with_pseudo_masks
 from blitznet.data.soft_labels import SoftLabelDataset, with_soft_labels
 from blitznet.data.sources import DatasetSource, describe_sources, existing_images, open_dataset, parse_source
@@ -128,7 +129,7 @@ def check_data(training: Sequence[OpenedSet], evaluation: Sequence[OpenedSet], d
         title = item.source.title
         problems = find_image_problems(item.dataset, selected)
         require_images(problems, title, len(selected))
-        notices += [*size_notices(problems, title), *unlabeled_notices(item.dataset)]
+        notices += [*size_notices(problems, title), *dataset_notices(item.dataset)]
     coverage = measure_coverage(data.training, indices)
     require_objects(coverage, _label_places(training))
     return DataSummary(coverage, tuple(dict.fromkeys(notices)))
