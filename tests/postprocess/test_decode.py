@@ -135,6 +135,21 @@ def test_higher_thresholds_tried_first_change_nothing(max_detections: int, step:
     assert assert_equals_reference(offsets, logits, anchors, config) == max_detections
 
 
+def test_a_class_that_scores_higher_where_the_thresholds_are_estimated() -> None:
+    """Every 17th anchor is sampled. There a class scores 0.9, elsewhere 0.5: the raised threshold is too high."""
+    layout = AnchorLayout(strides=(8, 16), min_scale=0.1, second_scale=0.3, max_scale=0.9)
+    anchors = generate_anchors(layout, feature_map_sizes(layout, (128, 128)))
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 0.1, (len(anchors), SPEC.num_channels)).astype(np.float32)
+    logits[:, 1] += 1
+    logits[::17, 1] += 3
+    offsets = np.zeros((len(anchors), 4), np.float32)
+    config = PostprocessConfig(nms_threshold=1.0, max_per_class=400, max_detections=100)
+    assert assert_equals_reference(offsets, logits, anchors, config) == 100
+    config = replace(config, max_detections=200)
+    assert assert_equals_reference(offsets, logits, anchors, config) == 200
+
+
 def test_all_anchors_of_a_large_grid_pass() -> None:
     layout = AnchorLayout(strides=(8, 16), min_scale=0.1, second_scale=0.3, max_scale=0.9)
     anchors = generate_anchors(layout, feature_map_sizes(layout, (128, 96)))

@@ -1,7 +1,7 @@
 """Losses: equal to slow versions in plain Python, worked values, partly annotated labels."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -361,6 +361,56 @@ def half(outputs: HeadOutputs, batch: Batch, targets: Targets, k: int) -> tuple[
         cut,
         targets_of(targets.labels[rows].tolist(), offsets=targets.offsets[own]),
     )
+
+
+@dataclass(frozen=True)
+class SquareTargets:
+    """A teacher that expects 0, and has counts of its own for anchors and for cells."""
+
+    num_objects: int
+    num_cells: int
+
+    def loss(self, outputs: HeadOutputs, num_objects: float, num_cells: float) -> Tensor:
+        offsets, _, class_map = tensors_of(outputs)
+        return offsets.square().sum() / num_objects + class_map.square().sum() / num_cells
+
+
+def test_soft_labels_and_teachers_are_divided_by_the_counts_of_all_parts() -> None:
+    """Two parts of one and three images, with other numbers of cells and of what the teacher predicts."""
+    soft = torch.from_numpy(np.random.default_rng(0).integers(1, 256, (3, 3, 2, 2)).astype(np.uint8))
+    soft[0, :, 0, 1] = 0
+    known = torch.ones(3, 2, dtype=torch.bool)
+    batch = replace(batch_of(4), soft_labels=soft, soft_index=torch.tensor([0, 1, 3]), soft_classes=known)
+    targets, outputs = targets_of([[IGNORED]] * 4), outputs_of(torch.zeros(4, 1), seed=3)
+    config, teacher = LossConfig(distillation=0.5), SquareTargets(5, 7)
+    entire = losses(outputs, batch, targets, config, teacher_targets=teacher)
+    normalizers = count_normalizers(batch, targets, teacher)
+    assert normalizers == Normalizers(0, 0, 11, 5, 7)
+    sums = {"soft_labels": 0.0, "distillation": 0.0, "total": 0.0}
+    for rows, soft_rows, counts in ((slice(0, 1), slice(0, 1), (2, 0)), (slice(1, 4), slice(1, 3), (3, 7))):
+        own = replace(
+            batch,
+            class_map=batch.class_map[rows],
+            box_classes=batch.box_classes[rows],
+            mask_classes=batch.mask_classes[rows],
+            soft_labels=soft[soft_rows],
+            soft_index=batch.soft_index[soft_rows] - rows.start,
+            soft_classes=known[soft_rows],
+            ids=batch.ids[rows],
+        )
+        part = losses(
+            HeadOutputs(*(tensor[rows] for tensor in tensors_of(outputs))),
+            own,
+            targets_of(targets.labels[rows].tolist()),
+            config,
+            teacher_targets=SquareTargets(*counts),
+            normalizers=normalizers,
+            num_parts=2,
+        )
+        for name in sums:
+            sums[name] += getattr(part, name).item() / 2
+    assert sums == pytest.approx({name: getattr(entire, name).item() for name in sums}, rel=1e-9)
+    assert entire.to_floats()["soft_labels"] > 0
 
 
 def slow_distillation(logits: NDArray[Any], expected: NDArray[Any]) -> float:

@@ -206,6 +206,20 @@ def test_crowds_are_ignored(crowd: tuple[float, ...], labels: list[int]) -> None
     assert match(GRID, batch_of([[crowd], []], crowd=[True])).labels.tolist() == [labels, [0, 0]]
 
 
+@pytest.mark.parametrize(("width", "labels"), [(1.0, [1, 1]), (1.0 + 2**-20, [1, 0])])
+def test_an_anchor_with_half_the_union_is_positive(width: float, labels: list[int]) -> None:
+    """IoU 0.5 exactly, in numbers of few bits; the object's own anchor comes first."""
+    anchors = torch.tensor([[0.25, 0.25, 0.5, 0.5], [width / 2, 0.25, width, 0.5]])
+    assert match(anchors, batch_of([[(0.0, 0.0, 0.5, 0.5)]])).labels.tolist() == [labels]
+
+
+@pytest.mark.parametrize(("right", "label"), [(0.25, 0), (0.25 + 2**-20, IGNORED)])
+def test_an_anchor_half_in_a_crowd_is_background(right: float, label: int) -> None:
+    """Numbers of few bits: exactly half of the anchor is inside."""
+    anchors = torch.tensor([[0.25, 0.5, 0.5, 0.5]])
+    assert match(anchors, batch_of([[(0.0, 0.0, right, 1.0)]], crowd=[True])).labels.tolist() == [[label]]
+
+
 def test_positive_inside_a_crowd_stays_positive() -> None:
     batch = batch_of([[(0.1, 0.35, 0.4, 0.65), (0.0, 0.0, 1.0, 1.0)]], labels=[2, 0], crowd=[False, True])
     assert match(GRID, batch).labels.tolist() == [[3, IGNORED]]
@@ -228,7 +242,9 @@ def test_order_of_objects_and_images_does_not_matter() -> None:
     assert torch.equal(forward, backward.flip(0))
 
 
-def test_box_geometry_equals_numpy() -> None:
+@pytest.mark.parametrize("strip_values", [1, 15, 10_000])
+def test_box_geometry_equals_numpy(strip_values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_boxes, "_STRIP_VALUES", strip_values)
     rng = np.random.default_rng(0)
     a = rng.random((9, 4), np.float32)
     b = rng.random((7, 4), np.float32)
@@ -236,6 +252,8 @@ def test_box_geometry_equals_numpy() -> None:
     np.testing.assert_allclose(
         torch_boxes.iou(torch.from_numpy(a), torch.from_numpy(b)), numpy_boxes.iou(a, b), atol=1e-6
     )
+    assert torch_boxes.iou(torch.from_numpy(a[:0]), torch.from_numpy(b)).shape == (0, 7)
+    assert torch_boxes.iou(torch.from_numpy(a), torch.from_numpy(b[:0])).shape == (9, 0)
     centers = rng.random((9, 4), np.float32) + np.float32(0.1)
     np.testing.assert_allclose(
         torch_boxes.to_corners(torch.from_numpy(centers)), numpy_boxes.cxcywh_to_xyxy(centers), atol=1e-6

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+_STRIP_VALUES = 1 << 18
+"""values that a CPU computes at once: they fit its cache, and thousands of boxes need no temporary of their size"""
+
 
 def to_corners(boxes: Tensor) -> Tensor:
     """(N, 4) cx cy w h -> x1 y1 x2 y2."""
@@ -26,9 +29,13 @@ def intersection(a: Tensor, b: Tensor) -> Tensor:
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
     """Pairwise intersection over union (N, M) in continuous coordinates; 0 if both boxes are empty."""
-    inter = intersection(a, b)
-    union = (area(a)[:, None] + area(b)).sub_(inter)
-    return inter.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
+    ious, areas = a.new_empty(len(a), len(b)), area(b)
+    rows = max(1, _STRIP_VALUES // max(1, len(b))) if a.device.type == "cpu" else max(1, len(a))
+    for strip, boxes in zip(ious.split(rows), a.split(rows), strict=True):
+        inter = intersection(boxes, b)
+        union = (area(boxes)[:, None] + areas).sub_(inter)
+        torch.div(inter, union.clamp_(min=torch.finfo(union.dtype).tiny), out=strip)
+    return ious
 
 
 def encode(boxes: Tensor, anchors: Tensor, variances: tuple[float, float, float, float]) -> Tensor:
