@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from blitznet.api import load
 from blitznet.serve.app import make_app
 from support.cli_datasets import write_model
-from support.hostile.case import DEEP_LIST, DEEP_OBJECT, HUGE, LONG, PNG, png_of, zeros
+from support.hostile.case import DEEP_LIST, DEEP_OBJECT, HUGE, LONG, PNG, encode, png_of, with_scans, zeros
 from support.servers import wait_until_ready
 
 JSON, FORM = "application/json", "multipart/form-data; boundary=XX"
 BOMB = png_of(40_000, 40_000, pixels=zeros(1 << 20))
+SCANS = with_scans(encode(Image.new("L", (6_000, 6_000)), "JPEG", progressive=True), 2_000)
 IMAGE = base64.b64encode(PNG).decode()
 PREDICT, BATCH, INFER = "/v1/predict", "/v1/predict/batch", "/v2/models/small/infer"
 
@@ -55,6 +57,7 @@ CASES = (
     BadBody("image bomb", PREDICT, BOMB, "image/png", 413),
     BadBody("image bomb in base64", PREDICT, base64.b64encode(BOMB), "text/plain", 413),
     BadBody("endless header of an image", PREDICT, b"P6\n" + b"#" * 200_000, "image/x-portable-pixmap", 415),
+    BadBody("image of 2,000 scans", PREDICT, SCANS, "image/jpeg", 413),
     BadBody("gzip bomb", PREDICT, gzip.compress(bytes(64 << 20)), "image/png", 413, encoding="gzip"),
     BadBody("deflate bomb", PREDICT, zlib.compress(bytes(64 << 20)), "image/png", 413, encoding="deflate"),
     BadBody("gzip cut", PREDICT, gzip.compress(PNG)[:-9], "image/png", 400, encoding="gzip"),

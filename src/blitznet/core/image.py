@@ -59,7 +59,8 @@ _IMAGE_AXES, _CHANNELS = 3, 3
 """axes of the array of an image, and its channels"""
 _PIXEL_LIMIT = f"expected at most {MAX_PIXELS:,} pixels"
 ImageLike = str | Path | bytes | bytearray | memoryview | RGBArray | Image.Image
-_LFS_POINTER = b"version https://git-lfs"
+LFS_POINTER = b"version https://git-lfs"
+"""first bytes of a pointer of Git LFS, which stands for a file that was not downloaded"""
 _START_BYTES = 512
 """bytes at the start of a file by which an error names its format"""
 _KNOWN_START = rb"\xff\xd8|\x89PNG|GIF8|BM|II\*\0|MM\0\*|II\+\0|MM\0\+|RIFF....WEBP"
@@ -365,7 +366,7 @@ def _translate_errors(
         start = _first_bytes(source)
         if start == b"":
             raise DataError(f"{name}: expected an image, got an empty file") from error
-        if start is not None and start.startswith(_LFS_POINTER):
+        if start is not None and start.startswith(LFS_POINTER):
             raise DataError(f"{name}: expected an image, got a pointer of Git LFS; run `git lfs pull`") from error
         if kind != "image":
             raise DataError(f"{name}: expected a {formats[0]} {kind}, got another file") from error

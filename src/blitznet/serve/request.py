@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from blitznet.core.errors import DataError
 from blitznet.core.image import FORMATS, ImageSource
+from blitznet.core.jpeg_scans import MAX_SCANS
 from blitznet.core.spec import ALL_TASKS, Task
 from blitznet.serve.admission import Ticket
 from blitznet.serve.limits import ServeLimits
@@ -268,6 +269,8 @@ def image_error(error: DataError, limits: ServeLimits) -> HTTPException:
     text = str(error)
     if "pixels" in text:
         return HTTPException(413, f"expected an image of at most {limits.max_pixels:,} pixels, got more")
+    if "scans" in text:
+        return HTTPException(413, f"expected a JPEG of at most {MAX_SCANS} scans, got more")
     if "known format" in text:
         return HTTPException(415, f"not an image of a known format ({', '.join(FORMATS)})")
     return HTTPException(415, "the image cannot be decoded; the file is broken or truncated")

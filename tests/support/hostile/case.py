@@ -54,6 +54,12 @@ def noise(kind: str = "PNG", *, size: tuple[int, int] = (64, 48)) -> bytes:
     return encode(Image.fromarray(values), kind)
 
 
+def with_scans(jpeg: bytes, count: int) -> bytes:
+    """A progressive JPEG with its last scan so many times more."""
+    end = jpeg.rindex(b"\xff\xd9")
+    return jpeg[:end] + jpeg[jpeg.rindex(b"\xff\xda") : end] * count + jpeg[end:]
+
+
 def png_chunk(kind: bytes, content: bytes) -> bytes:
     """A chunk of a PNG with its checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from support.hostile.case import PNG, BadFile, encode, noise, png_chunk, png_of, zeros
+from support.hostile.case import PNG, BadFile, encode, noise, png_chunk, png_of, with_scans, zeros
 
 _JPEG, _GIF, _WEBP, _BMP, _TIFF, _PPM = (noise(kind) for kind in ("JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"))
 _BROKEN = "cannot be decoded"
@@ -91,6 +91,12 @@ _CONTENTS: tuple[tuple[str, str, bytes, str], ...] = (
     ("gif cut", "a.gif", _GIF[:100], _BROKEN),
     ("gif without a frame", "a.gif", _gif(64, 48), "a.gif: "),
     ("gif of 65,535 x 65,535", "a.gif", _gif(65_535, 65_535, body=_GIF[13:]), "a.gif: "),
+    (
+        "jpeg of 2,000 scans",
+        "a.jpg",
+        with_scans(encode(Image.new("L", (6_000, 6_000)), "JPEG", progressive=True), 2_000),
+        "expected a JPEG of at most 100 scans, got more; save it again",
+    ),
     ("bmp cut", "a.bmp", _BMP[:2_000], _BROKEN),
     ("bmp of 2^31 pixels width", "a.bmp", _bmp(2**31 - 1, 2**31 - 1), _LARGE),
     ("bmp of 5 bits", "a.bmp", _bmp(8, 8, bits=5), "a.bmp: "),
