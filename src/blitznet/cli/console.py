@@ -33,11 +33,11 @@ VERBOSITY = Verbosity()
 
 
 def stdout_console() -> "Console":
-    """The console for tables: as wide as the terminal, or wide enough for a file."""
-    from rich.console import Console
+    """The console for tables: as wide as the terminal, or wide enough for a file. Tables are never cut."""
+    from blitznet.cli.tables import TableConsole
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
+    console = TableConsole(highlight=False)
+    return console if console.is_terminal else TableConsole(highlight=False, width=_FILE_WIDTH)
 
 
 def notify(message: str) -> None:
