@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from logging import WARNING
 from pathlib import Path
 from resource import RLIMIT_DATA, getrlimit, setrlimit
 from time import process_time
@@ -41,6 +42,7 @@ def test_a_bad_file_is_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     memory_limit: None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,6 +58,7 @@ def test_a_bad_file_is_one_line(
     assert case.line in lines[0]
     assert (code, output.err.count("\n")) == (case.code, 1), output.err
     assert lines[0].isprintable()
+    assert [record for record in caplog.records if record.levelno >= WARNING] == []  # Python prints them
     assert len(lines[0]) < 1_200
     assert seconds < SECONDS
 

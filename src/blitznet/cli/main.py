@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with on_interrupt(_raise_interrupt), warnings.catch_warnings():
             # Pillow's, about images that are refused in one line, and about EXIF data that are not needed
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            logging.getLogger("PIL").setLevel(logging.CRITICAL)
             code = _main(list(sys.argv[1:] if arguments is None else arguments))
         if sys.stdout is not None:  # the caller may have closed it
             sys.stdout.flush()

@@ -108,6 +108,7 @@ _CONTENTS: tuple[tuple[str, str, bytes, str], ...] = (
     ("tiff whose strip is outside", "a.tif", _tiff(*_TIFF_HEAD, (262, 3, 1, 1), (273, 4, 1, 10**9)), "a.tif: "),
     ("tiff of unknown compression", "a.tif", _tiff(*_TIFF_HEAD, (259, 3, 1, 999), (273, 4, 1, 8)), "a.tif: "),
     ("tiff cut", "a.tif", _TIFF[:200], "a.tif: "),
+    ("tiff of 60,000 samples", "a.tif", _tiff(*_TIFF_HEAD, (262, 3, 1, 1), (277, 3, 1, 60_000)), "a.tif: "),
     ("webp cut", "a.webp", _WEBP[:60], "a.webp: "),
     ("webp of 16,777,216 x 16,777,216", "a.webp", _webp(1 << 24, 1 << 24), "a.webp: "),
     ("ppm of any length", "a.ppm", b"P6\n" + b"#" * 200_000, "a.ppm: "),
