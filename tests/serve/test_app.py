@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from blitznet.core.image import ImageSource
@@ -21,6 +21,31 @@ from support.images import encode_random_image
 
 def encode_batch(*contents: bytes) -> dict[str, list[str]]:
     return {"images": [base64.b64encode(content).decode() for content in contents]}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "message"),
+    [
+        (f"/v1/predict?{'a&' * 10_000}", {}, 400, "expected at most 32 parameters, got more"),
+        (f"/v2/models/small/infer?{'a&' * 10_000}", {}, 400, "expected at most 32 parameters, got more"),
+        ("/v1/predict", {"accept": "," * 10_000}, 400, "Accept: expected at most 1,000 characters, got 10,000"),
+        ("/v1/predict", {"content-encoding": "br"}, 415, "Content-Encoding: expected gzip, deflate or none, got br"),
+    ],
+)
+def test_headers_and_queries_are_refused_before_they_are_parsed_and_the_body_is_read(
+    path: str, headers: dict[str, str], status: int, message: str, client: TestClient
+) -> None:
+    response = client.post(path, headers={**headers, "content-length": "99999999999"})
+    assert (response.status_code, response.json()["error"]) == (status, message)
+
+
+def test_a_websocket_with_a_long_query_is_refused(client: TestClient) -> None:
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        client.websocket_connect(f"/v1/stream?{'a&' * 10_000}"),
+    ):
+        pass
+    assert refused.value.status_code == 400
 
 
 def test_predict_returns_the_predictors_result(client: TestClient, predictor: BasePredictor) -> None:

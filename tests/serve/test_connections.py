@@ -285,6 +285,15 @@ def test_what_is_no_http_is_400_and_not_logged(
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
+def test_long_headers_are_431(port: int) -> None:
+    content = read_all(open_socket(port, HEALTH[:-2] + b"X: 1\r\n" * 20_000))
+    assert content.startswith(b"HTTP/1.1 431 ")
+    assert content.endswith(b'{"error": "expected headers of at most 32768 bytes"}')
+    connection = open_socket(port, HEALTH[:-2] + b"Cookie: " + b"x" * 30_000 + b"\r\n\r\n")
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    connection.close()
+
+
 def test_text_messages_are_bytes(port: int, caplog: pytest.LogCaptureFixture) -> None:
     with connect(f"ws://127.0.0.1:{port}/v1/stream") as stream:
         stream.send(base64.b64encode(encode_random_image()).decode())

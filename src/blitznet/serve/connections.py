@@ -23,6 +23,8 @@ from blitznet.serve.admission import Admission, BusyError
 
 _READ_SIZE = 1 << 14
 """bytes that are parsed at once: the event loop serves the other connections in between"""
+MAX_HEADERS = 32_768
+"""bytes of the start line and the headers of a request, which are parsed at once"""
 _MIN_CHUNK = 8
 """average number of bytes for each line end of a chunked body; parsing takes time for each chunk"""
 _LINGER = 1.0
@@ -167,10 +169,12 @@ class HttpConnection(_Connection, H11Protocol):
         if self._busy:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._respond(400, b'{"error": "expected a request of HTTP/1.1"}')
-        else:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.evict()
+        elif len(self.conn.trailing_data[0]) > MAX_HEADERS:
+            self._respond(431, b'{"error": "expected headers of at most %d bytes"}' % MAX_HEADERS)
+        else:
+            self._respond(400, b'{"error": "expected a request of HTTP/1.1"}')
 
     def shutdown(self) -> None:
         """Close when idle; otherwise announce the close in the response under way."""

@@ -32,6 +32,7 @@ _FORM = re.compile(rb"[A-Za-z_]+=")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\r\n"
 _IMAGE_FIELDS = ("image", "images", "file", "files")
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
 _MAX_FIELDS = 16
 """maximum number of fields of a form besides images"""
 _HOW = 'send the bytes of an image file, a form with one file, or JSON {"image": "base64"}'
@@ -47,6 +48,14 @@ class Payload:
     """parameters beside the images, as in the query"""
 
 
+def is_compressed(encoding: str) -> bool:
+    """Whether a Content-Encoding header has one of the known encodings. Raises HTTPException 415 for any other."""
+    name = encoding.strip().lower()
+    if name not in ("", "identity", *_ENCODINGS):
+        raise HTTPException(415, f"Content-Encoding: expected gzip, deflate or none, got {encoding[:100]}")
+    return name in _ENCODINGS
+
+
 def decompress(content: bytes, encoding: str, limit: int) -> bytes:
     """The body without its Content-Encoding.
 
@@ -58,11 +67,8 @@ def decompress(content: bytes, encoding: str, limit: int) -> bytes:
     Raises:
         HTTPException: 400 for a broken body, 413 for a larger one, 415 for an unknown encoding.
     """
-    name = encoding.strip().lower()
-    if name in ("", "identity"):
+    if not is_compressed(encoding):
         return content
-    if name not in ("gzip", "x-gzip", "deflate"):
-        raise HTTPException(415, f"Content-Encoding: expected gzip, deflate or none, got {encoding}")
     inflater = zlib.decompressobj(wbits=47)  # gzip and zlib headers
     pieces, size, rest = [], 0, content
     try:
@@ -76,9 +82,9 @@ def decompress(content: bytes, encoding: str, limit: int) -> bytes:
             if not piece and not rest:
                 break
     except zlib.error:
-        raise HTTPException(400, f"Content-Encoding: expected a body in {name}") from None
+        raise HTTPException(400, f"Content-Encoding: expected a body in {encoding[:100]}") from None
     if not inflater.eof or inflater.unused_data:
-        raise HTTPException(400, f"Content-Encoding: expected a whole body in {name}")
+        raise HTTPException(400, f"Content-Encoding: expected a whole body in {encoding[:100]}")
     return b"".join(pieces)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from blitznet.core.errors import DataError
 from blitznet.core.image import FORMATS, ImageSource
@@ -27,6 +27,8 @@ _FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
 _JSON: Final = "application/json"
 _JPEG: Final = "image/jpeg"
 _PNG: Final = "image/png"
+_MAX_ACCEPT, _MAX_PARAMETERS = 1_000, 32
+"""characters of an Accept header and parameters of a query: the event loop parses them"""
 _NUMBER = re.compile(r"[0-9+\-.eE]+")
 
 
@@ -139,6 +141,13 @@ PARAMETERS: tuple[Parameter[Any], ...] = (*JSON_PARAMETERS, FORMAT)
 _NAMES = tuple(parameter.name for parameter in PARAMETERS)
 
 
+def read_query(request: HTTPConnection) -> QueryParams:
+    """The query of a request. Raises HTTPException 400 for more parameters than are parsed at once."""
+    if request.scope["query_string"].count(b"&") >= _MAX_PARAMETERS:
+        raise HTTPException(400, f"expected at most {_MAX_PARAMETERS} parameters, got more")
+    return request.query_params
+
+
 def parse_request(
     query: Mapping[str, str] | QueryParams, accept: str = "*/*", *, tasks: tuple[Task, ...] = ALL_TASKS
 ) -> PredictRequest:
@@ -150,9 +159,11 @@ def parse_request(
         tasks: Tasks of the model; a parameter that needs another one is refused.
 
     Raises:
-        HTTPException: 400 for an unknown, repeated or invalid parameter, 406 for an Accept header without a supported
-            type.
+        HTTPException: 400 for an unknown, repeated or invalid parameter, or a long Accept header, 406 for one without
+            a supported type.
     """
+    if len(accept) > _MAX_ACCEPT:
+        raise HTTPException(400, f"Accept: expected at most {_MAX_ACCEPT:,} characters, got {len(accept):,}")
     names = [name for name, _ in query.multi_items()] if isinstance(query, QueryParams) else list(query)
     for name in names:
         if name not in _NAMES:

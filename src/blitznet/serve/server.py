@@ -8,7 +8,7 @@ import sys
 import uvicorn
 from starlette.applications import Starlette
 
-from blitznet.serve.connections import HttpConnection, WebSocketConnection
+from blitznet.serve.connections import MAX_HEADERS, HttpConnection, WebSocketConnection
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.service import ACCESS_LOGGER
 
@@ -58,6 +58,7 @@ def make_server(app: Starlette, limits: ServeLimits) -> Server:
         log_config=None,
         access_log=False,
         http=HttpConnection,
+        h11_max_incomplete_event_size=MAX_HEADERS,
         ws=WebSocketConnection,
         ws_max_size=limits.max_body_bytes + _MESSAGE_MARGIN,
         ws_per_message_deflate=False,  # images are compressed already

@@ -25,9 +25,9 @@ from blitznet.runtime.predictor import BasePredictor
 from blitznet.serve.admission import Admission, BusyError, Ticket
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.metrics import Metrics
-from blitznet.serve.payload import Payload, decompress
+from blitznet.serve.payload import Payload, decompress, is_compressed
 from blitznet.serve.pool import ClosedError, Job, Pool, Render
-from blitznet.serve.request import PredictRequest, decode_image, image_error, parse_request, read_body
+from blitznet.serve.request import PredictRequest, decode_image, image_error, parse_request, read_body, read_query
 from blitznet.serve.response import render_response
 
 _Value = TypeVar("_Value")
@@ -143,7 +143,7 @@ class Call:
     @property
     def query(self) -> QueryParams:
         """Query of the request; empty for a message of a WebSocket."""
-        return QueryParams() if self._request is None else self._request.query_params
+        return QueryParams() if self._request is None else read_query(self._request)
 
     def require_query(self, names: Sequence[str]) -> None:
         """Raise HTTPException 400 for a query parameter that is not among `names`."""
@@ -159,9 +159,10 @@ class Call:
     async def read_body(self) -> bytes:
         """The whole body, decompressed. Raises HTTPException or BusyError as `read_body` and `decompress`."""
         assert self._request is not None
-        limits = self.service.limits
+        limits, encoding = self.service.limits, self.headers.get("content-encoding", "")
+        is_encoded = is_compressed(encoding)  # an unknown encoding is refused before the body is read
         content = await read_body(self._request, limits, self._ticket, self._deadline)
-        if encoding := self.headers.get("content-encoding", ""):
+        if is_encoded:
             content = await self.parse(decompress, content, encoding, limits.max_body_bytes)
             self._ticket.set_body(len(content))
         return content

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from blitznet.serve.admission import BusyError
 from blitznet.serve.payload import read_image
-from blitznet.serve.request import PredictRequest, parse_request
+from blitznet.serve.request import PredictRequest, parse_request, read_query
 from blitznet.serve.service import Call, Service, as_http_error, bearer_token, error_response, error_text, record
 
 PATH = "/v1/stream"
@@ -28,8 +28,8 @@ _SHUTDOWN = 1012
 async def stream(socket: WebSocket, service: Service) -> None:
     """Serve a WebSocket until its end; a client that sends each frame after the last reply builds up no queue."""
     start = time.perf_counter()
-    token = socket.query_params.get(_TOKEN) or bearer_token(socket.headers.get("authorization"))
     try:
+        token = read_query(socket).get(_TOKEN) or bearer_token(socket.headers.get("authorization"))
         if not service.is_authorized(token):
             raise HTTPException(401, "expected ?token=TOKEN or Authorization: Bearer TOKEN")
         try:
