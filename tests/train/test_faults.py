@@ -1,20 +1,23 @@
 """Faults of disk, data and processes: a run stops with one line, and resumes bit-equal from its last checkpoint."""
 
 import multiprocessing
+import multiprocessing.resource_sharer
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from blitznet.core.errors import BlitzNetError, DataError, ModelError, UsageError
 from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import TrainConfig
-from blitznet.train.loader import LoaderDiedError, translate_loader_errors
+from blitznet.train.loader import LoaderDiedError, _end_workers, translate_loader_errors
 from blitznet.train.loop import train
 from blitznet.train.run_folder import RunFolder
 from support import tiny_models
@@ -189,7 +192,8 @@ def test_killed_loader_process_is_one_line_and_the_run_resumes(whole: TrainConfi
         os.kill(loaders[0].pid or 0, signal.SIGKILL)
 
     with pytest.raises(
-        LoaderDiedError, match=r"one that ended \(DataLoader worker .* run the same command to resume"
+        LoaderDiedError,
+        match=r"one that ended \((DataLoader worker|it did not hand over) .* run the same command to resume",
     ) as caught:
         train(replace(cut, steps=1000), callbacks=[AfterStep(4, kill_a_loader)])
     require_one_line(caught.value)
@@ -202,6 +206,42 @@ def test_killed_loader_process_is_one_line_and_the_run_resumes(whole: TrainConfi
         assert_equal(restart.out / name, cut.out / name)
 
 
-def test_other_runtime_errors_are_not_those_of_loaders() -> None:
+def test_other_errors_are_not_those_of_loaders() -> None:
     with pytest.raises(RuntimeError, match=r"^out of memory$"), translate_loader_errors():
         raise RuntimeError("out of memory")
+    with pytest.raises(ConnectionResetError), translate_loader_errors():
+        raise ConnectionResetError("of a logger")
+
+
+def test_a_loader_that_ends_while_it_hands_over_a_batch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (ConnectionResetError, ConnectionRefusedError, EOFError, FileNotFoundError):
+
+        def connect(*_: object, error: type[Exception] = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("multiprocessing.connection.Client", connect)
+        with pytest.raises(LoaderDiedError, match="one that ended") as caught, translate_loader_errors():
+            multiprocessing.resource_sharer.DupFd(0).detach()
+        require_one_line(caught.value)
+
+
+def _ignore_sigterm_and_sleep() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def test_workers_that_do_not_end_are_killed_at_the_end_of_the_process() -> None:
+    """A worker that was killed from outside can hold a lock that the others wait for."""
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_ignore_sigterm_and_sleep, daemon=True) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    assert workers[0].pid is not None
+    os.kill(workers[0].pid, signal.SIGKILL)
+    workers[0].join()
+    batches = Mock()
+    _end_workers(batches, workers)
+    assert not batches._shutdown_workers.called
+    assert [worker.exitcode for worker in workers] == [-signal.SIGKILL] * 2
+    _end_workers(batches, [])
+    assert batches._shutdown_workers.called

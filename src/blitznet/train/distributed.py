@@ -145,6 +145,6 @@ def _require_new_store_after_restart() -> None:
     restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
     if restarts != "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UsageError(
-            f"--max-restarts {restarts}: expected TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in torchrun's environment, without "
-            "which restarted processes connect to the former ones; set it, or leave the flag out"
+            f"--max-restarts {restarts}: expected TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in torchrun's environment, "
+            "without which restarted processes connect to the former ones; set it, or leave the flag out"
         )

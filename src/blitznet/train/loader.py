@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import resource_sharer
+from multiprocessing.process import BaseProcess
+from traceback import walk_tb
 
 import numpy as np
 import torch
@@ -78,14 +81,21 @@ def translate_loader_errors() -> Iterator[None]:
     """Raise what torch raises for a dead loader process, at any place in the block, as a LoaderDiedError."""
     try:
         yield
-    except RuntimeError as error:
-        reason = str(error)
-        if not reason.startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+        is_told = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+        # A loader that ends while it hands over a batch is a broken connection.
+        if not is_told and (isinstance(error, RuntimeError) or not _is_raised_in(error, resource_sharer.__name__)):
             raise
+        reason = str(error).split(". ")[0] if is_told else "it did not hand over a batch"
         raise LoaderDiedError(
-            f"expected the data loader processes to run, got one that ended ({reason.split('. ')[0]}); is the memory "
+            f"expected the data loader processes to run, got one that ended ({reason}); is the memory "
             "full? Lower --workers, and run the same command to resume"
         ) from error
+
+
+def _is_raised_in(error: BaseException, module: str) -> bool:
+    """Whether an error passed through a function of a module."""
+    return any(frame.f_globals.get("__name__") == module for frame, _ in walk_tb(error.__traceback__))
 
 
 class _CatchErrors(TorchDataset[TrainSample | WorkerError]):
@@ -153,16 +163,25 @@ def make_loader(
     with hold_interrupts():  # workers start here, and could be ended by a signal before they ignore it
         batches = iter(loader)
     if workers:
-        reference = weakref.ref(batches)
-        atexit.register(lambda: _end_workers(reference()))  # before multiprocessing waits for them
+        reference, processes = weakref.ref(batches), tuple(batches._workers)  # type: ignore[attr-defined]
+        atexit.register(lambda: _end_workers(reference(), processes))  # before multiprocessing waits for them
     return map(_raise_errors, batches)
 
 
-def _end_workers(batches: Iterator[Batch | WorkerError] | None) -> None:
-    """Ask the workers of a loader to end, and wait for them: they ignore the signal that ends other processes."""
+def _end_workers(batches: Iterator[Batch | WorkerError] | None, processes: Sequence[BaseProcess]) -> None:
+    """Ask the workers of a loader to end, and wait for them: they ignore the signal that ends other processes.
+
+    Workers that do not end are killed. If one was killed from outside, it may have held a lock that the others need.
+    """
     end = getattr(batches, "_shutdown_workers", None)
-    if end is not None:
-        end()
+    try:
+        if end is not None and not any(process.exitcode for process in processes):
+            end()
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
 def _collate_or_error(samples: Sequence[TrainSample | WorkerError]) -> Batch | WorkerError:
