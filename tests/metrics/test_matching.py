@@ -59,6 +59,13 @@ def test_match_tries_the_object_of_most_overlap_only() -> None:
     assert match_at_half(predictions, objects) == [TRUE_POSITIVE, FALSE_POSITIVE]
 
 
+@pytest.mark.parametrize(("difficult", "expected"), [((True, False), IGNORED), ((False, True), TRUE_POSITIVE)])
+def test_the_first_of_equal_objects_is_the_best(difficult: tuple[bool, bool], expected: int) -> None:
+    objects = object_table(0, sample("a", [A, A], [0, 0], difficult=difficult))
+    predictions = prediction_table(0, result([A], [0], [0.9]), sample("a"))
+    assert match_at_half(predictions, objects) == [expected]
+
+
 def test_candidates_have_the_same_image_and_class() -> None:
     truth = sample("a", [A, A], [0, 1])
     predictions = concatenate_predictions(

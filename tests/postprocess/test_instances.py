@@ -188,6 +188,37 @@ def test_tiny_region_without_a_box_is_no_segment() -> None:
     assert not panoptic.segmentation.any()
 
 
+@pytest.mark.parametrize(("pixels", "value", "areas"), [(48, 1, [48]), (47, 1, []), (4800, 255, [])])
+def test_a_region_without_a_box_needs_half_a_percent_of_the_image(pixels: int, value: int, areas: list[int]) -> None:
+    """48 of 9600 pixels are enough; ignored pixels, 255, are no class."""
+    class_map = np.zeros(SIZE, np.uint8)
+    class_map.ravel()[:pixels] = value
+    empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    panoptic = merge_panoptic(extract_instances(*empty, margins_from_class_map(class_map), SIZE), class_map)
+    assert [segment.area for segment in panoptic.segments_info] == areas
+
+
+def test_pixels_of_a_detected_class_outside_all_boxes_are_background() -> None:
+    """Another disc of the class has no box."""
+    class_map = discs((40, 40), (90, 50)).argmax(0).astype(np.uint8)
+    boxes, scores, labels = square_boxes((40, 40)), np.ones(1, np.float32), np.zeros(1, np.int64)
+    instances = extract_instances(boxes, scores, labels, margins_from_class_map(class_map), SIZE)
+    panoptic = merge_panoptic(instances, class_map)
+    assert [segment.id for segment in panoptic.segments_info] == [1]
+    np.testing.assert_array_equal(panoptic.segmentation > 0, instances.mask(0))
+
+
+@pytest.mark.parametrize(("min_gain", "rows"), [(0.02, 36), (0.01, 37)])
+def test_a_mask_grows_only_for_a_clear_gain(min_gain: float, rows: int) -> None:
+    """The first threshold reaches 36 x 36 of 40 x 40 pixels, 0.81; the second 37 x 40, 0.925 less the cost of 0.1."""
+    margin = np.full(SIZE, -50, np.float32)
+    margin[22:58, 22:58] = 5
+    margin[58, 20:60] = -0.5
+    box, config = square_boxes((40, 40)), InstanceConfig(box_prior_logit=0.0, min_gain=min_gain)
+    mask = extract_instances(box, np.ones(1, np.float32), np.zeros(1, np.int64), lambda _: margin, SIZE, config).mask(0)
+    assert mask.any(1).sum() == rows
+
+
 def test_panoptic_without_boxes_has_the_class_maps_regions() -> None:
     class_map = np.zeros(SIZE, np.uint8)
     class_map[:10], class_map[20:30] = 2, 1

@@ -231,6 +231,8 @@ def test_match_original_prefers_the_first_object() -> None:
     assert match(GRID, batch, match_original=True).labels.tolist() == [[1, 0]]
     single = batch_of([boxes[2:]], labels=[2])
     assert match(GRID, single, match_original=True).labels.tolist() == [[3, 0]]  # at any IoU
+    without_width = match(GRID, batch_of([[(0.3, 0.3, 0.3, 0.6)]]), match_original=True)
+    assert without_width.labels.tolist() == [[0, 0]], "its offsets would be infinite"
 
 
 def test_order_of_objects_and_images_does_not_matter() -> None:

@@ -73,3 +73,11 @@ def test_ece_has_the_fifteen_bins_of_its_source() -> None:
     bins = calibration_bins(np.array([0.06, 0.07], np.float32), np.array([True, False]))
     assert bins.shape == (3, 15)
     assert bins[0, :2].tolist() == [1, 1]
+
+
+def test_a_score_at_an_edge_belongs_to_the_bin_above_it() -> None:
+    """Also at the minimum: a detection with a score of 0.3 is one of those from 0.3 on."""
+    edges = calibration_bins(np.array([0.5, 0.75, 1.0], np.float32), np.ones(3, np.bool_), 0.5, 2)
+    assert edges[0].tolist() == [1, 2]
+    scores = np.array([0.3, np.nextafter(np.float32(0.3), np.float32(0))], np.float32)
+    assert calibration_bins(scores, np.ones(2, np.bool_), 0.3)[0].sum() == 1
