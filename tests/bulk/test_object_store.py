@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -39,6 +40,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
+    with urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")):  # buckets outlive moto's server
+        pass
     remote._file_system.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
     file_system = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
