@@ -139,6 +139,8 @@ def test_a_body_that_stalls_is_408() -> None:
     [
         (b"", "400: expected the bytes of an image, got nothing"),
         (b"text", "415: not an image of a known format"),
+        (b"\0\0\0\x18ftypheic" + bytes(99), r"415: .*, PPM\); it is a HEIC image, save it as JPEG"),
+        (b"\0\0\0\x18ftypisom" + bytes(99), r"415: .*, PPM\)$"),
         (encode_random_image(), "413: expected at most 2,399 pixels, got 60x40"),
     ],
 )

@@ -28,6 +28,9 @@ _JSON_LIMITS = {b",": 4_000_000, b"[": 500_000, b"{": 100_000, b'"': 200_000, b"
 _FILE_START = re.compile(rb"\xff\xd8|\x89PNG|GIF8|RIFF|BM|II|MM|P[1-7]\s")
 """how the files of the supported formats start; no base64 text of an image does"""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=\s]{16,64}\Z")
+_URLENCODED = b"application/x-www-form-urlencoded"
+_REMOVED = re.compile(rb"[\0\r\n]")
+"""bytes that `curl -d @FILE` removes; every image file has some"""
 _FORM = re.compile(rb"[A-Za-z_]+=")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\r\n"
@@ -102,10 +105,14 @@ def read_image(content: bytes, content_type: str) -> Payload:
     if media_type == b"multipart/form-data":
         payload = _read_form(content, options.get(b"boundary", b""), 1)
     elif _FILE_START.match(content):
+        if media_type == _URLENCODED and not _REMOVED.search(content):
+            raise HTTPException(
+                415, "the image lacks bytes, which `curl -d` removes; send it with `curl --data-binary`"
+            )
         return Payload([content], {})
     elif media_type == b"application/json" or content[:64].lstrip()[:1] == b"{":
         payload = _read_json_image(content)
-    elif media_type == b"application/x-www-form-urlencoded" and _FORM.match(content[:64]):
+    elif media_type == _URLENCODED and _FORM.match(content[:64]):
         payload = _read_urlencoded(content)
     else:
         return Payload([_file_bytes(content)], {})
@@ -278,7 +285,7 @@ class _FormParts:
     """Collects the parts of a form from the parser's callbacks."""
 
     def __init__(self, limit: int) -> None:
-        self.parts: list[tuple[str, bool, bytes]] = []  # name, whether it is a file, content
+        self.parts: list[tuple[str, bytes | None, bytes]] = []  # name, name of the file if it is one, content
         self._limit = limit
         self._header = self._value = b""
         self._disposition = b""
@@ -321,7 +328,7 @@ class _FormParts:
     def _end(self) -> None:
         _, options = parse_options_header(self._disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        self.parts.append((name, b"filename" in options, b"".join(self._pieces)))
+        self.parts.append((name, options.get(b"filename"), b"".join(self._pieces)))
 
 
 def _read_form(content: bytes, boundary: bytes, limit: int) -> Payload:
@@ -337,8 +344,10 @@ def _read_form(content: bytes, boundary: bytes, limit: int) -> Payload:
     if not parts.complete:
         raise HTTPException(400, f"expected a complete form (multipart/form-data); {_HOW}")
     images, pairs = [], []
-    for name, is_file, value in parts.parts:
-        if is_file or name in _IMAGE_FIELDS:
+    for name, file_name, value in parts.parts:
+        if file_name == b"" and not value:  # a browser's field without a file
+            continue
+        if file_name is not None or name in _IMAGE_FIELDS:
             images.append(_file_bytes(value))
         else:
             pairs.append((name, value[:100].decode("utf-8", "replace")))

@@ -283,7 +283,9 @@ def image_error(error: DataError, limits: ServeLimits) -> HTTPException:
     if "scans" in text:
         return HTTPException(413, f"expected a JPEG of at most {MAX_SCANS} scans, got more")
     if "known format" in text:
-        return HTTPException(415, f"not an image of a known format ({', '.join(FORMATS)})")
+        _, is_named, kind = text.partition("; it is ")  # such as HEIC
+        hint = f"; it is {kind}" if is_named else ""
+        return HTTPException(415, f"not an image of a known format ({', '.join(FORMATS)}){hint}")
     return HTTPException(415, "the image cannot be decoded; the file is broken or truncated")
 
 
