@@ -1,5 +1,6 @@
 """Videos for tests; the brightness of a frame is a function of its index."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -77,6 +78,15 @@ def write_frames(
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def write_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Set the display matrix of an MP4 file's only track: x' = a x + c y, y' = b x + d y."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 4 + 40
+    content[start : start + 20] = struct.pack(">5i", *(value << 16 for value in (a, b, 0, c, d)))
+    path.write_bytes(content)
     return path
 
 

@@ -1,9 +1,11 @@
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from blitznet.core.arrays import RGBArray
 from blitznet.video.color import BT601, BT709, BT2020, FULL, LIMITED, ColorTags, default_tags
@@ -80,6 +82,26 @@ def test_a_copy_of_an_untagged_video_has_its_luma(size: tuple[int, int], tmp_pat
         with av.open(str(path)) as container:
             planes.append(next(container.decode(video=0)).to_ndarray(format="yuv420p").astype(int))
     assert abs(planes[0] - planes[1]).mean() < 2.5
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "suffix"),
+    [("png", "rgba", "mov"), ("qtrle", "argb", "mov"), ("prores_ks", "yuva444p10le", "mov"), ("ffv1", "bgra", "mkv")],
+)
+def test_transparent_pixels_are_blended_with_white(codec: str, pixel_format: str, suffix: str, tmp_path: Path) -> None:
+    rgba = np.zeros((48, 64, 4), np.uint8)
+    rgba[:, :32] = (200, 40, 40, 255)
+    with av.open(str(tmp_path / f"a.{suffix}"), "w") as container:
+        stream = cast(VideoStream, container.add_stream(codec, rate=10))
+        stream.height, stream.width, stream.pix_fmt = 48, 64, pixel_format
+        frame = av.VideoFrame.from_ndarray(rgba, format="rgba").reformat(format=pixel_format)
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with closing(open_video(str(tmp_path / f"a.{suffix}"))) as video:
+        image = next(video.frames()).image
+    assert image[24, 16] == pytest.approx((200, 40, 40), abs=4)
+    assert image[24, 48] == pytest.approx((255, 255, 255), abs=1)
 
 
 @pytest.mark.parametrize(("transfer", "white"), [(PQ, 0.58), (HLG, 0.75)])

@@ -91,7 +91,13 @@ def test_an_image_sequence_has_the_fps_and_counts_unreadable_images(tmp_path: Pa
     [
         ("nothing.mp4", None, "expected a video file, a camera's number, an address with :// or a folder of images"),
         ("text.mp4", b"no video at all" * 100, "cannot be opened as a video"),
-        ("empty.mp4", b"", "cannot be opened as a video"),
+        ("empty.mp4", b"", r"cannot be opened as a video \(the file is empty\)"),
+        (
+            "text.mkv",
+            b"no video",
+            r"cannot be opened as a video \(the file is broken or truncated, or of another format\)",
+        ),
+        ("lfs.mp4", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS; run `git lfs pull`"),
     ],
 )
 def test_anything_but_a_video_is_an_error(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
@@ -116,6 +122,66 @@ def test_an_audio_file_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_camera_is_an_error() -> None:
     with pytest.raises(DataError, match="/dev/video63: cannot be opened as a video"):
         open_video("63")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("shots", "shots"), ("shots/*.jpg", "shots"), ("a[1]/*", "images"), (".", "images"), ("*.jpg", "images")],
+)
+def test_an_image_sequence_has_the_name_of_its_folder(source: str, name: str, tmp_path: Path) -> None:
+    assert open_video(source, images=[tmp_path / "a.jpg"]).info.name == name
+    (tmp_path / "a[1]").mkdir()
+    assert open_video(str(tmp_path / "a[1]"), images=[tmp_path / "a.jpg"]).info.name == "a[1]"
+
+
+@pytest.mark.parametrize("box", [b"moov", b"stsd", b"stsz"])
+def test_an_mp4_file_whose_index_is_cut_off_is_an_error(box: bytes, tmp_path: Path) -> None:
+    content = write_frames(tmp_path / "a.mp4", [np.zeros((48, 64, 3), np.uint8)] * 12).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: content.rindex(box)])
+    with pytest.raises(DataError, match="an MP4 file without its index, moov; the file is truncated"):
+        list(open_video(str(tmp_path / "cut.mp4")).frames())
+
+
+def test_a_truncated_raw_frame_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for index in range(4):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    with closing(open_video(str(path))) as video:
+        assert len(list(video.frames())) in (2, 3)
+        assert video.decode_errors == 1
+
+
+def test_a_late_start_is_no_truncation(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for index in range(12):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts = 10_000 + index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with closing(open_video(str(path))) as video:
+        assert video.info.frame_count == 12
+        assert len(list(video.frames())) == 12
+        assert video.truncated_at is None
+
+
+def test_times_of_reordered_frames_in_avi_increase(tmp_path: Path) -> None:
+    images = [np.full((48, 64, 3), brightness(index), np.uint8) for index in range(12)]
+    with closing(open_video(str(write_frames(tmp_path / "a.avi", images)))) as video:
+        frames = list(video.frames())
+    assert [frame.seconds for frame in frames] == pytest.approx([index / 10 for index in range(12)])
+    assert [mean_level(frame.image) for frame in frames] == pytest.approx(
+        [brightness(i) for i in range(12)], abs=STEP / 2
+    )
 
 
 def test_a_truncated_file_yields_its_frames(tmp_path: Path) -> None:

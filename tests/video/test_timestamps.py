@@ -3,10 +3,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from blitznet.video.frame import MediaPacket
-from blitznet.video.timestamps import make_monotonic
+from blitznet.video.timestamps import FrameClock, make_monotonic
 
 VIDEO, AUDIO = object(), object()
 
@@ -49,6 +50,30 @@ def shift(*packets: FakePacket) -> list[FakePacket]:
 
 def times(packets: list[FakePacket], stream: object) -> list[int | None]:
     return [packet.dts for packet in packets if packet.stream is stream]
+
+
+@dataclass
+class FakeFrame:
+    pts: int | None
+    dts: int | None
+
+
+def clock_times(frames: list[tuple[int | None, int | None]], *, is_avi: bool = False) -> list[int]:
+    clock = FrameClock(10, is_avi=is_avi)
+    return [clock.next(cast(VideoFrame, FakeFrame(*frame))) for frame in frames]
+
+
+def test_times_of_frames_increase() -> None:
+    assert clock_times([(5, 0), (15, 10), (15, 20), (12, 30), (40, 40)]) == [5, 15, 16, 17, 40]
+    assert clock_times([(None, 0), (None, None), (30, 10)]) == [0, 10, 30]
+
+
+def test_reordered_frames_of_avi_have_the_times_of_their_packets() -> None:
+    frames = [(1, 2), (2, 3), (5, 4), (4, 5), (3, 7), (6, None), (7, None)]
+    assert clock_times([(10 * (pts or 0), dts and 10 * dts) for pts, dts in frames], is_avi=True) == [
+        *(10, 20, 30, 40, 60),  # the gap is one of the file
+        *(70, 80),
+    ]
 
 
 def test_a_single_segment_is_unchanged() -> None:

@@ -3,6 +3,7 @@ from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -111,9 +112,23 @@ def test_an_unwritable_path_is_an_error(tmp_path: Path) -> None:
 
 def test_frames_of_another_size_are_resized(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", INFO) as writer:
-        for index, size in enumerate(((32, 48), (64, 48), (32, 48))):
+        for index, size in enumerate(((32, 48), (64, 96), (32, 50))):
             writer.write(np.full((*size, 3), brightness(index), np.uint8), 100 * index)
     assert read_video(tmp_path / "a.mp4")[1] == pytest.approx([brightness(index) for index in range(3)], abs=STEP / 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"), [((64, 48), np.s_[:, 12:36]), ((16, 48), np.s_[8:24]), ((2, 200), np.s_[15:16])]
+)
+def test_frames_of_another_shape_have_bars(size: tuple[int, int], inside: Any, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", INFO) as writer:
+        for index, shape in enumerate(((32, 48), size)):
+            writer.write(np.full((*shape, 3), 200, np.uint8), 100 * index)
+    with closing(open_video(str(tmp_path / "a.mp4"))) as video:
+        image = [frame.image for frame in video.frames()][1].astype(float)
+    assert image[inside].mean() > 100
+    image[inside] = np.nan
+    assert np.nanmean(image) < 25
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ HLG (HDR) become BT.709, because networks and annotated videos are SDR. Codes ar
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -79,10 +79,13 @@ def read_tags(frame: VideoFrame) -> ColorTags:
 
 
 def to_rgb(frame: VideoFrame) -> RGBArray:
-    """A decoded frame as (H, W, 3) uint8 RGB, SDR."""
+    """A decoded frame as (H, W, 3) uint8 RGB, SDR; transparent pixels are blended with white, as those of images."""
     tags = read_tags(frame)
     source = None if int(frame.colorspace) == _RGB else _SWSCALE_MATRIX[tags.matrix]
-    image = cast(RGBArray, frame.reformat(format="rgb24", src_colorspace=source).to_ndarray())
+    if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
+        image = _on_white(frame.reformat(format="rgba", src_colorspace=source).to_ndarray())
+    else:
+        image = cast(RGBArray, frame.reformat(format="rgb24", src_colorspace=source).to_ndarray())
     return _to_sdr(image, tags.transfer) if tags.is_hdr else image
 
 
@@ -95,6 +98,13 @@ def from_rgb(image: RGBArray, tags: ColorTags) -> VideoFrame:
         dst_color_range=ColorRange(tags.range),
         interpolation=_ACCURATE,
     )
+
+
+def _on_white(rgba: NDArray[Any]) -> RGBArray:
+    """An image (H, W, 4) uint8 RGBA on white."""
+    image = Image.fromarray(rgba, "RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return np.array(Image.alpha_composite(white, image).convert("RGB"))
 
 
 def _to_sdr(image: RGBArray, transfer: int) -> RGBArray:

@@ -6,15 +6,16 @@ off; a slow reader of a live source uses `LatestFrameReader`.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from errno import EIO
 from fractions import Fraction
+from glob import has_magic
 from pathlib import Path
 from threading import Event, Lock
 from typing import Protocol, cast
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
@@ -25,13 +26,14 @@ from av.video.stream import VideoStream
 from blitznet.core.address import is_address, printable_address
 from blitznet.core.arrays import RGBArray
 from blitznet.core.errors import DataError, UsageError
-from blitznet.core.image import ImageSource
+from blitznet.core.image import LFS_POINTER, ImageSource
 from blitznet.video.address import name_of_address
 from blitznet.video.color import ColorTags, default_tags, read_tags, to_rgb
 from blitznet.video.deinterlace import Deinterlacer
 from blitznet.video.frame import AudioPacket, Frame
 from blitznet.video.mp4 import is_mp4_without_index
-from blitznet.video.timestamps import make_monotonic
+from blitznet.video.orientation import make_upright, read_orientation
+from blitznet.video.timestamps import FrameClock, make_monotonic
 
 LIVE_TIME_BASE = Fraction(1, 90000)
 """time base of live frames, seconds; the local clock times them: the times of a reopened stream would restart"""
@@ -120,7 +122,7 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
         DataError: The source is not a video, or cannot be opened.
     """
     if images:
-        return ImageSequence(Path(source).name or "images", images, fps or _DEFAULT_FPS)
+        return ImageSequence(_sequence_name(source), images, fps or _DEFAULT_FPS)
     if source.isdigit():
         return VideoReader(f"camera-{source}", f"/dev/video{source}", container_format="v4l2", live=True)
     if is_address(source):
@@ -132,6 +134,13 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
         )
     # "file:", otherwise FFmpeg takes what precedes a colon for a protocol
     return VideoReader(Path(source).stem, f"file:{source}", live=False)
+
+
+def _sequence_name(source: str) -> str:
+    """The name of a folder, or of the folder of a glob."""
+    path = Path(source)
+    parts = path.parts if path.is_dir() else [part for part in path.parts if not has_magic(part)]
+    return parts[-1] if parts and parts[-1] not in ("..", path.anchor) else "images"
 
 
 def _is_file(path: str) -> bool:
@@ -234,7 +243,7 @@ class VideoReader:
         stream, duration = self._video_stream, self._container.duration or 0
         live = duration <= 0 if live is None else live
         fps = stream.average_rate or stream.guessed_rate or _DEFAULT_FPS
-        frame_count = stream.frames or round(duration / av.time_base * fps)
+        frame_count = stream.frames or round(_length(self._container) * fps)
         return VideoInfo(
             name=name,
             live=live,
@@ -255,7 +264,7 @@ class VideoReader:
                 items.append(item)
                 if isinstance(item, VideoFrame):
                     ratio = self.info.sample_aspect_ratio
-                    ratio = 1 / ratio if _quarter_turns(item) % 2 else ratio
+                    ratio = 1 / ratio if read_orientation(item).transposed else ratio
                     self.info = replace(self.info, sample_aspect_ratio=ratio, color=read_tags(item))
                     break
         except DataError as error:  # raised again by `frames`
@@ -264,13 +273,15 @@ class VideoReader:
 
     def _file_frames(self) -> Generator[Frame, None, None]:
         start, index, time_base = None, 0, self.info.time_base
+        is_avi = self._container.format.name == "avi"
+        clock = FrameClock(round(1 / self.info.fps / time_base), is_avi=is_avi)
         end = last_audio = 0.0
         audio: list[AudioPacket] = []
         for item in self._items:
             if isinstance(item, Packet):
                 audio.append(item)
                 continue
-            pts = item.pts if item.pts is not None else round(index / self.info.fps / time_base)
+            pts = clock.next(item)
             start = pts if start is None else start
             seconds = float((pts - start) * time_base)
             end = max(end, seconds + max(float((item.duration or 0) * time_base), float(1 / self.info.fps)))
@@ -280,7 +291,9 @@ class VideoReader:
             index += 1
         self.trailing_audio += audio
         if start is None:
-            raise DataError(f"{self._title}: expected a video, got a file without a frame that can be decoded")
+            problem = _problem_of_file(self._address)
+            reason = "a file without a frame that can be decoded" + (f"; {problem}" if problem else "")
+            raise DataError(f"{self._title}: expected a video, got {reason}")
         last_audio = max([last_audio, *(_packet_end(packet, start * time_base) for packet in audio)])
         self.truncated_at = end if self._is_truncated(end, last_audio) else None
 
@@ -289,7 +302,7 @@ class VideoReader:
         stream = self._video_stream
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base) - video_end > _TOLERANCES[0]
-        return (self._container.duration or 0) / av.time_base - max(video_end, audio_end) > _TOLERANCES[1]
+        return _length(self._container) - max(video_end, audio_end) > _TOLERANCES[1]
 
     def _live_frames(self) -> Generator[Frame, None, None]:
         start, index, failures = time.monotonic(), 0, 0
@@ -328,16 +341,17 @@ class VideoReader:
                 self._address, format=self._format, timeout=_TIMEOUTS, options=_open_options(self._address)
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            reason = _reason(error)
-            if is_mp4_without_index(self._address.removeprefix("file:")):
-                reason = "an MP4 file without its index, moov; the file is truncated"
+            reason = _problem_of_file(self._address, error) or _reason(error)
             # from None: FFmpeg's own message contains the address with its password
             raise DataError(f"{self._title}: cannot be opened as a video ({reason})") from None
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not streams:
+        decodable = [stream for stream in streams if cast(object, stream.codec_context) is not None]
+        if not decodable:
             container.close()
-            raise DataError(f"{self._title}: expected a video, got a file without a video stream")
-        stream = streams[0]
+            problem = _problem_of_file(self._address) or "a file whose codec FFmpeg does not have"
+            reason = problem if streams else "a file without a video stream"
+            raise DataError(f"{self._title}: expected a video, got {reason}")
+        stream = decodable[0]
         stream.thread_type = "AUTO"
         return container, stream
 
@@ -351,24 +365,27 @@ class VideoReader:
                         yield cast(AudioPacket, packet)
                     continue
                 try:
-                    for frame in packet.decode():
-                        if isinstance(frame, VideoFrame):
-                            yield from deinterlacer.filter(frame)
-                except av.error.InvalidDataError:
+                    frames = packet.decode()
+                except (av.error.InvalidDataError, av.error.ArgumentError):  # the second for a truncated raw frame
                     self.decode_errors += 1
+                    continue
+                for frame in frames:
+                    if isinstance(frame, VideoFrame):
+                        yield from deinterlacer.filter(frame)
             yield from deinterlacer.flush()
         except (av.error.FFmpegError, OSError) as error:
             raise DataError(f"{self._title}: cannot be read further ({_reason(error)})") from None
 
 
 def _to_upright_rgb(frame: VideoFrame) -> RGBArray:
-    """(H, W, 3) uint8 RGB, rotated by the file's display matrix, which phones write."""
-    image, quarter_turns = to_rgb(frame), _quarter_turns(frame)
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+    """(H, W, 3) uint8 RGB."""
+    return make_upright(to_rgb(frame), read_orientation(frame))
 
 
-def _quarter_turns(frame: VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
+def _length(container: InputContainer) -> float:
+    """Seconds of a file. Matroska states the time of its end, which is later if the file does not start at 0."""
+    start = max(0, container.start_time or 0) if container.format.name.startswith("matroska") else 0
+    return ((container.duration or 0) - start) / av.time_base
 
 
 def _stream_tags(stream: VideoStream) -> ColorTags:
@@ -398,6 +415,21 @@ def _packet_end(packet: AudioPacket, start: Fraction) -> float:
     if packet.pts is None:
         return 0.0
     return float((packet.pts + (packet.duration or 0)) * packet.time_base - start)
+
+
+def _problem_of_file(address: str, error: Exception | None = None) -> str | None:
+    """What is wrong with a local file that is no video; None if that is unknown."""
+    path = address.removeprefix("file:")
+    if not address.startswith("file:") or not _is_file(path):
+        return None
+    with suppress(OSError), Path(path).open("rb") as file:
+        start = file.read(len(LFS_POINTER))
+        if start in (b"", LFS_POINTER):
+            return "the file is a pointer of Git LFS; run `git lfs pull`" if start else "the file is empty"
+    if is_mp4_without_index(path):
+        return "an MP4 file without its index, moov; the file is truncated"
+    is_invalid = isinstance(error, av.error.InvalidDataError) or getattr(error, "errno", None) == EIO
+    return "the file is broken or truncated, or of another format" if is_invalid else None
 
 
 def _open_options(address: str) -> dict[str, str]:

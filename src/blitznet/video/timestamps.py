@@ -1,9 +1,10 @@
-"""Monotonic timestamps of concatenated videos (`cat a.ts b.ts`), whose times restart with each segment."""
+"""Monotonic timestamps: of frames, and of concatenated videos (`cat a.ts b.ts`), which restart with each segment."""
 
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from blitznet.video.frame import MediaPacket
@@ -34,6 +35,33 @@ def make_monotonic(packets: Iterator[MediaPacket], video: VideoStream, fps: Frac
             timeline.waiting_audio.append(packet)
         yield from timeline.shift_audio()
     yield from timeline.shift_audio(max_wait=0)
+
+
+class FrameClock:
+    """Presentation times of the decoded frames of a file, each later than the one before."""
+
+    def __init__(self, frame_ticks: int, *, is_avi: bool) -> None:
+        """Start a file.
+
+        Args:
+            frame_ticks: Duration of a frame in units of the time base.
+            is_avi: Whether the file is AVI, which has no presentation times: those of reordered frames are guesses.
+        """
+        self._frame_ticks, self._is_avi = max(1, frame_ticks), is_avi
+        self._last: int | None = None
+        self._delay: int | None = None
+        """time between the presentation of a frame of AVI and the decoding of the packet with which it appears"""
+
+    def next(self, frame: VideoFrame) -> int:
+        """The time of the next frame."""
+        time = frame.pts
+        if self._is_avi and frame.dts is not None and time is not None:
+            self._delay = frame.dts - time if self._delay is None else self._delay
+            time = frame.dts - self._delay
+        elif time is None or self._is_avi:  # the last frames of AVI have no packet
+            time = (time or 0) if self._last is None else self._last + self._frame_ticks
+        self._last = time if self._last is None else max(time, self._last + 1)
+        return self._last
 
 
 class _Timeline:

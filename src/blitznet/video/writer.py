@@ -13,8 +13,9 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
-from blitznet.core.arrays import RGBArray
+from blitznet.core.arrays import RGBArray, Size
 from blitznet.core.errors import DataError
+from blitznet.core.image import ImageSource
 from blitznet.video.color import default_tags, from_rgb
 from blitznet.video.frame import AudioPacket
 from blitznet.video.reader import VideoInfo
@@ -25,6 +26,8 @@ _KEYFRAME_SECONDS = 2
 """seconds between key frames; a fragment of MP4 lasts as long"""
 _MAX_AUDIO_LEAD = Fraction(1, 10)
 """seconds by which audio may precede the first frame, as encoders make it; more shifts the first frame instead"""
+_MAX_ROUNDING = 4
+"""pixels by which a frame of another size may miss the first frame's shape and fill it"""
 _MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
 """audio codecs that MP4 can contain; others need Matroska"""
 
@@ -93,7 +96,7 @@ class VideoWriter:
         """Write a frame.
 
         Args:
-            image: (H, W, 3) uint8 RGB; resized to the size of the first frame.
+            image: (H, W, 3) uint8 RGB; fitted into the size of the first frame, with black bars.
             pts: Presentation time in the source's time base.
             audio: Audio packets before the frame.
 
@@ -103,6 +106,7 @@ class VideoWriter:
         image = _pad_to_even(image)
         with self._translate_errors():
             stream = self._video_stream or self._start(image)
+            image = _fit(image, (stream.height, stream.width))
             time_base = self._info.time_base
             if self._origin is None:
                 self._origin = _first_time(pts * time_base, audio)
@@ -210,6 +214,22 @@ def _shift_back(packet: AudioPacket, seconds: Fraction) -> None:
     ticks = round(seconds / packet.time_base)
     packet.dts = None if packet.dts is None else packet.dts - ticks
     packet.pts = None if packet.pts is None else packet.pts - ticks
+
+
+def _fit(image: RGBArray, size: Size) -> RGBArray:
+    """An image in a frame of `size` (H, W): scaled and in the middle, the rest black."""
+    if image.shape[:2] == size:
+        return image
+    scale = min(new / old for new, old in zip(size, image.shape[:2], strict=True))
+    # a difference of a few pixels is one of rounding and leaves no bars
+    lengths = [round(old * scale) for old in image.shape[:2]]
+    height, width = (
+        new if new - length <= _MAX_ROUNDING else max(1, length) for new, length in zip(size, lengths, strict=True)
+    )
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    fitted = np.zeros((*size, 3), np.uint8)
+    fitted[top : top + height, left : left + width] = ImageSource(image).resize((height, width))
+    return fitted
 
 
 def _pad_to_even(image: RGBArray) -> RGBArray:

@@ -1,0 +1,38 @@
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blitznet.core.arrays import RGBArray
+from blitznet.video.reader import open_video
+from support.videos import write_display_matrix, write_frames
+
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+IMAGE[:24, :32], IMAGE[:24, 32:], IMAGE[24:, :32] = 200, 130, 60
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((1, 0, 0, 1), IMAGE),
+        ((0, 1, -1, 0), np.rot90(IMAGE, -1)),
+        ((-1, 0, 0, -1), np.rot90(IMAGE, 2)),
+        ((0, -1, 1, 0), np.rot90(IMAGE)),
+        ((-1, 0, 0, 1), IMAGE[:, ::-1]),  # as of front cameras
+        ((1, 0, 0, -1), IMAGE[::-1]),
+        ((0, 1, 1, 0), IMAGE.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), np.rot90(IMAGE, 2).transpose(1, 0, 2)),
+    ],
+)
+def test_turned_and_mirrored_videos_are_upright(
+    matrix: tuple[int, int, int, int], upright: RGBArray, tmp_path: Path
+) -> None:
+    path = write_frames(tmp_path / "a.mp4", [IMAGE] * 2, sample_aspect_ratio=Fraction(4, 3))
+    with closing(open_video(str(write_display_matrix(path, *matrix)))) as video:
+        frame = next(video.frames())
+        assert frame.image.flags.c_contiguous
+        assert frame.image.shape == upright.shape
+        assert np.abs(frame.image.astype(int) - upright).mean() < 4
+        assert video.info.sample_aspect_ratio == Fraction(*((4, 3) if upright.shape == IMAGE.shape else (3, 4)))
