@@ -28,6 +28,8 @@ def write(root: Path, text: str, file_name: str = "labels.csv", image: str = "x.
         TENSORFLOW,
         "images/x.png,10,20,40,40,cat",
         "image,x1,y1,x2,y2,label\nx.png,10,20,40,40,cat",
+        TENSORFLOW.replace(",", ";"),
+        TENSORFLOW.replace(",", "\t"),
         "﻿" + MAKESENSE_NAMES + "\r\n" + MAKESENSE + "\r\n\r\n",
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from blitznet.core.errors import DataError
 from blitznet.data.cvat import cvat_subsets, open_cvat
+from blitznet.data.dataset import treat_unlabeled
 from support import exports, synthetic_data
 
 IMAGE = '<image id="0" name="x.png" width="120" height="96"{}>{}</image>'
@@ -102,3 +103,24 @@ def test_broken_files_are_refused(text: str, message: str, tmp_path: Path) -> No
     (tmp_path / "annotations.xml").write_text(text)
     with pytest.raises(DataError, match=message):
         open_cvat(tmp_path, None, title="t")
+
+
+def test_images_without_an_element_are_assumed_to_be_empty(tmp_path: Path) -> None:
+    """CVAT lists all images of a task, also those that nobody annotated."""
+    line = '<polyline label="a" points="1,1;5,5"/>'
+    elements = {"x": BOX.format(0), "y": "", "z": line, "w": '<tag label="a"/>'}
+    write(tmp_path, *(IMAGE.replace("x.png", f"{name}.png").format("", text) for name, text in elements.items()))
+    dataset = open_cvat(tmp_path, None, title="t")
+    assert dataset.assumed_empty == {1, 3}
+    assert treat_unlabeled(dataset, "skip").unlabeled == {1, 3}
+    assert dataset.remarks == {"points, lines and regions without a class, left out": ["z: a"]}
+    assert [bool(flags) for flags in dataset.incomplete.values()] == [True]
+    assert list(dataset.incomplete) == [2]
+
+
+def test_a_missing_image_is_not_another_one(tmp_path: Path) -> None:
+    write(tmp_path, *(IMAGE.replace("x.png", name).format("", BOX.format(0)) for name in ("x.png", "b/x.png")))
+    assert open_cvat(tmp_path, None, title="t").image_paths == (
+        str(tmp_path / "x.png"),
+        str(tmp_path / "images" / "b" / "x.png"),
+    )

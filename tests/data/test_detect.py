@@ -115,6 +115,11 @@ def test_several_formats_of_one_folder_are_listed(tmp_path: Path) -> None:
         (("a.jpg", "b.jpg", "c.txt"), r"got 2 \.jpg, 1 \.txt"),
         (("a.json",), r"got 1 \.json"),
         (("a/x.jpg", "b/y.jpg"), r"got 2 folders \(a, b\)"),
+        (("a/x.jpg", "b"), r"got 1 folder, 1 file without suffix \(a\)"),
+        (
+            ("images/x.jpg", "masks/x.png"),
+            r"got 2 folders .*; the masks in masks need .*classes\.txt, the name of a class",
+        ),
     ],
 )
 def test_unknown_folders_are_described(files: tuple[str, ...], message: str, tmp_path: Path) -> None:

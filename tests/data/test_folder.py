@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blitznet.core.errors import DataError
+from blitznet.data.detect import detect_layout
 from blitznet.data.folder import open_folder
 from blitznet.data.masks import UnknownValueError
 from support import exports, synthetic_data
@@ -116,7 +118,7 @@ def test_masks_of_other_names_are_refused(tmp_path: Path) -> None:
     synthetic_data.write_folder(tmp_path, synthetic_data.draw(2))
     for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
         path.rename(path.with_stem(f"{number}"))
-    with pytest.raises(DataError, match="expected PNG masks with the names of the images, got none"):
+    with pytest.raises(DataError, match=r"expected PNG masks with the names of the images, got 0\.png, 1\.png"):
         open_folder(tmp_path, None, title="t")
 
 
@@ -160,3 +162,41 @@ def test_an_unknown_color_is_an_error_of_its_mask(tmp_path: Path) -> None:
     assert mask is not None
     with pytest.raises(UnknownValueError, match=r"expected the colors of the color table, got \("):
         mask.read()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_gray_colors_are_colors_in_masks_of_any_mode(mode: str, tmp_path: Path) -> None:
+    """As indices, the values 1 and 2 of this table would be the other class."""
+    drawings = synthetic_data.draw(2)
+    synthetic_data.write_folder(tmp_path, drawings)
+    table = {"background": 0, "cross": 2, "ell": 1, "square": 255}
+    (tmp_path / "classes.txt").unlink()
+    rows = "".join(f"{name},{value},{value},{value}\n" for name, value in table.items())
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\n" + rows)
+    colors = np.asarray([*table.values()], np.uint8)
+    for drawing in drawings:
+        Image.fromarray(colors[drawing.class_map]).convert(mode).save(tmp_path / "masks" / f"{drawing.id}.png")
+    dataset = open_folder(tmp_path, None, title="t")
+    for sample, drawing in zip(dataset, drawings, strict=True):
+        np.testing.assert_array_equal(sample.class_map(), drawing.class_map)
+
+
+def test_a_palette_without_colors_does_not_make_all_pixels_background(tmp_path: Path) -> None:
+    drawing = synthetic_data.draw(1)[0]
+    exports.write_color_masks(tmp_path, [drawing])
+    image = Image.frombytes("P", drawing.class_map.shape[::-1], drawing.class_map.tobytes())
+    image.putpalette([0, 0, 0] * 256)
+    image.save(tmp_path / "masks" / f"{drawing.id}.png")
+    np.testing.assert_array_equal(open_folder(tmp_path, None, title="t")[0].class_map(), drawing.class_map)
+
+
+def test_folders_may_be_links(tmp_path: Path) -> None:
+    synthetic_data.write_folder(tmp_path / "disk", synthetic_data.draw(2))
+    for kind in ("images", "masks"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        (tmp_path / "set" / kind / "train").symlink_to(tmp_path / "disk" / kind)
+    (tmp_path / "set" / "classes.txt").write_text((tmp_path / "disk" / "classes.txt").read_text())
+    assert detect_layout(tmp_path / "set").splits == ("train",)
+    dataset = open_folder(tmp_path / "set", "train", title="t")
+    assert dataset.ids == ("train/toy_0000", "train/toy_0001")
+    assert not dataset.unlabeled

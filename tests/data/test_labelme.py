@@ -10,6 +10,7 @@ import pytest
 from blitznet.core.errors import DataError
 from blitznet.core.sample import ANY_CLASS
 from blitznet.data.labelme import open_labelme
+from blitznet.data.partition import subset
 from support import exports, synthetic_data
 
 TRIANGLE = [[10, 10], [30, 10], [10, 40]]
@@ -126,3 +127,42 @@ def test_a_broken_image_inside_a_file_is_named(tmp_path: Path) -> None:
     dataset = open_labelme(tmp_path, None, title="t")
     with pytest.raises(DataError, match=r"toy_0000\.json: expected imageData as an image in base64"):
         dataset[0]
+
+
+def test_points_and_lines_are_counted_and_their_class_is_not_complete(tmp_path: Path) -> None:
+    """A point without a box is an object: nothing in its image is known not to be of its class."""
+    point = {**SHAPE, "shape_type": "point", "points": [[1, 1]], "group_id": 1}
+    line = {**SHAPE, "label": "lane", "shape_type": "linestrip", "points": [[1, 1], [5, 5]]}
+    write(tmp_path, {**SHAPE, "label": "b", "group_id": 1}, {**SHAPE, "label": "b", "group_id": 1}, point, line)
+    synthetic_data.write_image(tmp_path / "y.png", synthetic_data.draw(1)[0])
+    content = json.loads((tmp_path / "x.json").read_text()) | {"shapes": [SHAPE, point], "imagePath": "y.png"}
+    (tmp_path / "y.json").write_text(json.dumps(content))
+    dataset = open_labelme(tmp_path, None, title="t")
+    assert dataset.class_names == ("a", "b")
+    assert dataset[0].labels.tolist() == [1]  # the group is one object
+    assert dataset[0].annotated_box_classes.tolist() == dataset[0].annotated_mask_classes.tolist() == [False, True]
+    assert dataset[1].annotated_box_classes.tolist() == [True, True]  # the point is a part of the object with a box
+    assert dataset.remarks == {"points, lines and regions without a class, left out": ["x: a", "x: lane", "y: a"]}
+    part = subset(dataset, [1, 0])
+    assert part[1].annotated_box_classes.tolist() == [False, True]
+    assert part.incomplete == {1: (0,)}
+
+
+def test_endings_may_be_in_upper_case(tmp_path: Path) -> None:
+    write(tmp_path, SHAPE)
+    (tmp_path / "x.json").rename(tmp_path / "x.JSON")
+    dataset = open_labelme(tmp_path, None, title="t")
+    assert len(dataset) == 1
+    assert not dataset.unlabeled
+
+
+def test_a_missing_image_is_not_the_one_of_another_file(tmp_path: Path) -> None:
+    write(tmp_path, SHAPE)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "x.json").rename(tmp_path / "b" / "x.json")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "x.png").rename(tmp_path / "a" / "x.png")
+    assert open_labelme(tmp_path, None, title="t").image_paths == (str(tmp_path / "a" / "x.png"),)
+    (tmp_path / "a" / "x.json").write_text((tmp_path / "b" / "x.json").read_text())
+    dataset = open_labelme(tmp_path, None, title="t")
+    assert dataset.image_paths == (str(tmp_path / "a" / "x.png"), str(tmp_path / "b" / "x.jpg"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from blitznet.core.errors import DataError
+from blitznet.data.detect import detect_layout
 from blitznet.data.labelstudio import decode_brush, open_labelstudio
 from support import synthetic_data
 from support.exports import pack_brush
@@ -87,3 +88,61 @@ def test_splits_are_refused(tmp_path: Path) -> None:
     write(tmp_path, [RESULT])
     with pytest.raises(DataError, match="there is no split 'train'; a list of tasks has none"):
         open_labelstudio(tmp_path, "train", title="t")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("rectangle", {key: BOX[key] for key in ("x", "y", "width", "height", "rotation")}),
+        ("polygon", {"points": [[10, 25], [30, 25], [30, 75], [10, 75]]}),
+    ],
+)
+def test_classes_may_be_results_of_their_own(kind: str, shape: dict[str, Any], tmp_path: Path) -> None:
+    """The controls Labels and Rectangle write two results of one id."""
+    results = [
+        {"id": "r1", "type": kind, "value": shape, **SIZE},
+        {"id": "r1", "type": "labels", "value": {**shape, "labels": ["a"]}, **SIZE},
+        {"id": "r2", "type": kind, "value": shape, **SIZE},
+        {"id": "r3", "type": "keypointlabels", "value": {"x": 1, "y": 1, "keypointlabels": ["a"]}, **SIZE},
+    ]
+    write(tmp_path, results)
+    dataset = open_labelstudio(tmp_path, None, title="t")
+    assert dataset.class_names == ("a",)
+    np.testing.assert_allclose(dataset[0].boxes, [[12, 24, 36, 72]], atol=1e-4)
+    assert dataset.remarks == {
+        "points, lines and regions without a class, left out": ["x: a region without a class", "x: keypointlabels"]
+    }
+
+
+def test_json_min_has_a_row_for_each_annotation(tmp_path: Path) -> None:
+    write(tmp_path)
+    row = {"id": 1, "annotator": 1, "annotation_id": 1, "image": "/data/upload/1/x.png", "label": [{**BOX, **SIZE}]}
+    rows = [row, {**row, "annotation_id": 2, "label": []}, {"id": 2, "image": "y.png"}]
+    (tmp_path / "export.json").write_text(json.dumps(rows))
+    assert detect_layout(tmp_path).format == "labelstudio"
+    dataset = open_labelstudio(tmp_path, None, title="t")
+    assert dataset.ids == ("x", "y")
+    np.testing.assert_allclose(dataset[0].boxes, [[12, 24, 36, 72]], atol=1e-4)
+    assert dataset.unlabeled == {1}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("/data/local-files/?d=images/my%20x.png",), ("my x.png",)),
+        (("https://x.org/my%20x.png?key=1",), ("my x.png",)),
+        (("/data/upload/1/0a1b2c3d-x.png",), ("x.png",)),
+        (("0a1b2c3d-x.png", "99999999-x.png"), ("0a1b2c3d-x.png", "99999999-x.png")),
+        (("0a1b2c3d-x.png", "x.png"), ("0a1b2c3d-x.png", "x.png")),
+    ],
+)
+def test_images_are_found_by_links_and_names_of_uploads(
+    names: tuple[str, ...], expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Two uploads of one name are two images, of which an export without prefixes has one."""
+    write(tmp_path)
+    synthetic_data.write_image(tmp_path / "images" / "my x.png", synthetic_data.draw(1)[0])
+    tasks = [{"id": k, "data": {"image": name}, "annotations": [{"result": [RESULT]}]} for k, name in enumerate(names)]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    dataset = open_labelstudio(tmp_path, None, title="t")
+    assert tuple(Path(path).name for path in dataset.image_paths) == expected

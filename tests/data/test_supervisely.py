@@ -72,3 +72,14 @@ def test_broken_objects_are_errors_of_their_image(change: dict[str, Any], messag
     assert list(dataset.errors) == [0]
     with pytest.raises(DataError, match=message):
         dataset[0]
+
+
+def test_an_image_without_objects_is_assumed_to_be_empty_and_points_are_counted(root: Path) -> None:
+    """Supervisely writes a file for every image."""
+    annotate(root)
+    assert open_supervisely(root, None, title="t").assumed_empty == {0}
+    annotate(root, {**OBJECT, "geometryType": "point"})
+    dataset = open_supervisely(root, None, title="t")
+    assert not dataset.assumed_empty
+    assert dataset[0].annotated_box_classes.tolist() == [False, True, True]
+    assert dataset.remarks == {"points, lines and regions without a class, left out": ["ds0/toy_0000: cross"]}

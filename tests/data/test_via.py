@@ -93,3 +93,10 @@ def test_broken_files_are_refused(name: str, text: str, message: str, tmp_path: 
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         open_via(tmp_path / name, None, title="t")
+
+
+def test_points_and_lines_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, region({"class": "a"}), region({"class": "b"}, name="point"))
+    dataset = open_via(tmp_path, None, title="t")
+    assert dataset.class_names == ("a",)
+    assert dataset.remarks == {"points, lines and regions without a class, left out": ["x: b"]}

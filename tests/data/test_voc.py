@@ -290,10 +290,11 @@ def test_an_image_without_an_xml_file_is_not_annotated(tmp_path: Path) -> None:
 def test_the_image_of_an_xml_file_of_another_name_is_its_filename(tmp_path: Path) -> None:
     drawing = synthetic_data.draw(1)[0]
     synthetic_data.write_image(tmp_path / "a b.png", drawing)
-    (tmp_path / "label.xml").write_text("<annotation><filename>a b.png</filename></annotation>")
-    (tmp_path / "a b.xml").write_text(f"<annotation><object><name>x</name>{BOX}</object></annotation>")
+    text = f"<annotation><filename>a b.png</filename><object><name>x</name>{BOX}</object></annotation>"
+    (tmp_path / "label.xml").write_text(text)
     dataset = open_voc(tmp_path, None, title="t")
-    assert [Path(path).name for path in dataset.image_paths] == ["a b.png", "a b.png"]
+    assert dataset.ids == ("label",)
+    assert dataset.image_paths == (str(tmp_path / "a b.png"),)
 
 
 def test_masks_of_colors_are_read_by_labelmap_txt(tmp_path: Path) -> None:
@@ -320,3 +321,31 @@ def test_devkits_with_masks_only_have_no_boxes(root: Path) -> None:
     dataset = open_voc(root, "train", title="t")
     assert not dataset[0].annotated_box_classes.any()
     assert dataset[0].mask is not None
+
+
+def test_a_copied_xml_file_does_not_take_the_image_of_the_first_one(tmp_path: Path) -> None:
+    synthetic_data.write_image(tmp_path / "a.png", synthetic_data.draw(1)[0])
+    for name in ("a", "b"):
+        text = f"<annotation><filename>a.png</filename><object><name>x</name>{BOX}</object></annotation>"
+        (tmp_path / f"{name}.xml").write_text(text)
+    assert open_voc(tmp_path, None, title="t").image_paths == (str(tmp_path / "a.png"), str(tmp_path / "b.jpg"))
+
+
+@pytest.mark.parametrize("folders", [("images", "annotations"), ("x", "x")])
+def test_images_and_xml_files_in_folders_of_folders_are_read(folders: tuple[str, str], tmp_path: Path) -> None:
+    for name in ("a", "day2/b", "day2/late/c"):
+        synthetic_data.write_image(tmp_path / folders[0] / f"{name}.png", synthetic_data.draw(1)[0])
+        path = tmp_path / folders[1] / f"{name}.XML"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"<annotation><object><name>x</name>{BOX}</object></annotation>")
+    dataset = open_voc(tmp_path, None, title="t")
+    prefix = "x/" if folders[0] == "x" else ""
+    assert dataset.ids == (f"{prefix}a", f"{prefix}day2/b", f"{prefix}day2/late/c")
+    assert not dataset.unlabeled
+
+
+@pytest.mark.parametrize("text", ["1", " True "])
+def test_difficult_may_be_a_word(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotation><object><name>x</name><difficult>{text}</difficult>{BOX}</object></annotation>")
+    assert parse_annotation(path)[0][1].difficult

@@ -52,6 +52,7 @@ def test_an_empty_label_file_means_no_object_and_a_missing_one_no_annotation(roo
         "path: .\ntrain: [images/train]\nnames: {0: cross, 1: ell, 2: square}\n",
         "path: /somewhere/else\ntrain: ../images/train\nval: nothing\nnames: [cross, ell, square]\n",
         "train: train.txt\nnames: [cross, ell, square]\nnc: 3\n",
+        "train: train.txt\nnames: [cross, ell, square]\nnc: '3'\n",
     ],
 )
 def test_forms_of_data_yaml(yaml: str, root: Path) -> None:
@@ -109,6 +110,9 @@ def test_broken_lines_are_errors_of_their_sample(line: str, message: str, root: 
         ("train: images/train\nnames: {a: b}", "names numbered 0, 1, 2"),
         ("train: images/train\nnames: {-1: b}", "names numbered 0, 1, 2"),
         ("train: images/train\nnames: [a]\nnc: 2", "expected 2 names as nc states, got 1"),
+        ("train: images/train\nnames: [yes, no]", "expected names as text, got True; YAML reads words such as yes"),
+        ("train: images/train\nnames: {0: null}", "expected names as text, got None"),
+        ("train: images/train\nnames: [[a]]", "expected names as text"),
         ("train: images/train\nnames: [a]\nkpt_shape: 17", "expected kpt_shape as"),
         ("val: images/train\nnames: [a]", "there is no split 'train'; splits here: val; write yolo:"),
         ("train: nowhere\nnames: [a]", "nowhere: expected a folder or list"),
@@ -240,3 +244,8 @@ def test_images_behind_a_link_to_a_folder_are_read(root: Path, tmp_path: Path) -
     dataset = open_yolo(root, "train", title="t")
     assert dataset.ids == ("day2/toy_0001", "toy_0000", "toy_0002", "toy_0003")
     assert not dataset.unlabeled
+
+
+def test_names_of_the_splits_may_be_in_upper_case(root: Path) -> None:
+    (root / "data.yaml").write_text("Train: images/train\nVAL: images/train\nnames: [cross, ell, square]\n")
+    assert len(open_yolo(root, "train", title="t")) == len(open_yolo(root, "valid", title="t")) == 4

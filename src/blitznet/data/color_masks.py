@@ -33,6 +33,11 @@ class ColorTable:
     colors: tuple[tuple[ClassColor, int], ...]
     """color and value in the class map: 0 background, label + 1, 255 ignored"""
 
+    @property
+    def is_gray(self) -> bool:
+        """Whether all colors are gray, so that masks of one channel have them too."""
+        return all(red == green == blue for (red, green, blue), _ in self.colors if (red, green, blue) != _VOID)
+
 
 @dataclass(frozen=True, slots=True)
 class ColorMask:
@@ -64,11 +69,18 @@ class ColorMask:
         return np.asarray(pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2], np.int32)
 
 
-def has_colors(path: str | Path) -> bool:
-    """Whether a mask file is a color image, or a palette image; False if it cannot be opened."""
+def has_colors(path: str | Path, table: ColorTable) -> bool:
+    """Whether the pixels of a mask file are colors of a table, not class indices; False if it cannot be opened.
+
+    A palette image has those of its palette, unless that has no colors. A gray image has gray colors if the table has
+    no others.
+    """
     try:
         with opened_mask(path, name=str(path)) as image:
-            return image.mode in ("RGB", "RGBA", "P")
+            if image.mode == "P":
+                colors = image.getpalette() or []
+                return len({tuple(colors[start : start + 3]) for start in range(0, len(colors), 3)}) > 1
+            return image.mode in ("RGB", "RGBA") or (image.mode in ("L", "1") and table.is_gray)
     except DataError:
         return False
 

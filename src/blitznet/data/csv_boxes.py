@@ -34,6 +34,8 @@ _HEADERLESS: dict[int, tuple[str, ...]] = {
 }
 """number of columns -> fields of a file without names in its first line"""
 _HEAD = 1 << 12
+_DELIMITERS = (",", ";", "\t")
+"""characters between values; spreadsheets write semicolons where the comma is the decimal sign"""
 
 Row = Mapping[str, str]
 """field -> value"""
@@ -78,10 +80,15 @@ def is_box_csv(path: Path) -> bool:
     try:
         require_file(path)
         with path.open("rb") as file:
-            line = file.readline(_HEAD).decode("utf-8-sig")
-        return _fields(next(csv.reader([line], skipinitialspace=True), []))[0] is not None
+            return _delimiter(file.readline(_HEAD).decode("utf-8-sig")) is not None
     except (OSError, ValueError, csv.Error):
         return False
+
+
+def _delimiter(line: str) -> str | None:
+    """The character between the values of a first line; None if it names no columns of boxes, and is no box."""
+    lines = {mark: next(csv.reader([line], delimiter=mark, skipinitialspace=True), []) for mark in _DELIMITERS}
+    return next((mark for mark, words in lines.items() if _fields(words)[0] is not None), None)
 
 
 def _select_file(root: Path, split: str | None) -> Path:
@@ -142,7 +149,9 @@ def _read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     Raises:
         DataError: The file is no CSV file of boxes.
     """
-    lines = csv.reader(io.StringIO(read_text(path, limit=MAX_CSV)), skipinitialspace=True)
+    text = read_text(path, limit=MAX_CSV)
+    mark = _delimiter(next(iter(text[:_HEAD].lstrip().splitlines()), "")) or ","
+    lines = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True)
     fields: tuple[str, ...] | None = None
     try:
         for line in lines:

@@ -16,22 +16,31 @@ from blitznet.data.image_files import ImageFinder
 from blitznet.data.labelme import circle_polygon
 from blitznet.data.masks import expand_runs
 from blitznet.data.outlines import Outline
-from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, crop_box, crop_outline, pack_records
+from blitznet.data.records import (
+    ImageRecord,
+    ObjectRecord,
+    OutlineDataset,
+    crop_box,
+    crop_outline,
+    pack_records,
+    without_area,
+)
 from blitznet.data.splits import find_split
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_NO_AREA = frozenset({"points", "polyline", "tag", "skeleton", "cuboid"})
+_NO_AREA = frozenset({"points", "polyline", "skeleton", "cuboid"})
 """elements that are neither boxes nor regions; they are left out"""
 
 
 def open_cvat(root: Path, split: str | None, *, title: str) -> OutlineDataset:
     """Open the XML file in a folder, or the XML file itself; a split is a subset of CVAT's task.
 
-    Polygons, ellipses and masks are outlines, boxes are boxes; turned boxes are outlines. Points, lines and tags are
-    left out. Elements of one `group_id` stay separate objects. Class names are the task's labels, else those that
-    occur, in alphabetical order. The tracks of a video need images of its frames.
+    Polygons, ellipses and masks are outlines, boxes are boxes; turned boxes are outlines. Points and lines are counted
+    and left out. CVAT lists all images of a task: those without an element are assumed to be empty. Elements of one
+    `group_id` stay separate objects. Class names are the task's labels, else those that occur, in alphabetical order.
+    The tracks of a video need images of its frames.
 
     Raises:
         DataError: There is no such file, or no image of a video's frames. Errors of single images are in the dataset's
@@ -59,9 +68,10 @@ def open_cvat(root: Path, split: str | None, *, title: str) -> OutlineDataset:
     skeleton_parts = {
         part.findtext("name", "").strip() for part in tree.iter("label") if part.find("parent") is not None
     }
-    used = {item.name for record in records for item in record.objects or ()}
+    used = {item.name for record in records for item in record.objects or () if item.has_area}
     names = [name for name in dict.fromkeys(labels) if name not in skeleton_parts]
-    return pack_records(records, title=title, class_names=(*names, *sorted(used - {*names})) if names else None)
+    all_names = (*names, *sorted(used - {*names})) if names else None
+    return pack_records(records, title=title, class_names=all_names, lists_all_images=True)
 
 
 def find_cvat_file(root: Path) -> Path | None:
@@ -95,7 +105,7 @@ def _record(image: "Element", path: Path, paths: Mapping[str, Path]) -> ImageRec
 
 def _objects(image: "Element", size: tuple[int, int], where: str) -> Iterator[ObjectRecord]:
     """The objects of an image, from the lowest to the highest."""
-    elements = [element for element in image if element.tag not in _NO_AREA]
+    elements = [element for element in image if element.tag != "tag"]  # a tag is a class of the whole image
     for number, element in enumerate(sorted(elements, key=_z_order), 1):
         label = (element.get("label") or "").strip()
         element_name = f"{where}: {element.tag} {number}"
@@ -114,6 +124,8 @@ def _z_order(element: "Element") -> int:
 
 
 def _object(label: str, element: "Element", size: tuple[int, int], where: str) -> ObjectRecord | None:
+    if element.tag in _NO_AREA:
+        return without_area(label)
     if element.tag == "box":
         corners = [element.get(key) for key in ("xtl", "ytl", "xbr", "ybr")]
         x1, y1, x2, y2 = require_numbers(corners, where, "xtl ytl xbr ybr")

@@ -106,6 +106,8 @@ class IndexedDataset:
     """indices of the images without a label that count as annotated and empty"""
     declared_sizes: NDArray[np.int64] | None = field(default=None, kw_only=True)
     """(N, 2) height and width of each image as its annotation states them, 0 where it does not; None if none does"""
+    incomplete: Mapping[int, Sequence[int]] = field(default_factory=dict, kw_only=True)
+    """labels of which an image has objects without a box or outline, by the image's index: they are not annotated"""
     label_places: tuple[str, ...] = field(default=(), kw_only=True)
     """files or folders where labels were searched"""
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict, kw_only=True)
@@ -133,7 +135,8 @@ class IndexedDataset:
         rows = slice(0) if self.annotations is None else annotations.image_slice(index)
         scale = self._scale(image) * self.resize_factors(index, image)
         mask = self._mask(index, image)
-        has_boxes = self._has_boxes(index)
+        complete = np.ones(len(self.class_names), np.bool_)
+        complete[list(self.incomplete.get(index, ()))] = False
         return Sample(
             id=self.ids[index],
             image=image,
@@ -141,8 +144,8 @@ class IndexedDataset:
             labels=annotations.labels[rows],
             difficult=annotations.difficult[rows],
             crowd=annotations.crowd[rows],
-            annotated_box_classes=np.full(len(self.class_names), has_boxes),
-            annotated_mask_classes=np.full(len(self.class_names), mask is not None),
+            annotated_box_classes=complete & self._has_boxes(index),
+            annotated_mask_classes=complete & (mask is not None),
             mask=mask,
         )
 

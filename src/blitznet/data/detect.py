@@ -17,6 +17,7 @@ from blitznet.data.csv_boxes import csv_splits, find_csv_file, is_box_csv
 from blitznet.data.cvat import cvat_subsets, find_cvat_file
 from blitznet.data.cvat_video import has_tracks
 from blitznet.data.darknet import find_data_file, read_data_file
+from blitznet.data.file_walk import walk_files
 from blitznet.data.folder import ROBOFLOW_CLASSES, find_mask_folders, mask_folder_splits
 from blitznet.data.huggingface import METADATA_FILES, huggingface_splits, parquet_files
 from blitznet.data.labelme import labelme_splits
@@ -37,6 +38,7 @@ _MAX_SNIFFED_FILES = 40
 _MAX_DEPTH = 3
 _COCO_KEYS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _HEAD = 1 << 16
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 _MAX_COMMENTS = 100
 """comments before the outermost element of an XML file"""
 
@@ -74,9 +76,7 @@ def detect_layout(path: Path) -> DatasetLayout:
     if layouts:
         candidates = "; ".join(f"{layout.dataset_string(None)} ({layout})" for layout in layouts[:6])
         raise UsageError(f"{path}: expected one dataset, recognized {len(layouts)}: {candidates}; name one of them")
-    raise UsageError(
-        f"{path}: expected a dataset of a known format, got {_describe_content(path)}; write FORMAT:ROOT@SPLIT"
-    )
+    raise UsageError(f"{path}: expected a dataset of a known format, got {_describe_content(path)}; {_advice(path)}")
 
 
 def select_splits(layout: DatasetLayout, purpose: Purpose) -> tuple[str | None, ...]:
@@ -127,7 +127,7 @@ def _recognize_voc(path: Path) -> DatasetLayout | None:
         name = "CVAT segmentation masks" if (path / COLOR_TABLES[0]).is_file() else "Pascal VOC"
         return DatasetLayout("voc", name, path, voc_splits(path))
     splits = voc_splits(path)
-    xml = next(iter(voc_xml_files(path / splits[0] if splits else path).values()), None)
+    xml = next(iter(voc_xml_files(path / splits[0] if splits else path, depth=2).values()), None)
     if xml is None or _xml_root(xml) != "annotation":
         return None
     return DatasetLayout("voc", "Pascal VOC files without lists", path, splits)
@@ -197,7 +197,7 @@ def _recognize_folder(path: Path) -> DatasetLayout | None:
     tables = ("classes.txt", "class_names.txt", ROBOFLOW_CLASSES, *COLOR_TABLES)
     table = next((f / name for f in (base, path) for name in tables if (f / name).is_file()), None)
     images, masks = find_mask_folders(base)
-    if table is None or not images.is_dir() or not any(masks.rglob("*.png")):
+    if table is None or not images.is_dir() or not any(p.suffix.lower() == ".png" for p in walk_files(masks)):
         return None
     kinds = {ROBOFLOW_CLASSES: "Roboflow masks", **dict.fromkeys(COLOR_TABLES, "color masks")}
     return DatasetLayout("folder", kinds.get(table.name, "mask folder"), path, _order(splits))
@@ -309,7 +309,10 @@ def json_kind(path: Path) -> JsonKind | None:
         return None
     if isinstance(content, list):
         first = content[0] if content else None
-        is_task = isinstance(first, dict) and "data" in first and ("annotations" in first or "completions" in first)
+        is_task = isinstance(first, dict) and (
+            ("data" in first and ("annotations" in first or "completions" in first))
+            or {"id", "annotator", "annotation_id"} <= {*first}  # JSON-MIN
+        )
         return "labelstudio" if is_task else None
     if not isinstance(content, dict):
         return None
@@ -363,12 +366,32 @@ def _is_labels(path: Path) -> bool:
         return False
 
 
+def _advice(path: Path) -> str:
+    """What to do with a path whose format is not recognized."""
+    if path.suffix.lower() in _ARCHIVES:
+        return "unpack it and name the folder"
+    if path.is_dir():
+        images, masks = find_mask_folders(path)
+        if images.is_dir() and masks.is_dir() and images != masks:
+            if (path / "classes.txt").is_file():
+                return f"the masks in {masks.name} must be PNG files with the names of the images"
+            return f"the masks in {masks.name} need {path / 'classes.txt'}, the name of a class on each line"
+    return "write FORMAT:ROOT@SPLIT"
+
+
 def _describe_content(path: Path) -> str:
     """What lies in a folder, by suffix and number."""
     if not path.is_dir():
         return f"a {path.suffix or 'nameless'} file"
-    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    counts = Counter("folders" if entry.is_dir() else entry.suffix or "files without suffix" for entry in entries)
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    counts = Counter(_kind(entry) for entry in entries)
     folders = sorted(entry.name for entry in entries if entry.is_dir())
-    listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(5)) or "an empty folder"
-    return listed + (f" ({', '.join(folders[:6])})" if folders else "")
+    listed = [f"{count:,} {name if count == 1 else plural}" for (name, plural), count in counts.most_common(5)]
+    return (", ".join(listed) or "an empty folder") + (f" ({', '.join(folders[:6])})" if folders else "")
+
+
+def _kind(entry: Path) -> tuple[str, str]:
+    """What an entry of a folder is, for one and for several."""
+    if entry.is_dir():
+        return "folder", "folders"
+    return (entry.suffix, entry.suffix) if entry.suffix else ("file without suffix", "files without suffix")

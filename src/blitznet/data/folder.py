@@ -10,6 +10,7 @@ from blitznet.core.sample import MaskSource
 from blitznet.data.annotation_files import read_csv
 from blitznet.data.color_masks import ColorMask, ColorTable, find_color_table, has_colors
 from blitznet.data.dataset import IndexedDataset, files_by_name, read_class_list, read_text, single_image
+from blitznet.data.file_walk import composed, walk_files
 from blitznet.data.masks import IndexMask, RasterizedMask
 from blitznet.data.records import BACKGROUND_NAMES, IGNORED_NAMES
 from blitznet.data.splits import find_split, is_split_name
@@ -40,7 +41,7 @@ class FolderDataset(IndexedDataset):
         path = self.masks[index]
         if path is None:
             return None if index in self.unlabeled else RasterizedMask(self.ids[index], image.size(), ())
-        if self.colors is not None and has_colors(path):
+        if self.colors is not None and has_colors(path, self.colors):
             return ColorMask(path, self.colors)
         offset = 0 if self.background else 1
         return IndexMask(path, num_values=len(self.class_names) + 1 - offset, offset=offset)
@@ -73,7 +74,9 @@ def open_folder(root: Path, split: str | None, *, title: str) -> FolderDataset:
     images = _select_images(root, image_folder, None if base != root else split, pngs)
     masks = tuple(_mask_of(name, pngs, is_beside=image_folder == mask_folder) for name in images)
     if not pngs or (split is None and not any(masks)):
-        raise DataError(f"{mask_folder}: expected PNG masks with the names of the images, got none")
+        raise DataError(
+            f"{mask_folder}: expected PNG masks with the names of the images, got {_first_files(mask_folder)}"
+        )
     return FolderDataset(
         title=title,
         class_names=classes.names,
@@ -152,6 +155,11 @@ def _read_roboflow_classes(path: Path) -> tuple[str, ...]:
     return tuple(values[value] for value in range(len(values)))
 
 
+def _first_files(folder: Path) -> str:
+    names = sorted(path.name for path in walk_files(folder, depth=1))
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") or "none"
+
+
 def _has_endings(folder: Path) -> bool:
     return any(path.stem.endswith(_MASK_ENDINGS[1:]) for path in folder.glob("*.png"))
 
@@ -176,7 +184,7 @@ def _select_images(root: Path, folder: Path, split: str | None, pngs: dict[str, 
         selected = images
     elif (root / "splits" / f"{split}.txt").is_file():
         lines = read_text(root / "splits" / f"{split}.txt", limit=_MAX_LIST).splitlines()
-        names = [_strip_suffix(line.strip(), images) for line in lines if line.strip()]
+        names = [_strip_suffix(composed(line.strip()), images) for line in lines if line.strip()]
         selected = {name: images.get(name, [folder / f"{name}.jpg"]) for name in names}
     else:
         available = mask_folder_splits(root)

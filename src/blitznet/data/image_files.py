@@ -142,10 +142,10 @@ def _has_masks(folder_name: str) -> bool:
 
 def _parts(name: str) -> list[str]:
     """The folders and the file of a name."""
-    return [part for part in _SEPARATORS.split(_strip_query(name)) if part not in ("", ".", "..")]
+    return [part for part in _SEPARATORS.split(link_path(name)) if part not in ("", ".", "..")]
 
 
-def _strip_query(name: str) -> str:
+def link_path(name: str) -> str:
     """The path in a link such as `/data/local-files/?d=images/a.jpg` or `https://x.org/a.jpg?key=1`."""
     local = name.partition("?d=")[2]
     if local:

@@ -35,6 +35,7 @@ from blitznet.data.records import (
     crop_box,
     crop_outline,
     pack_records,
+    without_area,
 )
 from blitznet.data.splits import find_split, is_split_name
 
@@ -49,9 +50,9 @@ def open_labelme(root: Path, split: str | None, *, title: str) -> OutlineDataset
     """Open all images and JSON files under a folder; a split is a folder in it.
 
     Polygons, circles and masks are outlines, rectangles are boxes. Shapes of one `group_id` and label are one object.
-    Points and lines are left out. An image without a JSON file is not annotated. An image that does not exist is read
-    from `imageData` of its JSON file. Class names are the lines of `labels.txt` if there is one, else those that occur
-    in any split, in alphabetical order.
+    Points and lines are counted and left out. An image without a JSON file is not annotated. An image that does not
+    exist is read from `imageData` of its JSON file. Class names are the lines of `labels.txt` if there is one, else
+    those that occur in any split, in alphabetical order.
 
     Raises:
         DataError: There is no JSON file of labelme. Errors of single files are in the dataset's `errors`.
@@ -133,14 +134,16 @@ def _class_names(root: Path, folder: Path, records: Sequence[ImageRecord]) -> tu
     if path.is_file():
         lines = read_text(path, limit=_MAX_LIST).splitlines()
         return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    names = {item.name for record in records for item in record.objects or ()}
+    names = {item.name for record in records for item in record.objects or () if item.has_area}
     if folder != root:
         for _, content in _read_files(root):
             shapes = content.get("shapes") if isinstance(content, dict) else None
             names |= {
                 shape["label"].strip()
                 for shape in (shapes if isinstance(shapes, list) else ())
-                if isinstance(shape, dict) and isinstance(shape.get("label"), str)
+                if isinstance(shape, dict)
+                and isinstance(shape.get("label"), str)
+                and text_or_none(shape.get("shape_type")) not in _NO_AREA
             }
     return tuple(sorted(names - BACKGROUND_NAMES))
 
@@ -188,7 +191,9 @@ def _objects(shapes: list[Any], size: tuple[int, int], path: Path) -> Iterator[O
     for number, shape in enumerate(shapes, 1):
         where = f"{path}: shape {number}"
         item = _object(require_dict(shape, where, "shape"), size, where)
-        if item is not None:
+        if item is not None and not item.has_area:
+            yield item
+        elif item is not None:
             group = shape.get("group_id")
             groups[(group, item.name) if isinstance(group, int) else f"shape {number}"].append(item)
     for items in groups.values():
@@ -204,13 +209,13 @@ def _merge(items: list[ObjectRecord]) -> ObjectRecord:
 
 
 def _object(shape: dict[str, Any], size: tuple[int, int], where: str) -> ObjectRecord | None:
-    """The object of a shape; None for shapes without an area."""
+    """The object of a shape; None for one that labelme does not draw."""
     label, kind = shape.get("label"), text_or_none(shape.get("shape_type")) or "polygon"
     if not isinstance(label, str) or not label.strip():
         raise DataError(f"{where}: expected a label, got none; add it")
     name, points = label.strip(), shape.get("points")
     if kind in _NO_AREA:
-        return None
+        return without_area(name)
     if kind == "mask":
         return _mask_object(name, shape, size, where)
     if kind in ("rectangle", "circle"):

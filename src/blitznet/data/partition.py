@@ -100,6 +100,7 @@ def subset(dataset: IndexedDataset, indices: Sequence[int]) -> PartOfDataset:
         errors={positions[index]: error for index, error in dataset.errors.items() if index in positions},
         unlabeled=frozenset(positions[index] for index in dataset.unlabeled if index in positions),
         assumed_empty=frozenset(positions[index] for index in dataset.assumed_empty if index in positions),
+        incomplete={positions[index]: labels for index, labels in dataset.incomplete.items() if index in positions},
         label_places=dataset.label_places,
         remarks=dataset.remarks,
         declared_sizes=None if sizes is None else sizes[list(indices)],

@@ -30,6 +30,8 @@ class ObjectRecord(NamedTuple):
     outline: Outline = Outline()
     difficult: bool = False
     crowd: bool = False
+    has_area: bool = True
+    """False for a point, a line or a region without a class: it is left out"""
 
 
 class ImageRecord(NamedTuple):
@@ -63,15 +65,25 @@ class OutlineDataset(IndexedDataset):
         return RasterizedMask(self.ids[index], image.size() if resized else (height, width), objects)
 
 
-def pack_records(records: Iterable[ImageRecord], *, title: str, class_names: Sequence[str] | None) -> OutlineDataset:
+def without_area(name: str) -> ObjectRecord:
+    """A point, a line or a region without a class: it has no box, and is counted and left out."""
+    return ObjectRecord(name, (0, 0, 0, 0), has_area=False)
+
+
+def pack_records(
+    records: Iterable[ImageRecord], *, title: str, class_names: Sequence[str] | None, lists_all_images: bool = False
+) -> OutlineDataset:
     """A dataset of parsed images. A dataset without any outline has no masks.
 
-    Objects of a background class are left out, and those of an ignored class are crowds of any class.
+    Objects of a background class are left out, and those of an ignored class are crowds of any class. So are objects
+    without an area: where an image has no other object of their class, that class is not annotated.
 
     Args:
         records: The images.
         title: Title of the dataset.
         class_names: The dataset's class names. Default: those that occur, in alphabetical order.
+        lists_all_images: Whether the file lists images that nobody annotated too: those without any object are assumed
+            to be empty.
 
     Raises:
         DataError: There is no image, or no class.
@@ -84,8 +96,14 @@ def pack_records(records: Iterable[ImageRecord], *, title: str, class_names: Seq
     errors: dict[int, DataError] = {}
     annotations: list[list[Annotation]] = []
     outlines: list[Outline] = []
+    incomplete: dict[int, tuple[int, ...]] = {}
+    left_out: list[str] = []
     for index, record in enumerate(records):
-        objects = [item for item in record.objects or () if item.name not in BACKGROUND_NAMES]
+        objects = [item for item in record.objects or () if item.has_area and item.name not in BACKGROUND_NAMES]
+        no_area = [item.name for item in record.objects or () if not item.has_area]
+        left_out += [f"{record.id}: {name}" for name in no_area]
+        only = {*no_area} - {item.name for item in objects}
+        incomplete[index] = tuple(label for label, name in enumerate(names) if name in only)
         unknown = sorted({item.name for item in objects if item.name not in labels})
         if record.error is not None or unknown:
             errors[index] = record.error or UnknownClassError(
@@ -107,6 +125,13 @@ def pack_records(records: Iterable[ImageRecord], *, title: str, class_names: Seq
         annotations=AnnotationArrays.pack(annotations),
         errors=errors,
         unlabeled=frozenset(index for index, record in enumerate(records) if record.objects is None),
+        assumed_empty=frozenset(
+            index
+            for index, record in enumerate(records)
+            if lists_all_images and record.objects is not None and not record.objects and record.error is None
+        ),
+        incomplete={index: labels for index, labels in incomplete.items() if labels},
+        remarks={"points, lines and regions without a class, left out": left_out} if left_out else {},
         declared_sizes=np.asarray([record.size or (0, 0) for record in records], np.int64).reshape(-1, 2),
         outlines=Outlines.pack(outlines),
     )
@@ -115,7 +140,7 @@ def pack_records(records: Iterable[ImageRecord], *, title: str, class_names: Seq
 def _class_names(records: Sequence[ImageRecord], class_names: Sequence[str] | None, title: str) -> tuple[str, ...]:
     names = class_names
     if names is None:
-        names = sorted({item.name for record in records for item in record.objects or ()})
+        names = sorted({item.name for record in records for item in record.objects or () if item.has_area})
     classes = tuple(name for name in names if name not in BACKGROUND_NAMES | IGNORED_NAMES)
     if not classes:
         error = next((record.error for record in records if record.error), None)

@@ -12,12 +12,19 @@ def split_aliases(split: str) -> tuple[str, ...]:
 
 
 def find_split(split: str, available: Iterable[str]) -> str | None:
-    """The available split that a name means; None if there is none. COCO's `train2017` is a training split."""
+    """The available split that a name means; None if there is none.
+
+    Case does not matter where no name is equal, and COCO's `train2017` is a training split.
+    """
     names = list(available)
-    without_year = {name.rstrip("0123456789"): name for name in reversed(names)}
     aliases = split_aliases(split)
     exact = next((name for name in aliases if name in names), None)
-    return exact or next((without_year[name] for name in aliases if name in without_year), None)
+    if exact is not None:
+        return exact
+    lower = {name.lower(): name for name in reversed(names)}
+    without_year = {name.lower().rstrip("0123456789"): name for name in reversed(names)}
+    lower_aliases = [name.lower() for name in aliases]
+    return next((found[name] for found in (lower, without_year) for name in lower_aliases if name in found), None)
 
 
 def is_split_name(name: str) -> bool:

@@ -24,7 +24,15 @@ from blitznet.data.annotation_files import (
 from blitznet.data.labelme import png_pixels
 from blitznet.data.masks import rasterize_polygons
 from blitznet.data.outlines import Outline
-from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, crop_box, crop_outline, pack_records
+from blitznet.data.records import (
+    ImageRecord,
+    ObjectRecord,
+    OutlineDataset,
+    crop_box,
+    crop_outline,
+    pack_records,
+    without_area,
+)
 from blitznet.data.splits import find_split
 
 _MAX_FILE = 256 << 20
@@ -34,8 +42,9 @@ _NO_AREA = frozenset({"point", "line", "graph", "cuboid"})
 def open_supervisely(root: Path, split: str | None, *, title: str) -> OutlineDataset:
     """Open a project, or one of its datasets as a split.
 
-    Polygons and bitmaps are outlines, rectangles are boxes; points and lines are left out. An image without a JSON file
-    is not annotated. Class names are those of meta.json, in its order.
+    Polygons and bitmaps are outlines, rectangles are boxes; points and lines are counted and left out. An image without
+    a JSON file is not annotated. Supervisely writes a JSON file for every image: one without an object is assumed to be
+    empty. Class names are those of meta.json, in its order.
 
     Raises:
         DataError: meta.json or the dataset is missing or broken. Errors of single files are in the dataset's `errors`.
@@ -53,7 +62,7 @@ def open_supervisely(root: Path, split: str | None, *, title: str) -> OutlineDat
         raise DataError(f"{root}: there is no split '{split}'; splits here: {listed}")
     folders = [root / (name or dataset) for dataset in ((name,) if name else available or (".",))]
     records = [record for folder in folders for record in _records(folder, root)]
-    return pack_records(records, title=title, class_names=names)
+    return pack_records(records, title=title, class_names=names, lists_all_images=True)
 
 
 def supervisely_datasets(root: Path) -> tuple[str, ...]:
@@ -91,6 +100,7 @@ def _objects(value: object, size: tuple[int, int], where: str) -> Iterator[Objec
     item = require_dict(value, where, "object")
     name, kind = require_name(item.get("classTitle"), where), text_or_none(item.get("geometryType"))
     if kind in _NO_AREA:
+        yield without_area(name)
         return
     if kind == "bitmap":
         yield from _bitmap(name, require_dict(item.get("bitmap"), where, "bitmap"), size, where)

@@ -20,7 +20,7 @@ from blitznet.data.annotation_files import (
 from blitznet.data.image_files import ImageFinder
 from blitznet.data.labelme import circle_polygon
 from blitznet.data.outlines import Outline
-from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, pack_records
+from blitznet.data.records import ImageRecord, ObjectRecord, OutlineDataset, pack_records, without_area
 from blitznet.data.splits import find_split, is_split_name
 
 DEFAULT_CLASS = "object"
@@ -127,9 +127,7 @@ def _objects(regions: list[Any], where: str) -> Iterator[ObjectRecord]:
         text = f"{where}: region {number}"
         shape = require_dict(require_dict(region, text, "region").get("shape_attributes"), text, "shape_attributes")
         name = _class_name(region.get("region_attributes"), text)
-        item = _object(name, shape, text)
-        if item is not None:
-            yield item
+        yield _object(name, shape, text)
 
 
 def _class_name(attributes: object, where: str) -> str:
@@ -143,10 +141,10 @@ def _class_name(attributes: object, where: str) -> str:
     return DEFAULT_CLASS if is_empty else require_name(value, where)
 
 
-def _object(name: str, shape: dict[str, Any], where: str) -> ObjectRecord | None:
+def _object(name: str, shape: dict[str, Any], where: str) -> ObjectRecord:
     kind = text_or_none(shape.get("name"))
     if kind in _NO_AREA:
-        return None
+        return without_area(name)
     if kind == "rect":
         keys = ("x", "y", "width", "height")
         x, y, width, height = require_numbers([shape.get(key) for key in keys], where, " ".join(keys))

@@ -21,17 +21,17 @@ from blitznet.data.dataset import (
     IndexedDataset,
     UnknownClassError,
     files_by_name,
-    is_visible,
     read_class_list,
     read_text,
     single_image,
 )
+from blitznet.data.file_walk import composed
 from blitznet.data.hash_split import in_hash_fraction
 from blitznet.data.image_files import ImageFinder
 from blitznet.data.masks import IndexMask
 from blitznet.data.records import BACKGROUND_NAMES
 from blitznet.data.sbd import MatMask
-from blitznet.data.splits import is_split_name, split_aliases
+from blitznet.data.splits import find_split, is_split_name, split_aliases
 from blitznet.data.voc_sbd import AUG_MASKS, AUG_SPLIT, SBD_ADVICE, augmented_ids, find_sbd, sbd_masks
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class VocDataset(IndexedDataset):
             return None
         if path.endswith(".mat"):
             return MatMask(path)
-        if self.colors is not None and has_colors(path):
+        if self.colors is not None and has_colors(path, self.colors):
             return ColorMask(path, self.colors)
         return IndexMask(path, num_values=len(self.class_names) + 1)
 
@@ -105,18 +105,22 @@ def open_voc(
     base = root if has_lists else _split_folder(root, split)
     xml_paths, images = voc_xml_files(base), _image_files(base)
     pngs = _mask_files(base, masks)
-    if has_lists:
-        ids = _read_split(root, split, {*images, *xml_paths, *pngs})
-    else:
-        ids = tuple(sorted({*xml_paths, *images}))
-        if not xml_paths:
-            raise DataError(
-                f"{root}: expected a VOC devkit with folders ImageSets, JPEGImages and Annotations, or images with XML "
-                "files"
-            )
+    if not has_lists and not xml_paths:
+        raise DataError(
+            f"{root}: expected a VOC devkit with folders ImageSets, JPEGImages and Annotations, or images with XML "
+            "files"
+        )
     finder = ImageFinder(
-        base, [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()] or [base / "JPEGImages"]
+        base,
+        [base / name for name in IMAGE_FOLDERS if (base / name).is_dir()]
+        or [base / "JPEGImages" if has_lists else base],
     )
+    ids = _read_split(root, split, {*images, *xml_paths, *pngs}) if has_lists else tuple(sorted({*xml_paths, *images}))
+    owners = {path: name for name, files in images.items() for path in files}
+    image_paths = {name: _image_path(name, images, xml_paths, owners, finder) for name in ids}
+    if not has_lists:  # an image may have another name than its XML file
+        named = {image_paths[name] for name in xml_paths}
+        ids = tuple(name for name in ids if name in xml_paths or image_paths[name] not in named)
     has_xml = not has_lists or _has_annotations(root, required=not pngs)
     parsed = _read_annotations(base, ids, xml_paths, images) if has_xml else _Annotations()
     colors = _colors(root, has_masks=bool(pngs))
@@ -126,8 +130,8 @@ def open_voc(
         title=title,
         class_names=names,
         ids=ids,
-        image_paths=tuple(str(_image_path(name, images, xml_paths, finder)) for name in ids),
-        annotations=AnnotationArrays.pack(_label(parsed.objects, names, ids, parsed.errors, root)) if has_xml else None,
+        image_paths=tuple(str(image_paths[name]) for name in ids),
+        annotations=AnnotationArrays.pack(_label(parsed, names, ids, xml_paths, root)) if has_xml else None,
         errors=parsed.errors,
         unlabeled=frozenset(index for index in parsed.missing if ids[index] not in pngs),
         declared_sizes=np.asarray(parsed.sizes, np.int64).reshape(-1, 2) if has_xml else None,
@@ -153,9 +157,10 @@ def voc_splits(root: Path) -> tuple[str, ...]:
     if lists.is_dir():
         names = {p.stem for folder in LIST_FOLDERS for p in (lists / folder).glob("*.txt")}
         return tuple(sorted(name for name in names if not any(name.endswith(f"_{end}") for end in names)))
-    if voc_xml_files(root, nested=False):
+    if voc_xml_files(root, depth=1):
         return ()
-    return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and is_split_name(p.name) and voc_xml_files(p)))
+    folders = [path for path in root.iterdir() if path.is_dir() and is_split_name(path.name)]
+    return tuple(sorted(path.name for path in folders if voc_xml_files(path, depth=2)))
 
 
 def _split_folder(root: Path, split: str | None) -> Path:
@@ -163,38 +168,43 @@ def _split_folder(root: Path, split: str | None) -> Path:
     available = voc_splits(root)
     if split is None and not available:
         return root
-    folder = next((root / name for name in split_aliases(split or "") if name in available), None)
-    if folder is None:
+    name = find_split(split or "", available)
+    if name is None:
         problem = f"there is no split '{split}'" if split else "expected a split"
         listed = ", ".join(available) or "none (leave @SPLIT out)"
         raise DataError(
             f"{root}: {problem}; expected a VOC devkit with folders ImageSets, JPEGImages and Annotations, or a folder "
             f"of images and XML files for each split; splits here: {listed}"
         )
-    return folder
+    return root / name
 
 
-def voc_xml_files(base: Path, *, nested: bool = True) -> dict[str, Path]:
-    """Image id -> XML file, from the first folder that has some."""
-    for name in XML_FOLDERS:
-        files = {stem: paths[0] for stem, paths in _files_by_stem(base / name, (".xml",)).items()}
+def voc_xml_files(base: Path, *, depth: int | None = None) -> dict[str, Path]:
+    """Image id -> XML file, from the first folder that has some; `depth` is the levels of folders under the root."""
+    for folder, levels in (*((base / name, None) for name in XML_FOLDERS), (base, depth)):
+        files = {name: paths[0] for name, paths in files_by_name(folder, (".xml",), depth=levels).items()}
         if files:
             return files
-    paths = sorted([*base.glob("*.xml"), *(base.glob("*/*.xml") if nested else ())])
-    return {path.relative_to(base).with_suffix("").as_posix(): path for path in paths if not path.name.startswith(".")}
+    return {}
 
 
 def _image_files(base: Path) -> dict[str, list[Path]]:
     """Image id -> image files, from the first folder that has some."""
     for name in IMAGE_FOLDERS:
-        files = _files_by_stem(base / name, IMAGE_SUFFIXES)
+        files = files_by_name(base / name, IMAGE_SUFFIXES)
         if files:
             return files
     return {} if (base / "ImageSets").is_dir() else files_by_name(base, IMAGE_SUFFIXES)
 
 
-def _image_path(name: str, images: dict[str, list[Path]], xml_paths: dict[str, Path], finder: ImageFinder) -> Path:
-    """The image of an id: by its name, else by the `filename` in its XML file, else where it was expected."""
+def _image_path(
+    name: str, images: dict[str, list[Path]], xml_paths: dict[str, Path], owners: dict[Path, str], finder: ImageFinder
+) -> Path:
+    """The image of an id: by its name, else by the `filename` in its XML file, else where it was expected.
+
+    The image of another XML file, by its name in `owners`, is never taken: a copied XML file has the `filename` of the
+    first one.
+    """
     if name in images:
         return single_image(images[name])
     path = xml_paths.get(name)
@@ -202,7 +212,7 @@ def _image_path(name: str, images: dict[str, list[Path]], xml_paths: dict[str, P
         with suppress(DataError):
             file_name = (read_xml(path, limit=_MAX_XML).findtext("filename") or "").strip()
             image = finder.find(file_name) if file_name else None
-            if image is not None and image.is_file():
+            if image is not None and image.is_file() and owners.get(image) not in xml_paths:
                 return image
     image = finder.find(f"{name}.jpg")
     return image if image.is_file() else finder.find(f"{name}.png") if finder.find(f"{name}.png").is_file() else image
@@ -223,7 +233,7 @@ def _mask_files(root: Path, folders: tuple[str, ...] | None) -> dict[str, str]:
                 f"{folder}: expected a folder of masks, got a path that does not exist; "
                 f"folders here: {_subfolders(root)}{advice}"
             )
-        paths = {stem: str(files[-1]) for stem, files in _files_by_stem(folder, (".png",)).items()} | paths
+        paths = {stem: str(files[-1]) for stem, files in files_by_name(folder, (".png",)).items()} | paths
     return paths
 
 
@@ -234,6 +244,9 @@ def _read_split(root: Path, split: str | None, known: set[str]) -> tuple[str, ..
     names = [split] if exact else split_aliases(split or "")
     candidates = [lists / folder / f"{name}.txt" for name in names for folder in (("",) if exact else LIST_FOLDERS)]
     path = next((p for p in candidates if p.is_file()), None)
+    if path is None and split and not exact:
+        lists_by_name = {p.stem: p for folder in reversed(LIST_FOLDERS) for p in (lists / folder).glob("*.txt")}
+        path = lists_by_name.get(find_split(split, lists_by_name) or "")
     sbd = find_sbd(root) if path is None and split == AUG_SPLIT else None
     if sbd is not None:
         return augmented_ids(root, sbd)
@@ -243,7 +256,7 @@ def _read_split(root: Path, split: str | None, known: set[str]) -> tuple[str, ..
         problem = f"there is no split '{split}'" if split else "expected a split"
         advice = SBD_ADVICE if split == AUG_SPLIT else f"write voc:{root}@SPLIT"
         raise DataError(f"{root}: {problem}; splits here: {', '.join(available) or 'none'}; {advice}")
-    lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
+    lines = [composed(line.strip()) for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
     ids = tuple(dict.fromkeys(_listed_id(line, known) for line in lines))
     if not ids:
         raise DataError(f"{path}: expected one image id per line, got an empty list")
@@ -339,7 +352,7 @@ def _parse_object(node: "Element", path: Path, number: int) -> tuple[str, Annota
         raise DataError(f"{path}: object {number} ('{name}'): expected numbers for {' '.join(tags)}") from error
     if not (np.abs([x1, y1, x2, y2]) < MAX_COORDINATE).all():
         raise DataError(f"{path}: object {number} ('{name}'): expected pixel coordinates, got {[x1, y1, x2, y2]}")
-    difficult = (node.findtext("difficult") or "0").strip() == "1"
+    difficult = (node.findtext("difficult") or "0").strip().lower() in ("1", "true")
     # VOC counts pixels from 1 and includes the last one.
     return name, Annotation(box=(x1 - 1, y1 - 1, x2, y2), label=-1, difficult=difficult)
 
@@ -378,34 +391,21 @@ def _names_outside_split(xml_paths: dict[str, Path], ids: frozenset[str]) -> set
 
 
 def _label(
-    annotations: Sequence[NamedAnnotations],
-    names: tuple[str, ...],
-    ids: tuple[str, ...],
-    errors: dict[int, DataError],
-    root: Path,
+    annotations: _Annotations, names: tuple[str, ...], ids: tuple[str, ...], xml_paths: dict[str, Path], root: Path
 ) -> list[list[Annotation]]:
-    """Replace class names by labels; an image with an unknown name gets an entry in `errors`."""
+    """Replace class names by labels; an image with an unknown name gets an entry in the errors."""
     labels = {name: label for label, name in enumerate(names)}
     labeled: list[list[Annotation]] = []
-    for index, objects in enumerate(annotations):
+    for index, objects in enumerate(annotations.objects):
         unknown = sorted({name for name, _ in objects if name not in labels})
         if unknown:
-            path = root / "Annotations" / f"{ids[index]}.xml"
-            errors[index] = UnknownClassError(
-                f"{path}: expected classes of {root / 'classes.txt'}, got '{', '.join(unknown)}'; add a line for each"
+            annotations.errors[index] = UnknownClassError(
+                f"{xml_paths[ids[index]]}: expected classes of {root / 'classes.txt'}, got '{', '.join(unknown)}'; add "
+                "a line for each"
             )
             objects = []
         labeled.append([annotation._replace(label=labels[name]) for name, annotation in objects])
     return labeled
-
-
-def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Name without suffix -> files, from one listing: faster than a query for each file."""
-    files: dict[str, list[Path]] = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if is_visible(path, suffixes):
-            files.setdefault(path.stem, []).append(path)
-    return files
 
 
 def _subfolders(root: Path) -> str:

@@ -93,7 +93,7 @@ def open_yolo(root: Path, split: str | None, *, title: str) -> YoloDataset:
         return make_yolo(_folder_images(root, split), label_format, title=title)
     content = read_yaml(path)
     numbered = yaml_names(content.get("names"), path)
-    if content.get("nc") not in (None, len(numbered), max(numbered) + 1):
+    if str(content.get("nc")).strip() not in ("None", str(len(numbered)), str(max(numbered) + 1)):
         raise DataError(f"{path}: expected {shown(content['nc'])} names as nc states, got {len(numbered)}")
     label_format = LabelFormat(
         class_names=tuple(numbered.values()),
@@ -255,6 +255,12 @@ def yaml_names(value: object, path: Path) -> dict[int, str]:
         value = dict(enumerate(value))
     if not isinstance(value, dict) or not value:
         raise DataError(f"{path}: expected `names`, a list of class names")
+    for name in value.values():
+        if name is None or isinstance(name, bool) or not isinstance(name, (str, int, float)):
+            raise DataError(
+                f"{path}: expected names as text, got {shown(name)}; YAML reads words such as yes, no, on, off and "
+                "null as values: write them in quotes"
+            )
     try:
         numbered = {int(number): str(value[number]).strip() for number in value}
     except (TypeError, ValueError, OverflowError) as error:
