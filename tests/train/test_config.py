@@ -123,7 +123,7 @@ def test_option_groups_have_every_field_once() -> None:
     grouped = [name for names in OPTION_GROUPS.values() for name in names]
     assert sorted(grouped) == sorted(field.name for field in fields(TrainConfig))
     assert set(BASIC_OPTIONS) <= set(grouped)
-    assert len(BASIC_OPTIONS) == 10
+    assert len(BASIC_OPTIONS) == 11
 
 
 def test_another_fraction_of_the_training_images_is_a_conflict() -> None:

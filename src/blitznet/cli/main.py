@@ -167,11 +167,11 @@ def _free_stdout(options: object) -> AbstractContextManager[object]:
 
 def parse(options: type, name: str, words: list[str]) -> object:
     """The flags of one command; `--help` prints the examples of the class's docstring after the flags."""
-    import tyro
+    from blitznet.cli.parsing import parse_flags
 
     description, _, examples = cleandoc(options.__doc__ or "").partition("Examples:")
     try:
-        return tyro.cli(options, prog=f"blitznet {name}", description=description.strip(), args=words)
+        return parse_flags(options, words, prog=f"blitznet {name}", description=description.strip())
     except SystemExit as stop:
         if examples and stop.code in (0, None):
             print("examples:\n" + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines()))
@@ -192,7 +192,7 @@ def _unknown(name: str) -> str:
         return (
             f"'{name}': expected a subcommand, one of {', '.join(f'`blitznet {command}`' for command in subcommands)}"
         )
-    near = get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
+    near = get_close_matches(name, [*COMMANDS, *ALIASES, "--help", "--version"], n=1)
     hint = f"; did you mean `blitznet {near[0]}`?" if near else ""
     return f"unknown command '{name}'{hint} (`blitznet --help` lists all commands)"
 

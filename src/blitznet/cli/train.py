@@ -1,14 +1,10 @@
 """`blitznet train [RECIPE] [--field value ...]`: fine-tune on your data, or run a recipe or a pipeline."""
 
-import ast
 import dataclasses
-import inspect
-import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +12,7 @@ import tyro
 
 from blitznet.cli.console import notify, progress_bars, stdout_console
 from blitznet.cli.flags import Imgsz, metavar, parse_imgsz
+from blitznet.cli.parsing import attribute_docs, metavar_of, parse_flags, require_own_flags, wrapped
 from blitznet.core.errors import UsageError
 from blitznet.paper.recipes import PAPER_RECIPES
 from blitznet.pipelines.shipped import PIPELINES
@@ -67,7 +64,7 @@ def read(words: list[str]) -> TrainConfig | TrainPipeline:
     name, flags = words[0], words[1:]
     if name in PIPELINES:
         prog = f"blitznet train {name}"
-        options = tyro.cli(TrainPipeline, args=flags, prog=prog)
+        options = parse_flags(TrainPipeline, flags, prog=prog, description=TrainPipeline.__doc__ or "")
         return dataclasses.replace(options, name=name, out=options.out or Path("runs", name))
     if name not in ALL_RECIPES:
         near = get_close_matches(name, [*ALL_RECIPES, *PIPELINES], n=1)
@@ -83,15 +80,7 @@ def run(options: TrainConfig | TrainPipeline) -> int:
 
 def option_docs() -> dict[str, str]:
     """Help text of every field of TrainConfig: the docstring below it."""
-    tree = ast.parse(inspect.getsource(TrainConfig))
-    assert isinstance(tree.body[0], ast.ClassDef)
-    body, docs = tree.body[0].body, {}
-    for item, following in pairwise(body):
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            assert isinstance(following, ast.Expr), item.target.id
-            assert isinstance(following.value, ast.Constant), item.target.id
-            docs[item.target.id] = " ".join(str(following.value.value).split())
-    return docs
+    return attribute_docs(TrainConfig)
 
 
 def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> TrainConfig:
@@ -99,17 +88,19 @@ def _parse_config(default: TrainConfig, words: Sequence[str], prog: str) -> Trai
     show_all, show_help = "--help-all" in words, any(word in ("-h", "--help") for word in words)
     options_class = _grouped_options(default) if show_all else _flat_options(default, only_basic=show_help)
     words = ["--help"] if show_all else list(words)
+    flags = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(TrainConfig)]
+    require_own_flags(words, flags, prog.removesuffix(" [RECIPE]"))
     try:
-        options = tyro.cli(options_class, args=words, prog=prog, description=_DESCRIPTION)
+        options = tyro.cli(options_class, args=words, prog=prog, description=wrapped(_DESCRIPTION))
     except SystemExit as stop:
         if stop.code in (0, None):
             hidden = len(dataclasses.fields(TrainConfig)) - len(BASIC_OPTIONS)
             print(TRAIN_EXAMPLES if show_all else f"{TRAIN_EXAMPLES}\n\n--help-all shows {hidden} more options")
         raise
-    flags = {word.partition("=")[0] for word in words}
-    if {"--steps", "--epochs"} <= flags:
+    given_flags = {word.partition("=")[0] for word in words}
+    if {"--steps", "--epochs"} <= given_flags:
         raise UsageError("--steps, --epochs: expected one of them, got both; remove one")
-    if "--steps" in flags:
+    if "--steps" in given_flags:
         options = dataclasses.replace(options, epochs=None)  # of the recipe
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     batch = AUTO_BATCH if values["batch"] == "auto" else values["batch"]
@@ -136,7 +127,7 @@ def _grouped_options(default: TrainConfig) -> Any:
 def _option(default: TrainConfig, name: str, *, hidden: bool = False) -> tuple[str, Any, Any]:
     """Name, annotated type and default of one field, as `make_dataclass` takes them."""
     hint = {"imgsz": Imgsz, "batch": int | Literal["auto"]}.get(name, typing.get_type_hints(TrainConfig)[name])
-    argument = tyro.conf.arg(help=_help(default, name), metavar=_metavar(hint), help_behavior_hint="")
+    argument = tyro.conf.arg(help=_help(default, name), metavar=metavar_of(hint), help_behavior_hint="")
     annotated: Any = Annotated[hint, argument]
     return (
         name,
@@ -152,22 +143,6 @@ def _help(default: TrainConfig, name: str) -> str:
         return text
     shown = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return f"{text[: text.rindex('Default:')]}Default: {shown}." if "Default:" in text else f"{text} Default: {shown}."
-
-
-def _metavar(hint: Any) -> str | None:
-    """How the help shows a field's value: PATH, N, {a,b} or X [X ...]; None for flags without a value."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        return "N | H W"
-    if origin in (types.UnionType, typing.Union):
-        kinds = [kind for kind in arguments if kind is not type(None)]
-        return "|".join(_metavar(kind) or "" for kind in kinds)
-    if origin is Literal:
-        return "{" + ",".join(arguments) + "}" if len(arguments) > 1 else str(arguments[0])
-    if origin is tuple:
-        item = _metavar(arguments[0]) or ""
-        return f"{item} [{item} ...]" if Ellipsis in arguments else " ".join([item] * len(arguments))
-    return {bool: None, int: "N", float: "FLOAT", Path: "PATH", str: "TEXT"}[hint]
 
 
 def _run_config(config: TrainConfig) -> int:

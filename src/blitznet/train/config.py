@@ -315,7 +315,7 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
 }
 """all fields by the group that `blitznet train --help-all` shows them in"""
 
-BASIC_OPTIONS = ("data", "val", "root", "model", "init", "imgsz", "batch", "steps", "lr", "out")
+BASIC_OPTIONS = ("data", "val", "root", "model", "imgsz", "epochs", "steps", "batch", "lr", "device", "out")
 """the fields that `blitznet train --help` shows"""
 
 _SCALES = 3
