@@ -1,7 +1,10 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from blitznet.core.errors import UsageError
+from blitznet.metrics.arrays import Float64Array
 from blitznet.metrics.bootstrap import (
     PairedBootstrap,
     confidence_interval,
@@ -84,6 +87,32 @@ def test_a_class_in_one_image_stays_in_every_draw() -> None:
     low, high = confidence_intervals(state, 400)["ap50_area"]
     assert low < value < high
     assert np.std(widened) > 1.2 * np.std(draws[:, :2].mean(1))
+
+
+@dataclass(frozen=True)
+class MeanMetric:
+    """The mean of a value of every image, as the metric of a single class."""
+
+    values: Float64Array
+
+    @property
+    def num_images(self) -> int:
+        return len(self.values)
+
+    @property
+    def effective_images(self) -> dict[str, Float64Array]:
+        return {"mean": np.array([float(len(self.values))])}
+
+    def class_values(self, weights: Float64Array) -> dict[str, Float64Array]:
+        return {"mean": (weights @ self.values / weights.sum(1))[:, None]}
+
+
+def test_intervals_of_fractions_end_at_0_and_1() -> None:
+    """Widened draws exceed the range: three images of four have the best or the worst value."""
+    for values, bound in (([1.0, 1.0, 1.0, 0.6], 1), ([0.0, 0.0, 0.0, 0.4], 0)):
+        interval = confidence_intervals(MeanMetric(np.array(values)), 400)["mean"]
+        assert interval[bound] == bound
+        assert 0.2 < interval[1] - interval[0] < 0.5
 
 
 def test_intervals_cover_the_true_value_in_95_percent_of_simulated_sets() -> None:

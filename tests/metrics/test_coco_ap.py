@@ -63,6 +63,16 @@ def test_coco_ap_of_perfect_missing_and_unlabeled() -> None:
     assert scores([(result([box], [0], [0.9]), truth)]) == pytest.approx((1.0, 1.0))
     assert scores([(result(), truth)]) == (0.0, 0.0)
     assert scores([(result([box], [0], [0.9]), sample("a"))]) == (None, None)
+    for flag in ({"difficult": [True]}, {"crowd": [True]}):
+        assert scores([(result([box], [0], [0.9]), sample("a", [box], [0], **flag))]) == (None, None)
+
+
+@pytest.mark.parametrize(("wrong", "score"), [(99, 0.01), (100, 0.0)])
+def test_only_a_hundred_detections_of_a_class_are_scored(wrong: int, score: float) -> None:
+    """The one that is right has the lowest score."""
+    box, far = (10, 10, 40, 40), (60, 60, 90, 90)
+    predicted = result([far] * wrong + [box], [0] * (wrong + 1), np.linspace(0.9, 0.1, wrong + 1))
+    assert scores([(predicted, sample("a", [box], [0]))]) == pytest.approx((score, score), abs=1e-4)
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,3 +92,23 @@ def test_segment_of_more_than_half_void_pixels_is_ignored(void_pixels: int, fals
     counts = PanopticCounts(CLASSES)
     counts.update(Panoptic(ids, (SegmentInfo(1, 0, 0.5, 24),)), Panoptic(ids * 0, ()), void)
     assert counts.false_positives.tolist() == [false_positives, 0, 0]
+
+
+@pytest.mark.parametrize(("columns", "matched"), [(3, 0), (4, 1)])
+def test_segments_match_above_half_of_their_union(columns: int, matched: int) -> None:
+    """An IoU of exactly 0.5 is no match: two segments could have it with one (Kirillov et al., section 4.1)."""
+    truth, ids = np.ones((4, 6), np.uint16), np.zeros((4, 6), np.uint16)
+    ids[:, :columns] = 1
+    counts = PanopticCounts(CLASSES)
+    segment, target = SegmentInfo(1, 0, 0.5, 4 * columns), SegmentInfo(1, 0, None, 24)
+    counts.update(Panoptic(ids, (segment,)), Panoptic(truth, (target,)), np.zeros((4, 6), np.bool_))
+    outcomes = (counts.true_positives[0], counts.false_positives[0], counts.false_negatives[0])
+    assert outcomes == (matched, 1 - matched, 1 - matched)
+
+
+@pytest.mark.parametrize(("void_pixels", "missed"), [(23, 1), (24, 0)])
+def test_a_target_of_void_pixels_alone_is_not_missed(void_pixels: int, missed: int) -> None:
+    ids, void = np.ones((4, 6), np.uint16), np.arange(24).reshape(4, 6) < void_pixels
+    counts = PanopticCounts(CLASSES)
+    counts.update(Panoptic(ids * 0, ()), Panoptic(ids, (SegmentInfo(1, 0, None, 24),)), void)
+    assert counts.false_negatives[0] == missed

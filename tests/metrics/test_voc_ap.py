@@ -159,6 +159,12 @@ def test_devkit_raw_adds_a_pixel_to_predictions() -> None:
     assert overlap(box, box, "devkit")[0] == overlap(box, box, "continuous")[0] == 1.0
 
 
+@pytest.mark.parametrize("rule", MATCH_RULES)
+def test_boxes_side_by_side_do_not_overlap(rule: MatchRule) -> None:
+    left, right, below = np.array([[0.0, 0, 10, 10]]), np.array([[20.0, 0, 30, 10]]), np.array([[20.0, 20, 30, 30]])
+    assert overlap(left, right, rule)[0] == overlap(left, below, rule)[0] == 0
+
+
 def test_weights_repeat_images() -> None:
     rng = np.random.default_rng(7)
     pairs = [random_case(rng, f"{n}") for n in range(6)]

@@ -56,3 +56,16 @@ def test_temperature_without_scores_is_never_the_best() -> None:
     assert fit is not None
     assert fit.temperature == 1.0
     assert fit.ece_after == pytest.approx(0.1)
+
+
+def test_each_half_is_scored_at_the_temperature_of_the_other_half() -> None:
+    """Half of the scores are right: 0.5 is calibrated, 0.9 is not."""
+    fitter, half_right = TemperatureFitter(), np.array([True, True, False, False])
+    for image, best in ((0, 3), (1, 8)):
+        for index in range(len(TEMPERATURES)):
+            score = 0.5 if index == best else 0.9
+            fitter.update(image, index, calibration_bins(np.full(4, score, np.float32), half_right))
+    fit = fitter.fit()
+    assert fit is not None
+    assert fit.ece_after == pytest.approx(0.2)
+    assert fit.cross_validated_ece == pytest.approx(0.4)
