@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -465,3 +466,30 @@ def test_errors_of_unreadable_files_name_the_reason(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             ImageSource(path).read()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "P", "I;16", "F"])
+def test_bands_of_an_image_give_the_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    channels = rng.integers(0, 256, (40, 30, 4), np.uint8)
+    if mode in ("RGBA", "LA", "La"):
+        source = Image.fromarray(channels).convert("RGBA" if mode == "RGBA" else "LA")
+    elif mode == "P":
+        source = Image.fromarray(channels[..., 0], "L").convert("P")
+        source.info["transparency"] = 90
+    else:
+        source = Image.fromarray(rng.integers(0, 65_536, (40, 30)).astype(np.uint16 if mode == "I;16" else np.float32))
+    source = source.convert("La") if mode == "La" else source
+    whole = ImageSource(source).read()
+    monkeypatch.setattr("blitznet.core.image._BAND_PIXELS", 100)
+    np.testing.assert_array_equal(ImageSource(source).read(), whole)
+
+
+def test_16_bits_need_little_memory() -> None:
+    content = io.BytesIO()
+    Image.fromarray(np.full((2000, 2000), 30_000, np.uint16)).save(content, "PNG")
+    tracemalloc.start()
+    ImageSource(content.getvalue()).resize((300, 300))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000_000  # 100 MB for all pixels as floats

@@ -53,6 +53,8 @@ _UPRIGHT = {
 }
 """EXIF orientation -> the transposition that makes the image upright"""
 _MAX_8_BIT, _MAX_16_BIT = 255, 65_535
+_BAND_PIXELS = 1 << 20
+"""pixels that are converted at once"""
 _MIN_READS, _BYTES_PER_READ = 10_000, 512
 """a file in memory may be read in the first number of calls, and one more for each so many bytes"""
 _IMAGE_AXES, _CHANNELS = 3, 3
@@ -434,9 +436,22 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     upright = convert_to_srgb(upright)
     if upright.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in upright.info:
         return upright if upright.mode == "RGB" else upright.convert("RGB")
-    rgba = (upright.convert("LA") if upright.mode == "La" else upright).convert("RGBA")
+    result = Image.new("RGB", upright.size)
+    for start, end in _bands(upright.width, upright.height):
+        result.paste(_on_white(upright.crop((0, start, upright.width, end))), (0, start))
+    return result
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _bands(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """First and last row + 1 of each band that is converted at once: whole images would need several copies."""
+    rows = max(1, _BAND_PIXELS // width)
+    return ((start, min(start + rows, height)) for start in range(0, height, rows))
 
 
 class _UnusualValuesError(Exception):
@@ -460,7 +475,10 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     white = next((white for white in whites if highest <= white), None)
     if white is None or (lowest < 0 and not is_float):
         raise _UnusualValuesError(f"expected values from 0 to {_MAX_16_BIT}, got {lowest:.6g} to {highest:.6g}")
-    levels = np.nan_to_num(values * (_MAX_8_BIT / white)).clip(0, _MAX_8_BIT).round().astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    for start, end in _bands(image.width, image.height):
+        band = values[start:end] * (_MAX_8_BIT / white)
+        levels[start:end] = np.nan_to_num(band).clip(0, _MAX_8_BIT).round()
     if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is 0, which Pillow ignores in these modes
         levels = _MAX_8_BIT - levels
     if isinstance(transparent := image.info.get("transparency"), int):
