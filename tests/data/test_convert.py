@@ -46,7 +46,7 @@ def test_names_with_spaces_are_kept(tmp_path: Path, to: str) -> None:
         (OTHER_BOX, "yolo", "boxes that differ from the extent of their outlines"),
         (DIFFICULT, "yolo", "the flag `difficult`"),
         (CROWD, "voc", "crowds, because VOC has only their ignored pixels"),
-        (DIFFICULT, "folder", "boxes, because a folder has class maps only"),
+        (RUN_LENGTHS, "folder", "boxes, because a folder has class maps only"),
     ],
 )
 def test_losses_are_reported_before_anything_is_written(
@@ -121,3 +121,44 @@ def test_conversion_that_ends_right_after_its_last_move_can_be_repeated(
     monkeypatch.undo()
     convert_dataset(dataset, "voc", tmp_path / "b", "train")
     assert open_text(f"voc:{tmp_path / 'b'}@train").ids == dataset.ids
+
+
+@pytest.mark.parametrize("to", ["coco", "yolo", "folder"])
+def test_a_conversion_that_would_hold_nothing_is_refused(to: str, tmp_path: Path) -> None:
+    """Every image would be listed as empty, or the new set could not be read."""
+    if to == "folder":
+        dataset = open_text(synthetic_data.write_yolo(tmp_path / "a", synthetic_data.draw(2), outlines=False))
+    else:
+        synthetic_data.write_folder(tmp_path / "a", synthetic_data.draw(2))
+        dataset = open_text(f"folder:{tmp_path / 'a'}")
+    with pytest.raises(DataError, match=rf"in some image, got none; {to} could hold nothing of it"):
+        convert_dataset(dataset, to, tmp_path / "b", "train", lossy=True)
+    assert not (tmp_path / "b").exists()
+
+
+def test_images_that_nobody_annotated_stay_so(tmp_path: Path) -> None:
+    text = synthetic_data.write_yolo(tmp_path / "a", synthetic_data.draw(3), outlines=False)
+    (tmp_path / "a" / "labels" / "train" / "toy_0001.txt").unlink()
+    for to in ("yolo", "voc"):
+        convert_dataset(open_text(text), to, tmp_path / to, "train", lossy=True)
+        converted = open_text(f"{to}:{tmp_path / to}@train")
+        assert converted.ids[1] == "toy_0001"
+        assert converted.unlabeled == {1}
+
+
+@pytest.mark.parametrize("to", ["coco", "yolo", "voc", "folder"])
+def test_classes_that_are_not_complete_are_reported(to: str, tmp_path: Path) -> None:
+    text = synthetic_data.write_coco(tmp_path / "a", synthetic_data.draw(3))
+    dataset = replace(open_text(text), incomplete={1: (0,)})
+    lost = count_unsupported(dataset, DATASET_WRITERS[to](tmp_path / "b", "train", dataset.class_names))
+    expected = "missing box annotations" if to in ("coco", "yolo") else "classes that are not annotated in an image"
+    assert [count for reason, count in lost.items() if reason.startswith(expected)] == [1]
+
+
+@pytest.mark.parametrize("split", ["..", "a/b", "../../x", "a\\b", ".hidden", "", " a", "a\nb"])
+def test_a_split_is_the_name_of_a_file(split: str, tmp_path: Path) -> None:
+    """Another one would be written outside of the folder."""
+    dataset = open_text(synthetic_data.write_voc(tmp_path / "a", synthetic_data.draw(1)))
+    with pytest.raises(UsageError, match="expected a name without slashes"):
+        convert_dataset(dataset, "voc", tmp_path / "b", split)
+    assert not (tmp_path / "b").exists()

@@ -1,6 +1,7 @@
 """Convert a dataset to another format, after reporting what that format cannot represent."""
 
 import filecmp
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from blitznet.core.errors import DataError, UsageError
+from blitznet.core.errors import DataError, UsageError, shown
 from blitznet.core.files import translate_write_errors
 from blitznet.core.progress import Progress, no_progress
 from blitznet.core.sample import Sample
@@ -69,19 +70,25 @@ def convert_dataset(
         What was lost, with the number of images concerned; empty unless `lossy`.
 
     Raises:
-        DataError: Annotations cannot be parsed, something would be lost, or two images would have the same name.
-        UsageError: The format is unknown, the folder cannot be written, or a file that the package did not write would
-            be replaced.
+        DataError: Annotations cannot be parsed, something would be lost, nothing would be left, or two images would
+            have the same name.
+        UsageError: The format is unknown, the split is no name of a file, the folder cannot be written, or a file that
+            the package did not write would be replaced.
     """
     require_no_errors(dataset)
     if to not in DATASET_WRITERS:
         raise UsageError(f"format: expected one of {', '.join(DATASET_WRITERS)}, got '{to}'")
+    if not re.fullmatch(r"[^\s./\\][^/\\]*", split) or not split.isprintable():
+        raise UsageError(f"--split {shown(split)}: expected a name without slashes, whose first character is no dot")
     _require_unique_names(dataset, to)
     writer = DATASET_WRITERS[to](out, split, dataset.class_names, link=link)
     lost = count_unsupported(dataset, writer)
     if lost and not lossy:
         listed = "; ".join(f"{item} ({count:,} images)" for item, count in lost.most_common())
         raise DataError(f"{dataset.title}: {to} would lose {listed}; pass --lossy to drop them")
+    if not any(_holds_annotations(dataset[index], to) for index in range(len(dataset))):
+        kinds = {"voc": "boxes or masks", "folder": "masks"}.get(to, "boxes")
+        raise DataError(f"{dataset.title}: expected {kinds} in some image, got none; {to} could hold nothing of it")
     lists = [out / name for name in writer.lists()]
     require_replaceable(lists, overwrite=overwrite, advice=_ADVICE)  # before the images are copied
     with _staging_folder(out) as folder:
@@ -94,6 +101,12 @@ def convert_dataset(
         writer.close()
         _move_all(folder, out, last=lists, overwrite=overwrite)
     return lost
+
+
+def _holds_annotations(sample: Sample, to: str) -> bool:
+    """Whether a format holds annotations of a sample: a set without any could not be read, or would be all empty."""
+    has_boxes, has_mask = bool(sample.annotated_box_classes.any()), sample.mask is not None
+    return {"voc": has_boxes or has_mask, "folder": has_mask}.get(to, has_boxes)
 
 
 @contextmanager

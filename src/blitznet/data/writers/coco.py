@@ -29,7 +29,7 @@ class CocoWriter:
         """Class maps without outlines of objects, and images without annotated boxes."""
         if sample.mask is not None and not isinstance(sample.mask, RasterizedMask):
             yield "class maps, because they do not separate objects"
-        if not sample.annotated_box_classes.any():
+        if not sample.annotated_box_classes.all():
             yield "missing box annotations, because COCO would list the image as empty"
 
     def add(self, sample: Sample, image: Path) -> None:

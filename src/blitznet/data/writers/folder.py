@@ -7,7 +7,7 @@ from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import read_class_list
 from blitznet.data.writers.png import indexed_png
-from blitznet.data.writers.writer import copy_image, object_outlines, require_same_classes
+from blitznet.data.writers.writer import copy_image, is_partial, object_outlines, require_same_classes
 
 
 class FolderWriter:
@@ -25,6 +25,8 @@ class FolderWriter:
         """Boxes, and outlines of objects."""
         if sample.annotated_box_classes.any():
             yield "boxes, because a folder has class maps only"
+        if is_partial(sample.annotated_mask_classes):
+            yield "classes that are not annotated in an image with a mask of others"
         if any(object_outlines(sample)):
             yield "outlines of objects, because class maps do not separate objects"
 

@@ -8,7 +8,7 @@ from blitznet.core.files import atomic_write
 from blitznet.core.sample import Sample
 from blitznet.data.dataset import read_class_list
 from blitznet.data.writers.png import indexed_png
-from blitznet.data.writers.writer import copy_image, flat_name, object_outlines, require_same_classes
+from blitznet.data.writers.writer import copy_image, flat_name, is_partial, object_outlines, require_same_classes
 
 
 class VocWriter:
@@ -26,6 +26,8 @@ class VocWriter:
         """Outlines of objects, and crowds."""
         if any(object_outlines(sample)):
             yield "outlines of objects, because class maps do not separate objects"
+        if is_partial(sample.annotated_box_classes) or is_partial(sample.annotated_mask_classes):
+            yield "classes that are not annotated in an image with annotations of others"
         if sample.crowd.any():
             yield "crowds, because VOC has only their ignored pixels"
 

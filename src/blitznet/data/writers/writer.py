@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from blitznet.core.arrays import Flags
 from blitznet.core.errors import DataError, UsageError
 from blitznet.core.sample import Sample
 from blitznet.data.masks import MaskObject, RasterizedMask
@@ -43,6 +44,11 @@ def object_outlines(sample: Sample) -> tuple[MaskObject | None, ...]:
     if not isinstance(sample.mask, RasterizedMask):
         return (None,) * len(sample.labels)
     return tuple(item if item.polygons or item.runs is not None else None for item in sample.mask.objects)
+
+
+def is_partial(annotated: Flags) -> bool:
+    """Whether some classes (K,) of an image are annotated, and others are not."""
+    return bool(annotated.any() and not annotated.all())
 
 
 def flat_name(name: str) -> str:

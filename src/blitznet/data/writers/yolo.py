@@ -28,8 +28,8 @@ class YoloWriter:
         """Everything but boxes and outlines of one polygon."""
         if sample.mask is not None and not isinstance(sample.mask, RasterizedMask):
             yield "class maps, because they do not separate objects"
-        if not sample.annotated_box_classes.any():
-            yield "missing box annotations, because YOLO would list the image as empty"
+        if not sample.annotated_box_classes.all():
+            yield "missing box annotations, because most readers take an image without a label file as empty"
         if sample.difficult.any():
             yield "the flag `difficult`"
         if sample.crowd.any():
@@ -47,8 +47,10 @@ class YoloWriter:
             yield "boxes that differ from the extent of their outlines"
 
     def add(self, sample: Sample, image: Path) -> None:
-        """Copy the image, and write its label file."""
+        """Copy the image, and write its label file, unless nobody annotated its boxes."""
         copy_image(image, self, f"images/{self.split}/{sample.id}{image.suffix}")
+        if not sample.annotated_box_classes.any():
+            return
         lines = [
             _line(sample, index, outline)
             for index, outline in enumerate(object_outlines(sample))
