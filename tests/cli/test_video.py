@@ -82,6 +82,14 @@ def test_fps_is_the_rate_of_a_folder_of_images() -> None:
     assert len(read_json_lines("out/shots.jsonl")) == 4
 
 
+def test_the_summary_is_one_line_of_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    write_video(Path("a\nb.mp4"), frames=1)
+    assert run_video("a\nb.mp4", "--out", "o[/b]:dog:") == 0
+    summary = capsys.readouterr().out.splitlines()[0]
+    assert summary.startswith("a\\nb: 1 frames")
+    assert summary.endswith("video and JSON lines: o[/b]:dog:")
+
+
 def test_max_frames_limits_every_output() -> None:
     write_video(Path("clip.mp4"), frames=30)
     assert run_video("clip.mp4", "--max-frames", "7", "--out", "out") == 0

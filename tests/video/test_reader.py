@@ -1,3 +1,4 @@
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -120,8 +121,24 @@ def test_an_audio_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_camera_is_an_error() -> None:
-    with pytest.raises(DataError, match="/dev/video63: cannot be opened as a video"):
-        open_video("63")
+    for source, device in (("63", "/dev/video63"), (os.devnull, os.devnull)):
+        with pytest.raises(DataError, match=f"{device}: cannot be opened as a video"):
+            open_video(source)
+
+
+def test_a_camera_may_be_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_reader, "_has_mode", lambda path, test: path == "/dev/video7")
+    opened: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(VideoReader, "__init__", lambda _, *args, **options: opened.append((*args, options)))
+    for source in ("7", "/dev/video7"):
+        open_video(source)
+    assert opened == [("camera-7", "/dev/video7", {"container_format": "v4l2", "live": True})] * 2
+
+
+def test_a_pipe_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe: expected a video file, got a pipe; save the video to a file first"):
+        open_video(str(tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize(

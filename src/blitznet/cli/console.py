@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,10 @@ def stdout_console() -> "Console":
     """The console for tables: as wide as the terminal, or wide enough for a file. Tables are never cut."""
     from blitznet.cli.tables import TableConsole
 
-    console = TableConsole(highlight=False)
-    return console if console.is_terminal else TableConsole(highlight=False, width=_FILE_WIDTH)
+    # no markup: names of files and classes contain brackets
+    make = partial(TableConsole, highlight=False, markup=False, emoji=False)
+    console = make()
+    return console if console.is_terminal else make(width=_FILE_WIDTH)
 
 
 def notify(message: str) -> None:

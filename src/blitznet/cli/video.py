@@ -15,7 +15,7 @@ from blitznet.cli.console import notify, progress_bars, stdout_console
 from blitznet.cli.engines import EngineFlag, ThreadsFlag, TrustFlag, engine_summary
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import OverwriteFlag, metavar
-from blitznet.core.errors import MissingExtra, UsageError
+from blitznet.core.errors import MissingExtra, UsageError, one_line
 from blitznet.core.files import translate_write_errors
 from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
 from blitznet.core.written_files import record_written, require_replaceable
@@ -50,7 +50,7 @@ class Video:
     """
 
     source: Annotated[str, tyro.conf.Positional, metavar("SOURCE")]
-    """Video file, camera number (0), address (rtsp://, http://), folder of images, or quoted glob."""
+    """Video file, camera (0 or /dev/video0), address (rtsp://, http://), folder of images, or quoted glob."""
     out: Annotated[Path, metavar("DIR")] = Path("blitznet-out")
     """Folder to write the video and the JSON lines to; created if it does not exist. Default: blitznet-out."""
     model: Annotated[str, metavar("MODEL")] = DEFAULT
@@ -306,7 +306,7 @@ def _print_summary(options: Video, video: "VideoSource", stats: Stats) -> None:
     name = stats.name
     files = "video and JSON lines" if options.overlay else "JSON lines"
     summary = f"{name}: {stats.frames} frames, {stats.fps:.1f} per second   {files}: {options.out}"
-    stdout_console().print(summary, soft_wrap=True)
+    stdout_console().print(one_line(summary), soft_wrap=True)
     if video.decode_errors:
         notify(f"{name}: {video.decode_errors} {'packets' if video.info.color else 'images'} could not be decoded")
     if video.truncated_at is not None:

@@ -4,8 +4,9 @@ A file yields every frame. A live source, which is a camera or a stream without 
 off; a slow reader of a live source uses `LatestFrameReader`.
 """
 
+import stat
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from errno import EIO
@@ -113,7 +114,8 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
     """Open a video source.
 
     Args:
-        source: A video file, a camera's number, an address with ://, or the name of an image sequence (see `images`).
+        source: A video file, the number or device of a camera, an address with ://, or the name of an image sequence
+            (see `images`).
         fps: Frames per second of an image sequence. Default: 25.
         images: The files of an image sequence; if there are any, `source` is only its name.
 
@@ -123,10 +125,14 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
     """
     if images:
         return ImageSequence(_sequence_name(source), images, fps or _DEFAULT_FPS)
-    if source.isdigit():
-        return VideoReader(f"camera-{source}", f"/dev/video{source}", container_format="v4l2", live=True)
+    device = f"/dev/video{source}" if source.isdecimal() and source.isascii() else source
+    if device != source or _has_mode(source, stat.S_ISCHR):
+        name = Path(device).name.replace("video", "camera-")
+        return VideoReader(name, device, container_format="v4l2", live=True)
     if is_address(source):
         return VideoReader(name_of_address(source), source)
+    if _has_mode(source, stat.S_ISFIFO):
+        raise UsageError(f"{source}: expected a video file, got a pipe; save the video to a file first")
     if not _is_file(source):
         raise UsageError(
             f"{source}: expected a video file, a camera's number, an address with :// or a folder of images, "
@@ -134,6 +140,13 @@ def open_video(source: str, *, fps: Fraction | None = None, images: Sequence[Pat
         )
     # "file:", otherwise FFmpeg takes what precedes a colon for a protocol
     return VideoReader(Path(source).stem, f"file:{source}", live=False)
+
+
+def _has_mode(path: str, test: Callable[[int], bool]) -> bool:
+    """Whether a path is of a kind, such as a device."""
+    with suppress(OSError, ValueError):
+        return test(Path(path).stat().st_mode)
+    return False
 
 
 def _sequence_name(source: str) -> str:
