@@ -15,6 +15,7 @@ import pytest
 
 from blitznet.cli.main import COMMANDS
 from blitznet.core.models import DEFAULT, MODELS, get_spec
+from blitznet.core.packaged_files import packaged_hashes
 from support.snippets import ROOT, blocks, links
 
 DOCS = ROOT / "docs"
@@ -95,6 +96,28 @@ def test_python_page_documents_exactly_the_public_names() -> None:
     text = re.sub(r"blitznet\.workflows\.(train|validate|export)_\w+", r"blitznet.\1", text)
     documented = re.findall(r"^\.\. (?:auto\w+|data):: blitznet\.(\w+)$", text, re.MULTILINE)
     assert sorted(documented) == sorted(blitznet.__all__)
+
+
+def test_cards_list_the_published_files() -> None:
+    cards = {path.stem: path.read_text() for path in (DOCS / "models").glob("*.md") if ".notes" not in path.name}
+    published = {name: digest for name, digest in packaged_hashes().items() if Path(name).stem in cards}
+    assert published
+    assert not [name for name, digest in published.items() if f"| `{digest}` |" not in cards[Path(name).stem]]
+
+
+def test_the_readme_has_the_scores_and_versions_of_the_cards() -> None:
+    readme, models = (path.read_text() for path in (ROOT / "README.md", DOCS / "reference" / "models.md"))
+    version = re.search(rf"^\| `{DEFAULT}` \| (v\d+) \|", models, re.MULTILINE)
+    assert version is not None
+    card = (DOCS / "models" / f"{DEFAULT}.md").read_text()
+    assert card.startswith(f"# {DEFAULT} {version[1]}\n")
+    row = re.search(rf"^\| {DEFAULT} {version[1]} \|(.*)\|$", readme, re.MULTILINE)
+    total = re.search(r"^\| all sets \|(.*)\|$", card, re.MULTILINE)
+    assert row is not None
+    assert total is not None
+    _, _, ap50, _, miou, _ = (cell.strip() for cell in row[1].split("|"))
+    _, _, frequent, card_miou, *_ = (cell.split()[0] for cell in total[1].split("|"))
+    assert (ap50, miou) == (frequent, card_miou)
 
 
 def test_models_page_names_every_model() -> None:
