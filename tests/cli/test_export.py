@@ -155,6 +155,12 @@ def _interrupt(*_: object, **__: object) -> None:
         (["run", "--imgsz", "1", "2", "3"], "--imgsz: expected one or two sizes in pixels such as 300 or 480 640"),
         (["run", "--imgsz", "320", "8"], "--imgsz: expected 32 pixels or more, got 320 8"),
         (["run", "--precision", "int8"], "--calibration-data: expected images for int8, got none"),
+        (["run", "--eval-data", "voc:voc@val"], "--eval-data: expected --precision int8 with it, got float32; remove"),
+        (["run", "--allow-accuracy-drop"], "--allow-accuracy-drop: expected --precision bfloat16 or int8 with it, got"),
+        (
+            ["run", "--to", "coreml", "--verify-images", "a.jpg"],
+            "--verify-images: expected none for coreml, whose outputs",
+        ),
         (["run", "--out", "small.onnx/a.onnx"], "small.onnx: expected a writable output folder, got"),
         (["run", "--verify-images", "gone.jpg"], "gone.jpg: expected an image, a folder or a glob, got"),
         (["run", "--verify-images", "voc:gone@train"], "voc:gone@train: "),
@@ -169,3 +175,21 @@ def test_errors_are_one_line(words: list[str], message: str, folder: Path, capsy
     error = capsys.readouterr().err
     assert error.startswith(f"blitznet: error: {message}")
     assert error.count("\n") == 1
+
+
+def test_the_spec_beside_a_file_belongs_to_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both files appear together: a failure leaves both as they were."""
+    words = ["export", "run", "--spec-json", "--out", "a.onnx"]
+    assert main(words) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert set(before) == {"a.onnx", "a.json"}
+    monkeypatch.setattr("blitznet.export.exporter._spec_json", _fail)
+    assert main([*words, "--static"]) == 2
+    assert capsys.readouterr().err == "blitznet: error: a.json: cannot be written (no space)\n"
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise OSError(28, "no space")

@@ -165,3 +165,15 @@ def test_names_are_checked(name: str) -> None:
 def test_options_that_triton_cannot_have(changes: dict[str, Any], static: bool, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         require_exportable(replace(NMS_SPEC, **changes), "triton", nms=True, calibrated=False, static=static)
+
+
+def test_an_old_config_never_stands_beside_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = export_small(NMS_SPEC, tmp_path).path.parents[1]
+    assert (folder / "config.pbtxt").is_file()
+    monkeypatch.setattr("blitznet.export.exporter._write_triton_config", fail)
+    with pytest.raises(KeyboardInterrupt):
+        export_small(NMS_SPEC, tmp_path)
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()] == ["1/model.onnx"]

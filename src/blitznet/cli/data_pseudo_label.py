@@ -8,7 +8,7 @@ import tyro
 
 from blitznet.cli.console import progress_bars
 from blitznet.cli.datasets import require_datasets
-from blitznet.cli.engines import EngineFlag
+from blitznet.cli.engines import EngineFlag, TrustFlag
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import metavar
 from blitznet.core.arrays import ClassMap
@@ -36,6 +36,7 @@ class DataPseudoLabel:
     out: Annotated[Path, metavar("DIR")] = Path("pseudo-masks")
     """Folder of the pseudo-masks. Default: pseudo-masks."""
     engine: EngineFlag = "auto"
+    trust: TrustFlag = False
 
 
 def run(options: DataPseudoLabel) -> int:
@@ -47,7 +48,7 @@ def run(options: DataPseudoLabel) -> int:
     from blitznet.data.sources import open_mapped, parse_source
 
     require_datasets(options.datasets)
-    predictor = load(options.teacher, engine=options.engine)
+    predictor = load(options.teacher, engine=options.engine, trust=options.trust)
     if "segmentation" not in predictor.spec.tasks:
         raise ModelError(f"{options.teacher}: expected a teacher with a segmentation head, got a detection model")
     sources = [parse_source(text) for text in options.datasets]

@@ -8,6 +8,7 @@ import tyro
 
 from blitznet.cli.console import progress_bars
 from blitznet.cli.datasets import require_datasets
+from blitznet.cli.engines import TrustFlag
 from blitznet.cli.files import make_folders
 from blitznet.cli.flags import metavar
 from blitznet.core.models import DEFAULT
@@ -31,6 +32,7 @@ class DataSoftLabel:
     """Model that segments: a name, a file or a run folder. Default: blitznet300-lite."""
     out: Annotated[Path, metavar("DIR")] = Path("soft-labels")
     """Folder of the soft labels. Default: soft-labels."""
+    trust: TrustFlag = False
 
 
 def run(options: DataSoftLabel) -> int:
@@ -40,7 +42,7 @@ def run(options: DataSoftLabel) -> int:
     from blitznet.data.sources import open_dataset, parse_source
 
     require_datasets(options.datasets)
-    teacher = load_teacher(options.teacher)
+    teacher = load_teacher(options.teacher, trust=options.trust)
     sources = [parse_source(text) for text in options.datasets]
     datasets = [open_dataset(source) for source in sources]
     make_folders(options.out)

@@ -66,7 +66,8 @@ class Export:
     package, in the working folder; for triton, in model_repository."""
     verify_images: Annotated[tuple[str, ...], metavar("SOURCE [SOURCE ...]")] = ()
     """Compare file and network on these images, given as for --calibration-data; 20 are used, or 100 for bfloat16 and
-    int8. Default: those of --calibration-data, or the sample images in the package."""
+    int8. Not for coreml, whose outputs are not compared. Default: those of --calibration-data, or the sample images in
+    the package."""
     overwrite: OverwriteFlag = False
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from blitznet.core.errors import DataError, UsageError
-from blitznet.core.files import atomic_group, atomic_path, atomic_write
+from blitznet.core.field_types import option_error, require_field_types
+from blitznet.core.files import atomic_group, atomic_path, atomic_write, translate_write_errors
 from blitznet.core.image import ImageSource
 from blitznet.core.model_paths import find_weights
 from blitznet.core.models import MODELS
@@ -67,6 +68,11 @@ class ExportOptions:
     verify_images: tuple[str, ...] = ()
     """images to compare file and network on; by default those of `calibration_data`, or the sample images"""
 
+    def __post_init__(self) -> None:
+        require_field_types(self, option_error)
+        if self.imgsz is not None and min(self.imgsz) < 1:
+            raise UsageError(f"--imgsz: expected sizes of 1 pixel or more, got {' '.join(map(str, self.imgsz))}")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportedModel:
@@ -81,6 +87,9 @@ class ExportedModel:
     """change of scores and speed of an int8 file; None if it was not measured"""
     num_images: int
     """number of images on which file and network were compared; 0 for Core ML"""
+
+    def __repr__(self) -> str:
+        return f"ExportedModel({self.path}; compared with the network on {self.num_images} image{'s' * (self.num_images != 1)})"
 
 
 def export_model(
@@ -103,6 +112,7 @@ def export_model(
         UsageError: The options do not fit each other.
         DataError: An image or a dataset cannot be read.
     """
+    _require_effect(options)
     weights = find_weights(options.model)
     out = output_path(options)
     net, spec = load_model(weights)
@@ -125,7 +135,7 @@ def export_model(
         calibration_images = [image.resize(spec.size) for image in sources]
     datasets = _open_eval_sets(options, spec) if options.precision == "int8" else []
     change = None
-    with _atomic_output(out, options.to) as temporary:
+    with _atomic_output(options, out) as temporary:
         export(
             net,
             spec,
@@ -147,14 +157,33 @@ def export_model(
             on_accuracy(change)
             if strict:
                 require_accuracy(change, temporary)
+        if _has_spec_json(options):
+            path = temporary.with_name(spec_path(out).name)
+            with translate_write_errors(path):
+                path.write_text(_spec_json(spec, options), encoding="utf-8")
+        if options.to == "triton":
+            triton_config_path(out).unlink(missing_ok=True)  # an old config never stands beside a new model
     files = model_files(options, out)
-    record_written(*files)
+    record_written(*output_files(options, out))
     if options.to == "triton":
         _write_triton_config(out, spec)
-    if _has_spec_json(options):
-        atomic_write(spec_path(out), _spec_json(spec, options).encode())
-        record_written(spec_path(out))
     return ExportedModel(out, tuple(files), report, change, 0 if report is None else len(verify_images))
+
+
+def _require_effect(options: ExportOptions) -> None:
+    """Raise UsageError for options that would have no effect."""
+    if options.to == "coreml" and options.verify_images:
+        raise UsageError(
+            "--verify-images: expected none for coreml, whose outputs are not compared, got some; "
+            "remove --verify-images"
+        )
+    if options.eval_data and options.precision != "int8":
+        raise UsageError(f"--eval-data: expected --precision int8 with it, got {options.precision}; remove --eval-data")
+    if options.allow_accuracy_drop and options.precision == "float32":
+        raise UsageError(
+            "--allow-accuracy-drop: expected --precision bfloat16 or int8 with it, got float32, which must agree; "
+            "remove --allow-accuracy-drop"
+        )
 
 
 def output_path(options: ExportOptions) -> Path:
@@ -202,10 +231,11 @@ def _has_spec_json(options: ExportOptions) -> bool:
 
 
 @contextmanager
-def _atomic_output(out: Path, to: Format) -> Iterator[Path]:
-    """A temporary path; the model there replaces the one at `out` when the block ends."""
-    if to in ("ncnn", "coreml"):
-        with atomic_group(out, *([weights_path(out)] if to == "ncnn" else [])) as folder:
+def _atomic_output(options: ExportOptions, out: Path) -> Iterator[Path]:
+    """A temporary path; the model there, and the files beside it, replace those at `out` when the block ends."""
+    beside = [path for path in output_files(options, out) if path.parent == out.parent and path != out]
+    if options.to == "coreml" or beside:
+        with atomic_group(out, *beside) as folder:
             yield folder / out.name
     else:
         with atomic_path(out) as temporary:
