@@ -17,7 +17,7 @@ from blitznet.data.sources import open_sources
 from blitznet.nets.blitznet import BlitzNet, build
 from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
-from blitznet.train.config import TrainConfig
+from blitznet.train.config import TrainConfig, TrainPrecision
 from blitznet.train.distributed import ProcessGroup
 from blitznet.train.loader import AugmentedDataset, make_loader
 from blitznet.train.optimizer import make_optimizer
@@ -81,6 +81,34 @@ def test_non_finite_loss_names_images_and_changes_no_weights(tmp_path: Path) -> 
     assert all(name in message for name in batch.ids)
     after = net.state_dict()
     assert all(torch.equal(value, after[name]) or "stem.0" in name for name, value in before.items())
+
+
+def test_gradients_of_an_earlier_step_do_not_count(tmp_path: Path) -> None:
+    (batch,) = load_batches(tmp_path, 1)
+    nets = [make_net(), make_net()]
+    for parameter in nets[1].parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for net in nets:
+        step(net, [batch], TrainConfig(batch=8, optimizer="sgd"))
+    first, second = (net.state_dict() for net in nets)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_teacher_computes_in_the_precision_of_training(tmp_path: Path, precision: TrainPrecision) -> None:
+    kinds: list[torch.dtype] = []
+
+    def teacher(images: torch.Tensor, *_: Any) -> "ConstantTarget":
+        kinds.append(torch.nn.functional.conv2d(images, torch.ones(1, 3, 1, 1)).dtype)
+        return ConstantTarget()
+
+    step(
+        make_net(),
+        load_batches(tmp_path, 1),
+        TrainConfig(batch=8, distillation=1.0, precision=precision),
+        teacher=teacher,
+    )
+    assert kinds == [getattr(torch, precision)]
 
 
 def test_bfloat16_is_close_to_float32(tmp_path: Path) -> None:
