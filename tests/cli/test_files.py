@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blitznet.cli.files import prepare_files, write_json
+from blitznet.cli.files import make_folders, prepare_files, write_json
 from blitznet.cli.main import COMMANDS
 from blitznet.core.errors import UsageError
 
@@ -61,6 +61,16 @@ def test_what_was_written_may_be_replaced_until_it_is_edited() -> None:
     Path("a.json").write_text("[mine]")
     with pytest.raises(UsageError):
         prepare_files(Path("a.json"), overwrite=False)
+
+
+def test_a_folder_without_write_permission_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut")
+    Path("shut").mkdir()
+    for prepare in (lambda: make_folders(Path("shut")), lambda: prepare_files(Path("shut/a.json"), overwrite=False)):
+        with pytest.raises(UsageError, match="shut: expected a writable output folder, got 'Permission denied'"):
+            prepare()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    prepare_files(Path(os.devnull), overwrite=False)
 
 
 def test_devices_are_written_to() -> None:

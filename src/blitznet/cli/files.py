@@ -1,6 +1,8 @@
 """Output files of commands; an error of writing one is a UsageError of one line."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,10 +17,12 @@ STDOUT = (Path("-"), Path("/dev/stdout"))
 
 
 def make_folders(*folders: Path) -> None:
-    """Create folders that do not exist."""
+    """Create folders that do not exist, and check that files can be created in them, before the work starts."""
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise UsageError(
                 f"{folder}: expected a writable output folder, got '{error.strerror}'; choose another"
@@ -42,8 +46,7 @@ def prepare_files(*paths: Path | None, overwrite: bool, inputs: Iterable[Path] =
     if len({path.absolute() for path in files}) < len(files):
         raise UsageError(f"{', '.join(map(str, files))}: expected different files, got one twice")
     require_replaceable(files, overwrite=overwrite)
-    for path in files:
-        make_folders(path.parent)
+    make_folders(*(path.parent for path in files if path.is_file() or not path.exists()))  # not those of devices
 
 
 def write_bytes(path: Path, content: bytes) -> None:
