@@ -63,7 +63,7 @@ class FormatWriter:
         self._cvat_images: list[Element] = []
         self._fiftyone_images: dict[str, list[dict[str, Any]]] = {}
         self._voc_lines: dict[str, list[str]] = {name: [] for name in self._class_names}
-        self._parent = _parent_of_equal_names(inputs)
+        self._parent = _parent_of_equal_names(inputs) if formats else None
         self._to_coco = _import_to_coco_results() if "coco" in formats else None  # fails before the first image
         make_folders(*(folder / name for name in formats))
         common = [folder / name for format_name in formats for name in _COMMON_FILES[format_name]]

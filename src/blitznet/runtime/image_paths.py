@@ -53,8 +53,9 @@ def find_images(sources: Sequence[str | Path] = ()) -> ImagePaths:
     Raises:
         DataError: A source matches no image.
     """
-    names = (name for source in sources or (SAMPLES,) for name in _expand(source))
-    return ImagePaths(list(dict.fromkeys(names)))
+    if len(sources) <= 1:  # no file twice, and folders of millions of images need little memory
+        return ImagePaths(_expand(sources[0] if sources else SAMPLES))
+    return ImagePaths(list(dict.fromkeys(name for source in sources for name in _expand(source))))
 
 
 def skipped_images(sources: Sequence[str | Path]) -> Counter[str]:
@@ -105,7 +106,9 @@ def _images_in(folder: Path) -> list[str]:
             f"subfolders are not searched, name them or write '{folder / '**' / '*.jpg'}'"
         )
     prefix = str(folder / "x")[:-1]
-    return [prefix + name for name in names]
+    for index, name in enumerate(names):  # in place: the short names are freed on the way
+        names[index] = prefix + name
+    return names
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -93,7 +93,7 @@ class OpenVinoEngine:
         }
         self._requests: OrderedDict[int, Any] = OrderedDict()  # by batch size, least recently used first
         self._replicas: tuple[OpenVinoEngine, ...] = ()
-        self._lock = Lock()
+        self._lock, self._model_lock = Lock(), Lock()
         self._request(1)
         require_matching_tensors(  # again: some sizes are known for a fixed batch only
             self._spec,
@@ -129,12 +129,14 @@ class OpenVinoEngine:
         threads = self._settings["INFERENCE_NUM_THREADS"]
         if threads == 1:
             return (self,)
-        self._replicas = self._replicas or tuple(self._replica(count) for count in replica_threads(threads))
+        if not self._replicas:
+            with self._lock:
+                self._requests.clear()  # 45 MB, and rarely used beside the replicas; compiled again if it is
+            self._replicas = tuple(self._replica(count) for count in replica_threads(threads))
         return self._replicas
 
     def _replica(self, threads: int) -> "OpenVinoEngine":
-        replica = copy(self)
-        replica._model = self._model.clone()  # a batch of another size reshapes it
+        replica = copy(self)  # of the same model: a clone would need its memory again
         replica._settings = {**self._settings, "INFERENCE_NUM_THREADS": threads}
         replica._requests = OrderedDict()
         replica._lock = Lock()
@@ -152,6 +154,10 @@ class OpenVinoEngine:
 
     def _compile(self, batch: int) -> Any:
         """Compile for one batch size; without the cache if that is broken."""
+        with self._model_lock:  # replicas reshape the same model
+            return self._compile_reshaped(batch)
+
+    def _compile_reshaped(self, batch: int) -> Any:
         shape = self._model.input(INPUT_NAME).partial_shape
         shape[0] = batch
         _translate_errors(self.path, lambda: self._model.reshape({INPUT_NAME: shape}))
