@@ -70,8 +70,8 @@ def test_filter_refuses_unknown_classes(unknown: str | int) -> None:
 
 
 def test_filter_by_one_class() -> None:
-    for one in ("dog", 1, np.int64(1)):
-        assert result().filter(classes=one).labels.tolist() == [1, 1]  # type: ignore[arg-type]
+    for dog in ("dog", 1, np.int64(1)):
+        assert result().filter(classes=dog).labels.tolist() == [1, 1]  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"got 'Dog'; did you mean 'dog'\?$"):
         result().filter(classes="Dog")
 
