@@ -16,11 +16,14 @@ from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 PAGE = PROJECT.parent / "docs" / "reference" / "licenses.md"
-EXTRAS = ("batch", "data", "eval", "openvino", "parquet", "sbd", "serve", "track", "train", "video", "mlflow")
-"""extras of users; `wandb`, `ray`, `ncnn` and `coreml` are in no environment of this project's fast tests"""
+EXTRAS = (
+    *("batch", "data", "eval", "openvino", "parquet", "sbd", "serve", "track", "train", "video", "mlflow"),
+    *("ncnn", "coreml"),
+)
+"""extras of users; `wandb` and `ray` are in no environment of this project's fast tests"""
 PERMISSIVE = frozenset(
     "0BSD Apache-2.0 BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 HPND ISC MIT MIT-0 MIT-CMU NCSA PSF-2.0 Python-2.0 "
-    "Unlicense Zlib LLVM-exception".split()
+    "Unlicense WTFPL Zlib LLVM-exception".split()
 )
 """SPDX identifiers of licenses that ask for no more than a notice"""
 WEAK = frozenset({"MPL-2.0"})
@@ -57,6 +60,7 @@ BUNDLED = {
     "libunistring": "LGPL-3.0",
     "libasound": "LGPL-2.1",
     "libgfortran": "GPL-3.0 WITH GCC-exception-3.1",
+    "libgomp": "GPL-3.0 WITH GCC-exception-3.1",
     "libquadmath": "LGPL-2.1",
 }
 """start of the name of a shared library that a wheel may bundle -> its license, of those that are copyleft"""
@@ -64,6 +68,31 @@ _NOT_FFMPEG = ("libavif",)
 """libraries whose names start like those of FFmpeg; they are permissive"""
 _MAX_NAME = 60
 """characters of a license's name; longer values are the text of the license"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the metadata and the wheel of a package that need not be installed contain."""
+
+    license: str
+    requires: tuple[str, ...] = ()
+    """its own dependencies, without those of extras"""
+    libraries: tuple[str, ...] = ()
+    """names of BUNDLED in its wheel"""
+
+
+RECORDED = {
+    "attrs": Recorded("MIT"),
+    "cattrs": Recorded("MIT", ("attrs", "typing-extensions")),
+    "coremltools": Recorded(
+        "BSD-3-Clause", ("attrs", "cattrs", "numpy", "packaging", "protobuf", "pyaml", "sympy", "tqdm")
+    ),
+    "ncnn": Recorded("BSD-3-Clause", ("numpy", "portalocker", "requests", "tqdm"), ("libgomp",)),
+    "pnnx": Recorded("BSD-3-Clause", ("torch",)),
+    "portalocker": Recorded("BSD-3-Clause"),
+    "pyaml": Recorded("WTFPL", ("pyyaml",)),
+}
+"""packages of `ncnn` and `coreml`, which the extra `dev` does not install; a slow test compares them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +106,11 @@ class Package:
 
 def dependencies(extras: Iterable[str] = ()) -> list[Package]:
     """Packages that blitznet with these extras installs on this platform, without itself, sorted by name."""
-    packages_by_name: dict[str, Distribution] = {}
+    licenses_by_name: dict[str, str] = {}
     visited: set[tuple[str, str, str]] = set()
     for requirement in _own_requirements(extras):
-        _collect(requirement, packages_by_name, visited)
-    packages = [Package(name, license_of(installed)) for name, installed in packages_by_name.items()]
-    return sorted(packages, key=lambda package: package.name)
+        _collect(requirement, licenses_by_name, visited)
+    return [Package(name, licenses_by_name[name]) for name in sorted(licenses_by_name)]
 
 
 def _own_requirements(extras: Iterable[str]) -> list[Requirement]:
@@ -102,20 +130,22 @@ def _own_requirements(extras: Iterable[str]) -> list[Requirement]:
     return [Requirement(text) for text in texts]
 
 
-def _collect(
-    requirement: Requirement, packages_by_name: dict[str, Distribution], visited: set[tuple[str, str, str]]
-) -> None:
+def _collect(requirement: Requirement, licenses_by_name: dict[str, str], visited: set[tuple[str, str, str]]) -> None:
     name = canonicalize_name(requirement.name)
-    try:
-        packages_by_name[name] = installed = distribution(name)
-    except PackageNotFoundError:
-        raise SystemExit(f"{name}: expected it to be installed; install blitznet with the extra dev") from None
-    for further in map(Requirement, installed.requires or ()):
+    if name in RECORDED:
+        licenses_by_name[name], requires = RECORDED[name].license, RECORDED[name].requires
+    else:
+        try:
+            installed = distribution(name)
+        except PackageNotFoundError:
+            raise SystemExit(f"{name}: expected it to be installed; install blitznet with the extra dev") from None
+        licenses_by_name[name], requires = license_of(installed), tuple(installed.requires or ())
+    for further in map(Requirement, requires):
         for extra in ("", *requirement.extras):
             key = (name, extra, str(further))
             if key not in visited and (further.marker is None or further.marker.evaluate({"extra": extra})):
                 visited.add(key)
-                _collect(further, packages_by_name, visited)
+                _collect(further, licenses_by_name, visited)
 
 
 def license_of(installed: Distribution) -> str:
@@ -137,8 +167,15 @@ def _read_license_files(installed: Distribution) -> Iterator[str]:
 
 
 def bundled(name: str) -> dict[str, str]:
-    """Copyleft libraries in the installed wheel of a package, by the names of BUNDLED, with their licenses."""
-    files = [file.name for file in distribution(name).files or () if ".so" in file.name]
+    """Copyleft libraries in the wheel of a package, by the names of BUNDLED, with their licenses."""
+    if name in RECORDED:
+        return {library: BUNDLED[library] for library in RECORDED[name].libraries}
+    return bundled_in(distribution(name))
+
+
+def bundled_in(installed: Distribution) -> dict[str, str]:
+    """The same for an installed wheel."""
+    files = [file.name for file in installed.files or () if ".so" in file.name]
     files = [file for file in files if not file.startswith(_NOT_FFMPEG)]
     return {start: spdx for start, spdx in BUNDLED.items() if any(file.startswith(start) for file in files)}
 
@@ -205,7 +242,7 @@ Linux bundle copyleft libraries:
 
 {bundled}
 
-- The GCC runtime exception permits programs of any license to use `libgfortran`.
+- The GCC runtime exception permits programs of any license to use `libgfortran` and `libgomp`.
 - Libraries under the LGPL are separate files, which a user can replace. Pass their license on with the wheel.
 - x264 and x265 in the wheel of `av` are under the GPL. They matter to whoever distributes the extra `video` or `track`
   inside a product, a container for example. A build of `av` from its source uses an FFmpeg of your choice.
@@ -216,7 +253,9 @@ Linux bundle copyleft libraries:
 
 ## Dependencies of the extras
 
-These are the further packages of all extras together, as installed with Python 3.11 on Linux: {names}.
+These are the further packages of these extras together, as installed with Python 3.11 on Linux: {names}.
+Those of `ray` and `wandb` are not listed. torch is its build for CPUs: the one with CUDA installs libraries of NVIDIA,
+whose license is proprietary.
 
 {extras}
 """

@@ -3,10 +3,12 @@
 import json
 import re
 import sys
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from safetensors import safe_open
 
 from blitznet.core.packaged_files import packaged_file, packaged_hashes
@@ -16,9 +18,12 @@ from tools.licenses_page import (
     EXTRAS,
     PAGE,
     PERMISSIVE,
+    RECORDED,
     WEAK,
     Package,
+    Recorded,
     bundled,
+    bundled_in,
     dependencies,
     license_of,
     offending,
@@ -38,7 +43,9 @@ def test_dependencies_of_every_installation_are_permissive() -> None:
 
 def test_dependencies_of_extras_are_permissive_or_weak() -> None:
     packages = dependencies(EXTRAS)
-    assert {"torch", "av", "starlette", "openvino", "mlflow-skinny"} <= {package.name for package in packages}
+    assert {"torch", "av", "starlette", "openvino", "mlflow-skinny", "ncnn", "coremltools"} <= {
+        package.name for package in packages
+    }
     assert not {package.name: package.license for package in packages if offending(package, PERMISSIVE | WEAK)}
     assert {package.name for package in packages if offending(package)} == {"certifi", "tqdm"}
 
@@ -47,6 +54,23 @@ def test_bundled_libraries_under_the_gpl_are_known() -> None:
     strict = {library for library, spdx in BUNDLED.items() if spdx.startswith("GPL") and "exception" not in spdx}
     packages = [package.name for package in dependencies(EXTRAS)]
     assert {name: libraries for name in packages if (libraries := strict & bundled(name).keys())} == GPL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_packages_are_as_installed(name: str) -> None:
+    """The extras `ncnn` and `coreml` are in the environment of the slow tests."""
+    try:
+        installed = distribution(name)
+    except PackageNotFoundError:
+        pytest.skip(f"{name} is not installed")
+    requirements = [Requirement(text) for text in installed.requires or ()]
+    requires = {
+        canonicalize_name(requirement.name)
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }
+    assert RECORDED[name] == Recorded(license_of(installed), tuple(sorted(requires)), tuple(bundled_in(installed)))
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11) or sys.platform != "linux", reason="the page is of 3.11 on Linux")

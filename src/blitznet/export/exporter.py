@@ -89,7 +89,8 @@ class ExportedModel:
     """number of images on which file and network were compared; 0 for Core ML"""
 
     def __repr__(self) -> str:
-        return f"ExportedModel({self.path}; compared with the network on {self.num_images} image{'s' * (self.num_images != 1)})"
+        images = f"{self.num_images} image{'s' * (self.num_images != 1)}"
+        return f"ExportedModel({self.path}; compared with the network on {images})"
 
 
 def export_model(
