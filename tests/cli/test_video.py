@@ -90,6 +90,14 @@ def test_the_summary_is_one_line_of_plain_text(capsys: pytest.CaptureFixture[str
     assert summary.endswith("video and JSON lines: o[/b]:dog:")
 
 
+def test_an_unreadable_image_of_a_folder_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("shots").mkdir()
+    Image.new("RGB", (32, 24)).save("shots/a.png")
+    Path("shots/b.png").write_bytes(b"text")
+    assert run_video("shots") == 0
+    assert "shots: 1 image could not be decoded, the first: shots/b.png: not an image" in capsys.readouterr().err
+
+
 def test_max_frames_limits_every_output() -> None:
     write_video(Path("clip.mp4"), frames=30)
     assert run_video("clip.mp4", "--max-frames", "7", "--out", "out") == 0

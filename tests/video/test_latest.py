@@ -18,6 +18,7 @@ class GatedCamera:
     info = VideoInfo("camera", live=True, time_base=Fraction(1, 1000), fps=Fraction(30))
     trailing_audio: Sequence[AudioPacket] = ()
     reconnects = decode_errors = 0
+    first_error = None
     truncated_at: float | None = None
 
     def __init__(self, count: int, *, fails: bool = False) -> None:

@@ -83,6 +83,7 @@ def test_an_image_sequence_has_the_fps_and_counts_unreadable_images(tmp_path: Pa
     video = open_video("shots", images=images)
     assert [frame.index for frame in video.frames()] == [0, 2]
     assert video.decode_errors == 1
+    assert "1.png: not an image" in str(video.first_error)
     with pytest.raises(DataError, match=r"1\.png: not an image"):
         list(open_video("shots", images=[images[1]]).frames())
 

@@ -131,6 +131,14 @@ def test_frames_of_another_shape_have_bars(size: tuple[int, int], inside: Any, t
     assert np.nanmean(image) < 25
 
 
+@pytest.mark.parametrize("size", [(16, 16_386), (20_001, 2)])
+def test_frames_that_are_too_large_for_the_encoder_are_an_error(size: tuple[int, int], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected frames of at most 16,384 pixels a side, got"):  # noqa: SIM117
+        with VideoWriter(tmp_path / "a.mp4", INFO) as writer:
+            writer.write(np.zeros((*size, 3), np.uint8), 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = VideoWriter(tmp_path / "a.mp4", INFO)
 

@@ -308,7 +308,11 @@ def _print_summary(options: Video, video: "VideoSource", stats: Stats) -> None:
     summary = f"{name}: {stats.frames} frames, {stats.fps:.1f} per second   {files}: {options.out}"
     stdout_console().print(one_line(summary), soft_wrap=True)
     if video.decode_errors:
-        notify(f"{name}: {video.decode_errors} {'packets' if video.info.color else 'images'} could not be decoded")
+        unit = "packet" if video.info.color else "image"
+        units = f"{video.decode_errors} {unit}{'' if video.decode_errors == 1 else 's'}"
+        notify(
+            f"{name}: {units} could not be decoded{f', the first: {video.first_error}' if video.first_error else ''}"
+        )
     if video.truncated_at is not None:
         notify(f"{name}: the file is truncated; it ended after {video.truncated_at:.1f} s, before its stated duration")
     if video.info.color is not None and video.info.color.is_hdr:

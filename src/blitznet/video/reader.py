@@ -97,6 +97,11 @@ class VideoSource(Protocol):
         ...
 
     @property
+    def first_error(self) -> DataError | None:
+        """The error of the first image of a sequence that could not be read; None for other sources."""
+        ...
+
+    @property
     def truncated_at(self) -> float | None:
         """Seconds of video that a truncated file had; None before its last frame, and for other sources."""
         ...
@@ -176,20 +181,22 @@ class ImageSequence:
         self.info = VideoInfo(name, live=False, time_base=1 / fps, fps=fps, frame_count=len(images))
         self.decode_errors = 0
         """number of images that cannot be read"""
+        self.first_error: DataError | None = None
+        """error of the first of these"""
         self._images = images
 
     def frames(self) -> Generator[Frame, None, None]:
         """Yield every image that can be read; the others are counted. Raises DataError if there is none."""
-        failure: DataError | None = None
         for index, path in enumerate(self._images):
             try:
                 image = ImageSource(path).read()
             except DataError as error:
-                self.decode_errors, failure = self.decode_errors + 1, error
+                self.decode_errors += 1
+                self.first_error = self.first_error or error
                 continue
             yield Frame(index, image, index, float(index / self.info.fps), time.monotonic())
-        if failure is not None and self.decode_errors == len(self._images):
-            raise failure
+        if self.first_error is not None and self.decode_errors == len(self._images):
+            raise self.first_error
 
     def close(self) -> None:
         """Do nothing; no file is open between frames."""
@@ -216,6 +223,7 @@ class VideoReader:
         """number of times that a live source was opened again"""
         self.decode_errors = 0
         """number of packets that could not be decoded"""
+        self.first_error = None
         self.trailing_audio: list[AudioPacket] = []
         """audio packets after the last frame"""
         self.truncated_at: float | None = None

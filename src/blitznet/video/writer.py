@@ -26,6 +26,8 @@ _KEYFRAME_SECONDS = 2
 """seconds between key frames; a fragment of MP4 lasts as long"""
 _MAX_AUDIO_LEAD = Fraction(1, 10)
 """seconds by which audio may precede the first frame, as encoders make it; more shifts the first frame instead"""
+_MAX_SIDE = 16_384
+"""limit of H.264's encoders, pixels"""
 _MAX_ROUNDING = 4
 """pixels by which a frame of another size may miss the first frame's shape and fill it"""
 _MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
@@ -101,7 +103,7 @@ class VideoWriter:
             audio: Audio packets before the frame.
 
         Raises:
-            DataError: The file cannot be written, for example on a full disk.
+            DataError: The file cannot be written, for example on a full disk, or the frame is too large.
         """
         image = _pad_to_even(image)
         with self._translate_errors():
@@ -161,12 +163,18 @@ class VideoWriter:
 
     def _start(self, image: RGBArray) -> VideoStream:
         """Add the streams and write the header."""
+        height, width = image.shape[:2]
+        if max(height, width) > _MAX_SIDE:
+            raise DataError(
+                f"{self.path}: expected frames of at most {_MAX_SIDE:,} pixels a side, got {width}x{height}; make them "
+                "smaller, or write no video (--no-overlay)"
+            )
         encoder = next(name for name in _ENCODERS if name in av.codecs_available)
         # bf: a file without reordered frames needs no edit list, which a header written at the start cannot have
         options = {"preset": "veryfast", "crf": "23", "bf": "0"} if encoder == "libx264" else {}
         options["g"] = str(max(1, round(_KEYFRAME_SECONDS * self._info.fps)))
         stream = cast(VideoStream, self._container.add_stream(encoder, rate=self._info.fps, options=options))
-        stream.height, stream.width = image.shape[:2]
+        stream.height, stream.width = height, width
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = self._info.time_base
         stream.sample_aspect_ratio = self._info.sample_aspect_ratio
