@@ -223,6 +223,18 @@ def test_save_needs_an_image_and_a_folder(tmp_path: Path) -> None:
         result(image=ImageSource(np.zeros((*SIZE, 3), np.uint8))).save(tmp_path / "annotated.xyz")
 
 
+@pytest.mark.parametrize(("suffix", "limit"), [(".jpg", 65_500), (".JPEG", 65_500), (".webp", 16_383)])
+def test_an_image_that_is_too_long_for_its_format_is_an_error(suffix: str, limit: int, tmp_path: Path) -> None:
+    long = replace(
+        result(), size=(1, limit + 1), segmentation=None, image=ImageSource(Image.new("RGB", (limit + 1, 1)))
+    )
+    with pytest.raises(
+        UsageError, match=rf"expected at most {limit:,} pixels a side in this format, got {limit + 1}x1;"
+    ):
+        long.save(tmp_path / f"a{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_show_opens_the_annotated_image(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = list[tuple[int, int]]()
     monkeypatch.setattr(Image.Image, "show", lambda image: shown.append(image.size))

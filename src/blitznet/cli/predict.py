@@ -96,7 +96,8 @@ def run(options: Predict) -> int:
     images = _find_inputs(options.sources, options.out)
     if skipped := skipped_images(options.sources):
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
-        notify(f"skipped {skipped.total()} files whose format cannot be read: {listed}")
+        files = "1 file" if skipped.total() == 1 else f"{skipped.total()} files"
+        notify(f"skipped {files} in formats that cannot be read: {listed}")
     predictor = load(
         options.model,
         engine=options.engine,

@@ -29,6 +29,8 @@ from blitznet.postprocess.instances import (
 from blitznet.postprocess.upsample import upsample_argmax
 
 _JPEG_QUALITY = 92
+_MAX_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+"""suffix of an image file -> maximum length of a side in pixels"""
 _MAX_SHOWN, _MAX_NAME = 5, 30
 """detections, and characters of a class name, that the text of a result shows"""
 
@@ -277,6 +279,12 @@ class Result:
         """
         if Path(path).is_dir():
             raise UsageError(f"{path}: expected a file to write, got a folder")
+        limit = _MAX_SIDES.get(Path(path).suffix.lower())
+        if limit is not None and max(self.size) > limit:
+            size = f"{self.size[1]}x{self.size[0]}"
+            raise UsageError(
+                f"{path}: expected at most {limit:,} pixels a side in this format, got {size}; PNG takes more"
+            )
         annotated = self._annotated()
         with atomic_path(Path(path), durable=False) as temporary, translate_write_errors(Path(path)):
             try:

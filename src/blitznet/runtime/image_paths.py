@@ -13,7 +13,8 @@ from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES, address_hint
 
 _UNREADABLE_SUFFIXES = frozenset(
-    (".avif", ".heic", ".heif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".tga", ".dng", ".cr2", ".nef", ".arw", ".raw")
+    ".avif .heic .heif .hif .jxl .jxr .jp2 .svg .ico .psd .tga .exr .hdr"
+    " .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw".split()
 )
 SAMPLES = Path(__file__).parents[1] / "weights" / "samples"
 """public-domain photographs in the package; CREDITS.md there names their authors"""
