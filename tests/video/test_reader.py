@@ -304,6 +304,13 @@ def test_a_file_at_an_address_yields_every_frame(tmp_path: Path) -> None:
         assert len(list(video.frames())) == 12
 
 
+def test_a_file_of_unknown_duration_at_an_address_is_read_once(tmp_path: Path) -> None:
+    write_video(tmp_path / "remote.ts")
+    with serve_folder(tmp_path) as address, closing(open_video(f"{address}/remote.ts")) as video:
+        assert not video.info.live
+        assert len(list(video.frames())) == 12
+
+
 def test_a_stream_that_ends_is_opened_again_until_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_reader, "_RECONNECT_DELAY", 0.01)
     monkeypatch.setattr(video_reader, "_MAX_RECONNECT_DELAY", 0.05)

@@ -47,6 +47,8 @@ _MAX_RECONNECT_DELAY = 10.0
 _TIMEOUTS = (10.0, 10.0)
 """seconds to open a source, and to read a packet"""
 _DEFAULT_FPS = Fraction(25)
+_FILE_FORMATS = {"mpegts", "mpeg", "h264", "hevc", "flv", "matroska,webm", "gif", "apng"}
+"""FFmpeg's names of formats whose files may state no duration"""
 _TOLERANCES = (0.5, 1.0)
 """seconds that may be missing at the end of a video stream, and of a file that states only its own duration"""
 
@@ -214,7 +216,7 @@ class VideoReader:
             name: Stem of the files written for it.
             address: Path, device or URL.
             container_format: FFmpeg's name of the input format. Default: detect it.
-            live: Whether the source has no end. Default: whether its duration is unknown.
+            live: Whether the source has no end. Default: whether its duration and its size are unknown.
 
         Raises:
             DataError: It cannot be opened, or has no video stream.
@@ -262,7 +264,7 @@ class VideoReader:
 
     def _make_info(self, name: str, live: bool | None) -> VideoInfo:
         stream, duration = self._video_stream, self._container.duration or 0
-        live = duration <= 0 if live is None else live
+        live = duration <= 0 and not _has_end(self._container) if live is None else live
         fps = stream.average_rate or stream.guessed_rate or _DEFAULT_FPS
         frame_count = stream.frames or round(_length(self._container) * fps)
         return VideoInfo(
@@ -401,6 +403,11 @@ class VideoReader:
 def _to_upright_rgb(frame: VideoFrame) -> RGBArray:
     """(H, W, 3) uint8 RGB."""
     return make_upright(to_rgb(frame), read_orientation(frame))
+
+
+def _has_end(container: InputContainer) -> bool:
+    """Whether a server states the size of a file; not of a playlist, nor of a camera's single images."""
+    return container.format.name in _FILE_FORMATS and container.size > 0
 
 
 def _length(container: InputContainer) -> float:
