@@ -14,7 +14,7 @@ from blitznet.core.errors import UsageError
 from blitznet.core.outputs import NMS_OUTPUT_NAMES
 from blitznet.core.spec import PostprocessConfig, Spec
 from blitznet.nets.deploy import Deployed
-from blitznet.nets.postprocess import EndToEnd, PostprocessModule, nms_output_names
+from blitznet.nets.postprocess import EndToEnd, PostprocessModule, nms_output_names, nms_static
 from blitznet.postprocess.decode import decode_detections
 from support.exported_models import DETECTION_SPEC, SEGMENTATION_SPEC, small_network
 from support.fake_engines import SPEC
@@ -108,6 +108,13 @@ def test_boxes_without_an_area_and_infinite_boxes() -> None:
     offsets[0, ::3, 2:] = -600
     offsets[1, ::3, 2:] = 600
     assert assert_equals_numpy(SPEC, offsets, logits)
+
+
+@pytest.mark.parametrize(("threshold", "selected"), [(0.5, [0, 1]), (0.49, [0])])
+def test_boxes_with_an_iou_at_the_threshold_are_selected(threshold: float, selected: list[int]) -> None:
+    boxes = torch.tensor([[[[0.0, 0, 2, 1], [1, 0, 2, 1], [0, 0, 2, 1]]]])  # IoU 0.5, 1
+    indices, valid = nms_static(boxes, torch.ones(1, 1, 3, dtype=torch.bool), iou_threshold=threshold, max_boxes=3)
+    assert indices[valid].tolist() == selected
 
 
 def test_one_image_has_the_same_result_as_in_a_batch() -> None:
