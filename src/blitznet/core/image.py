@@ -13,7 +13,7 @@ from functools import cached_property
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from blitznet.core.arrays import RGBArray, Size
 from blitznet.core.color_profile import convert_to_srgb
 from blitznet.core.errors import BlitzNetError, DataError
 from blitznet.core.files import require_file
-from blitznet.core.jpeg_scans import MAX_SCANS, has_too_many_scans
+from blitznet.core.image_limits import MAX_TIFF_VALUES, excess, max_tiff_count
 
 MAX_PIXELS = 89_478_485
 """pixels above which an image is not decoded: Pillow's limit for its decompression-bomb warning"""
@@ -257,15 +257,34 @@ def _open_file(source: Any, formats: tuple[str, ...], name: str) -> Image.Image:
     """The Pillow image of a file, whose number of pixels is checked before they are decoded."""
     if isinstance(source, str | PathLike):
         require_file(source)
-    file = _BoundedFile(bytes(source)) if isinstance(source, bytes | bytearray | memoryview) else source
+        with Path(source).open("rb") as opened:
+            _require_small_directory(opened, name)
+    file = source
+    if isinstance(source, bytes | bytearray | memoryview):
+        file = _BoundedFile(bytes(source))
+        _require_small_directory(file, name)
     image = Image.open(file, formats=formats)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise DataError(f"{name}: {_PIXEL_LIMIT}, got {image.width}x{image.height}; make it smaller")
-    if image.info.get("progressive") and has_too_many_scans(_read_whole(image)):
+    reason = excess(
+        pixels=image.width * image.height,
+        codec=image.tile[0][0] if getattr(image, "tile", None) else "",
+        progressive=bool(image.info.get("progressive")),
+        read=lambda: _read_whole(image),
+    )
+    if reason is not None:
         image.close()
-        raise DataError(f"{name}: expected a JPEG of at most {MAX_SCANS} scans, got more; save it again")
+        raise DataError(f"{name}: {reason}; save it again")
     return image
+
+
+def _require_small_directory(file: BinaryIO, name: str) -> None:
+    """Raise DataError for a TIFF whose directory Pillow could not hold; the file is at its start afterwards."""
+    count = max_tiff_count(file)
+    file.seek(0)
+    if count > MAX_TIFF_VALUES:
+        raise DataError(f"{name}: expected a TIFF of at most {MAX_TIFF_VALUES:,} strips, got {count:,}; save it again")
 
 
 def _read_whole(image: Image.Image) -> bytes:

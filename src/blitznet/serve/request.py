@@ -12,7 +12,6 @@ from starlette.requests import HTTPConnection, Request
 
 from blitznet.core.errors import DataError
 from blitznet.core.image import FORMATS, ImageSource
-from blitznet.core.jpeg_scans import MAX_SCANS
 from blitznet.core.spec import ALL_TASKS, Task
 from blitznet.serve.admission import Ticket
 from blitznet.serve.limits import ServeLimits
@@ -29,6 +28,8 @@ _JPEG: Final = "image/jpeg"
 _PNG: Final = "image/png"
 _MAX_ACCEPT, _MAX_PARAMETERS = 1_000, 32
 """characters of an Accept header and parameters of a query: the event loop parses them"""
+_RESAVE = "; save it again"
+"""end of the message of an image that would take long to decode"""
 _NUMBER = re.compile(r"[0-9+\-.eE]+")
 
 
@@ -278,10 +279,10 @@ def decode_image(content: bytes, limits: ServeLimits) -> ImageSource:
 def image_error(error: DataError, limits: ServeLimits) -> HTTPException:
     """The response to an image that cannot be read, in words for a client."""
     text = str(error)
+    if text.endswith(_RESAVE):
+        return HTTPException(413, text.partition(": ")[2])
     if "pixels" in text:
         return HTTPException(413, f"expected an image of at most {limits.max_pixels:,} pixels, got more")
-    if "scans" in text:
-        return HTTPException(413, f"expected a JPEG of at most {MAX_SCANS} scans, got more")
     if "known format" in text:
         _, is_named, kind = text.partition("; it is ")  # such as HEIC
         hint = f"; it is {kind}" if is_named else ""
