@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blitznet import workflows
 from blitznet.api import load
 from blitznet.cli import video
 from blitznet.cli.main import main
-from blitznet.core.errors import DataError
+from blitznet.core.errors import DataError, MissingExtra
 from blitznet.video import reader
 from support.cli_datasets import write_model
 from support.videos import audio_packets, read_video, write_video
@@ -255,3 +256,14 @@ def test_show_needs_a_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     write_video(Path("clip.mp4"), frames=2)
     assert run_video("clip.mp4", "--show") == 2
     assert "--show: cannot open a window" in capsys.readouterr().err
+
+
+def test_the_missing_extra_is_that_of_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_frames(source: str, **options: Any) -> None:
+        raise MissingExtra("`blitznet.open_video`", "video")
+
+    monkeypatch.setattr(workflows, "open_frames", open_frames)
+    assert run_video("clip.mp4") == 2
+    assert capsys.readouterr().err == "blitznet: error: `blitznet video` needs `pip install 'blitznet[video]'`\n"

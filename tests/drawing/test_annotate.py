@@ -205,7 +205,7 @@ def test_annotate_takes_what_a_predictor_takes(tmp_path: Path) -> None:
         assert np.array_equal(annotate(source, result()), expected)
     assert np.array_equal(np.asarray(image), gray_image())
     with pytest.raises(DataError, match="expected uint8 RGB, got float64"):
-        annotate(gray_image() / 255, result())
+        annotate(gray_image() / 255, result())  # type: ignore[arg-type]
 
 
 def test_image_of_another_size_is_refused() -> None:

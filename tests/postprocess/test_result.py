@@ -98,11 +98,10 @@ def test_a_result_is_copied_and_sent_to_processes() -> None:
     known = Segmentation.from_class_map(np.ones(SIZE, np.uint8))
     for segmentation in (deferred, known):
         whole = result(segmentation=segmentation)
-        for other_result in (pickle.loads(pickle.dumps(whole)), deepcopy(whole)):
-            assert repr(other_result) == repr(whole)
-            assert np.array_equal(other_result.class_map, whole.class_map)
-            for name in ("confidence", "segmentation_logits"):
-                expected, actual = getattr(whole, name), getattr(other_result, name)
+        for restored in (pickle.loads(pickle.dumps(whole)), deepcopy(whole)):
+            assert repr(restored) == repr(whole)
+            for name in ("class_map", "confidence", "segmentation_logits"):
+                expected, actual = getattr(whole, name), getattr(restored, name)
                 assert (actual is None) == (expected is None)
                 assert expected is None or np.array_equal(actual, expected)
 

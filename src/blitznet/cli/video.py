@@ -135,7 +135,10 @@ def run(options: Video) -> int:
 def _open_source(options: Video) -> "VideoSource":
     from blitznet.workflows import open_frames
 
-    return open_frames(options.source, fps=options.fps)
+    try:
+        return open_frames(options.source, fps=options.fps)
+    except MissingExtra as error:
+        raise MissingExtra("`blitznet video`", "video") from error
 
 
 def _process(options: Video, video: "VideoSource", predictor: "BasePredictor", stats: Stats) -> None:
