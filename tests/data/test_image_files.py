@@ -9,7 +9,7 @@ from blitznet.data.image_files import ImageFinder
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("a/1.jpg", "b/2.jpg", "images/3.jpg", "images/my photo.jpg", "images/cafe\u0301.jpg"):
+    for name in ("a/1.jpg", "b/2.jpg", "images/3.jpg", "images/my image.jpg", "images/cafe\u0301.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path
@@ -23,8 +23,8 @@ def root(tmp_path: Path) -> Path:
         ("/content/set/b/2.jpg", "b/2.jpg"),
         ("2.jpg", "b/2.jpg"),
         ("3.jpg", "images/3.jpg"),
-        ("my%20photo.jpg", "images/my photo.jpg"),
-        ("/data/local-files/?d=images/my%20photo.jpg", "images/my photo.jpg"),
+        ("my%20image.jpg", "images/my image.jpg"),
+        ("/data/local-files/?d=images/my%20image.jpg", "images/my image.jpg"),
         ("https://x.org/images/3.jpg?key=a%2Fb", "images/3.jpg"),
         ("caf\u00e9.jpg", "images/cafe\u0301.jpg"),
         ("d/caf\u00e9.jpg", "images/cafe\u0301.jpg"),

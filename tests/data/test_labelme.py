@@ -132,7 +132,7 @@ def test_a_broken_image_inside_a_file_is_named(tmp_path: Path) -> None:
 def test_points_and_lines_are_counted_and_their_class_is_not_complete(tmp_path: Path) -> None:
     """A point without a box is an object: nothing in its image is known not to be of its class."""
     point = {**SHAPE, "shape_type": "point", "points": [[1, 1]], "group_id": 1}
-    line = {**SHAPE, "label": "lane", "shape_type": "linestrip", "points": [[1, 1], [5, 5]]}
+    line = {**SHAPE, "label": "rail", "shape_type": "linestrip", "points": [[1, 1], [5, 5]]}
     write(tmp_path, {**SHAPE, "label": "b", "group_id": 1}, {**SHAPE, "label": "b", "group_id": 1}, point, line)
     synthetic_data.write_image(tmp_path / "y.png", synthetic_data.draw(1)[0])
     content = json.loads((tmp_path / "x.json").read_text()) | {"shapes": [SHAPE, point], "imagePath": "y.png"}
@@ -142,7 +142,7 @@ def test_points_and_lines_are_counted_and_their_class_is_not_complete(tmp_path: 
     assert dataset[0].labels.tolist() == [1]  # the group is one object
     assert dataset[0].annotated_box_classes.tolist() == dataset[0].annotated_mask_classes.tolist() == [False, True]
     assert dataset[1].annotated_box_classes.tolist() == [True, True]  # the point is a part of the object with a box
-    assert dataset.remarks == {"points, lines and regions without a class, left out": ["x: a", "x: lane", "y: a"]}
+    assert dataset.remarks == {"points, lines and regions without a class, left out": ["x: a", "x: rail", "y: a"]}
     part = subset(dataset, [1, 0])
     assert part[1].annotated_box_classes.tolist() == [False, True]
     assert part.incomplete == {1: (0,)}

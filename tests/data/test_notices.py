@@ -1,4 +1,4 @@
-"""What a user is told about an opened dataset."""
+"""Notices about an opened dataset."""
 
 import json
 from pathlib import Path

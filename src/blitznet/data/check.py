@@ -276,12 +276,12 @@ def _check_boxes(sample: Sample, size: tuple[int, int] | None, dataset: Dataset,
     height, width = size or (np.inf, np.inf)
     low = np.asarray([-_TOLERANCE, -_TOLERANCE])
     high = np.asarray([width + _TOLERANCE, height + _TOLERANCE])
-    seen = set()
+    listed = set()
     for box, label in zip(sample.boxes.astype(np.float64), sample.labels, strict=True):
         example = f"{sample.id}: {dataset.class_names[label]} {box.round(1).tolist()}"
-        if (label, *box) in seen:
+        if (label, *box) in listed:
             log.add("warning", "objects listed twice", dataset.title, example)
-        seen.add((label, *box))
+        listed.add((label, *box))
         if (box[2:] <= box[:2]).any():
             log.add("error", "empty or inverted boxes", dataset.title, example)
         elif size and ((box[:2] < low).any() or (box[2:] > high).any()):

@@ -70,14 +70,10 @@ class ColorMask:
 
 
 def has_colors(path: str | Path, table: ColorTable) -> bool:
-    """Whether the pixels of a mask file are colors of a table, not class indices; False if it cannot be opened.
-
-    A palette image has those of its palette, unless that has no colors. A gray image has gray colors if the table has
-    no others.
-    """
+    """Whether the pixels of a mask file are colors of a table, not class indices; False if it cannot be opened."""
     try:
         with opened_mask(path, name=str(path)) as image:
-            if image.mode == "P":
+            if image.mode == "P":  # class indices if the palette is of one color
                 colors = image.getpalette() or []
                 return len({tuple(colors[start : start + 3]) for start in range(0, len(colors), 3)}) > 1
             return image.mode in ("RGB", "RGBA") or (image.mode in ("L", "1") and table.is_gray)

@@ -291,7 +291,13 @@ def read_class_list(path: Path) -> tuple[str, ...]:
 def files_by_name(folder: Path, suffixes: Iterable[str], *, depth: int | None = None) -> dict[str, list[Path]]:
     """Map the relative path of each file under a folder, without suffix, to all files of that name, sorted by name.
 
-    Accents of the names are composed. `depth` is the levels of folders that are searched, 1 for the folder alone.
+    Args:
+        folder: The folder.
+        suffixes: Endings of the files, in lower case.
+        depth: Levels of folders that are searched, 1 for the folder alone. Default: all.
+
+    Returns:
+        Name with composed accents -> files.
     """
     accepted = frozenset(suffixes)
     named: dict[str, list[Path]] = {}

@@ -51,6 +51,9 @@ class ImageFinder:
 
         A file that one name means exactly is never taken for another name with the same end, such as `b/1.jpg` where
         only `a/1.jpg` exists. Neither is a file at which several names end.
+
+        Args:
+            names: All names of the dataset.
         """
         matches = {name: self._match(name) for name in names}
         exact = {path for path, is_exact in matches.values() if is_exact}

@@ -161,11 +161,11 @@ def _find_images(files: Sequence[tuple[Path, dict[str, Any] | DataError]], finde
             images[path] = beside
         else:
             searched[path] = named or f"{path.stem}.jpg"
-    found = finder.find_all(searched.values())
+    matches = finder.find_all(searched.values())
     taken = {image.resolve() for image in images.values()}
     for path, content in files:
         if path in searched:
-            image = found[searched[path]]
+            image = matches[searched[path]]
             has_image = isinstance(content, dict) and text_or_none(content.get("imageData")) is not None
             is_missing = not is_file(image) or image.resolve() in taken
             images[path] = image if not is_missing else path if has_image else path.with_suffix(".jpg")

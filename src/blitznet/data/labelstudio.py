@@ -101,11 +101,11 @@ def _find_images(names: Sequence[str], finder: ImageFinder) -> dict[str, Path]:
     missing = [name for name in images if not is_file(images[name])]
     bare = {name: Path(link_path(name)).name.partition("-")[2] for name in missing}
     counts = Counter(bare.values())
-    found = finder.find_all(text for text in bare.values() if text)
+    matches = finder.find_all(text for text in bare.values() if text)
     taken = set(images.values())
     for name, text in bare.items():
-        if text and counts[text] == 1 and is_file(found[text]) and found[text] not in taken:
-            images[name] = found[text]
+        if text and counts[text] == 1 and is_file(matches[text]) and matches[text] not in taken:
+            images[name] = matches[text]
     return images
 
 

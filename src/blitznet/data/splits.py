@@ -12,10 +12,7 @@ def split_aliases(split: str) -> tuple[str, ...]:
 
 
 def find_split(split: str, available: Iterable[str]) -> str | None:
-    """The available split that a name means; None if there is none.
-
-    Case does not matter where no name is equal, and COCO's `train2017` is a training split.
-    """
+    """The available split that a name means, in any case; None if there is none. COCO's `train2017` is for training."""
     names = list(available)
     aliases = split_aliases(split)
     exact = next((name for name in aliases if name in names), None)
@@ -24,7 +21,7 @@ def find_split(split: str, available: Iterable[str]) -> str | None:
     lower = {name.lower(): name for name in reversed(names)}
     without_year = {name.lower().rstrip("0123456789"): name for name in reversed(names)}
     lower_aliases = [name.lower() for name in aliases]
-    return next((found[name] for found in (lower, without_year) for name in lower_aliases if name in found), None)
+    return next((table[name] for table in (lower, without_year) for name in lower_aliases if name in table), None)
 
 
 def is_split_name(name: str) -> bool:

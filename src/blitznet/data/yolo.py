@@ -346,11 +346,11 @@ def listed_images(path: Path, finder: ImageFinder) -> dict[str, Path]:
     """
     lines = [line.strip() for line in read_text(path, limit=_MAX_LIST).splitlines() if line.strip()]
     beside = {line: path.parent / line for line in lines if file_exists(path.parent / line)}
-    found = finder.find_all(line for line in lines if line not in beside)
+    matches = finder.find_all(line for line in lines if line not in beside)
     named: dict[str, set[Path]] = {}
     for line in lines:
         name = strip_suffix(line).removeprefix("./")
-        named.setdefault(name, set()).add(beside[line] if line in beside else found[line])
+        named.setdefault(name, set()).add(beside[line] if line in beside else matches[line])
     return {name: single_image(sorted(files)) for name, files in named.items()}
 
 
