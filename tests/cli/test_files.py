@@ -66,9 +66,11 @@ def test_what_was_written_may_be_replaced_until_it_is_edited() -> None:
 def test_a_folder_without_write_permission_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "shut")
     Path("shut").mkdir()
-    for prepare in (lambda: make_folders(Path("shut")), lambda: prepare_files(Path("shut/a.json"), overwrite=False)):
-        with pytest.raises(UsageError, match="shut: expected a writable output folder, got 'Permission denied'"):
-            prepare()
+    message = "shut: expected a writable output folder, got 'Permission denied'"
+    with pytest.raises(UsageError, match=message):
+        make_folders(Path("shut"))
+    with pytest.raises(UsageError, match=message):
+        prepare_files(Path("shut/a.json"), overwrite=False)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     prepare_files(Path(os.devnull), overwrite=False)
 

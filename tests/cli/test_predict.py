@@ -222,9 +222,10 @@ def test_other_files_are_written_beside_one_that_cannot_be(model: str, capsys: p
 
 
 def test_names_of_any_characters_are_printed(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), "ascii"))
+    content = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(content, "ascii"))
     assert main(["predict", image("ä\n人.jpg"), "--model", model, "--out", "o\nut"]) == 0
-    lines = sys.stdout.buffer.getvalue().decode("ascii").splitlines()
+    lines = content.getvalue().decode("ascii").splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("images: o\\nut   JSON: ")
 
