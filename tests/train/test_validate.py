@@ -97,6 +97,16 @@ def test_scores_drawings_and_best_model(datasets: list[MappedDataset], tmp_path:
     ]
 
 
+def test_an_equal_score_is_not_better(datasets: list[MappedDataset], tmp_path: Path) -> None:
+    """Otherwise --patience would never end a run whose score stays the same."""
+    folder = RunFolder(tmp_path)
+    outcomes = [evaluated(make_net(), PAPER, datasets[:1], folder, step).is_best for step in (1, 2)]
+    assert outcomes == [True, False]
+    best = folder.read_best()
+    assert best is not None
+    assert best.step == 1
+
+
 @dataclass
 class SequentialGroup:
     """Processes that run one after another, the main process last; it broadcasts its tensors before."""
