@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blitznet.core.arrays import RGBArray
 from blitznet.video.reader import open_video
@@ -11,6 +12,19 @@ from support.videos import write_display_matrix, write_frames
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 IMAGE[:24, :32], IMAGE[:24, 32:], IMAGE[24:, :32] = 200, 130, 60
+
+
+@pytest.mark.parametrize(
+    ("orientation", "stored"), [(1, IMAGE), (3, np.rot90(IMAGE, 2)), (6, np.rot90(IMAGE)), (8, np.rot90(IMAGE, -1))]
+)
+def test_frames_with_exif_data_are_upright(orientation: int, stored: RGBArray, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    with closing(open_video(str(tmp_path / "a.jpg"))) as video:
+        (frame,) = video.frames()
+    assert frame.image.shape == IMAGE.shape
+    assert np.abs(frame.image.astype(int) - IMAGE).mean() < 4
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,22 @@ def test_a_truncated_raw_frame_is_counted(tmp_path: Path) -> None:
         assert video.decode_errors == 1
 
 
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4"])
+def test_a_title_that_is_not_utf8_does_not_matter(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Strasse"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"Strasse", b"Stra\xdfe."))
+    with closing(open_video(str(path))) as video:
+        assert len(list(video.frames())) == 1
+
+
 def test_a_late_start_is_no_truncation(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:

@@ -24,9 +24,21 @@ class Orientation:
     """whether top and bottom are exchanged"""
 
 
+_ROTATIONS = (
+    Orientation(),
+    Orientation(transposed=True, flipped=True),
+    Orientation(mirrored=True, flipped=True),
+    Orientation(transposed=True, mirrored=True),
+)
+"""orientation of each number of quarter turns counterclockwise"""
+
+
 def read_orientation(frame: VideoFrame) -> Orientation:
     """The orientation in a decoded frame's display matrix, to the nearest quarter turn."""
-    data = cast("Buffer | None", frame.side_data.get("DISPLAYMATRIX"))
+    try:
+        data = cast("Buffer | None", frame.side_data.get("DISPLAYMATRIX"))
+    except ValueError:  # the frame also has data of a type that PyAV does not know, such as the EXIF data of a JPEG
+        return _ROTATIONS[round(frame.rotation / 90) % 4]
     if data is None:
         return Orientation()
     # x' = a x + c y and y' = b x + d y, from the coordinates of the stored frame to those of the upright one

@@ -361,7 +361,11 @@ class VideoReader:
     def _open(self) -> tuple[InputContainer, VideoStream]:
         try:
             container = av.open(
-                self._address, format=self._format, timeout=_TIMEOUTS, options=_open_options(self._address)
+                self._address,
+                format=self._format,
+                timeout=_TIMEOUTS,
+                options=_open_options(self._address),
+                metadata_errors="replace",  # titles of old files are not UTF-8
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             reason = _problem_of_file(self._address, error) or _reason(error)
