@@ -44,7 +44,7 @@ def test_help_has_whole_texts(name: str, monkeypatch: pytest.MonkeyPatch, capsys
     [
         (
             "predict --conf 0.3",
-            "--conf: expected an option of `blitznet predict`, got one of another library; use --min-score",
+            "--conf: expected an option of `blitznet predict`, got another one; use --min-score",
         ),
         ("predict --conf=0.3", "; use --min-score"),
         ("predict --save_txt", "; use --formats"),
@@ -54,17 +54,20 @@ def test_help_has_whole_texts(name: str, monkeypatch: pytest.MonkeyPatch, capsys
             "; a model file has one input size, and `blitznet export --imgsz` writes a file of another",
         ),
         ("predict --device 0", "; --engine chooses what runs the model, and onnxruntime-cuda runs it on a GPU"),
-        ("predict --source a.jpg", "; give images without a flag"),
+        ("predict --source a.jpg", "; give the sources without a flag"),
         ("predict --weights a.onnx", "; use --model"),
         ("export a --format onnx", "; use --to"),
         ("export a --half", "; use --precision"),
         (
             "train --batch-size 8",
-            "--batch-size: expected an option of `blitznet train`, got one of another library; use --batch",
+            "--batch-size: expected an option of `blitznet train`, got another one; use --batch",
         ),
         ("train --lr0 0.1", "; use --lr"),
-        ("train lite --name a", "option of `blitznet train lite`, got one of another library; use --out"),
+        ("train lite --name a", "option of `blitznet train lite`, got another one; use --out"),
         ("bench --device 0", "; --engine chooses"),
+        ("eval --model a --data b", "; give the model without a flag"),
+        ("eval --weights a --data b", "; give the model without a flag"),
+        ("data check --data a", "; give the datasets without a flag"),
     ],
 )
 def test_flags_of_other_libraries_lead_to_ours(command: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +80,7 @@ def test_flags_of_other_libraries_lead_to_ours(command: str, message: str, capsy
 
 def test_own_flags_are_no_flags_of_other_libraries(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["soup", "a", "b", "--weights", "1", "2"]) == 2
-    assert "another library" not in capsys.readouterr().err
+    assert "another one" not in capsys.readouterr().err
     assert not set(OTHER_FLAGS) & set(OTHER_MEANS)
 
 

@@ -316,6 +316,7 @@ def test_table_is_limited_to_50_rows(model: str, capsys: pytest.CaptureFixture[s
             UsageError,
             r"--classes: expected classes of the model \(.*person.*\), got zebra",
         ),
+        (Predict(classes=("Prson",)), UsageError, r"got Prson; did you mean 'person'\?$"),
         (Predict(out=Path("small.onnx/out")), UsageError, r"small\.onnx/out: expected a .* folder"),
         (Predict(json=Path("folder")), UsageError, r"folder: expected a file to write, got a folder"),
     ],

@@ -53,6 +53,7 @@ COMMANDS: dict[str, Command] = {
     "reproduce": Command("reproduce", "Reproduce", "reproduce a table of the paper", "train"),
     "recipes": Command("recipes", "Recipes", "list training recipes and pipelines"),
     "convert-weights": Command("convert_weights", "ConvertWeights", "convert the authors' checkpoint", "train"),
+    "completion": Command("completion", "Completion", "print a script that completes commands and flags in a shell"),
 }
 """every command, in the order of the help"""
 

@@ -41,8 +41,13 @@ OTHER_FLAGS: dict[str, tuple[str, ...]] = {
     "--augment": ("--tta",),
 }
 """flag of another library -> ours with the same meaning, the first that the command has"""
+WITHOUT_FLAG: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("--model", "--weights"), ("model", "models")),
+    **dict.fromkeys(("--source", "--sources", "--input", "--images"), ("source", "sources")),
+    **dict.fromkeys(("--data", "--dataset", "--datasets"), ("dataset", "datasets")),
+}
+"""flag -> arguments without a flag that have its meaning"""
 OTHER_MEANS: dict[str, str] = {
-    "--source": "give images without a flag",
     "--imgsz": "a model file has one input size, and `blitznet export --imgsz` writes a file of another size",
     "--device": "--engine chooses what runs the model, and onnxruntime-cuda runs it on a GPU",
     "--iou": "the IoU of NMS is part of the model's spec",
@@ -64,32 +69,43 @@ def parse_flags(options: Any, words: Sequence[str], *, prog: str, description: s
         UsageError: A flag is one of another library.
         SystemExit: The help was printed, or a flag is wrong.
     """
-    require_own_flags(words, flags_of(options), prog)
+    require_own_flags(words, flags_of(options), prog, positionals=positionals_of(options))
     prepare_help(options)
     return tyro.cli(options, args=words, prog=prog, description=wrapped(description))
 
 
-def require_own_flags(words: Sequence[str], flags: Iterable[str], prog: str) -> None:
-    """Raise UsageError that names our flag for a flag of another library which the command lacks."""
-    own = set(flags)
+def require_own_flags(
+    words: Sequence[str], flags: Iterable[str], prog: str, *, positionals: Iterable[str] = ()
+) -> None:
+    """Raise UsageError that names what to use in place of a flag which the command lacks, if that is known."""
+    own, without_flag = set(flags), set(positionals)
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
-        if flag in own or flag not in {*OTHER_FLAGS, *OTHER_MEANS}:
+        if flag in own:
             continue
-        same = [f"use {name}" for name in OTHER_FLAGS.get(flag, ()) if name in own]
-        means = same[:1] or ([OTHER_MEANS[flag]] if flag in OTHER_MEANS and "--engine" in own else [])
+        means = [f"use {name}" for name in OTHER_FLAGS.get(flag, ()) if name in own]
+        means += [f"give the {name} without a flag" for name in WITHOUT_FLAG.get(flag, ()) if name in without_flag]
+        if not means and flag in OTHER_MEANS and "--engine" in own:
+            means = [OTHER_MEANS[flag]]
         if means:
-            raise UsageError(f"{flag}: expected an option of `{prog}`, got one of another library; {means[0]}")
+            raise UsageError(f"{flag}: expected an option of `{prog}`, got another one; {means[0]}")
 
 
 def flags_of(options: type) -> Iterator[str]:
     """The flags of a dataclass, and of the dataclasses in it."""
-    hints = typing.get_type_hints(options)
+    hints, positionals = typing.get_type_hints(options), set(positionals_of(options))
     for field in dataclasses.fields(options):
         if dataclasses.is_dataclass(hints[field.name]):
             yield from flags_of(typing.cast("type", hints[field.name]))
-        else:
+        elif field.name not in positionals:
             yield f"--{field.name.replace('_', '-')}"
+
+
+def positionals_of(options: type) -> Iterator[str]:
+    """The fields of a dataclass that are arguments without a flag."""
+    for name, hint in typing.get_type_hints(options, include_extras=True).items():
+        if tyro.conf.Positional in typing.get_args(hint)[1:]:
+            yield name
 
 
 def prepare_help(options: type) -> None:
@@ -98,12 +114,12 @@ def prepare_help(options: type) -> None:
         return
     options._has_help = True  # type: ignore[attr-defined]
     hints, docs = typing.get_type_hints(options, include_extras=True), attribute_docs(options)
-    plain = typing.get_type_hints(options)
+    plain, positionals = typing.get_type_hints(options), set(positionals_of(options))
     for field in dataclasses.fields(options):
         if dataclasses.is_dataclass(plain[field.name]):
             prepare_help(typing.cast("type", plain[field.name]))
         elif field.default is not dataclasses.MISSING:
-            is_required = field.default == () and tyro.conf.Positional in typing.get_args(hints[field.name])[1:]
+            is_required = field.default == () and field.name in positionals
             text = docs.get(field.name)
             if text is not None and not is_required:
                 text = with_default(text, field.default)

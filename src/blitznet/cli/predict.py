@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -108,7 +109,9 @@ def run(options: Predict) -> int:
     )
     if unknown := [name for name in options.classes if name not in predictor.spec.classes]:
         known = ", ".join(predictor.spec.classes)
-        raise UsageError(f"--classes: expected classes of the model ({known}), got {', '.join(unknown)}")
+        near = get_close_matches(unknown[0].lower(), predictor.spec.classes, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"--classes: expected classes of the model ({known}), got {', '.join(unknown)}{hint}")
     json_path = options.json or options.out / PREDICTIONS
     make_folders(options.out)
     prepare_files(json_path, overwrite=options.overwrite, inputs=images)
