@@ -31,7 +31,7 @@ from blitznet.core.written_files import require_replaceable
 from blitznet.metrics.evaluate import EvalConfig, evaluate
 from blitznet.metrics.report import Report
 from blitznet.runtime.engine import EngineName
-from blitznet.runtime.image_paths import find_images
+from blitznet.runtime.image_paths import find_images, in_number_order
 from blitznet.runtime.predictor import BasePredictor
 
 if TYPE_CHECKING:
@@ -311,11 +311,12 @@ def open_frames(source: str | Path | int, *, fps: float | Fraction = 25) -> "Vid
     """Open a video, a camera, a stream or a folder of images, whose frames are read once.
 
     Args:
-        source: A video file, a camera's number, an address with ://, a folder of images or a glob.
+        source: A video file, the number or device of a camera, an address with ://, or a folder of images or a glob,
+            in the order of the numbers in the names.
         fps: Frames per second of a folder or a glob.
 
     Returns:
-        The open source: `frames()` yields `Frame`s with `image`, `seconds` and `index`; `info` has its properties.
+        The open source: `frames()` yields frames with `image`, `seconds` and `index`, and `info` has its properties.
 
     Raises:
         UsageError: There is no such source, or fps is out of range.
@@ -331,7 +332,7 @@ def open_frames(source: str | Path | int, *, fps: float | Fraction = 25) -> "Vid
     text = str(source)
     path = Path(text)
     is_glob = "://" not in text and any(character in text for character in "*[?")
-    images = find_images([text]) if path.is_dir() or (is_glob and not path.is_file()) else ()
+    images = in_number_order(find_images([text])) if path.is_dir() or (is_glob and not path.is_file()) else ()
     return open_video(text, fps=Fraction(fps).limit_denominator(1001), images=images)
 
 
