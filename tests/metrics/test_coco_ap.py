@@ -63,8 +63,8 @@ def test_coco_ap_of_perfect_missing_and_unlabeled() -> None:
     assert scores([(result([box], [0], [0.9]), truth)]) == pytest.approx((1.0, 1.0))
     assert scores([(result(), truth)]) == (0.0, 0.0)
     assert scores([(result([box], [0], [0.9]), sample("a"))]) == (None, None)
-    for flag in ({"difficult": [True]}, {"crowd": [True]}):
-        assert scores([(result([box], [0], [0.9]), sample("a", [box], [0], **flag))]) == (None, None)
+    for ignored in (sample("a", [box], [0], difficult=[True]), sample("a", [box], [0], crowd=[True])):
+        assert scores([(result([box], [0], [0.9]), ignored)]) == (None, None)
 
 
 @pytest.mark.parametrize(("wrong", "score"), [(99, 0.01), (100, 0.0)])

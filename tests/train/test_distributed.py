@@ -141,13 +141,13 @@ def test_the_device_is_the_one_that_torch_can_use(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("tasks", [ALL_TASKS, ("detection",), ("segmentation",)])
-def test_parameters_without_gradient_are_allowed(tasks: tuple[Task, ...]) -> None:
+def test_parameters_without_gradient_are_allowed(tasks: tuple[Task, ...], tmp_path: Path) -> None:
     """The class map of the default model does not read the coarsest maps; torch would refuse the second step."""
     torch.manual_seed(0)
     spec = replace(fpn_spec(channels=16), size=(64, 64), tasks=tasks)
     net = build(spec)
     images = torch.rand(2, 3, 64, 64)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         models = [wrap_model(copy.deepcopy(net), TrainConfig(), ProcessGroup(0, size, CPU)) for size in (1, 2)]
         for model in models:

@@ -31,10 +31,11 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     """Pairwise intersection over union (N, M) in continuous coordinates; 0 if both boxes are empty."""
     ious, areas = a.new_empty(len(a), len(b)), area(b)
     rows = max(1, _STRIP_VALUES // max(1, len(b))) if a.device.type == "cpu" else max(1, len(a))
-    for strip, boxes in zip(ious.split(rows), a.split(rows), strict=True):
-        inter = intersection(boxes, b)
-        union = (area(boxes)[:, None] + areas).sub_(inter)
-        torch.div(inter, union.clamp_(min=torch.finfo(union.dtype).tiny), out=strip)
+    for first in range(0, len(a), rows):
+        strip = slice(first, first + rows)
+        inter = intersection(a[strip], b)
+        union = (area(a[strip])[:, None] + areas).sub_(inter)
+        torch.div(inter, union.clamp_(min=torch.finfo(union.dtype).tiny), out=ious[strip])
     return ious
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from inspect import signature
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,12 +48,13 @@ from blitznet.train.sampler import EpochSampler
 from blitznet.train.schedule import ema_decay, learning_rate
 from blitznet.train.step import update
 
-_BUFFER_OPTION = next(
+_BUFFER_OPTIONS = [
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in signature(DistributedDataParallel).parameters
-)
-"""option that copies the buffers of the main process before every pass; torch renamed it in 2.13"""
+]
+_KEEP_BUFFERS: dict[str, Any] = {_BUFFER_OPTIONS[0]: False}
+"""option by which every process has its own statistics of batch norms; torch renamed it in 2.13"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +150,7 @@ def wrap_model(net: BlitzNet, config: TrainConfig, group: ProcessGroup) -> nn.Mo
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         # The class map alone does not read the coarsest maps of a feature pyramid: their blocks have no gradient.
         has_unused = net.detection is None and isinstance(net.upscale, FeaturePyramid)
-        model = DistributedDataParallel(model, find_unused_parameters=has_unused, **{_BUFFER_OPTION: False})
+        model = DistributedDataParallel(model, find_unused_parameters=has_unused, **_KEEP_BUFFERS)
     return torch.compile(model) if config.compile else model  # type: ignore[return-value] # a module
 
 
