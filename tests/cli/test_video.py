@@ -99,6 +99,14 @@ def test_an_unreadable_image_of_a_folder_is_named(capsys: pytest.CaptureFixture[
     assert "shots: 1 image could not be decoded, the first: shots/b.png: not an image" in capsys.readouterr().err
 
 
+def test_images_of_a_folder_are_in_the_order_of_their_numbers() -> None:
+    Path("shots").mkdir()
+    for number in (1, 2, 10):
+        Image.new("RGB", (32 * number, 24)).save(f"shots/frame_{number}.png")
+    assert run_video("shots", "--no-overlay") == 0
+    assert [entry["width"] for entry in read_json_lines("blitznet-out/shots.jsonl")] == [32, 64, 320]
+
+
 def test_max_frames_limits_every_output() -> None:
     write_video(Path("clip.mp4"), frames=30)
     assert run_video("clip.mp4", "--max-frames", "7", "--out", "out") == 0

@@ -5,7 +5,7 @@ from PIL import Image
 
 from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
-from blitznet.runtime.image_paths import SAMPLES, find_images, skipped_images
+from blitznet.runtime.image_paths import SAMPLES, find_images, in_number_order, skipped_images
 
 
 @pytest.fixture
@@ -82,6 +82,18 @@ def test_errors_do_not_contain_the_password(source: str) -> None:
     with pytest.raises(DataError, match=r"https://host/a\.jpg.*download it first") as raised:
         find_images([source])
     assert "pa55word" not in str(raised.value)
+
+
+def test_frames_are_in_the_order_of_their_numbers(folder: Path) -> None:
+    names = ["1/b.jpg", "2/a1.jpg", "2/a2.jpg", "2/a02.jpg", "2/a10.jpg", "2/a10-2.jpg", "10/a.jpg"]
+    for name in names:
+        (folder / "n" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "n" / name).touch()
+    images = in_number_order(find_images([folder / "n" / "**" / "*.jpg"]))
+    assert [str(path.relative_to(folder / "n")) for path in images] == [
+        *("1/b.jpg", "2/a1.jpg", "2/a02.jpg", "2/a2.jpg"),
+        *("2/a10-2.jpg", "2/a10.jpg", "10/a.jpg"),
+    ]
 
 
 def test_find_images_defaults_to_the_samples() -> None:

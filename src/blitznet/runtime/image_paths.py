@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -57,6 +58,17 @@ def find_images(sources: Sequence[str | Path] = ()) -> ImagePaths:
     if len(sources) <= 1:  # no file twice, and folders of millions of images need little memory
         return ImagePaths(_expand(sources[0] if sources else SAMPLES))
     return ImagePaths(list(dict.fromkeys(name for source in sources for name in _expand(source))))
+
+
+def in_number_order(images: ImagePaths) -> ImagePaths:
+    """The images sorted by the numbers in their names, as frames of a video: `frame2.jpg` before `frame10.jpg`."""
+
+    def key(name: str) -> tuple[list[str | int], str]:
+        parts: list[str | int] = [*re.split(r"([0-9]+)", _sort_key(name))]
+        parts[1::2] = map(int, parts[1::2])  # text and numbers alternate
+        return parts, name
+
+    return ImagePaths(sorted(map(str, images), key=key))
 
 
 def skipped_images(sources: Sequence[str | Path]) -> Counter[str]:
