@@ -69,11 +69,12 @@ def test_killed_conversion_leaves_no_half_file(tmp_path: Path, to: str) -> None:
     text = synthetic_data.write_coco(tmp_path / "source", synthetic_data.draw(40))
     words = ("data", "convert", text, "--to", to, "--lossy", "--out")
     source = visible_files(tmp_path / "source")
-    seconds = duration_of(*words, str(tmp_path / "whole"))
-    whole, rng = visible_files(tmp_path / "whole"), random.Random(0)
+    # One name for all: VOC's annotations contain that of their folder.
+    seconds = duration_of(*words, str(tmp_path / "whole" / "converted"))
+    whole, rng = visible_files(tmp_path / "whole" / "converted"), random.Random(0)
     for k in range(KILLS):
-        out = tmp_path / f"cut{k}"
-        out.mkdir()
+        out = tmp_path / f"cut{k}" / "converted"
+        out.mkdir(parents=True)
         (out / "notes.txt").write_text("mine")
         kill_within(start(run_command, *words, str(out)), seconds, rng)
         assert visible_files(out).items() <= {**whole, "notes.txt": b"mine"}.items()
