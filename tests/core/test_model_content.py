@@ -237,7 +237,7 @@ def test_impossible_outputs_are_refused(arrays: Any, changes: dict[str, Any], me
 
 
 def test_runs_with_different_outputs_are_refused() -> None:
-    other = {**raw_arrays(1), "segmentation_logits": np.zeros((1, 4, 8, 8), np.float32)}
-    for parts in ([raw_arrays(1), other], [raw_arrays(1), {}]):
+    coarser = {**raw_arrays(1), "segmentation_logits": np.zeros((1, 4, 8, 8), np.float32)}
+    for parts in ([raw_arrays(1), coarser], [raw_arrays(1), {}]):
         with pytest.raises(ModelError, match=r"^a.onnx: expected outputs of one shape for all images, got several$"):
             join_outputs(SPEC, parts, batch=2, source="a.onnx")

@@ -68,7 +68,7 @@ class DeepLabTeacher:
         pixels = np.full((SIZE, SIZE, 3), _GRAY, np.uint8)
         pixels[:rows, :columns] = image.resize((rows, columns), full=True)
         normalized = (pixels.astype(np.float32) - _GRAY) / _GRAY
-        planes = np.ascontiguousarray(normalized.transpose(2, 0, 1)[None])
+        planes = np.ascontiguousarray(normalized.transpose(2, 0, 1)[None], np.float32)
         logits = np.asarray(self._translate_errors(lambda: self._run(planes)), np.float32)
         if logits.shape != (1, *_LOGITS):
             raise ModelError(f"{self.path}: expected logits of shape {(1, *_LOGITS)}, got {logits.shape}")
