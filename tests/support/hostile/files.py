@@ -143,7 +143,7 @@ def _folder_cases() -> Iterator[BadFile]:
         ("mask bomb", {"d/masks/a.png": png_of(40_000, 40_000, pixels=zeros(1 << 20))}, "89,478,485 pixels"),
         ("300 classes", {"d/classes.txt": "\n".join(map(str, range(300)))}, "classes.txt: expected 1 to 254 classes"),
         ("only background", {"d/classes.txt": "background\n"}, "classes.txt: expected 1 to 254 classes, got 0"),
-        ("list of another image", {"d/splits/val.txt": "zzz\n"}, "zzz.jpg: expected an image"),
+        ("list of another image", {"d/splits/val.txt": "a\nzzz\n"}, "zzz.jpg: expected an image"),
         ("list with a null", {"d/splits/val.txt": "a\0b"}, "val.txt: expected UTF-8 text, got a null character"),
     ):
         split = "@val" if "d/splits/val.txt" in changes else ""
