@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_a_folder_without_write_permission_is_an_error_at_once(monkeypatch: pyte
         prepare_files(Path("shut/a.json"), overwrite=False)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     prepare_files(Path(os.devnull), overwrite=False)
+
+
+def test_a_closed_stdout_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "__stdout__", None)
+    with pytest.raises(UsageError, match="-: expected an open stdout, got a closed one; name a file"):
+        write_json(Path("-"), [])
+    assert not Path("-").exists()
 
 
 def test_devices_are_written_to() -> None:

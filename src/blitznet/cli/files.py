@@ -51,7 +51,9 @@ def prepare_files(*paths: Path | None, overwrite: bool, inputs: Iterable[Path] =
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file completely or not at all; a device or a pipe such as /dev/stdout is written to directly."""
-    if path in STDOUT and sys.__stdout__ is not None:
+    if path in STDOUT:
+        if sys.__stdout__ is None:
+            raise UsageError(f"{path}: expected an open stdout, got a closed one; name a file")
         sys.__stdout__.buffer.write(content)
         sys.__stdout__.buffer.flush()
     elif path.exists() and not path.is_file():
