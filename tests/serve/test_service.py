@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from blitznet.core.arrays import RGBArray
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.core.outputs import NmsOutputs, Outputs
 from blitznet.runtime.predictor import BasePredictor, Predictor
 from blitznet.serve.admission import BusyError
@@ -183,6 +184,35 @@ def test_an_error_of_the_engine_has_no_internal_words(caplog: pytest.LogCaptureF
                 socket.send_bytes(encode_random_image())
                 assert socket.receive_json() == {"error": "internal error; see the server's log", "status": 500}
     assert any(record.getMessage().startswith("POST /v1/predict from ") for record in caplog.records)
+
+
+def find_errors() -> list[Exception]:
+    return [value for value in gc.get_objects() if isinstance(value, HTTPException | DataError)]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/v1/predict", b"text", 415),
+        ("/v1/predict", b'{"image": "?"}', 400),
+        ("/v1/predict", encode_random_image()[:-200], 415),
+        ("/v1/predict", encode_random_image(size=(2, 2000)), 413),
+        ("/v1/predict/batch", b"{", 400),
+        ("/v2/models/small/infer", b"{", 400),
+    ],
+)
+def test_nothing_of_a_refused_request_stays_in_memory(path: str, content: bytes, status: int) -> None:
+    with make_client(FakeEngine(random_outputs(4)), max_pixels=3000) as client:
+        wait_until_ready(client)
+        gc.collect()
+        before = find_errors()
+        gc.disable()
+        try:
+            assert client.post(path, content=content).status_code == status
+            after = find_errors()
+        finally:
+            gc.enable()
+    assert len(after) == len(before)  # their frames would hold the body until the next collection
 
 
 def test_the_access_log_has_no_query(predictor: BasePredictor, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,10 @@ Messages are one line without a full stop: `where: expected X, got Y; what to do
 """
 
 import reprlib
+from traceback import clear_frames
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 _MAX_MESSAGE = 1_000
 """characters of a message; the middle of a longer one is left out"""
@@ -45,6 +49,16 @@ class MissingExtra(BlitzNetError):  # noqa: N818 - public name
 
     def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
         return type(self), self._arguments  # not the message: a process that cannot read an error waits forever
+
+
+def without_frames(error: _Error) -> _Error:
+    """An error without its traceback and causes, whose frames keep their variables in memory: images and bodies."""
+    cause: BaseException | None = error
+    while cause is not None:
+        clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def one_line(text: str) -> str:

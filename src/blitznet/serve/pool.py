@@ -14,6 +14,7 @@ from threading import Condition, Thread
 
 import numpy as np
 
+from blitznet.core.errors import DataError, without_frames
 from blitznet.core.image import ImageSource
 from blitznet.postprocess.result import Result
 from blitznet.runtime.engine import Engine, replicas_of
@@ -174,6 +175,8 @@ class Pool:
                 continue
             try:
                 inputs.append((job, self._predictor.preprocess(job.image)))
+            except DataError as error:
+                job.future.set_exception(without_frames(error))
             except Exception as error:  # any error of one image, so that the worker continues
                 job.future.set_exception(error)
         for batch in _batches(inputs):

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from blitznet.core.errors import DataError, UsageError, one_line
+from blitznet.core.errors import DataError, UsageError, one_line, without_frames
 from blitznet.core.image import ImageSource
 from blitznet.core.spec import Task
 from blitznet.runtime.predictor import BasePredictor
@@ -349,7 +349,7 @@ class PiecewiseResponse(Response):
 def as_http_error(error: Exception) -> HTTPException:
     """The response to an error of a handler; it says nothing about the inside of the server."""
     if isinstance(error, HTTPException):
-        return error
+        return without_frames(error)
     if isinstance(error, BusyError):
         return HTTPException(429, str(error), _RETRY)
     if isinstance(error, ClosedError):
@@ -408,4 +408,4 @@ def _decode(content: bytes, limits: ServeLimits) -> ImageSource | HTTPException:
     try:
         return decode_image(content, limits)
     except HTTPException as error:
-        return error
+        return without_frames(error)
