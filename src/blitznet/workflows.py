@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -216,7 +216,7 @@ def export_file(
         model=str(model),
         to=to,
         precision=precision,
-        imgsz=(imgsz, imgsz) if isinstance(imgsz, int) else imgsz and tuple(imgsz),
+        imgsz=(imgsz, imgsz) if isinstance(imgsz, int) else cast("tuple[int, int] | None", imgsz and tuple(imgsz)),
         out=None if out is None else Path(out),
         calibration_data=_texts(calibration_data, "calibration_data"),
         eval_data=_texts(eval_data, "eval_data"),

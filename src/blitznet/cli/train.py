@@ -64,7 +64,7 @@ def read(words: list[str]) -> TrainConfig | TrainPipeline:
     name, flags = words[0], words[1:]
     if name in PIPELINES:
         prog = f"blitznet train {name}"
-        options = parse_flags(TrainPipeline, flags, prog=prog, description=TrainPipeline.__doc__ or "")
+        options: TrainPipeline = parse_flags(TrainPipeline, flags, prog=prog, description=TrainPipeline.__doc__ or "")
         return dataclasses.replace(options, name=name, out=options.out or Path("runs", name))
     if name not in ALL_RECIPES:
         near = get_close_matches(name, [*ALL_RECIPES, *PIPELINES], n=1)

@@ -231,7 +231,7 @@ def _draw_class_map(canvas: Image.Image, class_map: ClassMap, line_width: int) -
     reach = line_width // 2 + 1  # a contour depends on so many rows around it
     for start in range(0, canvas.height, _BAND):
         stop = min(start + _BAND, canvas.height)
-        columns = class_map[start:stop].any(0).nonzero()[0]
+        columns = np.flatnonzero(class_map[start:stop].any(0))
         if not len(columns):
             continue
         top, left, right = max(0, start - reach), max(0, int(columns[0]) - reach), int(columns[-1]) + 1 + reach

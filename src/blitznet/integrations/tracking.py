@@ -4,7 +4,7 @@ Each class has its own tracker, so a track never changes its class.
 """
 
 from collections.abc import Iterable
-from numbers import Real
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,8 @@ class Tracker:
             MissingExtra: The extra `track` is not installed.
             UsageError: fps is not above 0.
         """
-        if not (isinstance(fps, Real) and fps > 0):
+        rate: object = fps  # of any type, from users without a type checker
+        if not isinstance(rate, int | float | Fraction) or not rate > 0:
             raise UsageError(f"fps: expected a number above 0, got {fps!r}")
         try:
             import trackers  # noqa: F401

@@ -80,7 +80,7 @@ def evaluate(
         UsageError: There is no set, a set is repeated, or the class names of the sets differ.
         DataError: The predictor has other classes than the sets, or an image cannot be read.
     """
-    if isinstance(datasets, str) or any(not hasattr(dataset, "class_names") for dataset in datasets):
+    if not all(hasattr(dataset, "class_names") for dataset in datasets):
         raise UsageError(
             "evaluate: expected opened datasets, got something else; blitznet.validate takes FORMAT:ROOT@SPLIT"
         )
