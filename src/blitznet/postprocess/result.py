@@ -325,6 +325,7 @@ class Result:
 
 def require_min_score(min_score: Any) -> float:
     """A minimum score. Raises UsageError unless it is a number from 0 to 1."""
-    if isinstance(min_score, Real) and type(min_score) is not bool and 0 <= float(min_score) <= 1:
+    is_number = not isinstance(min_score, bool) and isinstance(min_score, Real)
+    if is_number and 0 <= float(min_score) <= 1:
         return float(min_score)
     raise UsageError(f"min_score: expected 0 to 1, got {min_score!r}")
