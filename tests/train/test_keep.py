@@ -248,6 +248,24 @@ def test_unlabeled_old_objects_are_not_pushed_to_background() -> None:
         assert plain[0] == pytest.approx(plain[1].item()), "without a teacher, background and old classes are one"
 
 
+def test_boxes_of_confident_anchors_stay_those_of_the_teacher() -> None:
+    """Smooth L1 of four offsets that are 0.5 away, at an anchor with an object of the teacher, and nowhere else."""
+    batch = batch_of(SPEC, 1)
+    teacher_outputs = background_outputs(SPEC, 1)
+    assert teacher_outputs.logits is not None
+    teacher_outputs.logits[0, 7] = torch.tensor([0.0, 6.0, 0.0])
+    targets, _ = targets_from(teacher_outputs, SPEC, batch)
+    values = []
+    for anchor in (None, 7, 8):
+        offsets = torch.zeros(1, len(anchors_of(SPEC)), 4)
+        if anchor is not None:
+            offsets[0, anchor] = 0.5
+        outputs = HeadOutputs(offsets, torch.zeros(1, len(offsets[0]), 4), torch.zeros(1, 4, 8, 8))
+        values.append(targets.loss(outputs, 2.0, 1.0).item())
+    assert values[1] - values[0] == pytest.approx(4 * 0.125 / 2, abs=1e-4)
+    assert values[2] == values[0]
+
+
 def test_labels_win_over_the_teacher() -> None:
     """A square that the teacher takes for a cross: neither its positives, nor other anchors that predict its box."""
     anchors = anchors_of(SPEC)

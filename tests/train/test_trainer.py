@@ -109,7 +109,7 @@ def test_the_average_follows_the_network_with_the_decay_of_each_step(config: Tra
 
 
 @pytest.mark.parametrize(("ema", "stop", "steps"), [(None, 9, 3), (0.5, 9, 3), (0.5, 2, 2)])
-def test_fit_returns_the_average_after_all_steps_or_as_many_as_wanted(
+def test_fit_returns_the_average_after_all_steps_or_fewer(
     config: TrainConfig, ema: float | None, stop: int, steps: int
 ) -> None:
     config = replace(config, mosaic=0.0, copy_paste=0.0, steps=3, ema=ema)
