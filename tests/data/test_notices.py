@@ -44,12 +44,12 @@ def test_images_with_several_annotation_files_are_counted(tmp_path: Path) -> Non
 
 
 def test_joined_entries_are_counted(tmp_path: Path) -> None:
-    text = synthetic_data.write_coco(tmp_path, synthetic_data.draw(2))
+    text = synthetic_data.write_coco(tmp_path, synthetic_data.draw(3))
     path = tmp_path / "annotations" / "instances_train.json"
     content = json.loads(path.read_text())
     content["images"][1]["file_name"] = content["images"][0]["file_name"]
     path.write_text(json.dumps(content))
     dataset = open_dataset(parse_source(text))
-    assert dataset_notices(dataset) == [f"{text}: 1 images listed several times, joined; the first is toy_0000.png"]
+    assert f"{text}: 1 images listed several times, joined; the first is toy_0000.png" in dataset_notices(dataset)
     part = open_dataset(parse_source(f"{text},part=train+0.5"))
     assert part.remarks == dataset.remarks

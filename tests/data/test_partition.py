@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blitznet.core.errors import UsageError
+from blitznet.core.errors import DataError, UsageError
 from blitznet.data.partition import group_keys, select_part, subset
 from blitznet.data.sources import open_dataset, parse_source, split_sources
 from blitznet.data.yolo import YoloDataset, open_yolo
@@ -88,3 +88,11 @@ def test_fractions_are_between_0_and_1(value: str, tmp_path: Path) -> None:
     write(tmp_path, 2)
     with pytest.raises(UsageError, match="expected a dataset, or a fraction between 0 and 1"):
         split_sources([f"yolo:{tmp_path}@train"], [value])
+
+
+def test_one_image_cannot_be_split(tmp_path: Path) -> None:
+    """Its training part would be empty, or its evaluation part."""
+    text = synthetic_data.write_yolo(tmp_path, synthetic_data.draw(1))
+    for part in ("train", "val"):
+        with pytest.raises(DataError, match="expected two images or more that are no copies to split, got 1"):
+            open_dataset(parse_source(f"{text},part={part}+0.2"))

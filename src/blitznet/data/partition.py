@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from blitznet.core.errors import DataError
 from blitznet.core.image import ImageSource
 from blitznet.core.sample import MaskSource, Sample
 from blitznet.data.dataset import AnnotationArrays, IndexedDataset
@@ -47,13 +48,20 @@ def select_part(dataset: IndexedDataset, part: PartName, fraction: float) -> Par
         dataset: The whole dataset.
         part: train or val.
         fraction: Fraction of the groups in the evaluation part, 0 to 1.
+
+    Raises:
+        DataError: There is one image only, or copies of one.
     """
     keys = group_keys(dataset)
+    if len(set(keys)) < 2:
+        raise DataError(
+            f"{dataset.title}: expected two images or more that are no copies to split, got {len(set(keys))}"
+        )
     groups = sorted(set(keys), key=lambda key: (not in_hash_fraction(key, fraction), key))
     evaluation = {key for key in groups if in_hash_fraction(key, fraction)}
-    if not evaluation and groups:
+    if not evaluation:
         evaluation = {groups[0]}
-    if len(evaluation) == len(groups) > 1:
+    if len(evaluation) == len(groups):
         evaluation.remove(groups[-1])
     return subset(dataset, [index for index, key in enumerate(keys) if (key in evaluation) == (part == "val")])
 
