@@ -53,3 +53,13 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"file/a\.openvino: cannot be written \(.*\)"):
         write_openvino(to_onnx(small_network(), SPEC), SPEC, tmp_path / "file" / "a.openvino")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Check 'bin_file.good()' failed at src/core/src/pass/serialize.cpp:1")
+
+    monkeypatch.setattr("openvino.serialize", fail)
+    with pytest.raises(UsageError, match=r"a\.openvino: OpenVINO cannot write its temporary files into .*; free space"):
+        write_openvino(to_onnx(small_network(), SPEC), SPEC, tmp_path / "a.openvino")
+    assert not list(tmp_path.iterdir())

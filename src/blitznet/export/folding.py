@@ -4,6 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from blitznet.core.errors import UsageError
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -22,6 +24,9 @@ def fold_constants(source: Path) -> "ModelProto":
 
     Returns:
         The graph, with the inferred type of every tensor.
+
+    Raises:
+        UsageError: The temporary file cannot be written.
     """
     import onnx
     import onnxruntime
@@ -32,7 +37,12 @@ def fold_constants(source: Path) -> "ModelProto":
     options.intra_op_num_threads = 1  # a number, not 0: with 0 onnxruntime pins its threads
     with TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
-        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        try:
+            onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise UsageError(
+                f"onnxruntime cannot write its temporary file into {folder} ({error}); free space there, or set TMPDIR"
+            ) from error
         model = onnx.load(options.optimized_model_filepath)
     used = {node.domain for node in model.graph.node}
     opsets = [opset for opset in model.opset_import if opset.domain in used]  # onnxruntime lists all that it knows

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
+from blitznet.core.errors import UsageError
 from blitznet.core.files import atomic_write
 from blitznet.core.spec import Spec
 from blitznet.runtime.openvino_engine import GRAPH, SPEC, WEIGHTS, import_openvino, shared_core
@@ -32,7 +33,13 @@ def write_openvino(model: "ModelProto", spec: Spec, path: Path) -> None:
     with TemporaryDirectory() as folder:
         graph = Path(folder, GRAPH)
         # Not through the converter: it folds batch norms and Casts into the kernels, which doubles their size.
-        openvino.serialize(shared_core().read_model(model.SerializeToString(), b""), graph, Path(folder, WEIGHTS))
+        network = shared_core().read_model(model.SerializeToString(), b"")
+        try:
+            openvino.serialize(network, graph, Path(folder, WEIGHTS))
+        except RuntimeError as error:
+            raise UsageError(
+                f"{path}: OpenVINO cannot write its temporary files into {folder}; free space there, or set TMPDIR"
+            ) from error
         parts = {
             SPEC: spec.to_json().encode(),
             GRAPH: graph.read_bytes(),
