@@ -255,6 +255,7 @@ def test_boxes_of_confident_anchors_stay_those_of_the_teacher() -> None:
     assert teacher_outputs.logits is not None
     teacher_outputs.logits[0, 7] = torch.tensor([0.0, 6.0, 0.0])
     targets, _ = targets_from(teacher_outputs, SPEC, batch)
+    assert targets.num_objects == 2, "the anchor, and one more for the image"
     values = []
     for anchor in (None, 7, 8):
         offsets = torch.zeros(1, len(anchors_of(SPEC)), 4)
@@ -264,6 +265,21 @@ def test_boxes_of_confident_anchors_stay_those_of_the_teacher() -> None:
         values.append(targets.loss(outputs, 2.0, 1.0).item())
     assert values[1] - values[0] == pytest.approx(4 * 0.125 / 2, abs=1e-4)
     assert values[2] == values[0]
+
+
+@pytest.mark.parametrize(("crowd", "is_target"), [(False, False), (True, True)])
+def test_a_crowd_region_is_no_label_that_wins_over_the_teacher(crowd: bool, is_target: bool) -> None:
+    """The teacher's box at anchor 7 is that of the region; a labeled object there would be right instead."""
+    x, y, w, h = anchors_of(SPEC)[7].tolist()
+    region = torch.tensor([[x - w / 2, y - h / 2, x + w / 2, y + h / 2]])
+    fields = {"boxes": region, "labels": torch.tensor([2]), "image_index": torch.tensor([0])}
+    batch = batch_of(SPEC, 1, **fields, crowd=torch.tensor([crowd]))
+    teacher_outputs = background_outputs(SPEC, 1)
+    assert teacher_outputs.logits is not None
+    teacher_outputs.logits[0, 7] = torch.tensor([0.0, 6.0, 0.0])
+    targets, _ = targets_from(teacher_outputs, SPEC, batch)
+    assert targets.anchors is not None
+    assert (targets.anchors.probability[0, 7].sum() > 0.5) == is_target
 
 
 def test_labels_win_over_the_teacher() -> None:
