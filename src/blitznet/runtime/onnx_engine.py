@@ -116,7 +116,7 @@ def _open_session(path: Path, threads: int, name: OnnxName) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """onnxruntime's own message without codes, its source files and its functions."""
+    """The message of onnxruntime without codes, source files and functions."""
     return re.sub(_INTERNALS, "", " ".join(str(error).split()))[:_MAX_REASON]
 
 
