@@ -87,7 +87,7 @@ def test_predict_uses_no_network(tmp_path: Path) -> None:
         ["info"],
         ["predict", "--out", "out", "--engine", "openvino", "--formats", "coco"],
         ["bench", "--rounds", "1", "--engine", "onnxruntime"],
-        ["export", "--to", "onnx", "--precision", "float32", "--out", "own.onnx"],
+        ["export", "blitznet300-lite", "--to", "onnx", "--precision", "float32", "--out", "own.onnx"],
     ],
     ids=lambda words: words[0].strip("-"),
 )

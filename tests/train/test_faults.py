@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import MagicMock
 
 import pytest
 
 from blitznet.core.errors import BlitzNetError, DataError, ModelError, UsageError
 from blitznet.train.callbacks import TrainCallback
 from blitznet.train.config import TrainConfig
-from blitznet.train.loader import LoaderDiedError, _end_workers, translate_loader_errors
+from blitznet.train.loader import Batches, LoaderDiedError, translate_loader_errors
 from blitznet.train.loop import train
 from blitznet.train.run_folder import RunFolder
 from support import tiny_models
@@ -239,9 +239,10 @@ def test_workers_that_do_not_end_are_killed_at_the_end_of_the_process() -> None:
     assert workers[0].pid is not None
     os.kill(workers[0].pid, signal.SIGKILL)
     workers[0].join()
-    batches = Mock()
-    _end_workers(batches, workers)
-    assert not batches._shutdown_workers.called
+    loaded = MagicMock(_workers=workers)
+    Batches(loaded).close()
+    assert not loaded._shutdown_workers.called
     assert [worker.exitcode for worker in workers] == [-signal.SIGKILL] * 2
-    _end_workers(batches, [])
-    assert batches._shutdown_workers.called
+    loaded = MagicMock(_workers=[])
+    Batches(loaded).close()
+    assert loaded._shutdown_workers.called

@@ -4,7 +4,7 @@ import atexit
 import signal
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import resource_sharer
@@ -130,7 +130,7 @@ def make_loader(
     world_size: int = 1,
     accumulate: int = 1,
     workers: int = 0,
-) -> Iterator[Batch]:
+) -> "Batches":
     """This process's parts of endless batches, `accumulate` parts per batch.
 
     Args:
@@ -161,39 +161,52 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
     )
     with hold_interrupts():  # workers start here, and could be ended by a signal before they ignore it
-        batches = iter(loader)
-    if workers:
-        reference, processes = weakref.ref(batches), tuple(batches._workers)  # type: ignore[attr-defined]
-        atexit.register(lambda: _end_workers(reference(), processes))  # before multiprocessing waits for them
-    return map(_raise_errors, batches)
+        return Batches(iter(loader))
 
 
-def _end_workers(batches: Iterator[Batch | WorkerError] | None, processes: Sequence[BaseProcess]) -> None:
-    """Ask the workers of a loader to end, and wait for them: they ignore the signal that ends other processes.
+class Batches(Iterator[Batch]):
+    """The batches of a data loader, whose processes end with `close`, or else at the end of this process."""
 
-    Workers that do not end are killed. If one was killed from outside, it may have held a lock that the others need.
-    """
-    end = getattr(batches, "_shutdown_workers", None)
-    try:
-        if end is not None and not any(process.exitcode for process in processes):
-            end()
-    finally:
-        for process in processes:
-            if process.is_alive():
-                process.kill()
-                process.join()
+    def __init__(self, loaded: Iterator[Batch | WorkerError]) -> None:
+        """Take over the iterator of a loader."""
+        self._loaded = loaded
+        self._processes: tuple[BaseProcess, ...] = tuple(getattr(loaded, "_workers", ()))
+        if self._processes:
+            atexit.register(_close, weakref.ref(self))  # before multiprocessing waits for them
+
+    def __next__(self) -> Batch:
+        batch = next(self._loaded)
+        if isinstance(batch, WorkerError):
+            raise batch.to_exception()
+        return batch
+
+    def close(self) -> None:
+        """Ask the processes to end, and wait for them. Those that do not end are killed."""
+        # They ignore the signal by which torch's loader and multiprocessing would end them. If one was killed from
+        # outside, it may have held a lock that the others need.
+        processes, self._processes = self._processes, ()
+        end = getattr(self._loaded, "_shutdown_workers", None)
+        try:
+            if end is not None and not any(process.exitcode for process in processes):
+                end()
+        finally:
+            for process in processes:
+                with suppress(RuntimeError):  # torch's handler of SIGCHLD reports each
+                    if process.is_alive():
+                        process.kill()
+                    process.join()
+
+
+def _close(reference: "weakref.ref[Batches]") -> None:
+    batches = reference()
+    if batches is not None:
+        batches.close()
 
 
 def _collate_or_error(samples: Sequence[TrainSample | WorkerError]) -> Batch | WorkerError:
     """A batch, or the first error in it."""
     error = next((sample for sample in samples if isinstance(sample, WorkerError)), None)
     return error or collate([sample for sample in samples if isinstance(sample, TrainSample)])
-
-
-def _raise_errors(batch: Batch | WorkerError) -> Batch:
-    if isinstance(batch, WorkerError):
-        raise batch.to_exception()
-    return batch
 
 
 def _ignore_interrupts(worker: int) -> None:  # noqa: ARG001 - the data loader passes it

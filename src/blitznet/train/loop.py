@@ -7,7 +7,7 @@ equals that of a run without interruption.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -216,31 +216,32 @@ def _run_steps(
         _evaluate(run, log, run.completed_steps, interrupts, callbacks)
     ends_early = _patience_exhausted(run, log, run.completed_steps)
     last_step = run.completed_steps if ends_early else config.steps
-    batches = make_batches(
+    loaded = make_batches(
         run.data.training, run.data.sampler, trainer.spec, config, group=group, first=run.completed_steps
     )
-    for step in range(run.completed_steps + 1, last_step + 1):
-        losses, timings = trainer.step(batches, step)
-        stopping = group.all_reduce_any(interrupts.requested)
-        evaluation_due = _evaluation_due(run, step)
-        if group.is_main_process:
-            values = _log_names(losses) | timings
-            if step % config.log_every == 0 or step == 1:
-                log.on_step(step, config.steps, values)
-            for callback in callbacks:
-                callback.on_step(step, config.steps, values)
-            if stopping or evaluation_due or step % config.save_every == 0 or step == config.steps:
-                trainer.save(run.folder, step)
-        if evaluation_due and not stopping:
-            _evaluate(run, log, step, interrupts, callbacks)
-        if stopping:
-            group.barrier()  # until the state is saved
-            raise _interrupted(run, step)
-        if step == stop_after:
-            break
-        if evaluation_due and _patience_exhausted(run, log, step):
-            last_step, ends_early = step, True
-            break
+    with closing(loaded) as batches:
+        for step in range(run.completed_steps + 1, last_step + 1):
+            losses, timings = trainer.step(batches, step)
+            stopping = group.all_reduce_any(interrupts.requested)
+            evaluation_due = _evaluation_due(run, step)
+            if group.is_main_process:
+                values = _log_names(losses) | timings
+                if step % config.log_every == 0 or step == 1:
+                    log.on_step(step, config.steps, values)
+                for callback in callbacks:
+                    callback.on_step(step, config.steps, values)
+                if stopping or evaluation_due or step % config.save_every == 0 or step == config.steps:
+                    trainer.save(run.folder, step)
+            if evaluation_due and not stopping:
+                _evaluate(run, log, step, interrupts, callbacks)
+            if stopping:
+                group.barrier()  # until the state is saved
+                raise _interrupted(run, step)
+            if step == stop_after:
+                break
+            if evaluation_due and _patience_exhausted(run, log, step):
+                last_step, ends_early = step, True
+                break
     if ends_early and notify is not None:
         notify(
             f"stopped after step {last_step} of {config.steps}: --patience {config.patience} evaluations without a "

@@ -32,7 +32,7 @@ from blitznet.train.distillation import DistillationTeacher
 from blitznet.train.distributed import ProcessGroup, init_distributed
 from blitznet.train.ema import ModelEma
 from blitznet.train.initialize import make_teacher
-from blitznet.train.loader import AugmentedDataset, make_loader
+from blitznet.train.loader import AugmentedDataset, Batches, make_loader
 from blitznet.train.memory import reuse_freed_memory
 from blitznet.train.optimizer import (
     freeze,
@@ -162,7 +162,7 @@ def make_batches(
     *,
     group: ProcessGroup | None = None,
     first: int = 0,
-) -> Iterator[Batch]:
+) -> Batches:
     """This process's parts of endless augmented batches.
 
     Args:
