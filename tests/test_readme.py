@@ -79,7 +79,7 @@ def test_versions_agree() -> None:
 def test_snippets_are_typed(tmp_path: Path) -> None:
     for number, block in enumerate(blocks(PAGE, "python")):
         path = tmp_path / f"snippet{number}.py"
-        path.write_text(str(block))
+        path.write_text(block.text)
         command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(path)]
         process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stdout

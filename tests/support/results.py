@@ -20,5 +20,5 @@ def make_result(seed: int = 0, count: int = 4) -> Result:
 
 
 RESULTS = [make_result(seed) for seed in range(5)]
-EMPTY = make_result().filter(min_score=2.0)
+EMPTY = make_result().filter(min_score=1.0)
 """a result without detections"""

@@ -145,6 +145,8 @@ def require_stored_parts(file: ZipFile) -> None:
     """
     if any(part.compress_type != ZIP_STORED or part.file_size != part.compress_size for part in file.infolist()):
         raise BadZipFile("its parts are compressed")
+    if any(part.header_offset + part.file_size > file.start_dir for part in file.infolist()):
+        raise BadZipFile("a part is longer than the file")
     names = file.namelist()
     if len(set(names)) != len(names):
         raise BadZipFile("two of its parts have one name")

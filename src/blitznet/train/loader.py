@@ -82,11 +82,11 @@ def translate_loader_errors() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
-        is_told = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+        is_named = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
         # A loader that ends while it hands over a batch is a broken connection.
-        if not is_told and (isinstance(error, RuntimeError) or not _is_raised_in(error, resource_sharer.__name__)):
+        if not is_named and (isinstance(error, RuntimeError) or not _is_raised_in(error, resource_sharer.__name__)):
             raise
-        reason = str(error).split(". ")[0] if is_told else "it did not hand over a batch"
+        reason = str(error).split(". ")[0] if is_named else "it did not hand over a batch"
         raise LoaderDiedError(
             f"expected the data loader processes to run, got one that ended ({reason}); is the memory "
             "full? Lower --workers, and run the same command to resume"
