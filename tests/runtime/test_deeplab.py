@@ -70,7 +70,7 @@ def test_networks_that_only_begin_like_it_are_refused(tmp_path: Path) -> None:
     """Scalars among the constants, a convolution without a kernel, another input and other logits are one line each."""
     write_network(tmp_path / "scalar.onnx", channels=5)
     model = onnx.load(tmp_path / "scalar.onnx")
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "scalar"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "scalar"))
     onnx.save(model, tmp_path / "scalar.onnx")
     write_network(tmp_path / "bare.onnx")
     model = onnx.load(tmp_path / "bare.onnx")
