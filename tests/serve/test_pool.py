@@ -1,3 +1,5 @@
+import os
+import sys
 import threading
 import time
 import weakref
@@ -210,3 +212,20 @@ def test_the_pool_is_ready_when_every_batch_size_was_run() -> None:
     assert engine.batch_sizes == [1, 2, 4, 1]
     pool.close()
     assert not pool.ready
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_workers_have_a_lower_priority_than_the_event_loop() -> None:
+    priorities: list[int] = []
+
+    def render(image: ImageSource, result: Result) -> bytes:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return b""
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    pool = Pool(Predictor(FakeEngine(random_outputs(8))))
+    job = Job(ImageSource(np.full((20, 30, 3), 90, np.uint8)), 0.5, False, render)
+    submit(pool, job).result()
+    pool.close()
+    assert priorities[0] > before
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

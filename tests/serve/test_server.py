@@ -4,6 +4,7 @@ import resource
 import pytest
 from starlette.exceptions import HTTPException
 
+from blitznet.serve import server
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.payload import read_image
 from blitznet.serve.server import connection_limit, set_up_logs
@@ -46,3 +47,8 @@ def test_an_invalid_form_writes_nothing_to_the_log(
     with pytest.raises(HTTPException, match="expected a complete form"):
         read_image(b"no form", "multipart/form-data; boundary=XX")
     assert caplog.records == []
+
+
+def test_connections_being_closed_fit_into_the_reserved_files() -> None:
+    """Three turns of the event loop pass until an evicted connection is closed; libraries need files besides."""
+    assert 3 * server._ACCEPTED_AT_ONCE + 32 <= server._RESERVED_FILES

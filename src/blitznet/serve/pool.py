@@ -6,9 +6,13 @@ for a batch to fill.
 """
 
 import logging
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
@@ -26,6 +30,8 @@ Render = Callable[[ImageSource, Result], bytes]
 """renders a result as the response's bytes"""
 
 _LOGGER = logging.getLogger("blitznet.serve")
+_NICE = 5
+"""priority of worker threads; the event loop's is 0, which is higher"""
 
 
 class ClosedError(Exception):
@@ -133,6 +139,7 @@ class Pool:
 
     def _work(self, engine: Engine, warm_up: bool) -> None:
         """Process jobs until the pool closes."""
+        _lower_priority()
         if warm_up:
             self._warm_up(engine)
         while self._process_next(engine):
@@ -222,3 +229,10 @@ def _batches(inputs: Sequence[tuple[Job, ModelInput]]) -> Iterator[list[tuple[Jo
             size = 1 << (remaining.bit_length() - 1)
             yield group[start : start + size]
             start += size
+
+
+def _lower_priority() -> None:
+    """Let the event loop run before this thread where they share a processor."""
+    if sys.platform == "linux":  # elsewhere the priority is that of the process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

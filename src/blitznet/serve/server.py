@@ -12,8 +12,10 @@ from blitznet.serve.connections import MAX_HEADERS, HttpConnection, WebSocketCon
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.service import ACCESS_LOGGER
 
-_ACCEPTED_AT_ONCE = 32
+_ACCEPTED_AT_ONCE = 16
 """connections that the event loop accepts before it serves those it has; asyncio logs each one beyond the file limit"""
+# An evicted connection is closed two turns of the loop after the one for which it was evicted was accepted: three times
+# this number are open besides the counted ones, and have to fit into `_RESERVED_FILES`.
 _BACKLOG = 1024
 """connections that the system queues"""
 _RESERVED_FILES = 96
