@@ -12,6 +12,7 @@ from support.toy_table import toy_table
 from support.training_runs import toy_sets
 
 
+@pytest.mark.slow
 def test_reproduce_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_models.register()
     toy_sets(tmp_path / "sets")

@@ -26,6 +26,8 @@ RUNNABLE = [page for page in PAGES if blocks(page, "console", "python") and page
 CLASS_NAMES = ("aeroplane", "bicycle", "bird")
 """names of the three shapes: classes of the default model, so that it can be evaluated"""
 DIRECTIVES = {"{toctree}", "{eval-rst}", "{include}", "{image}"}
+SLOW_PAGES = ("add-classes.md", "deploy.md", "export.md", "train.md")
+"""pages that train or export several times; the fast tests check that their flags exist"""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,11 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("default")  # warnings of libraries for training and export
-@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW_PAGES else []) for page in RUNNABLE],
+    ids=lambda page: page.name,
+)
 def test_page_runs(page: Path, material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if any(words[0] == "curl" for words in commands(page)) and which("curl") is None:
         pytest.skip("curl is not installed")

@@ -111,6 +111,7 @@ def test_with_precision_changes_the_spec(tmp_path: Path) -> None:
     assert onnx_spec(tmp_path / "a.onnx") == SPEC
 
 
+@pytest.mark.slow
 def test_model_files_in_every_precision(tmp_path: Path) -> None:
     from blitznet.nets.model_files import save_model
 

@@ -7,6 +7,7 @@ from benchmarks.speed.gpu import Options, main, measure, report_table, specs
 from blitznet.core.models import blitznet300_lite
 
 
+@pytest.mark.slow
 def test_measure_on_a_cpu() -> None:
     spec = replace(blitznet300_lite(), size=(64, 64))
     options = Options(device="cpu", batches=(1, 2), modes=("eager", "graph"), precisions=("bfloat16",), rounds=1)
