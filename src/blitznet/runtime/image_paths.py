@@ -4,15 +4,16 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 from blitznet.core.address import printable_address
 from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES, address_hint
 
+AnyPath = TypeVar("AnyPath", str | Path, Path)
 _UNREADABLE_SUFFIXES = frozenset(
     ".avif .heic .heif .hif .jxl .jxr .jp2 .svg .ico .psd .tga .exr .hdr"
     " .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw".split()
@@ -24,22 +25,24 @@ SAMPLES = Path(__file__).parents[1] / "weights" / "samples"
 class ImagePaths(Sequence[Path]):
     """Paths that are stored as text: a Path object needs ten times the memory."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        """Paths with these names."""
-        self._names = names
+    def __init__(self, names: Sequence[str], prefix: str = "") -> None:
+        """Paths with these names, after a prefix that all have."""
+        self._names, self._prefix = names, prefix
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __iter__(self) -> Iterator[Path]:
-        return map(Path, self._names)
+        return (Path(self._prefix + name) for name in self._names)
 
     @overload
     def __getitem__(self, index: int) -> Path: ...
     @overload
     def __getitem__(self, index: slice) -> "ImagePaths": ...
     def __getitem__(self, index: int | slice) -> "Path | ImagePaths":
-        return ImagePaths(self._names[index]) if isinstance(index, slice) else Path(self._names[index])
+        if isinstance(index, slice):
+            return ImagePaths(self._names[index], self._prefix)
+        return Path(self._prefix + self._names[index])
 
 
 def find_images(sources: Sequence[str | Path] = ()) -> ImagePaths:
@@ -55,8 +58,11 @@ def find_images(sources: Sequence[str | Path] = ()) -> ImagePaths:
     Raises:
         DataError: A source matches no image.
     """
-    if len(sources) <= 1:  # no file twice, and folders of millions of images need little memory
-        return ImagePaths(_expand(sources[0] if sources else SAMPLES))
+    if len(sources) <= 1:  # no file twice
+        source = sources[0] if sources else SAMPLES
+        if str(source) and Path(source).is_dir():  # in little memory: it may have millions of images
+            return ImagePaths(_translated(_names_in, Path(source)), _prefix(Path(source)))
+        return ImagePaths(_expand(source))
     return ImagePaths(list(dict.fromkeys(name for source in sources for name in _expand(source))))
 
 
@@ -80,8 +86,12 @@ def skipped_images(sources: Sequence[str | Path]) -> Counter[str]:
 
 
 def _expand(source: str | Path) -> list[str]:
+    return _translated(_expand_existing, source)
+
+
+def _translated(expand: Callable[[AnyPath], list[str]], source: AnyPath) -> list[str]:
     try:
-        return _expand_existing(source)
+        return expand(source)
     except OSError as error:
         raise DataError(f"{printable_address(str(source))}: cannot be opened ({error.strerror or error})") from error
 
@@ -111,6 +121,16 @@ def _expand_existing(source: str | Path) -> list[str]:
 
 
 def _images_in(folder: Path) -> list[str]:
+    return [_prefix(folder) + name for name in _names_in(folder)]
+
+
+def _prefix(folder: Path) -> str:
+    """What precedes the name of a file in a folder."""
+    return str(folder / "x")[:-1]
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Sorted names of the images in a folder."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if _is_image_name(entry.name) and not _is_folder(entry))
     if not names:
@@ -118,9 +138,6 @@ def _images_in(folder: Path) -> list[str]:
             f"{folder}: expected images in this folder ({', '.join(IMAGE_SUFFIXES)}), got none; "
             f"subfolders are not searched, name them or write '{folder / '**' / '*.jpg'}'"
         )
-    prefix = str(folder / "x")[:-1]
-    for index, name in enumerate(names):  # in place: the short names are freed on the way
-        names[index] = prefix + name
     return names
 
 
