@@ -1,13 +1,13 @@
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import av
 import numpy as np
@@ -160,15 +160,25 @@ def test_an_mp4_file_whose_index_is_cut_off_is_an_error(box: bytes, tmp_path: Pa
         list(open_video(str(tmp_path / "cut.mp4")).frames())
 
 
-def test_a_truncated_raw_frame_is_counted(tmp_path: Path) -> None:
-    path = tmp_path / "a.avi"
+def write_black(
+    path: Path, times: Iterable[int], *, codec: Literal["mpeg4", "rawvideo"] = "mpeg4", title: str = ""
+) -> Path:
+    """Write a video of black frames with these timestamps, in tenths of a second."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("rawvideo", rate=10)
+        container.metadata["title"] = title
+        stream = container.add_stream(codec, rate=10)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        for index in range(4):
+        for time in times:
             frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            frame.pts = index
+            frame.pts = time
             container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_truncated_raw_frame_is_counted(tmp_path: Path) -> None:
+    path = write_black(tmp_path / "a.avi", range(4), codec="rawvideo")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 3 // 4])
     with closing(open_video(str(path))) as video:
@@ -178,30 +188,14 @@ def test_a_truncated_raw_frame_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4"])
 def test_a_title_that_is_not_utf8_does_not_matter(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"a.{suffix}"
-    with av.open(str(path), "w") as container:
-        container.metadata["title"] = "Strasse"
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-        frame.pts = 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    path = write_black(tmp_path / f"a.{suffix}", [0], title="Strasse")
     path.write_bytes(path.read_bytes().replace(b"Strasse", b"Stra\xdfe."))
     with closing(open_video(str(path))) as video:
         assert len(list(video.frames())) == 1
 
 
 def test_a_late_start_is_no_truncation(tmp_path: Path) -> None:
-    path = tmp_path / "a.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        for index in range(12):
-            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            frame.pts = 10_000 + index
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    path = write_black(tmp_path / "a.mkv", range(10_000, 10_012))
     with closing(open_video(str(path))) as video:
         assert video.info.frame_count == 12
         assert len(list(video.frames())) == 12

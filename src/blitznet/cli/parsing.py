@@ -11,6 +11,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -108,11 +109,9 @@ def positionals_of(options: type) -> Iterator[str]:
             yield name
 
 
+@cache
 def prepare_help(options: type) -> None:
     """Give the fields of a dataclass, and of those in it, help texts of whole lines that end with the default."""
-    if "_has_help" in vars(options):
-        return
-    options._has_help = True  # type: ignore[attr-defined]
     hints, docs = typing.get_type_hints(options, include_extras=True), attribute_docs(options)
     plain, positionals = typing.get_type_hints(options), set(positionals_of(options))
     for field in dataclasses.fields(options):

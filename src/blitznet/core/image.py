@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from blitznet.core.arrays import RGBArray, Size
 from blitznet.core.color_profile import convert_to_srgb
@@ -287,12 +287,13 @@ def _require_small_directory(file: BinaryIO, name: str) -> None:
         raise DataError(f"{name}: expected a TIFF of at most {MAX_TIFF_VALUES:,} strips, got {count:,}; save it again")
 
 
-def _read_whole(image: Image.Image) -> bytes:
+def _read_whole(image: ImageFile.ImageFile) -> bytes:
     """The bytes of an opened file, whose position stays."""
-    file: Any = getattr(image, "fp")  # noqa: B009 - of files only
+    file = image.fp
+    assert file is not None, "the image is not loaded yet"
     position = file.tell()
     file.seek(0)
-    content: bytes = file.read()
+    content = file.read()
     file.seek(position)
     return content
 

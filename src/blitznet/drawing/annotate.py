@@ -28,6 +28,8 @@ Color = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
 """x1 y1 x2 y2, pixels"""
 
+JPEG_QUALITY = 92
+"""of annotated images that are written as JPEG"""
 GRAY: Color = (160, 160, 160)
 """color of ignored pixels and of crowds"""
 _RIM: Color = (0, 0, 0)

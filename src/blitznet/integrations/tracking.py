@@ -45,7 +45,7 @@ class Tracker:
         if not isinstance(rate, int | float | Fraction) or not rate > 0:
             raise UsageError(f"fps: expected a number above 0, got {fps!r}")
         try:
-            import trackers  # noqa: F401
+            import trackers  # noqa: F401 - only whether it is installed
         except ModuleNotFoundError as error:
             raise MissingExtra("`blitznet.Tracker`", "track") from error
         self._fps, self._activation_threshold, self._lost_seconds = fps, activation_threshold, lost_seconds

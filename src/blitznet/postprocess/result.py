@@ -16,7 +16,7 @@ from blitznet.core.arrays import Boxes, ClassMap, Flags, Floats, Labels, Scores,
 from blitznet.core.errors import BlitzNetError, UsageError
 from blitznet.core.files import atomic_path, translate_write_errors
 from blitznet.core.image import ImageSource
-from blitznet.drawing.annotate import annotate_pil
+from blitznet.drawing.annotate import JPEG_QUALITY, annotate_pil
 from blitznet.postprocess.confidence import pixel_confidence
 from blitznet.postprocess.instances import (
     Instances,
@@ -28,7 +28,6 @@ from blitznet.postprocess.instances import (
 )
 from blitznet.postprocess.upsample import upsample_argmax
 
-_JPEG_QUALITY = 92
 _MAX_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 """suffix of an image file -> maximum length of a side in pixels"""
 _MAX_SHOWN, _MAX_NAME = 5, 30
@@ -288,7 +287,7 @@ class Result:
         annotated = self._annotated()
         with atomic_path(Path(path), durable=False) as temporary, translate_write_errors(Path(path)):
             try:
-                annotated.save(temporary, quality=_JPEG_QUALITY)
+                annotated.save(temporary, quality=JPEG_QUALITY)
             except ValueError as error:
                 raise UsageError(
                     f"{path}: expected the suffix of an image format, such as .jpg or .png, got '{Path(path).suffix}'"

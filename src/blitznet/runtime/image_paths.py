@@ -4,16 +4,15 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import overload
 
 from blitznet.core.address import printable_address
 from blitznet.core.errors import DataError
 from blitznet.core.image import IMAGE_SUFFIXES, address_hint
 
-AnyPath = TypeVar("AnyPath", str | Path, Path)
 _UNREADABLE_SUFFIXES = frozenset(
     ".avif .heic .heif .hif .jxl .jxr .jp2 .svg .ico .psd .tga .exr .hdr"
     " .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw".split()
@@ -58,12 +57,10 @@ def find_images(sources: Sequence[str | Path] = ()) -> ImagePaths:
     Raises:
         DataError: A source matches no image.
     """
-    if len(sources) <= 1:  # no file twice
-        source = sources[0] if sources else SAMPLES
-        if str(source) and Path(source).is_dir():  # in little memory: it may have millions of images
-            return ImagePaths(_translated(_names_in, Path(source)), _prefix(Path(source)))
-        return ImagePaths(_expand(source))
-    return ImagePaths(list(dict.fromkeys(name for source in sources for name in _expand(source))))
+    expanded = [_expand(source) for source in sources or (SAMPLES,)]
+    if len(expanded) == 1:  # no file twice
+        return expanded[0]
+    return ImagePaths(list(dict.fromkeys(str(path) for paths in expanded for path in paths)))
 
 
 def in_number_order(images: ImagePaths) -> ImagePaths:
@@ -85,18 +82,14 @@ def skipped_images(sources: Sequence[str | Path]) -> Counter[str]:
     return Counter(suffix for suffix, entry in suffixes if suffix in _UNREADABLE_SUFFIXES and not _is_folder(entry))
 
 
-def _expand(source: str | Path) -> list[str]:
-    return _translated(_expand_existing, source)
-
-
-def _translated(expand: Callable[[AnyPath], list[str]], source: AnyPath) -> list[str]:
+def _expand(source: str | Path) -> ImagePaths:
     try:
-        return expand(source)
+        return _expand_existing(source)
     except OSError as error:
         raise DataError(f"{printable_address(str(source))}: cannot be opened ({error.strerror or error})") from error
 
 
-def _expand_existing(source: str | Path) -> list[str]:
+def _expand_existing(source: str | Path) -> ImagePaths:
     if not str(source):
         raise DataError("expected an image, a folder or a glob, got an empty name; an unset variable?")
     path = Path(source)
@@ -111,26 +104,16 @@ def _expand_existing(source: str | Path) -> list[str]:
             )
         if not path.is_file():
             raise DataError(f"{source}: expected a file, got a pipe or a device; save the image to a file first")
-        return [str(path)]
+        return ImagePaths([str(path)])
     matches = (name for name in glob.iglob(str(source), recursive=True) if _is_image_name(name))  # noqa: PTH207 - Path.glob needs a root
     names = _without_loops(str(Path(name)) for name in matches if not os.path.isdir(name))  # noqa: PTH112 - no Path for each
     images = sorted(names, key=_sort_key)
     if not images:
         raise DataError(f"{source}: expected a glob that matches images ({', '.join(IMAGE_SUFFIXES)}), got no match")
-    return images
+    return ImagePaths(images)
 
 
-def _images_in(folder: Path) -> list[str]:
-    return [_prefix(folder) + name for name in _names_in(folder)]
-
-
-def _prefix(folder: Path) -> str:
-    """What precedes the name of a file in a folder."""
-    return str(folder / "x")[:-1]
-
-
-def _names_in(folder: Path) -> list[str]:
-    """Sorted names of the images in a folder."""
+def _images_in(folder: Path) -> ImagePaths:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if _is_image_name(entry.name) and not _is_folder(entry))
     if not names:
@@ -138,7 +121,7 @@ def _names_in(folder: Path) -> list[str]:
             f"{folder}: expected images in this folder ({', '.join(IMAGE_SUFFIXES)}), got none; "
             f"subfolders are not searched, name them or write '{folder / '**' / '*.jpg'}'"
         )
-    return names
+    return ImagePaths(names, prefix=str(folder / "x")[:-1])
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -11,14 +11,12 @@ from PIL import Image as Pillow
 
 from blitznet.core.image import ImageSource
 from blitznet.core.rle import encode_rle
-from blitznet.drawing.annotate import annotate_pil, palette_png
+from blitznet.drawing.annotate import JPEG_QUALITY, annotate_pil, palette_png
 from blitznet.postprocess.result import Result
 from blitznet.serve.request import OverlayType, PredictRequest
 
 _CHUNK = 1 << 15
 """maximum number of values that one call converts to text, which holds the GIL"""
-_JPEG_QUALITY = 92
-"""of annotated images"""
 
 
 def render_response(request: PredictRequest, image: ImageSource, result: Result) -> bytes:
@@ -101,7 +99,7 @@ def render_overlay(image: ImageSource, result: Result, media_type: OverlayType =
     if media_type == "image/png":
         return _encode_png(annotated)
     content = BytesIO()
-    annotated.save(content, "JPEG", quality=_JPEG_QUALITY)
+    annotated.save(content, "JPEG", quality=JPEG_QUALITY)
     return content.getvalue()
 
 
