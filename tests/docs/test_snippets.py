@@ -26,7 +26,7 @@ RUNNABLE = [page for page in PAGES if blocks(page, "console", "python") and page
 CLASS_NAMES = ("aeroplane", "bicycle", "bird")
 """names of the three shapes: classes of the default model, so that it can be evaluated"""
 DIRECTIVES = {"{toctree}", "{eval-rst}", "{include}", "{image}"}
-SLOW_PAGES = ("add-classes.md", "deploy.md", "export.md", "train.md")
+SLOW_PAGES = ("add-classes.md", "deploy.md", "export.md", "partial-annotations.md", "serve.md", "train.md")
 """pages that train or export several times; the fast tests check that their flags exist"""
 
 

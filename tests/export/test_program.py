@@ -34,6 +34,7 @@ def test_outputs_are_those_of_the_network_for_any_batch_size(tmp_path: Path, nms
             np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_kernels_are_stored_and_computed_in_it(tmp_path: Path) -> None:
     from blitznet.nets.blitznet import build
 

@@ -152,6 +152,7 @@ def test_an_image_has_the_same_outputs_in_a_batch(files: tuple[Path, Path, Spec]
     np.testing.assert_allclose(batch.logits[1:2], single.logits, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_file(files: tuple[Path, Path, Spec], tmp_path: Path) -> None:
     quantize_onnx(files[0], tmp_path / "again.onnx", IMAGES, files[2])
     assert (tmp_path / "again.onnx").read_bytes() == files[1].read_bytes()

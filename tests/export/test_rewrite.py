@@ -18,7 +18,7 @@ from support.small_networks import small_spec
 SPEC = small_spec()
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".onnx", ".openvino"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx", pytest.param(".openvino", marks=pytest.mark.slow)])
 def test_rewrite_changes_the_spec_and_not_the_outputs(suffix: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, path = build(SPEC).eval(), tmp_path / f"net{suffix}"

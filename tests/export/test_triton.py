@@ -167,6 +167,7 @@ def test_options_that_triton_cannot_have(changes: dict[str, Any], static: bool, 
         require_exportable(replace(NMS_SPEC, **changes), "triton", nms=True, calibrated=False, static=static)
 
 
+@pytest.mark.slow
 def test_an_old_config_never_stands_beside_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt

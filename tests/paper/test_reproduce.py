@@ -103,6 +103,7 @@ def test_scores_are_those_of_the_result_files(plan: RunPlan) -> None:
     assert result.differences["seg", "mIoU"] == compare_results(seg, joint, sets, rounds=ROUNDS)["miou"]
 
 
+@pytest.mark.slow
 def test_interrupted_run_is_resumed(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replace(plan.config(plan.table.rows[0], 0), out=plan.folder / "whole")
     train(whole)
@@ -122,6 +123,7 @@ def test_interrupted_run_is_resumed(plan: RunPlan, monkeypatch: pytest.MonkeyPat
     assert [line["step"] for line in lines(out) if "loss/total" in line] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_missing_predictions_and_longer_runs(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     reproduce(plan)
     results = plan.folder / "joint-seed0" / RESULTS

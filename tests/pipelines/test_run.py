@@ -173,6 +173,7 @@ def test_missing_datasets_are_an_error_before_the_first_stage(folder: Path) -> N
     assert not (folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_int8_file_that_differs_from_the_model_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(folder / "out" / "int8")
 
@@ -197,6 +198,7 @@ def test_int8_file_that_differs_from_the_model_is_refused(folder: Path, monkeypa
     assert "int8/model.onnx: outputs differ from the network's" in notices[-1]
 
 
+@pytest.mark.slow
 def test_missing_output_is_made_again(folder: Path) -> None:
     model = folder / "out" / "int8" / "model.onnx"
     before = model.read_bytes()

@@ -72,6 +72,7 @@ def test_two_processes_equal_one(tmp_path: Path, accumulate: int) -> None:
     assert [line["step"] for line in lines(both.out)] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_patience_ends_all_processes(tmp_path: Path) -> None:
     tiny_models.register()
     data = toy_sets(tmp_path)
