@@ -13,7 +13,7 @@ from torch import Tensor
 from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
-from blitznet.train.distillation import ScoreTargets
+from blitznet.train.distillation import DetectorTargets
 from blitznet.train.losses import (
     LossConfig,
     Losses,
@@ -413,14 +413,16 @@ def test_soft_labels_and_teachers_are_divided_by_the_counts_of_all_parts() -> No
     assert entire.to_floats()["soft_labels"] > 0
 
 
-def slow_distillation(logits: NDArray[Any], expected: NDArray[Any]) -> float:
+def slow_distillation(*predictions: NDArray[Any]) -> float:
+    """Args: logits and offsets of the student, logits and offsets of the teacher."""
     total = 0.0
-    for student, teacher in zip(
-        logits.reshape(-1, logits.shape[-1]), expected.reshape(-1, expected.shape[-1]), strict=True
-    ):
+    rows = (values.reshape(-1, values.shape[-1]) for values in predictions)
+    for student, box, teacher, teacher_box in zip(*rows, strict=True):
         p, q = (np.exp(row) / np.exp(row).sum() for row in (teacher, student))
         if p[0] < 0.98:
-            total += (1 - p[0]) * float((p * np.log(p / q)).sum())
+            distance = np.abs(box - teacher_box)
+            smooth_l1 = np.where(distance < 1, distance**2 / 2, distance - 0.5).sum()
+            total += (1 - p[0]) * float((p * np.log(p / q)).sum() + smooth_l1)
     return total
 
 
@@ -430,11 +432,18 @@ def test_distillation_equals_slow_version(channels: list[int]) -> None:
     outputs = outputs_of(targets.labels, classes=4, size=4, seed=1)
     torch.manual_seed(2)
     assert outputs.logits is not None
+    assert outputs.offsets is not None
     teacher = torch.randn(5, 14, len(channels), dtype=torch.float64) * 3
-    teacher_targets = ScoreTargets(teacher, torch.tensor(channels), len(targets.positives))
+    boxes = torch.randn(5, 14, 4, dtype=torch.float64) * 2
+    teacher_targets = DetectorTargets(teacher, boxes, torch.tensor(channels), len(targets.positives))
     result = losses(outputs, batch, targets, LossConfig(distillation=0.5), teacher_targets=teacher_targets)
     expected = (
-        slow_distillation(outputs.logits[:, 6:, channels].detach().numpy(), teacher.numpy())
+        slow_distillation(
+            outputs.logits[:, 6:, channels].detach().numpy(),
+            outputs.offsets[:, 6:].detach().numpy(),
+            teacher.numpy(),
+            boxes.numpy(),
+        )
         / result.normalizers.positives
     )
     assert result.distillation is not None
@@ -445,11 +454,14 @@ def test_distillation_equals_slow_version(channels: list[int]) -> None:
     assert result.total.item() == pytest.approx(plain.total.item() + expected / 2, rel=1e-5)
 
 
-def test_no_distillation_loss_for_the_teachers_own_scores() -> None:
+def test_no_distillation_loss_for_the_teachers_own_predictions() -> None:
     batch, targets = random_labels(3)
     outputs = outputs_of(targets.labels, classes=4, size=4, seed=1)
     assert outputs.logits is not None
-    own = ScoreTargets(outputs.logits.detach(), torch.arange(5), len(targets.positives))
+    assert outputs.offsets is not None
+    own = DetectorTargets(
+        outputs.logits.detach(), outputs.offsets.detach(), torch.arange(5), len(targets.positives)
+    )
     result = losses(outputs, batch, targets, teacher_targets=own)
     assert result.distillation is not None
     assert result.distillation.item() == pytest.approx(0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""SSDLite as a teacher: the class logits of the published encoder and heads, unchanged."""
+"""SSDLite as a teacher: the class logits and box offsets of the published encoder and heads, unchanged."""
 
 from dataclasses import replace
 
@@ -13,11 +13,12 @@ from blitznet.nets.blitznet import build
 from blitznet.nets.heads import apply_each, as_convolutions, flatten_predictions
 from blitznet.nets.lite_fpn import FpnDetectionHead, pool_coarsest
 from blitznet.nets.mobilenet import LiteConv
+from blitznet.nets.parts import Maps
 from blitznet.nets.ssdlite_heads import init_from_ssdlite, require_ssdlite_maps
 
 
 class SSDLiteTeacher(nn.Module):
-    """Images -> class logits for the anchors of a network that has SSDLite's maps. It is not trained."""
+    """Images -> class logits and box offsets for the anchors of a network with SSDLite's maps. It is not trained."""
 
     known: Tensor
     """(c,) int64: background and the channels of classes that COCO has; there are no logits of other classes"""
@@ -32,9 +33,11 @@ class SSDLiteTeacher(nn.Module):
         init_from_ssdlite(net, spec)
         assert isinstance(net.detection, FpnDetectionHead)
         self.encoder, self.downscale = net.encoder, net.downscale
-        self.features, self.num_classes = net.detection.class_features, net.detection.num_classes
+        self.class_features, self.box_features = net.detection.class_features, net.detection.box_features
+        self.num_classes = net.detection.num_classes
         # SSDLite predicts nothing on the finest map.
-        self.logits = nn.ModuleList(net.detection.class_layers()[1:])
+        self.logits = net.detection.logits[1:]
+        self.offsets = net.detection.offsets[1:]
         coco = {canonical(name) for name in COCO}
         channels = [channel for channel, name in enumerate(spec.classes, start=1) if canonical(name) in coco]
         if not channels:
@@ -46,11 +49,19 @@ class SSDLiteTeacher(nn.Module):
         self.requires_grad_(requires_grad=False).eval()
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, A', c) of `known` for images (B, 3, H, W), normalized; A' are the anchors after the finest map."""
-        maps = pool_coarsest(self.downscale(self.encoder(images))[-len(self.features) :])
-        features = apply_each(self.features, maps)
-        # The kernels on the pyramid, the first channels, are 0.
-        layers = zip(as_convolutions(self.logits), features, strict=True)
-        logits = tuple(conv2d(x, layer.weight[:, -x.shape[1] :], layer.bias) for layer, x in layers)
-        return flatten_predictions(logits, self.num_classes)[..., self.known]
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions for images (B, 3, H, W), normalized, at the anchors A' after those of the finest map.
+
+        Returns:
+            Logits (B, A', c) of `known`, and offsets (B, A', 4).
+        """
+        maps = pool_coarsest(self.downscale(self.encoder(images))[-len(self.logits) :])
+        logits = _predict(self.logits, apply_each(self.class_features, maps))
+        offsets = _predict(self.offsets, apply_each(self.box_features, maps))
+        return flatten_predictions(logits, self.num_classes)[..., self.known], flatten_predictions(offsets, 4)
+
+
+def _predict(layers: nn.ModuleList, features: Maps) -> Maps:
+    """The layers on SSDLite's features, the last of their input channels; the kernels on the pyramid are 0."""
+    pairs = zip(as_convolutions(layers), features, strict=True)
+    return tuple(conv2d(x, layer.weight[:, -x.shape[1] :], layer.bias) for layer, x in pairs)

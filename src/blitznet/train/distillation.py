@@ -1,8 +1,9 @@
 """Distillation: the predictions of a frozen teacher as targets beside the labels.
 
-A teacher receives the images and their labels, and returns targets that know their loss. Two exist: SSDLite's class
-scores (here), and the model that a run begins with (keep.py).
-Source: Hinton et al., Distilling the knowledge in a neural network, 2015.
+A teacher receives the images and their labels, and returns targets that know their loss. Two exist: SSDLite (here), and
+the model that a run begins with (keep.py).
+Sources: Hinton et al., Distilling the knowledge in a neural network, 2015; Chen et al., Learning efficient object
+detection models with knowledge distillation, 2017.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
 
 from blitznet.nets.parts import HeadOutputs
 from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
@@ -47,11 +49,13 @@ class DistillationTeacher(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScoreTargets:
-    """Class scores of a teacher for the anchors of a batch."""
+class DetectorTargets:
+    """Class scores and boxes of a detector for the anchors of a batch."""
 
     logits: Tensor
     """(B, A', c) for the last A' anchors"""
+    offsets: Tensor
+    """(B, A', 4)"""
     channels: Tensor
     """(c,) int64, the class logits of the network that they are targets of, background first"""
     num_objects: int
@@ -59,40 +63,35 @@ class ScoreTargets:
     num_cells: int = 0
 
     def loss(self, outputs: HeadOutputs, num_objects: float, num_cells: float) -> Tensor:  # noqa: ARG002 - no cells
-        """Kullback-Leibler divergence from the scores, divided by `num_objects`."""
-        if outputs.logits is None:
+        """Divergence of the class scores and smooth L1 of the offsets, divided by `num_objects`.
+
+        The weight of an anchor is the teacher's probability of an object. Anchors below `_MIN_TEACHER_OBJECTNESS` are
+        left out, because the labels describe background better than the teacher.
+        """
+        if outputs.logits is None or outputs.offsets is None:
             return torch.zeros((), device=self.logits.device)
-        return score_divergence(outputs.logits, self) / num_objects
+        scores = to_float(self.logits).log_softmax(2)  # (B, A', c)
+        objectness = -scores[:, :, 0].expm1()  # (B, A')
+        image, anchor = (objectness > _MIN_TEACHER_OBJECTNESS).nonzero(as_tuple=True)  # (n,) each
+        weight, expected = objectness[image, anchor], scores[image, anchor]
+        matching = outputs.logits.shape[1] - self.logits.shape[1] + anchor  # its anchors are the last ones
+        predicted = to_float(outputs.logits[image, matching])[:, self.channels].log_softmax(1)  # (n, c)
+        divergence = (expected.exp() * (expected - predicted)).sum(1)  # (n,)
+        offsets = to_float(outputs.offsets[image, matching])  # (n, 4)
+        distance = smooth_l1_loss(offsets, self.offsets[image, anchor].to(offsets.dtype), reduction="none").sum(1)
+        return (weight * (divergence + distance)).sum() / num_objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SSDLiteScores:
-    """SSDLite as a teacher of the classes that COCO has."""
+class SSDLiteDistillation:
+    """SSDLite as a teacher of the classes that COCO has, and of boxes."""
 
     net: SSDLiteTeacher
 
-    def __call__(self, images: Tensor, batch: Batch, targets: Targets) -> ScoreTargets:  # noqa: ARG002 - no labels needed
-        """SSDLite's scores for the images."""
-        return ScoreTargets(self.net(images), self.net.known, len(targets.positives))
-
-
-def score_divergence(logits: Tensor, targets: ScoreTargets) -> Tensor:
-    """Kullback-Leibler divergence from the teacher's class scores, summed over its anchors.
-
-    The weight of an anchor is the teacher's probability of an object. Anchors below `_MIN_TEACHER_OBJECTNESS` are left
-    out, because the labels describe background better than the teacher.
-
-    Args:
-        logits: (B, A, C) of the network.
-        targets: The teacher's logits for the last A' anchors.
-    """
-    expected = to_float(targets.logits).log_softmax(2)  # (B, A', c)
-    objectness = -expected[:, :, 0].expm1()  # (B, A')
-    image, anchor = (objectness > _MIN_TEACHER_OBJECTNESS).nonzero(as_tuple=True)  # (n,) each
-    first = logits.shape[1] - expected.shape[1]
-    predicted = to_float(logits[image, first + anchor])[:, targets.channels].log_softmax(1)  # (n, c)
-    expected, objectness = expected[image, anchor], objectness[image, anchor]
-    return ((expected.exp() * (expected - predicted)).sum(1) * objectness).sum()
+    def __call__(self, images: Tensor, batch: Batch, targets: Targets) -> DetectorTargets:  # noqa: ARG002 - no labels needed
+        """SSDLite's predictions for the images."""
+        logits, offsets = self.net(images)
+        return DetectorTargets(logits, offsets, self.net.known, len(targets.positives))
 
 
 def to_float(values: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.nets.state_dict import read_state_dict
 from blitznet.nets.transfer import init_new_classes, transfer
 from blitznet.train.config import TrainConfig
-from blitznet.train.distillation import DistillationTeacher, SSDLiteScores
+from blitznet.train.distillation import DistillationTeacher, SSDLiteDistillation
 from blitznet.train.keep import KeepTeacher, extend_classes
 
 _LABELS: dict[Task, str] = {"detection": "boxes", "segmentation": "masks"}
@@ -191,7 +191,7 @@ def make_teacher(spec: Spec, config: TrainConfig, device: torch.device) -> Disti
     if config.distillation is None:
         return None
     teacher = SSDLiteTeacher(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
-    return SSDLiteScores(teacher)
+    return SSDLiteDistillation(teacher)
 
 
 def provenance(spec: Spec, config: TrainConfig) -> str:
