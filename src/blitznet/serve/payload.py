@@ -23,8 +23,17 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 18
 """bytes that one call into C code processes"""
-_JSON_LIMITS = {b",": 4_000_000, b"[": 500_000, b"{": 100_000, b'"': 200_000, b"\\": 2_000_000}
-"""how often each character may be in JSON: parsing more takes seconds, or holds the GIL"""
+_JSON_LIMITS = {
+    b",": 4_000_000,
+    b"[": 500_000,
+    b"{": 100_000,
+    b'"': 200_000,
+    b"\\": 2_000_000,
+    b"null": 100_000,
+    b"true": 100_000,
+    b"false": 100_000,
+}
+"""how often each text may be in JSON: parsing more takes seconds, or holds the GIL"""
 _FILE_START = re.compile(rb"\xff\xd8|\x89PNG|GIF8|RIFF|BM|II|MM|P[1-7]\s")
 """how the files of the supported formats start; no base64 text of an image does"""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=\s]{16,64}\Z")
@@ -152,9 +161,9 @@ def parse_json(content: bytes) -> Any:
         ValueError: The text is not JSON, has a name twice in an object, NaN, or too many values.
         RecursionError: It is nested too deeply.
     """
-    for character, limit in _JSON_LIMITS.items():
-        if content.count(character) > limit:
-            raise ValueError(f"expected at most {limit:,} of {character.decode()}")
+    for text, limit in _JSON_LIMITS.items():
+        if content.count(text) > limit:
+            raise ValueError(f"expected at most {limit:,} of {text.decode()}")
     return json.loads(
         content, parse_int=_parse_int, parse_float=_parse_float, parse_constant=_refuse, object_pairs_hook=_to_dict
     )

@@ -1,6 +1,7 @@
 """Run the application with uvicorn: connections with limits, a short accept queue and logs."""
 
 import contextlib
+import gc
 import logging
 import socket
 import sys
@@ -23,6 +24,8 @@ _RESERVED_FILES = 96
 _MIN_CONNECTIONS = 8
 _SWITCH_INTERVAL = 0.001
 """seconds after which a worker lets the event loop run"""
+_GC_THRESHOLDS = (50_000, 20, 100)
+"""allocations between garbage collections: while they run, the event loop waits, and large JSON allocates a lot"""
 _MESSAGE_MARGIN = 1_000_000
 """bytes above max_body_bytes up to which a WebSocket message gets an error reply; a longer one closes the socket"""
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -34,6 +37,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and let the system queue more connections than are accepted at once."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
+        gc.set_threshold(*_GC_THRESHOLDS)
         await super().startup(sockets)
         for server in self.servers:
             for listener in server.sockets:

@@ -92,6 +92,7 @@ def test_the_witness_measures_health_and_honest_clients(tmp_path: Path) -> None:
         ({"accepted_p99_s": 0.61}, 1),
         ({"refusal_p99_ms": 101.0}, 1),
         ({"wasted": 1}, 1),
+        ({"wasted": 1, "attack": "unread answers"}, 0),
         ({"after_mb": 106.0}, 1),
         ({"log_kb": 101.0}, 1),
     ],
@@ -114,7 +115,8 @@ def test_a_server_survives_every_attack(tmp_path: Path) -> None:
     assert [row.attack for row in rows] == list(ATTACKS)
     for row in rows:
         assert all(attacks.is_expected(status) for status in row.statuses), row
-        assert (row.failed_health, row.wasted) == (0, 0), row
+        assert row.failed_health == 0, row
+        assert row.wasted == 0 or row.attack in attacks.UNREAD, row
         assert row.log_kb < attacks.MAX_LOG_KB, row
         assert row.after_mb < row.before_mb + 200, row
     assert len(json.loads(report.read_text())["rows"]) == len(ATTACKS)
