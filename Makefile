@@ -1,6 +1,6 @@
 # Every target does its own set-up in an environment of its own; versions are pinned in constraints.txt.
 PYTHON ?= python3
-PIP_INSTALL = python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL = python -m pip install --quiet --no-compile --disable-pip-version-check
 PIP = $(PIP_INSTALL) --constraint constraints.txt
 DEMO = .venv-demo
 DEV = .venv
