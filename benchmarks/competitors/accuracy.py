@@ -2,13 +2,14 @@
 
 AP50 (VOC devkit rule, pooled over three sets, classes with 20 or more objects), COCO's AP, and mean IoU, with 95 %
 intervals. COCO's AP is over VOC's 20 classes, which all networks know, and over the 80 of COCO for those that know
-them. The other projects' networks are float32 and have the post-processing of their reference code.
+them. Mean IoU over COCO's classes has a baseline: boxes above the default score, filled with their classes. The other
+projects' networks are float32 and have the post-processing of their reference code.
 
 `python -m benchmarks.competitors.accuracy --json accuracy.json`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from blitznet.api import load
 from blitznet.cli.console import progress_bars
 from blitznet.core.classes import COCO, VOC
 from blitznet.core.image import ImageSource
-from blitznet.core.models import DEFAULT
+from blitznet.core.models import DEFAULT, DEFAULT_MIN_SCORE
 from blitznet.data.mapping import MappedDataset
 from blitznet.data.sources import open_sources
 from blitznet.metrics.evaluate import EvalConfig, ImagePredictor, evaluate
@@ -31,6 +32,7 @@ from blitznet.runtime.threads import available_threads
 BOX_SETS = ("voc:{root}/VOCdevkit/VOC2012@val", "voc:{root}/VOCdevkit/VOC2007@test", "coco:{root}/coco@rare")
 COCO_SETS = ("coco:{root}/coco@val", "coco:{root}/coco@rare")
 MASK_SETS = BOX_SETS[:1]
+COCO_MASK_SETS = COCO_SETS[:1]
 NUM_SAMPLES = 200
 """bootstrap samples"""
 
@@ -61,6 +63,9 @@ class Scored:
     coco20: SetScores | None
     coco80: SetScores | None
     masks: SetScores | None
+    masks80: SetScores | None = None
+    filled80: SetScores | None = None
+    """of filled boxes"""
 
 
 class CompetitorResults:
@@ -82,6 +87,24 @@ class CompetitorResults:
         return Result(boxes, scores.astype(np.float32), labels, self.class_names, image.size())
 
 
+class FilledBoxes:
+    """A predictor whose class map is that of filled boxes, the best scores on top."""
+
+    def __init__(self, predict: ImagePredictor, min_score: float = DEFAULT_MIN_SCORE) -> None:
+        self.predict, self.min_score = predict, min_score
+        self.class_names = predict.class_names
+
+    def __call__(self, image: ImageSource) -> Result:
+        """The boxes, and the class map that they fill."""
+        result = self.predict(image)
+        class_map = np.zeros(image.size(), np.uint8)
+        for index in np.argsort(result.scores, kind="stable"):
+            if result.scores[index] >= self.min_score:
+                x1, y1, x2, y2 = result.boxes[index].round().astype(int)
+                class_map[max(y1, 0) : y2, max(x1, 0) : x2] = result.labels[index] + 1
+        return replace(result, segmentation=Segmentation.from_class_map(class_map))
+
+
 def main(options: Options) -> None:
     """Score all networks, print and write."""
     require_images(options.root)
@@ -94,10 +117,13 @@ def main(options: Options) -> None:
             cell(item.coco20, "coco_ap"),
             cell(item.coco80, "coco_ap"),
             cell(item.masks, "miou"),
+            cell(item.masks80, "miou"),
+            cell(item.filled80, "miou"),
         )
         for item in scored
     ]
     columns = ("network", "pooled AP50", "COCO AP, 20 classes", "COCO AP, 80 classes", "mIoU")
+    columns += ("mIoU, 80 classes", "boxes filled, 80 classes")
     table = Table("accuracy on the same images", columns, rows)
     print_results([table])
     write_json(options.json, options, tables=[table])
@@ -107,15 +133,14 @@ def score_model(name: str, options: Options) -> Scored:
     """The scores of a blitznet model on the classes that it knows."""
     predictor = load(name, threads=options.threads)
     names = predictor.spec.classes
-    knows_coco = len(names) == len(COCO)
     coco = score(predictor, COCO_SETS, names, options, coco=True)
-    return Scored(
-        name,
-        None if knows_coco else score(predictor, BOX_SETS, names, options),
-        None if knows_coco else coco,
-        coco if knows_coco else None,
-        None if knows_coco else score(predictor, MASK_SETS, names, options),
-    )
+    if len(names) == len(COCO):
+        masks, filled = (
+            score(predict, COCO_MASK_SETS, names, options) for predict in (predictor, FilledBoxes(predictor))
+        )
+        return Scored(name, None, None, coco, None, masks, filled)
+    pooled, masks = (score(predictor, sets, names, options) for sets in (BOX_SETS, MASK_SETS))
+    return Scored(name, pooled, coco, None, masks)
 
 
 def score_competitor(competitor: Competitor, options: Options) -> Scored:
@@ -130,6 +155,7 @@ def score_competitor(competitor: Competitor, options: Options) -> Scored:
         score(voc, COCO_SETS, VOC, options, coco=True),
         score(all_classes, COCO_SETS, COCO, options, coco=True),
         None,
+        filled80=score(FilledBoxes(all_classes), COCO_MASK_SETS, COCO, options),
     )
 
 
@@ -138,7 +164,7 @@ def score(
 ) -> SetScores:
     """The scores over all sets as one."""
     datasets: list[MappedDataset] = open_sources([text.replace("{root}", str(options.root)) for text in texts], names)
-    tasks = ("segmentation",) if texts == MASK_SETS else ("detection",)
+    tasks = ("segmentation",) if texts in (MASK_SETS, COCO_MASK_SETS) else ("detection",)
     config = EvalConfig(tasks=tasks, coco=coco, bootstrap=None if coco else NUM_SAMPLES)
     with progress_bars() as progress:
         return evaluate(predict, datasets, config, progress=progress).total
