@@ -14,11 +14,13 @@ class Connection:
 
 def test_requests_that_arrive_are_limited_until_they_are_parsed() -> None:
     admission = Admission(ServeLimits(max_queue=2, max_images=1))
-    first, second = admission.enter(), admission.enter()
-    with pytest.raises(BusyError, match="2 other requests are arriving"):
-        admission.enter()
+    first, second = admission.enter(0), admission.enter(0)
+    with pytest.raises(BusyError, match="the queue is full: 0 images are waiting and 2 requests arriving"):
+        admission.enter(0)
     first.received()
-    third = admission.enter()
+    with pytest.raises(BusyError, match="the queue is full: 1 images are waiting and 1 requests arriving"):
+        admission.enter(1)
+    third = admission.enter(0)
     for ticket in (first, second, third):
         ticket.close()
         ticket.close()
@@ -28,7 +30,7 @@ def test_requests_that_arrive_are_limited_until_they_are_parsed() -> None:
 
 def test_large_bodies_are_limited_and_small_ones_get_in() -> None:
     admission = Admission(ServeLimits(max_queue=4, max_images=1, max_pending_bytes=400))  # each may have 100
-    tickets = [admission.enter() for _ in range(3)]
+    tickets = [admission.enter(0) for _ in range(3)]
     tickets[0].set_body(350)
     tickets[1].set_body(250)
     with pytest.raises(BusyError, match="too many large requests"):
@@ -45,14 +47,14 @@ def test_large_bodies_are_limited_and_small_ones_get_in() -> None:
 
 def test_responses_that_wait_keep_out_requests() -> None:
     admission = Admission(ServeLimits(max_pending_bytes=100))
-    with admission.enter() as ticket, admission.enter() as second:
+    with admission.enter(0) as ticket, admission.enter(0) as second:
         ticket.set_response(150)
         with pytest.raises(BusyError, match="too many responses"):
-            admission.enter()
+            admission.enter(0)
         with pytest.raises(BusyError, match="too many responses"):
             second.set_response(51)
     assert admission.response_bytes == 0
-    admission.enter().close()
+    admission.enter(0).close()
 
 
 def test_the_longest_idle_connection_is_closed_for_a_new_one() -> None:

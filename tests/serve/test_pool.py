@@ -80,7 +80,7 @@ def test_a_full_queue_raises() -> None:
     futures = [submit(pool, make_job())]
     wait_until_empty(pool)
     futures += [submit(pool, make_job()), submit(pool, make_job())]
-    with pytest.raises(BusyError, match="the queue is full: 2 images are waiting"):
+    with pytest.raises(BusyError, match="the queue is full: 2 of at most 2 images are waiting, and the request has 1"):
         submit(pool, make_job())
     for _ in range(3):
         engine.gate.release()

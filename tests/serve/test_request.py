@@ -109,7 +109,7 @@ def make_request(chunks: list[bytes], headers: list[tuple[bytes, bytes]] | None 
 
 def read(chunks: list[bytes], limits: ServeLimits, headers: list[tuple[bytes, bytes]] | None = None) -> bytes:
     async def run() -> bytes:
-        with Admission(limits).enter() as ticket:
+        with Admission(limits).enter(0) as ticket:
             deadline = asyncio.get_running_loop().time() + limits.timeout
             return await read_body(make_request(chunks, headers), limits, ticket, deadline)
 

@@ -1,6 +1,8 @@
 import asyncio
 import base64
 import gc
+import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -248,3 +250,14 @@ def test_a_client_that_takes_no_response_is_cut_off() -> None:
         asyncio.run(run())
     assert aborted == [True]
     assert pieces == [0, 1 << 18, 1 << 18]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_parsers_have_a_lower_priority_than_the_event_loop(predictor: BasePredictor) -> None:
+    service = make_app(predictor).state.service
+
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert service.parsers.submit(priority).result() > priority()
+    service.close()

@@ -459,9 +459,7 @@ def test_no_distillation_loss_for_the_teachers_own_predictions() -> None:
     outputs = outputs_of(targets.labels, classes=4, size=4, seed=1)
     assert outputs.logits is not None
     assert outputs.offsets is not None
-    own = DetectorTargets(
-        outputs.logits.detach(), outputs.offsets.detach(), torch.arange(5), len(targets.positives)
-    )
+    own = DetectorTargets(outputs.logits.detach(), outputs.offsets.detach(), torch.arange(5), len(targets.positives))
     result = losses(outputs, batch, targets, teacher_targets=own)
     assert result.distillation is not None
     assert result.distillation.item() == pytest.approx(0, abs=1e-6)

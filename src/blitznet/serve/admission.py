@@ -1,8 +1,8 @@
 """Admission: the one place that counts connections, requests and bytes from the first byte to the last.
 
 HTTP, KServe and WebSockets share it. A `Ticket` counts one request: while its body arrives and is parsed it takes one
-of `max_queue` slots, and the bytes of its body and of its response count until the response is sent. The queue of
-images itself is in `pool.py`. All methods are called in the event loop.
+of `max_queue` slots, as the images in the queue do, and the bytes of its body and of its response count until the
+response is sent. The queue itself is in `pool.py`. All methods are called in the event loop.
 """
 
 from types import TracebackType
@@ -119,10 +119,20 @@ class Admission:
 
     # ---- requests
 
-    def enter(self) -> "Ticket":
-        """Admit a request before its body is read. Raises BusyError beyond a limit."""
-        if self.receiving >= self._limits.max_queue:
-            raise BusyError(f"{self._limits.max_queue} other requests are arriving")
+    def enter(self, waiting: int) -> "Ticket":
+        """Admit a request before its body is read.
+
+        Requests that arrive will need places in the queue. Without counting both, some would be refused only after
+        their bodies have been read and parsed.
+
+        Args:
+            waiting: Number of images in the queue.
+
+        Raises:
+            BusyError: There is no slot, or responses need too much memory.
+        """
+        if self.receiving + waiting >= self._limits.max_queue:
+            raise BusyError(f"the queue is full: {waiting} images are waiting and {self.receiving} requests arriving")
         if self.response_bytes >= self._limits.pending_bytes:
             raise BusyError("too many responses wait for their clients")
         self.entered += 1

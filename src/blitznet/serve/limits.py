@@ -23,7 +23,7 @@ class ServeLimits:
     max_images: int | None = None
     """Maximum number of images in a batch request; more get 413. If not set: 16 or --max-queue, whichever is less."""
     max_queue: int = 64
-    """Maximum number of images in the queue, and of requests that are received at once; more get 429."""
+    """Maximum number of images in the queue and of requests that arrive, together; more get 429."""
     max_pending_bytes: int | None = None
     """Maximum total size in bytes of bodies and of responses in memory; more get 429. If not set: ten bodies."""
     max_connections: int = 512

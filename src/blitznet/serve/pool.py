@@ -31,7 +31,7 @@ Render = Callable[[ImageSource, Result], bytes]
 
 _LOGGER = logging.getLogger("blitznet.serve")
 _NICE = 5
-"""priority of worker threads; the event loop's is 0, which is higher"""
+"""priority of the threads that predict and parse; the event loop's is 0, which is higher"""
 
 
 class ClosedError(Exception):
@@ -98,12 +98,10 @@ class Pool:
         """Whether the pool accepts images and all workers are warm."""
         return self._open and not self._cold
 
-    def require_capacity(self) -> None:
-        """Raise BusyError if the queue is full, or ClosedError if the pool is closed."""
+    def require_open(self) -> None:
+        """Raise ClosedError if the pool is closed."""
         if not self._open:
             raise ClosedError("the server is shutting down")
-        if len(self._queue) >= self._max_queue:
-            raise BusyError(f"the queue is full: {self._max_queue} images are waiting")
 
     def submit(self, *jobs: Job) -> None:
         """Queue all images or none; the future of each returns the rendered bytes.
@@ -113,7 +111,7 @@ class Pool:
             ClosedError: The pool is closed.
         """
         with self._changed:
-            self.require_capacity()
+            self.require_open()
             if len(self._queue) + len(jobs) > self._max_queue:
                 raise BusyError(
                     f"the queue is full: {len(self._queue)} of at most {self._max_queue} images are waiting, "
@@ -139,7 +137,7 @@ class Pool:
 
     def _work(self, engine: Engine, warm_up: bool) -> None:
         """Process jobs until the pool closes."""
-        _lower_priority()
+        lower_priority()
         if warm_up:
             self._warm_up(engine)
         while self._process_next(engine):
@@ -231,7 +229,7 @@ def _batches(inputs: Sequence[tuple[Job, ModelInput]]) -> Iterator[list[tuple[Jo
             start += size
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
     """Let the event loop run before this thread where they share a processor."""
     if sys.platform == "linux":  # elsewhere the priority is that of the process
         with suppress(OSError):

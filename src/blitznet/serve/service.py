@@ -26,7 +26,7 @@ from blitznet.serve.admission import Admission, BusyError, Ticket
 from blitznet.serve.limits import ServeLimits
 from blitznet.serve.metrics import Metrics
 from blitznet.serve.payload import Payload, decompress, is_compressed
-from blitznet.serve.pool import ClosedError, Job, Pool, Render
+from blitznet.serve.pool import ClosedError, Job, Pool, Render, lower_priority
 from blitznet.serve.request import PredictRequest, decode_image, image_error, parse_request, read_body, read_query
 from blitznet.serve.response import render_response
 
@@ -68,7 +68,7 @@ class Service:
     token: str | None = None
     """bearer token of the protected routes; None if every route is public"""
     parsers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(_PARSERS, thread_name_prefix="blitznet-parser")
+        default_factory=lambda: ThreadPoolExecutor(_PARSERS, "blitznet-parser", initializer=lower_priority)
     )
 
     @property
@@ -83,8 +83,8 @@ class Service:
 
     def enter(self) -> Ticket:
         """Admit a request before its body is read. Raises BusyError or ClosedError."""
-        self.pool.require_capacity()
-        return self.admission.enter()
+        self.pool.require_open()
+        return self.admission.enter(self.pool.waiting)
 
     def is_authorized(self, token: str) -> bool:
         """Whether a client's token is correct, compared in constant time; always true without a token."""

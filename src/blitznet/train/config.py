@@ -128,8 +128,8 @@ class TrainConfig:
     """Stride of the class maps of the segmentation loss, in pixels; the logits are resized to it. Default: the
     stride of the model's segmentation logits."""
     distillation: float | None = None
-    """Weight of the distance from the class scores (KL divergence) and box offsets (smooth L1) of the pretrained SSDLite.
-    Default: no distillation."""
+    """Weight of the distance from the predictions of the pretrained SSDLite: KL divergence of class scores, smooth L1
+    of box offsets. Default: no distillation."""
     distillation_every: int = 1
     """Distill SSDLite in every n-th step, with n times the weight, because the teacher takes time. Default: 1."""
     keep: bool = False
