@@ -240,11 +240,13 @@ def _has_soft_label(batch: Batch) -> Tensor:
 
 def _background_loss(logits: Tensor, classes: Tensor) -> Tensor:
     """(B, A) loss of each anchor as background; logits (B, A, C), classes (B, K) annotated."""
-    logp = to_float(logits).log_softmax(2)
-    loss = -logp[:, :, 0]
+    logits = to_float(logits)
+    total = logits.logsumexp(2)  # (B, A)
+    loss = total - logits[:, :, 0]
     partial = (classes.any(1) & ~classes.all(1)).nonzero().flatten()
     if len(partial):
-        loss[partial] = -_log_marginal(logp[partial].movedim(2, 1), _background_classes(classes[partial])[:, :, None])
+        accepted = _background_classes(classes[partial])[:, None]
+        loss[partial] = total[partial] - logits[partial].masked_fill_(~accepted, -torch.inf).logsumexp(2)
     return loss
 
 
