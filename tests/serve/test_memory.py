@@ -1,11 +1,33 @@
 import asyncio
 import ctypes
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from blitznet.serve.memory import keep_trimmed, trim_memory
+
+LARGE_BLOCKS = """
+import json, threading
+from pathlib import Path
+from blitznet.serve.memory import return_large_blocks, trim_memory
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+assert return_large_blocks()
+text = b"[" + b"null," * 3_000_000 + b"null]"
+before = resident_mb()
+for _ in range(2):
+    threads = [threading.Thread(target=json.loads, args=[text]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+trim_memory()
+print(resident_mb() - before)
+"""
 
 
 def resident_mb() -> float:
@@ -23,6 +45,14 @@ def test_freed_memory_is_returned_to_the_system() -> None:
     assert trim_memory()
     assert resident_mb() < peak - 100
     assert len(pins) == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_large_blocks_of_threads_are_returned_to_the_system() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("needs glibc")
+    result = subprocess.run([sys.executable, "-c", LARGE_BLOCKS], capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 15, "each thread would keep a list of 24 MB"
 
 
 def test_memory_is_trimmed_once_after_requests_when_none_is_under_way() -> None:

@@ -1,6 +1,7 @@
 """Memory that requests needed is returned to the system.
 
-The C library keeps freed memory for later. After a burst of large images that is hundreds of megabytes.
+The C library keeps freed memory for later. After a burst of large images that is hundreds of megabytes. Some of it
+belongs to threads, and cannot be returned later: the end of a thread's memory, up to 64 MB.
 """
 
 import asyncio
@@ -10,13 +11,21 @@ from collections.abc import Callable
 
 INTERVAL = 5.0
 """seconds between two checks"""
+_LARGE_BLOCK = 4 << 20
+"""bytes of a block that is taken from the system and returned to it; the C library would raise this up to 32 MB"""
+_M_MMAP_THRESHOLD = -3
+"""mallopt(3)"""
+
+
+def return_large_blocks() -> bool:
+    """Let large blocks be returned to the system when they are freed; False if this is not possible (only glibc)."""
+    function = _c_function("mallopt")
+    return function is not None and bool(function(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
 
 
 def trim_memory() -> bool:
     """Return the C library's free memory to the system; False if there is none, or no such function (only glibc)."""
-    if sys.platform != "linux":
-        return False
-    function = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    function = _c_function("malloc_trim")
     return function is not None and bool(function(0))
 
 
@@ -41,3 +50,8 @@ async def keep_trimmed(
         if is_idle() and count() != trimmed:
             trimmed = count()
             await asyncio.to_thread(trim)
+
+
+def _c_function(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None if it has none of this name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from blitznet.serve.connections import MAX_HEADERS, HttpConnection, WebSocketConnection
 from blitznet.serve.limits import ServeLimits
+from blitznet.serve.memory import return_large_blocks
 from blitznet.serve.service import ACCESS_LOGGER
 
 _ACCEPTED_AT_ONCE = 16
@@ -38,6 +39,7 @@ class Server(uvicorn.Server):
         """Start, and let the system queue more connections than are accepted at once."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
         gc.set_threshold(*_GC_THRESHOLDS)
+        return_large_blocks()
         await super().startup(sockets)
         for server in self.servers:
             for listener in server.sockets:
