@@ -92,7 +92,6 @@ class FilledBoxes:
 
     def __init__(self, predict: ImagePredictor, min_score: float = DEFAULT_MIN_SCORE) -> None:
         self.predict, self.min_score = predict, min_score
-        self.class_names = predict.class_names
 
     def __call__(self, image: ImageSource) -> Result:
         """The boxes, and the class map that they fill."""

@@ -27,7 +27,7 @@ DEEPLAB = "{root}/../peers/deeplabv3_mnv2_voc_513.onnx"
 """the teacher: DeepLabV3 on MobileNetV2, trained on COCO and VOC (google-coral/test_data, Apache-2.0)"""
 HOLDOUT = 0.05
 """fraction of the training images that is not trained on"""
-SSDLITE_FRACTION = 0.25
+SSDLITE_FRACTION, COCO_SSDLITE_FRACTION = 0.25, 0.5
 """weight of SSDLite's weights in the layers that come from it, after the training; chosen on the held-out images"""
 _DATA = tuple(
     text.replace("coco@train,sample_weight=2", "coco@train,sample_weight=3")
@@ -101,7 +101,9 @@ def _blitznet300_coco() -> Pipeline:
     return Pipeline(
         name=model,
         stages=_stages(
-            config, (*_HELD_OUT, "coco:{root}/coco@train", "coco:{root}/coco@boxes"), initial_fraction=SSDLITE_FRACTION
+            config,
+            (*_HELD_OUT, "coco:{root}/coco@train", "coco:{root}/coco@boxes"),
+            initial_fraction=COCO_SSDLITE_FRACTION,
         ),
         data=("coco:{root}/coco@val", "coco:{root}/coco@rare"),
         cost="2 CPU cores, 2 hours",

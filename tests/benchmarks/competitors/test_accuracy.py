@@ -18,6 +18,5 @@ class FixedBoxes:
 def test_filled_boxes_are_a_class_map_with_the_best_scores_on_top() -> None:
     predict = FilledBoxes(FixedBoxes(), min_score=0.5)
     result = predict(ImageSource(np.zeros((4, 6, 3), np.uint8)))
-    assert predict.class_names == ("cat", "dog")
     assert result.class_map is not None
     assert result.class_map.tolist() == [[1, 1, 1, 1, 0, 0], [1, 2, 2, 1, 0, 0], [1, 1, 1, 1, 0, 0], [0] * 6]
