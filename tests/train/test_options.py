@@ -66,9 +66,9 @@ CHANGES_WEIGHTS: dict[str, tuple[Changes, Any]] = {
 """option -> other options of both runs, and its other value"""
 NEEDS_FILES = {
     *("data", "root", "init", "keep", "keep_weight", "soft_labels", "soft_label_weight", "pseudo_masks"),
-    *("encoder_weights", "drop_leaks"),
+    *("encoder_weights", "drop_leaks", "box_segmentation_weight"),
 }
-"""options whose values are files; tested below"""
+"""options whose values are files, or that need sets without masks; tested below"""
 CHANGES_NO_WEIGHTS: dict[str, tuple[Changes, Any]] = {
     "workers": ({}, 1),
     "cache": ({}, "ram"),
@@ -208,6 +208,8 @@ def test_options_with_files_change_the_weights(tmp_path: Path) -> None:
         {"pseudo_masks": tmp_path / "pseudo"},
         {"soft_labels": tmp_path / "soft"},
         {"soft_labels": tmp_path / "soft", "soft_label_weight": 3.0},
+        {"box_segmentation_weight": 1.0},
+        {"box_segmentation_weight": 3.0},
         {"init": "encoder", "encoder_weights": encoder},
         from_model,
         {**from_model, "keep": True},

@@ -6,6 +6,7 @@ belongs to threads, and cannot be returned later: the end of a thread's memory, 
 
 import asyncio
 import ctypes
+import gc
 import sys
 from collections.abc import Callable
 
@@ -24,7 +25,8 @@ def return_large_blocks() -> bool:
 
 
 def trim_memory() -> bool:
-    """Return the C library's free memory to the system; False if there is none, or no such function (only glibc)."""
+    """Free garbage, and return free memory to the system; False if there is none, or no such function (only glibc)."""
+    gc.collect()
     function = _c_function("malloc_trim")
     return function is not None and bool(function(0))
 

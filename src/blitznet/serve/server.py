@@ -23,9 +23,9 @@ _BACKLOG = 1024
 _RESERVED_FILES = 96
 """open files that are not connections: libraries, the model, and connections that are being closed"""
 _MIN_CONNECTIONS = 8
-_SWITCH_INTERVAL = 0.001
+_SWITCH_INTERVAL = 0.0002
 """seconds after which a worker lets the event loop run"""
-_GC_THRESHOLDS = (50_000, 20, 100)
+_GC_THRESHOLDS = (50_000, 10, 10)
 """allocations between garbage collections: while they run, the event loop waits, and large JSON allocates a lot"""
 _MESSAGE_MARGIN = 1_000_000
 """bytes above max_body_bytes up to which a WebSocket message gets an error reply; a longer one closes the socket"""
@@ -39,6 +39,8 @@ class Server(uvicorn.Server):
         """Start, and let the system queue more connections than are accepted at once."""
         sys.setswitchinterval(_SWITCH_INTERVAL)
         gc.set_threshold(*_GC_THRESHOLDS)
+        gc.collect()
+        gc.freeze()  # modules and the model are never garbage, and a collection takes time for each object
         return_large_blocks()
         await super().startup(sockets)
         for server in self.servers:

@@ -52,3 +52,10 @@ def decode(offsets: Tensor, anchors: Tensor, variances: tuple[float, float, floa
     scaled = offsets * offsets.new_tensor(variances)
     center = anchors[:, :2] + scaled[:, :2] * anchors[:, 2:]
     return to_corners(torch.cat([center, anchors[:, 2:] * scaled[:, 2:].exp()], 1))
+
+
+def cells_inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, h, w) bool: the cells of a map of `size` (h, w) whose centers are in each box, x1 y1 x2 y2 as fractions."""
+    x1, y1, x2, y2 = boxes[:, :, None].unbind(1)  # (N, 1) each
+    y, x = ((torch.arange(count, device=boxes.device) + 0.5) / count for count in size)
+    return ((y >= y1) & (y <= y2))[:, :, None] & ((x >= x1) & (x <= x2))[:, None]

@@ -124,6 +124,9 @@ class TrainConfig:
     """Weight of the segmentation loss. Default: 1."""
     soft_label_weight: float = 1.0
     """Weight of the KL divergence from --soft-labels. Default: 1."""
+    box_segmentation_weight: float | None = None
+    """Weight of a loss that teaches the class map from boxes, for classes that have boxes and no masks in an image: no
+    pixel outside, and some in every row and column of a box (BoxInst). Default: class maps learn from masks only."""
     mask_stride: int | None = None
     """Stride of the class maps of the segmentation loss, in pixels; the logits are resized to it. Default: the
     stride of the model's segmentation logits."""
@@ -197,6 +200,7 @@ class TrainConfig:
             "encoder_lr_mult",
             "repeat_threshold",
             "clip_grad",
+            "box_segmentation_weight",
             "distillation",
             "keep_weight",
             "cache_size",
@@ -294,6 +298,7 @@ OPTION_GROUPS: dict[OptionGroup, tuple[str, ...]] = {
     "loss": (
         "segmentation_weight",
         "soft_label_weight",
+        "box_segmentation_weight",
         "mask_stride",
         "distillation",
         "distillation_every",

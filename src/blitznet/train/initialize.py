@@ -114,6 +114,8 @@ def learned_classes(coverage: Coverage, spec: Spec, config: TrainConfig) -> dict
     if config.distillation is not None and "detection" in learned:
         coco = {canonical(name) for name in COCO}
         learned["detection"] |= np.asarray([canonical(name) in coco for name in spec.classes])
+    if config.box_segmentation_weight is not None and "segmentation" in learned:
+        learned["segmentation"] |= coverage.learned("detection")
     if config.keep:
         old = load_model(find_weights(config.model))[1]
         for task, flags in learned.items():

@@ -21,7 +21,7 @@ from blitznet.core.spec import Spec
 from blitznet.nets.blitznet import BlitzNet
 from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
-from blitznet.train.boxes import decode, iou
+from blitznet.train.boxes import cells_inside, decode, iou
 from blitznet.train.distillation import to_float
 from blitznet.train.matching import Targets
 
@@ -230,8 +230,6 @@ def _labeled_cells(batch: Batch, num_old: int, size: tuple[int, int]) -> Tensor:
     class_map = F.interpolate(batch.class_map[:, None].float(), size=size, mode="nearest")[:, 0]
     has_mask = batch.mask_classes.any(1)
     is_new = (batch.labels >= num_old) & ~has_mask[batch.image_index]
-    x1, y1, x2, y2 = batch.boxes[is_new, :, None].unbind(1)  # (n, 1) each
-    y, x = ((torch.arange(count, device=x1.device) + 0.5) / count for count in size)  # centers, fractions of the image
-    inside = ((y >= y1) & (y <= y2))[:, :, None] & ((x >= x1) & (x <= x2))[:, None]  # (n, h, w)
+    inside = cells_inside(batch.boxes[is_new], size)  # (n, h, w)
     boxes = torch.zeros_like(class_map).index_add_(0, batch.image_index[is_new], inside.to(class_map.dtype))
     return ((class_map > 0) & (class_map != IGNORE_INDEX)) | (boxes > 0)

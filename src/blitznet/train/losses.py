@@ -1,5 +1,8 @@
 """Losses of a batch: segmentation, classification and localization (paper 3.6), each only where labels exist.
 
+Further losses are of teachers (distillation.py, soft labels) and of class maps on images with boxes only
+(box_supervision.py).
+
 Where only some classes are annotated, background in the labels means "background or any class that is not annotated".
 The loss is then the cross-entropy of the summed probability of those classes (the marginal).
 """
@@ -13,6 +16,7 @@ from torch import Tensor
 from blitznet.core.arrays import IGNORE_INDEX
 from blitznet.nets.parts import HeadOutputs
 from blitznet.train.batch import Batch
+from blitznet.train.box_supervision import BoxRegions, box_supervision_loss
 from blitznet.train.distillation import TeacherTargets, to_float
 from blitznet.train.matching import Targets
 
@@ -33,6 +37,8 @@ class LossConfig:
     """weight of the distillation loss in the sum"""
     soft_labels: float = 1.0
     """weight of the loss on soft labels in the sum"""
+    box_segmentation: float = 0.0
+    """weight of the loss of the class map from boxes in the sum; 0 leaves it out"""
     match_original: bool = False
     """whether to mine negatives as the original implementation: over the batch, at most A minus all positives"""
 
@@ -49,6 +55,10 @@ class Normalizers:
     """`TeacherTargets.num_objects`"""
     teacher_cells: int = 0
     """`TeacherTargets.num_cells`"""
+    box_images: int = 0
+    """images with a class that has boxes and no masks"""
+    box_regions: int = 0
+    """pairs of an image and such a class"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,23 +72,35 @@ class Losses:
     """None without a teacher"""
     soft_labels: Tensor | None
     """None without soft labels"""
+    box_segmentation: Tensor | None
+    """None without this loss"""
     total: Tensor
     normalizers: Normalizers
     """counts of this batch alone"""
 
     def to_floats(self) -> dict[str, float]:
         """The losses by name as numbers, for logs."""
-        names = ("segmentation", "classification", "localization", "distillation", "soft_labels", "total")
-        values = {name: getattr(self, name) for name in names}
+        names = ("segmentation", "classification", "localization", "distillation", "soft_labels", "box_segmentation")
+        values = {name: getattr(self, name) for name in (*names, "total")}
         return {name: float(value.detach()) for name, value in values.items() if value is not None}
 
 
-def count_normalizers(batch: Batch, targets: Targets, teacher_targets: TeacherTargets | None = None) -> Normalizers:
-    """Count positives, labeled pixels and what a teacher predicts in a batch."""
-    labeled, soft = int((batch.class_map != IGNORE_INDEX).sum()), int(_has_soft_label(batch).sum())
-    if teacher_targets is None:
-        return Normalizers(len(targets.positives), labeled, soft)
-    return Normalizers(len(targets.positives), labeled, soft, teacher_targets.num_objects, teacher_targets.num_cells)
+def count_normalizers(
+    batch: Batch,
+    targets: Targets,
+    teacher_targets: TeacherTargets | None = None,
+    box_regions: BoxRegions | None = None,
+) -> Normalizers:
+    """Count positives, labeled pixels, what a teacher predicts, and classes with boxes and no masks in a batch."""
+    return Normalizers(
+        positives=len(targets.positives),
+        labeled_pixels=int((batch.class_map != IGNORE_INDEX).sum()),
+        soft_cells=int(_has_soft_label(batch).sum()),
+        teacher_objects=0 if teacher_targets is None else teacher_targets.num_objects,
+        teacher_cells=0 if teacher_targets is None else teacher_targets.num_cells,
+        box_images=0 if box_regions is None else box_regions.num_images,
+        box_regions=0 if box_regions is None else box_regions.num_regions(batch),
+    )
 
 
 def losses(
@@ -88,6 +110,7 @@ def losses(
     config: LossConfig | None = None,
     *,
     teacher_targets: TeacherTargets | None = None,
+    box_regions: BoxRegions | None = None,
     normalizers: Normalizers | None = None,
     num_parts: int = 1,
 ) -> Losses:
@@ -99,18 +122,20 @@ def losses(
         targets: The batch's objects matched to anchors.
         config: Weights; all 1 by default.
         teacher_targets: Targets of distillation.
+        box_regions: Classes that have boxes and no masks, for the loss of the class map from boxes.
         normalizers: Counts over all parts of a batch that is split into parts; those of this batch by default.
         num_parts: Number of those parts, over processes and accumulated passes. The mean of the parts' losses equals
             the loss of the whole batch.
     """
     config = config or LossConfig()
-    own = count_normalizers(batch, targets, teacher_targets)
+    own = count_normalizers(batch, targets, teacher_targets, box_regions)
     shared = normalizers or own
     num_boxes = max(1, shared.positives) / num_parts
     zero = torch.zeros((), device=batch.boxes.device)
     classes = locations = pixels = zero
     distilled: Tensor | None = None
     softened: Tensor | None = None
+    from_boxes: Tensor | None = None
     if outputs.logits is not None:
         classes = classification(outputs.logits, targets, batch.box_classes, config) / num_boxes
     if outputs.offsets is not None:
@@ -121,6 +146,10 @@ def losses(
         if len(batch.soft_index):
             num_cells = max(1, shared.soft_cells) / num_parts
             softened = soft_label_loss(outputs.segmentation_logits, batch) / num_cells
+        if box_regions is not None:
+            outside, projection = box_supervision_loss(to_float(outputs.segmentation_logits), batch, box_regions)
+            num_images, num_regions = (max(1, count) / num_parts for count in (shared.box_images, shared.box_regions))
+            from_boxes = outside / num_images + projection / num_regions
     if teacher_targets is not None:
         num_objects, num_teacher_cells = (
             max(1, count) / num_parts for count in (shared.teacher_objects, shared.teacher_cells)
@@ -131,7 +160,9 @@ def losses(
         total = total + config.distillation * distilled
     if softened is not None:
         total = total + config.soft_labels * softened
-    return Losses(pixels, classes, locations, distilled, softened, total, own)
+    if from_boxes is not None:
+        total = total + config.box_segmentation * from_boxes
+    return Losses(pixels, classes, locations, distilled, softened, from_boxes, total, own)
 
 
 def classification(logits: Tensor, targets: Targets, box_classes: Tensor, config: LossConfig) -> Tensor:

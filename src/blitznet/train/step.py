@@ -11,6 +11,7 @@ from blitznet.core.errors import BlitzNetError
 from blitznet.core.spec import Spec
 from blitznet.nets.deploy import normalize
 from blitznet.train.batch import Batch, drop_unpredicted
+from blitznet.train.box_supervision import BoxRegions
 from blitznet.train.config import TrainConfig, TrainPrecision
 from blitznet.train.distillation import DistillationTeacher, TeacherTargets
 from blitznet.train.distributed import ProcessGroup
@@ -63,18 +64,20 @@ def update(
         None if teacher is None else _teacher_targets(teacher, batch, target, spec, config.precision)
         for batch, target in zip(batches, targets, strict=True)
     ]
-    counts = [astuple(count_normalizers(*labels)) for labels in zip(batches, targets, expected, strict=True)]
+    regions = [None if config.box_segmentation_weight is None else BoxRegions.of(batch) for batch in batches]
+    counts = [astuple(count_normalizers(*labels)) for labels in zip(batches, targets, expected, regions, strict=True)]
     normalizers = Normalizers(*group.all_reduce_sum(*(sum(column) for column in zip(*counts, strict=True))))
     loss_config = LossConfig(
         segmentation=config.segmentation_weight,
         distillation=config.keep_weight if config.keep else (config.distillation or 0.0) * config.distillation_every,
         soft_labels=config.soft_label_weight,
+        box_segmentation=config.box_segmentation_weight or 0.0,
         match_original=config.match_original,
     )
     num_parts = group.world_size * len(batches)
     optimizer.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
-    for batch, target, teacher_targets in zip(batches, targets, expected, strict=True):
+    for batch, target, teacher_targets, box_regions in zip(batches, targets, expected, regions, strict=True):
         is_last = batch is batches[-1]
         with nullcontext() if is_last or group.world_size == 1 else net.no_sync():  # type: ignore[operator] # of DDP
             with torch.autocast(group.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -85,6 +88,7 @@ def update(
                 target,
                 loss_config,
                 teacher_targets=teacher_targets,
+                box_regions=box_regions,
                 normalizers=normalizers,
                 num_parts=num_parts,
             )
