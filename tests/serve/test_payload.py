@@ -149,3 +149,13 @@ def test_compressed_bodies() -> None:
 def test_json_that_would_hold_the_interpreter_is_refused(content: bytes) -> None:
     with pytest.raises((ValueError, RecursionError)):
         parse_json(content)
+
+
+@pytest.mark.parametrize("position", [*range(262_138, 262_146), 0])
+def test_texts_across_pieces_count_once(position: int) -> None:
+    """The limit holds wherever the constants are in a body that is counted in pieces of 262,144 bytes."""
+    most = b"null," * 99_999
+    content = b"[" + b" " * position + most
+    assert parse_json(content + b"null]") == [None] * 100_000
+    with pytest.raises(ValueError, match="expected at most 100,000 of null"):
+        parse_json(content + b"null,null]")

@@ -137,7 +137,9 @@ def blitznet416_lite() -> Spec:
 
 def blitznet300_coco() -> Spec:
     """The default with the 80 classes of COCO, all of which SSDLite's heads know."""
-    return replace(blitznet300_lite(), name="blitznet300-coco", classes=COCO)
+    base = blitznet300_lite()
+    network = replace(base.network, image_prior_weight=3.0)
+    return replace(base, name="blitznet300-coco", classes=COCO, network=network)
 
 
 def blitznet300_lite_plain() -> Spec:

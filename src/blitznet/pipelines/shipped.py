@@ -93,11 +93,12 @@ def _blitznet300_coco() -> Pipeline:
     """The default's network with the 80 classes of COCO. VOC's sets annotate twenty of them; the others are unknown.
 
     SSDLite learned the 80 classes from a hundred times as many images. Its modules are therefore trained very gently.
-    The segmentation loss is computed at the stride of the logits, because of 81 channels.
+    Few images have masks of all classes, so boxes teach the class map, too. The segmentation loss is computed at the
+    stride of the logits, because of 81 channels.
     """
     model = "blitznet300-coco"
     config = replace(_from_ssdlite(model), class_names=COCO, data=_COCO_DATA, steps=4500, encoder_lr_mult=0.05)
-    config = replace(config, mask_stride=None, seed=2)
+    config = replace(config, mask_stride=None, box_segmentation_weight=1.0, seed=2)
     return Pipeline(
         name=model,
         stages=_stages(

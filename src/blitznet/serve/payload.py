@@ -162,11 +162,21 @@ def parse_json(content: bytes) -> Any:
         RecursionError: It is nested too deeply.
     """
     for text, limit in _JSON_LIMITS.items():
-        if content.count(text) > limit:
+        if _has_more(content, text, limit):
             raise ValueError(f"expected at most {limit:,} of {text.decode()}")
     return json.loads(
         content, parse_int=_parse_int, parse_float=_parse_float, parse_constant=_refuse, object_pairs_hook=_to_dict
     )
+
+
+def _has_more(content: bytes, text: bytes, limit: int) -> bool:
+    """Whether a text is more than `limit` times in a body, counted in pieces."""
+    count = 0
+    for start in range(0, len(content), _PIECE):
+        count += content.count(text, start, start + _PIECE + len(text) - 1)  # also where it begins in this piece
+        if count > limit:
+            return True
+    return False
 
 
 def _parse_int(digits: str) -> int:
