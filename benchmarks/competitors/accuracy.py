@@ -121,8 +121,10 @@ def main(options: Options) -> None:
         )
         for item in scored
     ]
-    columns = ("network", "pooled AP50", "COCO AP, 20 classes", "COCO AP, 80 classes", "mIoU")
-    columns += ("mIoU, 80 classes", "boxes filled, 80 classes")
+    columns = (
+        *("network", "pooled AP50", "COCO AP, 20 classes", "COCO AP, 80 classes", "mIoU"),
+        *("mIoU, 80 classes", "boxes filled, 80 classes"),
+    )
     table = Table("accuracy on the same images", columns, rows)
     print_results([table])
     write_json(options.json, options, tables=[table])
