@@ -112,8 +112,8 @@ def images_of(batch: Batch, rows: slice) -> Batch:
 
 
 def test_parts_of_a_batch_are_divided_by_the_counts_of_all_parts() -> None:
-    batch = make_batch(2)
-    logits = torch.randn(3, CLASSES + 1, H, W, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    batch = make_batch(2, images=6)
+    logits = torch.randn(6, CLASSES + 1, H, W, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     nothing = torch.zeros(0, dtype=torch.int64)
 
     def compute(part: Batch, rows: slice, normalizers: Normalizers | None, num_parts: int) -> Losses:
@@ -127,7 +127,7 @@ def test_parts_of_a_batch_are_divided_by_the_counts_of_all_parts() -> None:
             num_parts=num_parts,
         )
 
-    entire = compute(batch, slice(0, 3), None, 1)
+    entire = compute(batch, slice(0, 6), None, 1)
     outside, projection, num_images, num_pairs = slow_losses(logits.numpy(), batch)
     assert num_images > 1
     assert num_pairs > 1
@@ -135,7 +135,7 @@ def test_parts_of_a_batch_are_divided_by_the_counts_of_all_parts() -> None:
     assert entire.box_segmentation.item() == pytest.approx(outside / num_images + projection / num_pairs, rel=1e-9)
     assert entire.to_floats()["box_segmentation"] == entire.box_segmentation.item()
     assert entire.normalizers == Normalizers(0, 0, box_images=num_images, box_regions=num_pairs)
-    parts = [compute(images_of(batch, rows), rows, entire.normalizers, 2) for rows in (slice(0, 2), slice(2, 3))]
+    parts = [compute(images_of(batch, rows), rows, entire.normalizers, 2) for rows in (slice(0, 2), slice(2, 6))]
     for name in ("box_segmentation", "total"):
         mean = sum(getattr(part, name).item() for part in parts) / 2
         assert mean == pytest.approx(getattr(entire, name).item(), rel=1e-9)
