@@ -53,7 +53,7 @@ def slow_losses(logits: NDArray[Any], batch: Batch) -> tuple[float, float, int, 
         num_images += any(weak)
         p = np.exp(logits[image]) / np.exp(logits[image]).sum(0)
         covered = np.zeros((CLASSES, H, W), np.bool_)
-        wanted = set()
+        boxed = set()
         for box, label, owner, crowd in zip(
             batch.boxes.tolist(), batch.labels.tolist(), batch.image_index.tolist(), batch.crowd.tolist(), strict=True
         ):
@@ -63,7 +63,7 @@ def slow_losses(logits: NDArray[Any], batch: Batch) -> tuple[float, float, int, 
                         center_x, center_y = np.float32((x + 0.5) / W), np.float32((y + 0.5) / H)
                         if box[0] <= center_x <= box[2] and box[1] <= center_y <= box[3]:
                             covered[label, y, x] = True
-                wanted |= set() if crowd else {label}
+                boxed |= set() if crowd else {label}
         if any(weak):
             costs = [
                 -np.log(p[0, y, x] + sum(p[c + 1, y, x] for c in range(CLASSES) if not weak[c] or covered[c, y, x]))
@@ -71,7 +71,7 @@ def slow_losses(logits: NDArray[Any], batch: Batch) -> tuple[float, float, int, 
                 for x in range(W)
             ]
             outside += float(np.mean(costs))
-        for c in wanted:
+        for c in boxed:
             num_pairs += 1
             inside = p[c + 1] * covered[c]
             for axis in (0, 1):

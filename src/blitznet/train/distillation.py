@@ -67,6 +67,11 @@ class DetectorTargets:
 
         The weight of an anchor is the teacher's probability of an object. Anchors below `_MIN_TEACHER_OBJECTNESS` are
         left out, because the labels describe background better than the teacher.
+
+        Args:
+            outputs: Outputs of the network.
+            num_objects: Positive anchors of the whole batch.
+            num_cells: Unused; this teacher has no targets of the class map.
         """
         if outputs.logits is None or outputs.offsets is None:
             return torch.zeros((), device=self.logits.device)
