@@ -11,6 +11,7 @@ from support.snippets import ROOT, commands, run_command, write_animals
 COMMANDS = commands(ROOT / "docs" / "tutorials" / "own-data.md")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # warnings of libraries for training and export
 def test_commands_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

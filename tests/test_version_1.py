@@ -124,6 +124,7 @@ def require_equal(actual: Outputs, expected: Outputs) -> None:
         np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "engine_name"), ENGINES)
 def test_outputs_of_version_1_are_those_of_version_2(
     model: str, suffix: str, engine_name: EngineName, tmp_path: Path

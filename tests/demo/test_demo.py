@@ -188,6 +188,7 @@ def test_a_software_gpu_is_used_only_on_request(query: str, engine: str, site: P
     require_close(result, load(engine="onnxruntime")(site / "image.png", min_score=0.5))
 
 
+@pytest.mark.slow
 def test_webassembly_replaces_a_webgpu_that_fails(site: Path) -> None:
     with serve_folder(site) as address, browser_page(gpu=SOFTWARE_GPU) as page:
         requests: list[str] = []

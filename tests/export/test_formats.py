@@ -18,6 +18,7 @@ from support.fake_engines import SPEC
 IMAGES = [ImageSource(path) for path in find_images()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("to", "size"), [("onnx", (33, 50)), ("openvino", (96, 64)), ("torch", (64, 160))])
 def test_export_at_other_input_sizes(to: Format, size: tuple[int, int], tmp_path: Path) -> None:
     spec = export_spec(tiny_models.specs()[1], size=size)
@@ -27,6 +28,7 @@ def test_export_at_other_input_sizes(to: Format, size: tuple[int, int], tmp_path
     assert verify(path, net, spec, IMAGES[:1]).worst_failure() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nms", [False, True], ids=["raw", "nms"])
 def test_int8_is_quantized_before_post_processing_is_appended(
     nms: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

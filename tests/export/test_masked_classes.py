@@ -16,6 +16,7 @@ from blitznet.runtime.predictor import Predictor
 from support import synthetic_data, tiny_models
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nms", [False, True])
 def test_masked_classes_are_not_in_the_results_of_a_file(nms: bool, tmp_path: Path) -> None:
     _, spec = tiny_models.specs()

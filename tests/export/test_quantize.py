@@ -70,6 +70,7 @@ def relevant(logits: NDArray[np.float32] | None, axis: int) -> NDArray[np.float3
     return np.asarray(np.maximum(logits, logits.max(axis, keepdims=True) - LOGIT_MARGIN), np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [OnnxEngine, OpenVinoEngine])
 def test_int8_outputs_are_near_those_of_float32_in_both_runtimes(
     files: tuple[Path, Path, Spec], engine: type[OnnxEngine] | type[OpenVinoEngine]

@@ -47,6 +47,7 @@ def test_verify_keeps_an_exact_file(exported: Path) -> None:
     assert max(check.excess for check in report.checks) < 1
 
 
+@pytest.mark.slow
 def test_verify_compares_results_of_a_file_with_nms(tmp_path: Path) -> None:
     export(small_network(), NMS_SPEC, tmp_path / "a.onnx", nms=True)
     checks = verify(tmp_path / "a.onnx", small_network(), NMS_SPEC, IMAGES, nms=True).checks

@@ -46,6 +46,7 @@ def count_training(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return trained
 
 
+@pytest.mark.slow
 def test_table_is_trained_once_and_then_only_scored(plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, int, int]] = []
     trained = count_training(monkeypatch)
@@ -157,6 +158,7 @@ def test_other_options_in_the_folder_are_refused(plan: RunPlan) -> None:
         reproduce(replace(plan, table=replace(plan.table, rows=rows)))
 
 
+@pytest.mark.slow
 def test_differences_of_all_ap_columns_use_the_area_rule(plan: RunPlan) -> None:
     columns = (MetricColumn("AP", "coco_ap", VAL), MetricColumn("mAP", "ap50_11point", VAL))
     reproduce(plan)

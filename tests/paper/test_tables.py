@@ -57,6 +57,7 @@ def test_small_rows_differ_in_one_option(name: str) -> None:
         assert not set(row.config.data) & set(row.config.val)
 
 
+@pytest.mark.slow
 def test_small_network_fits_its_anchors() -> None:
     for row in table("table8", "small").rows:
         spec = derive_spec(get_spec(row.config.model), row.config, ())

@@ -124,6 +124,7 @@ def test_second_run_does_nothing(folder: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_interrupted_training_is_resumed(folder: Path, completed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*STAGES[3:], "evaluation"):
         shutil.rmtree(folder / "out" / name)

@@ -425,6 +425,7 @@ def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> No
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_old_class_stays_and_the_new_one_is_learned(tmp_path: Path) -> None:
     """Red first, then green, on images with both of which only green has labels."""
     path = tmp_path / "red.safetensors"

@@ -27,6 +27,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return MlflowClient()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of the library
 def test_mlflow_records_settings_losses_and_scores(store: Any, tmp_path: Path) -> None:
     with RunLog(tmp_path, after=0, loggers=("mlflow",), settings=SETTINGS) as log:

@@ -180,6 +180,7 @@ def kill_at_random_moment(config: TrainConfig, *, min_lines: int, rng: random.Ra
     assert process.returncode == -signal.SIGKILL, errors
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_moment_and_resumed_equals_uninterrupted(sets: tuple[str, str], tmp_path: Path) -> None:
     whole = tiny_config(sets[:1], tmp_path / "whole", val=sets[1:], steps=40, save_every=2, eval_every=20)
     train(whole)

@@ -26,6 +26,7 @@ from support.fake_engines import write_onnx
 from support.small_networks import small_spec
 
 
+@pytest.mark.slow
 def test_multiply_adds_are_those_of_the_convolutions() -> None:
     spec = small_spec()
     net, expected = build(spec).eval(), 0
@@ -49,6 +50,7 @@ def test_multiply_adds_of_the_light_networks() -> None:
     assert multiply_adds(blitznet300_lite()) / 1e9 == pytest.approx(0.93, abs=0.005)
 
 
+@pytest.mark.slow
 def test_peaks_and_networks_run_interleaved(tmp_path: Path) -> None:
     write_onnx(tmp_path / "a.onnx")
     jobs = [
