@@ -207,9 +207,10 @@ class HttpConnection(_Connection, H11Protocol):
 
     def _is_fragmented(self, data: bytes) -> bool:
         """Whether a chunked body comes in very small chunks."""
-        if self.conn.their_state is not h11.SEND_BODY or data.count(b"\r\n") * _MIN_CHUNK <= len(data):
+        if self.conn.their_state is not h11.SEND_BODY or len(data) <= _READ_SIZE // 2:
             return False
-        return len(data) > _READ_SIZE // 2 and any(name == b"transfer-encoding" for name, _ in self.headers)
+        is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        return is_chunked and data.count(b"\r\n") * _MIN_CHUNK > len(data)  # counting takes time
 
     def _expire(self) -> None:
         self._deadline = None
