@@ -15,10 +15,10 @@ class Connection:
 def test_requests_that_arrive_are_limited_until_they_are_parsed() -> None:
     admission = Admission(ServeLimits(max_queue=2, max_images=1))
     first, second = admission.enter(0), admission.enter(0)
-    with pytest.raises(BusyError, match="the queue is full: 0 images are waiting and 2 requests arriving"):
+    with pytest.raises(BusyError, match="the queue is full: 0 waiting, 2 arriving"):
         admission.enter(0)
     first.received()
-    with pytest.raises(BusyError, match="the queue is full: 1 images are waiting and 1 requests arriving"):
+    with pytest.raises(BusyError, match="the queue is full: 1 waiting, 1 arriving"):
         admission.enter(1)
     third = admission.enter(0)
     for ticket in (first, second, third):

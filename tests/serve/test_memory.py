@@ -8,6 +8,10 @@ import pytest
 
 from blitznet.serve.memory import keep_trimmed, trim_memory
 
+needs_glibc = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="only glibc returns memory on request: mallopt(3), malloc_trim(3)",
+)
 LARGE_BLOCKS = """
 import json, threading
 from pathlib import Path
@@ -34,10 +38,8 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+@needs_glibc
 def test_freed_memory_is_returned_to_the_system() -> None:
-    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
-        pytest.skip("needs glibc")
     blocks = [b"x" * 100_000 for _ in range(2000)]
     pins = blocks[::100]  # between free blocks, which the C library cannot return by itself
     peak = resident_mb()
@@ -47,10 +49,8 @@ def test_freed_memory_is_returned_to_the_system() -> None:
     assert len(pins) == 20
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+@needs_glibc
 def test_large_blocks_of_threads_are_returned_to_the_system() -> None:
-    if not hasattr(ctypes.CDLL(None), "mallopt"):
-        pytest.skip("needs glibc")
     result = subprocess.run([sys.executable, "-c", LARGE_BLOCKS], capture_output=True, text=True, check=True)
     assert float(result.stdout) < 15, "each thread would keep a list of 24 MB"
 

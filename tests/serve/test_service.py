@@ -254,7 +254,10 @@ def test_a_client_that_takes_no_response_is_cut_off() -> None:
     assert pieces == [0, 1 << 18, 1 << 18]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="setpriority(2) sets the priority of a thread on Linux only, elsewhere that of the process",
+)
 def test_parsers_have_a_lower_priority_than_the_event_loop(predictor: BasePredictor) -> None:
     service = make_app(predictor).state.service
 

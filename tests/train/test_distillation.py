@@ -36,7 +36,7 @@ def test_targets_of_ssdlite_count_positives() -> None:
     labels = torch.tensor([[0, 1, 2]])
     positives = (labels.view(-1) > 0).nonzero().flatten()
     matched = Targets(labels, positives, positives, torch.zeros(2, 4))
-    teacher = SSDLiteDistillation(FixedPredictions())  # type: ignore[arg-type] # acts as SSDLite
+    teacher = SSDLiteDistillation(FixedPredictions())
     targets = teacher(torch.zeros(1, 3, 8, 8), collate([sample]), matched)
     assert (targets.num_objects, targets.num_cells) == (2, 0)
     logits = torch.zeros(1, 3, 3, requires_grad=True)

@@ -132,7 +132,7 @@ class Admission:
             BusyError: There is no slot, or responses need too much memory.
         """
         if self.receiving + waiting >= self._limits.max_queue:
-            raise BusyError(f"the queue is full: {waiting} images are waiting and {self.receiving} requests arriving")
+            raise BusyError(f"the queue is full: {waiting} waiting, {self.receiving} arriving")
         if self.response_bytes >= self._limits.pending_bytes:
             raise BusyError("too many responses wait for their clients")
         self.entered += 1

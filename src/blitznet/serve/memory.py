@@ -5,30 +5,26 @@ belongs to threads, and cannot be returned later: the end of a thread's memory, 
 """
 
 import asyncio
-import ctypes
 import gc
-import sys
 from collections.abc import Callable
+
+from blitznet.core.glibc import M_MMAP_THRESHOLD, set_malloc_options, trim_malloc
 
 INTERVAL = 5.0
 """seconds between two checks"""
 _LARGE_BLOCK = 4 << 20
 """bytes of a block that is taken from the system and returned to it; the C library would raise this up to 32 MB"""
-_M_MMAP_THRESHOLD = -3
-"""mallopt(3)"""
 
 
 def return_large_blocks() -> bool:
     """Let large blocks be returned to the system when they are freed; False if this is not possible (only glibc)."""
-    function = _c_function("mallopt")
-    return function is not None and bool(function(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
+    return set_malloc_options((M_MMAP_THRESHOLD, _LARGE_BLOCK))
 
 
 def trim_memory() -> bool:
     """Free garbage, and return free memory to the system; False if there is none, or no such function (only glibc)."""
     gc.collect()
-    function = _c_function("malloc_trim")
-    return function is not None and bool(function(0))
+    return trim_malloc()
 
 
 async def keep_trimmed(
@@ -52,8 +48,3 @@ async def keep_trimmed(
         if is_idle() and count() != trimmed:
             trimmed = count()
             await asyncio.to_thread(trim)
-
-
-def _c_function(name: str) -> Callable[..., int] | None:
-    """A function of the C library; None if it has none of this name."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

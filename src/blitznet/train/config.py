@@ -228,6 +228,8 @@ class TrainConfig:
             )
         if self.freeze and self.train_only:
             raise UsageError("--freeze, --train-only: expected one of them, got both; remove one")
+        if self.box_segmentation_weight is not None and "segmentation" not in self.tasks:
+            raise UsageError("--box-segmentation-weight: expected segmentation in --tasks, got detection only")
         if self.keep:
             self._require_teacher()
         if self.patience is not None and (not self.val or self.eval_every is None):

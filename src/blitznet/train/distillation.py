@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from blitznet.nets.parts import HeadOutputs
-from blitznet.nets.ssdlite_teacher import SSDLiteTeacher
 from blitznet.train.batch import Batch
 from blitznet.train.matching import Targets
 
@@ -35,7 +34,7 @@ class TeacherTargets(Protocol):
         """The count by which the loss of the segmentation logits is divided."""
         ...
 
-    def loss(self, outputs: HeadOutputs, num_objects: float, num_cells: float) -> Tensor:
+    def loss(self, outputs: HeadOutputs, num_objects: float, num_cells: float, /) -> Tensor:
         """The loss of a network's outputs, a 0-d tensor, divided by counts of the whole batch."""
         ...
 
@@ -43,8 +42,21 @@ class TeacherTargets(Protocol):
 class DistillationTeacher(Protocol):
     """Computes targets; it is not trained."""
 
-    def __call__(self, images: Tensor, batch: Batch, targets: Targets) -> TeacherTargets:
+    def __call__(self, images: Tensor, batch: Batch, targets: Targets, /) -> TeacherTargets:
         """The targets for normalized images (B, 3, H, W), their labels, and the objects matched to anchors."""
+        ...
+
+
+class Detector(Protocol):
+    """A network that is not trained, `SSDLiteTeacher` for example."""
+
+    @property
+    def known(self) -> Tensor:
+        """(c,) int64, the channels of the classes that it knows, background first."""
+        ...
+
+    def __call__(self, images: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Logits (B, A', c) and offsets (B, A', 4) of normalized images (B, 3, H, W)."""
         ...
 
 
@@ -62,7 +74,7 @@ class DetectorTargets:
     """positive anchors of the batch"""
     num_cells: int = 0
 
-    def loss(self, outputs: HeadOutputs, num_objects: float, num_cells: float) -> Tensor:  # noqa: ARG002 - no cells
+    def loss(self, outputs: HeadOutputs, num_objects: float, _num_cells: float, /) -> Tensor:
         """Divergence of the class scores and smooth L1 of the offsets, divided by `num_objects`.
 
         The weight of an anchor is the teacher's probability of an object. Anchors below `_MIN_TEACHER_OBJECTNESS` are
@@ -71,7 +83,6 @@ class DetectorTargets:
         Args:
             outputs: Outputs of the network.
             num_objects: Positive anchors of the whole batch.
-            num_cells: Unused; this teacher has no targets of the class map.
         """
         if outputs.logits is None or outputs.offsets is None:
             return torch.zeros((), device=self.logits.device)
@@ -91,9 +102,9 @@ class DetectorTargets:
 class SSDLiteDistillation:
     """SSDLite as a teacher of the classes that COCO has, and of boxes."""
 
-    net: SSDLiteTeacher
+    net: Detector
 
-    def __call__(self, images: Tensor, batch: Batch, targets: Targets) -> DetectorTargets:  # noqa: ARG002 - no labels needed
+    def __call__(self, images: Tensor, _batch: Batch, targets: Targets, /) -> DetectorTargets:
         """SSDLite's predictions for the images."""
         logits, offsets = self.net(images)
         return DetectorTargets(logits, offsets, self.net.known, len(targets.positives))

@@ -1,11 +1,9 @@
 """Memory allocation during training on a CPU."""
 
-import ctypes
-import sys
 from functools import cache
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-"""parameters of glibc's mallopt(3)"""
+from blitznet.core.glibc import M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD, set_malloc_options
+
 _NEVER = 2**31 - 1
 _PAD = 64 * 2**20
 """bytes that the heap grows by beyond a request"""
@@ -21,11 +19,4 @@ def reuse_freed_memory() -> bool:
     Returns:
         Whether the C library is glibc; others are left as they are.
     """
-    if sys.platform != "linux":
-        return False
-    try:
-        library = ctypes.CDLL("libc.so.6")
-        settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _PAD))
-        return all(library.mallopt(parameter, value) == 1 for parameter, value in settings)
-    except (OSError, AttributeError):
-        return False
+    return set_malloc_options((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, _NEVER), (M_TOP_PAD, _PAD))
