@@ -189,7 +189,7 @@ def test_an_error_of_the_engine_has_no_internal_words(caplog: pytest.LogCaptureF
 
 
 def count_errors() -> int:
-    # a number, since a list would keep them; not isinstance, which reads `__class__` of each object: some of torch's warn
+    # A list would keep them. isinstance reads `__class__` of each object; some of torch's warn.
     return sum(issubclass(type(value), (HTTPException, DataError)) for value in gc.get_objects())
 
 

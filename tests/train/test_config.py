@@ -27,6 +27,11 @@ from blitznet.train.recipes import lite_config
         ({"mosaic": 1.5}, "--mosaic: expected a probability from 0 to 1, got 1.5"),
         ({"copy_paste": -0.5}, "--copy-paste: expected a probability from 0 to 1, got -0.5"),
         ({"cache_size": 0.0}, "--cache-size: expected a number above 0, got 0.0"),
+        ({"box_segmentation_weight": 0.0}, "--box-segmentation-weight: expected a number above 0, got 0.0"),
+        (
+            {"box_segmentation_weight": 1.0, "tasks": ("detection",)},
+            "--box-segmentation-weight: expected segmentation in --tasks, got detection only",
+        ),
         ({"accumulate": 0}, "--accumulate: expected 1 or more, got 0"),
         ({"save_every": 0}, "--save-every: expected 1 or more, got 0"),
         ({"eval_every": 0}, "--eval-every: expected 1 or more, got 0"),
